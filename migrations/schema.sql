@@ -1,0 +1,164 @@
+-- The schema of veupath-store as it stands after all migrations, for people to read.
+-- The migrations in migrations/store are its source; tests/migration compares the two, object by object.
+-- Needs PostgreSQL 15 or later (ON DELETE SET NULL with a column list).
+
+CREATE TABLE users (
+    id          uuid PRIMARY KEY,
+    external_id varchar(255) CONSTRAINT users_external_id_key UNIQUE,
+    created_at  timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+
+CREATE TABLE gene_sets (
+    id              uuid PRIMARY KEY,
+    user_id         uuid NOT NULL CONSTRAINT gene_sets_user_fkey REFERENCES users ON DELETE CASCADE,
+    site_id         varchar(100) NOT NULL,
+    name            varchar(255) NOT NULL,
+    gene_ids        jsonb NOT NULL DEFAULT '[]'
+        CONSTRAINT gene_sets_gene_ids_check CHECK (jsonb_typeof(gene_ids) = 'array'),
+    source          varchar(20) NOT NULL DEFAULT 'paste'
+        CONSTRAINT gene_sets_source_check CHECK (source IN ('strategy', 'paste', 'upload', 'derived', 'saved')),
+    wdk_strategy_id bigint,
+    wdk_step_id     bigint,
+    search_name     varchar(255),
+    record_type     varchar(100),
+    parameters      jsonb,
+    parent_set_ids  jsonb NOT NULL DEFAULT '[]'
+        CONSTRAINT gene_sets_parent_set_ids_check CHECK (jsonb_typeof(parent_set_ids) = 'array'),
+    operation       varchar(20),
+    step_count      integer NOT NULL DEFAULT 1,
+    created_at      timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    -- What a projection's link refers to: a set and its owner, so that nobody links another user's set.
+    CONSTRAINT gene_sets_owner_key UNIQUE (user_id, id)
+);
+CREATE INDEX gene_sets_list_idx ON gene_sets (user_id, site_id, created_at DESC, id DESC);
+
+CREATE TABLE control_sets (
+    id               uuid PRIMARY KEY,
+    user_id          uuid CONSTRAINT control_sets_user_fkey REFERENCES users ON DELETE SET NULL,
+    name             varchar(255) NOT NULL,
+    site_id          varchar(100) NOT NULL,
+    record_type      varchar(100) NOT NULL,
+    positive_ids     jsonb NOT NULL DEFAULT '[]'
+        CONSTRAINT control_sets_positive_ids_check CHECK (jsonb_typeof(positive_ids) = 'array'),
+    negative_ids     jsonb NOT NULL DEFAULT '[]'
+        CONSTRAINT control_sets_negative_ids_check CHECK (jsonb_typeof(negative_ids) = 'array'),
+    source           varchar(50),
+    tags             jsonb NOT NULL DEFAULT '[]'
+        CONSTRAINT control_sets_tags_check CHECK (jsonb_typeof(tags) = 'array'),
+    provenance_notes text,
+    version          integer NOT NULL DEFAULT 1,
+    is_public        boolean NOT NULL DEFAULT false,
+    created_at       timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+CREATE INDEX control_sets_public_idx ON control_sets (site_id, created_at DESC, id DESC) WHERE is_public;
+CREATE INDEX control_sets_own_idx ON control_sets (user_id, site_id, created_at DESC, id DESC);
+CREATE INDEX control_sets_tags_idx ON control_sets USING gin (tags jsonb_ops);
+
+CREATE TABLE experiments (
+    id           uuid PRIMARY KEY,
+    user_id      uuid NOT NULL CONSTRAINT experiments_user_fkey REFERENCES users ON DELETE CASCADE,
+    site_id      varchar(100) NOT NULL,
+    name         varchar(255) NOT NULL DEFAULT '',
+    status       varchar(20) NOT NULL DEFAULT 'pending',
+    data         jsonb NOT NULL,
+    batch_id     varchar(50),
+    benchmark_id varchar(50),
+    created_at   timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    updated_at   timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+CREATE INDEX experiments_list_idx ON experiments (user_id, site_id, updated_at DESC, id DESC);
+
+CREATE TABLE streams (
+    id            uuid PRIMARY KEY,
+    user_id       uuid NOT NULL CONSTRAINT streams_user_fkey REFERENCES users ON DELETE CASCADE,
+    site_id       varchar(50) NOT NULL,
+    experiment_id uuid,
+    created_at    timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    -- What projections and operations refer to: a stream and its owner, so that the two cannot differ.
+    CONSTRAINT streams_owner_key UNIQUE (user_id, id)
+);
+CREATE INDEX streams_experiment_idx ON streams (user_id, experiment_id) WHERE experiment_id IS NOT NULL;
+
+CREATE TABLE stream_projections (
+    stream_id              uuid PRIMARY KEY,
+    user_id                uuid NOT NULL,
+    site_id                varchar(50) NOT NULL,
+    name                   varchar(255) NOT NULL,
+    record_type            varchar(100),
+    wdk_strategy_id        bigint,
+    is_saved               boolean NOT NULL DEFAULT false,
+    model_id               varchar(100),
+    message_count          integer NOT NULL DEFAULT 0,
+    step_count             integer NOT NULL DEFAULT 0,
+    plan                   jsonb NOT NULL DEFAULT '{}'
+        CONSTRAINT stream_projections_plan_check CHECK (jsonb_typeof(plan) = 'object'),
+    result_count           integer,
+    last_event_id          varchar(41),
+    updated_at             timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    dismissed_at           timestamptz,
+    dismissed_reason       varchar(20),
+    gene_set_id            uuid,
+    gene_set_auto_imported boolean NOT NULL DEFAULT false,
+    CONSTRAINT stream_projections_stream_fkey
+        FOREIGN KEY (user_id, stream_id) REFERENCES streams (user_id, id) ON DELETE CASCADE,
+    CONSTRAINT stream_projections_gene_set_fkey
+        FOREIGN KEY (user_id, gene_set_id) REFERENCES gene_sets (user_id, id)
+        ON DELETE SET NULL (gene_set_id),
+    CONSTRAINT stream_projections_dismissed_check
+        CHECK ((dismissed_at IS NULL) = (dismissed_reason IS NULL)
+               AND dismissed_reason IN ('user', 'wdk_orphan'))
+);
+CREATE UNIQUE INDEX stream_projections_name_key ON stream_projections (user_id, site_id, name);
+CREATE UNIQUE INDEX stream_projections_wdk_key ON stream_projections (user_id, site_id, wdk_strategy_id)
+    WHERE wdk_strategy_id IS NOT NULL;
+CREATE INDEX stream_projections_wdk_idx ON stream_projections (user_id, wdk_strategy_id)
+    WHERE wdk_strategy_id IS NOT NULL;
+CREATE INDEX stream_projections_list_idx ON stream_projections (user_id, updated_at DESC, stream_id DESC)
+    WHERE dismissed_at IS NULL;
+CREATE INDEX stream_projections_site_list_idx
+    ON stream_projections (user_id, site_id, updated_at DESC, stream_id DESC) WHERE dismissed_at IS NULL;
+CREATE INDEX stream_projections_dismissed_idx ON stream_projections (user_id, dismissed_at DESC, stream_id DESC)
+    WHERE dismissed_at IS NOT NULL;
+CREATE INDEX stream_projections_site_dismissed_idx
+    ON stream_projections (user_id, site_id, dismissed_at DESC, stream_id DESC) WHERE dismissed_at IS NOT NULL;
+CREATE INDEX stream_projections_gene_set_idx ON stream_projections (user_id, gene_set_id)
+    WHERE gene_set_id IS NOT NULL;
+
+CREATE TABLE operations (
+    id                  uuid PRIMARY KEY,
+    stream_id           uuid,
+    user_id             uuid NOT NULL CONSTRAINT operations_user_fkey REFERENCES users ON DELETE CASCADE,
+    type                varchar(50) NOT NULL,
+    status              varchar(20) NOT NULL DEFAULT 'active'
+        CONSTRAINT operations_status_check CHECK (status IN ('active', 'completed', 'failed', 'cancelled')),
+    created_at          timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    completed_at        timestamptz,
+    worker_id           varchar(255),
+    lease_token         uuid,
+    heartbeat_at        timestamptz,
+    lease_expires_at    timestamptz,
+    cancel_requested_at timestamptz,
+    error               text,
+    start_position      varchar(41),
+    CONSTRAINT operations_stream_fkey
+        FOREIGN KEY (user_id, stream_id) REFERENCES streams (user_id, id) ON DELETE CASCADE
+);
+CREATE INDEX operations_stream_idx ON operations (user_id, stream_id, status);
+
+-- Deleting a user deletes what is theirs; a public control set stays, and the foreign key makes it nobody's.
+CREATE FUNCTION delete_private_control_sets() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM control_sets WHERE user_id = OLD.id AND NOT is_public;
+    RETURN OLD;
+END
+$$;
+CREATE TRIGGER users_delete_private_control_sets BEFORE DELETE ON users
+    FOR EACH ROW EXECUTE FUNCTION delete_private_control_sets();
+
+-- aerich's record of what was applied.
+CREATE TABLE aerich (
+    id      serial PRIMARY KEY,
+    version varchar(255) NOT NULL,
+    app     varchar(100) NOT NULL,
+    content jsonb NOT NULL
+);

@@ -1,0 +1,94 @@
+"""Fixtures: a server, a migrated template once a session, a database of its own for each test.
+
+The server is an embedded one, or the one that DATABASE_URL names. DATABASE_URL itself is taken out of the
+environment, so that no test depends on it by accident.
+"""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.servers import EmbeddedServer, new_name, running_server
+from veupath_store.config import StoreSettings
+from veupath_store.migrations import migrate
+from veupath_store.repositories import UserRepository
+from veupath_store.session import close_db, init_db
+
+_RUNNING = os.environ.pop("DATABASE_URL", None)
+_STRATEGIES = Path(__file__).parents[2] / "shared" / "data" / "strategies.json"
+
+
+@pytest.fixture(scope="session")
+def server():
+    if _RUNNING:
+        yield running_server(_RUNNING)
+        return
+    embedded = EmbeddedServer()
+    yield embedded.server
+    embedded.close()
+
+
+@pytest.fixture(scope="module")
+def private_server():
+    """An embedded server of the module's own, which it may crash, freeze and restart."""
+    embedded = EmbeddedServer()
+    yield embedded
+    embedded.close()
+
+
+@pytest.fixture(scope="session")
+def template(server):
+    """The name of a migrated, empty database."""
+    name = new_name()
+    asyncio.run(server.create(name))
+    asyncio.run(migrate(StoreSettings(database_url=server.url(name))))
+    yield name
+    asyncio.run(server.drop(name))
+
+
+@pytest.fixture
+async def empty_url(server):
+    """The URL of a database without any table."""
+    async with server.database() as url:
+        yield url
+
+
+@pytest.fixture
+async def database_url(server, template):
+    """The URL of a migrated, empty database."""
+    async with server.database(template) as url:
+        yield url
+
+
+@pytest.fixture
+def settings(database_url):
+    return StoreSettings(database_url=database_url)
+
+
+@pytest.fixture
+async def store(settings):
+    """The open store, on a database of its own."""
+    engine = await init_db(settings=settings)
+    yield engine
+    await close_db()
+
+
+@pytest.fixture
+async def user(store):
+    return await UserRepository().create()
+
+
+@pytest.fixture
+async def stranger(store):
+    return await UserRepository().create()
+
+
+@pytest.fixture(scope="session")
+def strategies():
+    """The real strategies, each with a plan and a control set."""
+    if not _STRATEGIES.exists():
+        pytest.skip(f"the real strategies are not beside this checkout ({_STRATEGIES.name})")
+    return json.loads(_STRATEGIES.read_text())

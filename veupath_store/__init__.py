@@ -1,0 +1,43 @@
+"""The persistence layer of PathFinder: Tortoise ORM, asyncpg and aerich on PostgreSQL.
+
+await init_db()
+async with async_session_factory() as session:
+user = await UserRepository(session).get_or_create(user_id)
+stream = await StreamRepository(session).for_user(user.id).create(user.id, "plasmodb", name="Kinases")
+await close_db()
+"""
+
+from veupath_store.config import StoreSettings
+from veupath_store.engine import start_detached
+from veupath_store.errors import (
+    ConfigurationError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    StoreError,
+    UnavailableError,
+)
+from veupath_store.repositories import ControlSetRepository, StreamRepository, UserRepository
+from veupath_store.session import Session, async_session_factory, close_db, get_db_session, get_engine, init_db
+
+__all__ = [
+    "ConfigurationError",
+    "ConflictError",
+    "ControlSetRepository",
+    "InvalidInputError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "Session",
+    "StoreError",
+    "StoreSettings",
+    "StreamRepository",
+    "UnavailableError",
+    "UserRepository",
+    "async_session_factory",
+    "close_db",
+    "get_db_session",
+    "get_engine",
+    "init_db",
+    "start_detached",
+]

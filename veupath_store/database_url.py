@@ -1,0 +1,134 @@
+"""Reading `DATABASE_URL`: what it may look like, and an error that says what to set when it does not."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+EMBEDDED_PREFIX: Final = "embedded:"
+DEFAULT_PORT: Final = 5432
+SCHEMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
+SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+SESSION_ATTRS: Final = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
+PARAMETERS: Final = ("host", "sslmode", "sslrootcert", "target_session_attrs", "application_name")
+HOW_TO_SET: Final = (
+    "Set DATABASE_URL to postgresql://USER:PASSWORD@HOST:PORT/DATABASE for a running server, "
+    "or to embedded:PATH to start the embedded server on that data directory."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseTarget:
+    """Where the database is, read from a URL.
+
+    Attributes:
+        hosts: Pairs of host and port, tried in this order. A host that starts with ``/`` is a socket directory.
+        user: The role, or ``None`` for the driver's default (``PGUSER``, the system user).
+        password: Never shown by ``repr``; ``None`` for the driver's default (``PGPASSWORD``, ``.pgpass``).
+        database: The database's name.
+        sslmode: As in libpq; ``None`` for the driver's default (``prefer``).
+        sslrootcert: A file of certificate authorities for ``verify-ca`` and ``verify-full``.
+        target_session_attrs: Which of several hosts is wanted, as in libpq.
+        application_name: Shown by ``pg_stat_activity``.
+        embedded: The data directory of the embedded server, or ``None`` for a running server.
+    """
+
+    hosts: tuple[tuple[str, int], ...] = ()
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: str = "postgres"
+    sslmode: str | None = None
+    sslrootcert: Path | None = None
+    target_session_attrs: str = "any"
+    application_name: str | None = None
+    embedded: Path | None = None
+
+    def ssl(self) -> str | ssl.SSLContext | None:
+        """What asyncpg takes as its ``ssl`` argument."""
+        if self.sslrootcert is None:
+            return self.sslmode
+        context = ssl.create_default_context(cafile=str(self.sslrootcert))
+        context.check_hostname = self.sslmode == "verify-full"
+        return context
+
+
+def parse_database_url(url: str) -> DatabaseTarget:
+    """Read a database URL.
+
+    Args:
+        url: ``embedded:PATH``, or a ``postgres://``, ``postgresql://`` or ``postgresql+asyncpg://`` URL with one or
+            several hosts (``h1:5432,h2:5433``) and the parameters of `PARAMETERS`.
+
+    Returns:
+        The target.
+
+    Raises:
+        ValueError: The URL cannot be used; the message says why and never shows the URL.
+    """
+    if url.startswith(EMBEDDED_PREFIX):
+        path = url.removeprefix(EMBEDDED_PREFIX)
+        if not path:
+            raise ValueError(f"embedded: needs a data directory. {HOW_TO_SET}")
+        return DatabaseTarget(user="postgres", embedded=Path(path).expanduser().resolve())
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(f"it is no URL; percent-encode special characters of the password. {HOW_TO_SET}") from None
+    if parts.scheme not in SCHEMES:
+        raise ValueError(f"its scheme must be one of {', '.join(SCHEMES)}, embedded. {HOW_TO_SET}")
+    return _server_target(parts)
+
+
+def _server_target(parts: SplitResult) -> DatabaseTarget:
+    options = _options(parts.query)
+    userinfo, _, hostinfo = parts.netloc.rpartition("@")
+    user, _, password = userinfo.partition(":")
+    database = unquote(parts.path.removeprefix("/"))
+    if not database:
+        raise ValueError(f"it names no database. {HOW_TO_SET}")
+    hosts = tuple(_host(item) for item in (options.get("host") or hostinfo or "localhost").split(","))
+    root_certificates = options.get("sslrootcert")
+    return DatabaseTarget(
+        hosts=hosts,
+        user=unquote(user) or None,
+        password=unquote(password) or None,
+        database=database,
+        sslmode=_one_of("sslmode", options.get("sslmode"), SSL_MODES),
+        sslrootcert=Path(root_certificates) if root_certificates else None,
+        target_session_attrs=_one_of("target_session_attrs", options.get("target_session_attrs"), SESSION_ATTRS)
+        or "any",
+        application_name=options.get("application_name"),
+    )
+
+
+def _options(query: str) -> Mapping[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = sorted(options.keys() - set(PARAMETERS))
+    if unknown:
+        raise ValueError(
+            f"it has the unknown parameter {unknown[0]!r}; known are {', '.join(PARAMETERS)}. "
+            "Pool sizes and timeouts are set by VEUPATH_STORE_* variables."
+        )
+    return options
+
+
+def _host(item: str) -> tuple[str, int]:
+    if item.startswith("/"):
+        return item, DEFAULT_PORT
+    host, separator, port = item.rpartition(":")
+    if not separator or port.endswith("]"):
+        host, port = item, str(DEFAULT_PORT)
+    highest = 65_535
+    if not port.isdecimal() or not 0 < int(port) <= highest:
+        raise ValueError(f"a port must be a whole number from 1 to {highest}")
+    if not host:
+        raise ValueError("a host is empty; separate several hosts by one comma")
+    return unquote(host).strip("[]"), int(port)
+
+
+def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> str | None:
+    if value is not None and value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}")
+    return value

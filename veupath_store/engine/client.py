@@ -1,0 +1,187 @@
+"""`StoreClient`: the pool that Tortoise talks to."""
+
+import asyncio
+import logging
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+import asyncpg
+from tortoise.backends.base.client import TransactionContext
+from tortoise.connection import ConnectionHandler
+
+from veupath_store.config import StoreSettings
+from veupath_store.embedded import start_embedded
+from veupath_store.engine import connect as connecting
+from veupath_store.engine.statements import Statements, autocommit_phase
+from veupath_store.engine.transaction import PooledTransaction, is_lost, terminate
+from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
+from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
+
+logger = logging.getLogger("veupath_store.engine")
+
+_CLOSED: Final = "The store is closed, or closing, in this process; nothing was saved. init_db opens it again."
+
+
+class StoreClient(Statements):
+    """A pool of connections; statements outside of a transaction run here, in autocommit.
+
+    The pool is made by the first statement, and a connection by the first that needs one. A connection that is
+    given back is rolled back and reset within `StoreSettings.release_timeout`, or closed and replaced.
+    """
+
+    def __init__(self, settings: StoreSettings, connection_name: str, **_: Any) -> None:  # noqa: ANN401
+        super().__init__(connection_name=connection_name)
+        self.settings = settings
+        self.begin_sql = connecting.begin_sql(settings)
+        self.release_timeout = settings.release_timeout
+        self._closing = False
+        self._making: asyncio.Task[None] | None = None
+        self._cleanups: set[asyncio.Task[None]] = set()
+
+    def phase_of(self, query: str) -> Phase:
+        """A write in autocommit may have been saved when its answer is lost."""
+        return autocommit_phase(query)
+
+    def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
+        """A connection of the pool, for one statement."""
+        return _Loan(self)
+
+    def _in_transaction(self) -> TransactionContext:
+        return self.pooled_transaction()
+
+    def pooled_transaction(self, handler: ConnectionHandler | None = None) -> PooledTransaction:
+        """A new transaction, whatever the task has open.
+
+        Args:
+            handler: Where to publish it; ``None`` for Tortoise's current context.
+        """
+        return PooledTransaction(self, handler)
+
+    async def create_connection(self, with_db: bool) -> None:
+        """Make the pool and open `StoreSettings.pool_min_size` connections."""
+        del with_db
+        target = self.settings.target
+        if target.embedded is not None:
+            target = await asyncio.to_thread(start_embedded, target)
+        arguments = connecting.connect_arguments(self.settings, target)
+
+        async def connect(*_: object, **driver: Any) -> Any:  # noqa: ANN401
+            own = {key: driver[key] for key in ("loop", "connection_class", "record_class")}
+            return await connecting.connect(target, self.settings.connect_timeout, {**arguments, **own})
+
+        self._pool = await asyncpg.create_pool(
+            min_size=self.settings.pool_min_size,
+            max_size=self.settings.pool_max_size,
+            connect=connect,
+        )
+        await self._post_connect()
+
+    async def _made_pool(self) -> asyncpg.Pool:
+        if self._closing:
+            raise StoreClosedError(_CLOSED)
+        if self._pool is None:
+            async with self._pool_init_lock:
+                if self._pool is None:
+                    # Whoever is cancelled while it waits leaves the making to go on for the next.
+                    making = self._making or asyncio.get_running_loop().create_task(self.create_connection(True))
+                    self._making = making
+                    making.add_done_callback(self._made)
+                    await asyncio.shield(making)
+        return self._pool
+
+    def _made(self, making: asyncio.Task[None]) -> None:
+        self._making = None
+        if not making.cancelled():
+            making.exception()
+
+    async def lend(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
+        """Take a connection, opening one if the pool has room.
+
+        Raises:
+            UnavailableError: None became free within `StoreSettings.acquire_timeout` seconds, or no server answers.
+            StoreClosedError: The store is closing.
+        """
+        try:
+            pool = await self._made_pool()
+            async with asyncio.timeout(self.settings.acquire_timeout):
+                return await pool.acquire()
+        except StoreError:
+            raise
+        except TimeoutError as exc:
+            raise UnavailableError(
+                f"No connection was free within {self.settings.acquire_timeout:g} s "
+                f"(all {self.settings.pool_max_size} of the pool are in use). Nothing was saved."
+            ) from exc
+        except DRIVER_ERRORS as exc:
+            if self._closing:
+                raise StoreClosedError(_CLOSED) from exc
+            raise translate(exc, Phase.CONNECT) from exc
+
+    async def take_back(self, connection: Any) -> None:  # noqa: ANN401
+        """Give back a connection that is in no transaction. One that cannot be reset in time is closed."""
+        if self._pool is None:
+            return
+        try:
+            await self._pool.release(connection, timeout=self.release_timeout)
+        except Exception:
+            logger.debug("a connection could not be reset and was closed", exc_info=True)
+
+    async def abandon(self, connection: Any) -> None:  # noqa: ANN401
+        """Give back a connection in any state, also when the task is cancelled meanwhile."""
+        cleanup = asyncio.get_running_loop().create_task(self._roll_back(connection))
+        self._cleanups.add(cleanup)
+        cleanup.add_done_callback(self._cleanups.discard)
+        await asyncio.shield(cleanup)
+
+    async def _roll_back(self, connection: Any) -> None:  # noqa: ANN401
+        # Close it only after its statement had the chance to be cancelled: a backend that works on, or waits
+        # for a lock, would otherwise keep its locks until it next looks at its socket.
+        try:
+            if not is_lost(connection):
+                async with asyncio.timeout(self.release_timeout):
+                    await connection.execute("ROLLBACK")
+        except Exception:
+            logger.debug("a connection could not be rolled back and was closed", exc_info=True)
+            terminate(connection)
+        await self.take_back(connection)
+
+    async def ping(self) -> None:
+        """Ask the server for nothing, to see that it answers.
+
+        Raises:
+            UnavailableError: It does not.
+        """
+        await self.execute_rows("SELECT 1")
+
+    async def _close(self) -> None:
+        """Refuse new work, wait for work in flight, then close what is left."""
+        self._closing = True
+        pool, patience = self._pool, self.settings.close_timeout
+        try:
+            if pool is not None:
+                try:
+                    async with asyncio.timeout(patience):
+                        await pool.close()
+                except TimeoutError:
+                    logger.warning("work was cut off: it was still in flight %g s after closing began", patience)
+                    pool.terminate()
+        finally:
+            self._pool = None
+
+
+class _Loan:
+    """One statement's loan of a connection."""
+
+    __slots__ = ("_client", "_connection")
+
+    def __init__(self, client: StoreClient) -> None:
+        self._client = client
+        self._connection: Any = None
+
+    async def __aenter__(self) -> Any:  # noqa: ANN401
+        self._connection = await self._client.lend()
+        return self._connection
+
+    async def __aexit__(self, *error: object) -> None:
+        # Also after an error: asyncpg waits for the cancellation of a statement before it resets a connection.
+        await self._client.take_back(self._connection)

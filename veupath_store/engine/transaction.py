@@ -1,0 +1,314 @@
+"""Transactions and savepoints that leave nothing behind, whatever cancels or kills them.
+
+Upstream acquires a connection, publishes the transaction in a context variable, and then begins; a task that is
+cancelled in between leaks the connection and keeps a dead transaction. The order here is what cures it:
+
+* enter: acquire, begin, publish. Whatever fails gives the connection back;
+* leave: withdraw, then commit or roll back, then give the connection back. Nothing can keep a task on a
+  transaction that has ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Protocol
+
+import asyncpg
+from tortoise.backends.base.client import TransactionalDBClient, TransactionContext
+from tortoise.connection import ConnectionHandler, ConnectionToken, get_connections
+
+from veupath_store.engine.statements import Statements
+from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
+from veupath_store.errors import SwallowedErrorError, UnavailableError, UnitOfWorkError
+
+logger = logging.getLogger("veupath_store.engine")
+
+_ENDED: Final = (
+    "This unit of work has ended. A task that outlives it must be started with "
+    "veupath_store.engine.start_detached, or open a session of its own."
+)
+_CONCURRENT: Final = (
+    "Another task has a savepoint open in this unit of work. One unit of work belongs to one task at a time: "
+    "give each task a session of its own, or use asyncio.timeout instead of asyncio.wait_for."
+)
+
+
+class Pool(Protocol):
+    """What a transaction needs of the client that lends it a connection."""
+
+    connection_name: str
+    begin_sql: str
+    release_timeout: float
+
+    async def lend(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
+        """Take a connection from the pool."""
+
+    async def take_back(self, connection: Any) -> None:  # noqa: ANN401
+        """Give back a connection that is in no transaction."""
+
+    async def abandon(self, connection: Any) -> None:  # noqa: ANN401
+        """Give back a connection in any state: it is rolled back in time, or closed."""
+
+    def pooled_transaction(self, handler: ConnectionHandler | None = None) -> "PooledTransaction":
+        """A new transaction on a connection of its own."""
+
+
+class StoreTransaction(Statements, TransactionalDBClient):
+    """A transaction on one connection, or (with a parent) a savepoint in it.
+
+    Statements of several tasks are serialised by a lock; savepoints of several tasks are refused.
+    """
+
+    def __init__(self, pool: Pool, connection: Any, parent: "StoreTransaction | None" = None) -> None:  # noqa: ANN401
+        self.pool = pool
+        self.connection_name = pool.connection_name
+        self._connection = connection
+        self._lock: asyncio.Lock = parent._lock if parent else asyncio.Lock()
+        self._depth: int = parent._depth + 1 if parent else 0
+        self._savepoint_open = False
+        self._finalized = False
+
+    def phase_of(self, query: str) -> Phase:
+        """Nothing is saved before COMMIT."""
+        del query
+        return Phase.IN_TRANSACTION
+
+    def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
+        """This transaction's connection, one statement at a time."""
+        return _Turn(self)
+
+    def _in_transaction(self) -> TransactionContext:
+        """A savepoint; or, once this transaction has ended, a new transaction."""
+        return self.pool.pooled_transaction() if self._finalized else Savepoint(self)
+
+    async def begin(self) -> None:
+        """Send BEGIN."""
+        await self._control(self.pool.begin_sql, Phase.IN_TRANSACTION)
+
+    async def commit(self) -> None:
+        """Send COMMIT, or release the savepoint; the transaction has ended.
+
+        Raises:
+            SwallowedErrorError: An earlier statement failed unnoticed: nothing was saved.
+            OutcomeUnknownError: The answer was lost.
+        """
+        if self._depth:
+            await self.release_savepoint()
+            return
+        self._refuse_lost_connection()
+        status = await self._finish("COMMIT", Phase.COMMIT)
+        if status == "ROLLBACK":
+            raise SwallowedErrorError
+
+    async def rollback(self) -> None:
+        """Send ROLLBACK, or roll back to the savepoint; the transaction has ended."""
+        if self._depth:
+            await self.savepoint_rollback()
+            return
+        await self._finish("ROLLBACK", Phase.IN_TRANSACTION)
+
+    async def commit_and_continue(self) -> None:
+        """Commit and begin the next transaction on the same connection, in one round trip.
+
+        Raises:
+            SwallowedErrorError: An earlier statement failed unnoticed: nothing was saved.
+            OutcomeUnknownError: The answer was lost.
+            UnitOfWorkError: A savepoint is open.
+        """
+        self._refuse_inside_savepoint("commit")
+        self._refuse_lost_connection()
+        if await self._control("COMMIT AND CHAIN", Phase.COMMIT) == "ROLLBACK":
+            raise SwallowedErrorError
+
+    async def rollback_and_continue(self) -> None:
+        """Roll back and begin the next transaction on the same connection, in one round trip.
+
+        Raises:
+            UnitOfWorkError: A savepoint is open.
+        """
+        self._refuse_inside_savepoint("roll back")
+        await self._control("ROLLBACK AND CHAIN", Phase.IN_TRANSACTION)
+
+    async def savepoint(self) -> None:
+        """Set this savepoint."""
+        await self._control(f"SAVEPOINT s{self._depth}", Phase.IN_TRANSACTION)
+
+    async def release_savepoint(self) -> None:
+        """Keep what was done since this savepoint."""
+        await self._finish(f"RELEASE SAVEPOINT s{self._depth}", Phase.IN_TRANSACTION)
+
+    async def savepoint_rollback(self) -> None:
+        """Undo what was done since this savepoint."""
+        name = f"s{self._depth}"
+        await self._finish(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}", Phase.IN_TRANSACTION)
+
+    def _refuse_inside_savepoint(self, verb: str) -> None:
+        if self._depth or self._savepoint_open:
+            raise UnitOfWorkError(f"Leave the savepoint before you {verb} half-way.")
+
+    def _refuse_lost_connection(self) -> None:
+        """A COMMIT that is never sent saves nothing for certain, whatever asyncpg would raise for it."""
+        if is_lost(self._connection):
+            self._finalized = True
+            raise UnavailableError("Nothing was saved: the connection was lost before COMMIT. It may be repeated.")
+
+    async def _finish(self, sql: str, phase: Phase) -> str:
+        if self._finalized:
+            raise UnitOfWorkError(_ENDED)
+        try:
+            return await self._control(sql, phase)
+        finally:
+            self._finalized = True
+
+    async def _control(self, sql: str, phase: Phase) -> str:
+        async with self.acquire_connection() as connection:
+            try:
+                status: str = await connection.execute(sql)
+            except DRIVER_ERRORS as exc:
+                raise translate(exc, phase) from exc
+            return status
+
+
+class _Turn:
+    """One statement's turn on a transaction's connection."""
+
+    __slots__ = ("_transaction",)
+
+    def __init__(self, transaction: StoreTransaction) -> None:
+        self._transaction = transaction
+
+    async def __aenter__(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
+        await self._transaction._lock.acquire()
+        if self._transaction._finalized:
+            self._transaction._lock.release()
+            raise UnitOfWorkError(_ENDED)
+        return self._transaction._connection
+
+    async def __aexit__(self, *error: object) -> None:
+        self._transaction._lock.release()
+
+
+class Publication:
+    """Makes a transaction the task's current connection, as Tortoise expects, and takes that back."""
+
+    def __init__(self, handler: ConnectionHandler | None) -> None:
+        self._handler = handler
+        self._token: ConnectionToken | None = None
+
+    def publish(self, transaction: StoreTransaction) -> None:
+        """Set the context variable."""
+        self._handler = self._handler or get_connections()
+        self._token = self._handler.set(transaction.connection_name, transaction)
+
+    def withdraw(self) -> None:
+        """Restore what was there before."""
+        # An async generator may be finished in another context than it began in. There is nothing to
+        # restore in that one, and the transaction must end all the same.
+        if self._handler is not None:
+            with contextlib.suppress(ValueError):
+                self._handler.reset(self._token)
+
+
+class PooledTransaction(TransactionContext):
+    """``async with``: a transaction on a connection of its own."""
+
+    client: StoreTransaction
+
+    def __init__(self, pool: Pool, handler: ConnectionHandler | None = None) -> None:
+        self._pool = pool
+        self._publication = Publication(handler)
+
+    async def __aenter__(self) -> StoreTransaction:
+        connection = await self._pool.lend()
+        transaction = StoreTransaction(self._pool, connection)
+        try:
+            await transaction.begin()
+            self._publication.publish(transaction)
+        except BaseException:
+            await self._pool.abandon(connection)
+            raise
+        self.client = transaction
+        return transaction
+
+    async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:  # noqa: ANN401
+        self._publication.withdraw()
+        transaction, connection = self.client, self.client._connection
+        try:
+            if exc_type is None and not transaction._finalized:
+                await transaction.commit()
+        except BaseException:
+            await self._pool.abandon(connection)
+            raise
+        finally:
+            transaction._finalized = True
+        if exc_type is None:
+            await self._pool.take_back(connection)
+        else:
+            await self._pool.abandon(connection)
+
+
+class Savepoint(TransactionContext):
+    """``async with``: what happens inside is kept or undone by itself, within the transaction around it."""
+
+    client: StoreTransaction
+
+    def __init__(self, around: StoreTransaction, handler: ConnectionHandler | None = None) -> None:
+        self._around = around
+        self._publication = Publication(handler)
+
+    async def __aenter__(self) -> StoreTransaction:
+        around = self._around
+        if around._savepoint_open:
+            raise UnitOfWorkError(_CONCURRENT)
+        around._savepoint_open = True
+        self.client = StoreTransaction(around.pool, around._connection, around)
+        try:
+            await self.client.savepoint()
+            self._publication.publish(self.client)
+        except BaseException:
+            around._savepoint_open = False
+            raise
+        return self.client
+
+    async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:  # noqa: ANN401
+        self._publication.withdraw()
+        try:
+            if self.client._finalized:
+                return
+            if exc_type is None:
+                await self.client.release_savepoint()
+            else:
+                await self._undo()
+        finally:
+            self.client._finalized = True
+            self._around._savepoint_open = False
+
+    async def _undo(self) -> None:
+        """Undo without hiding the error that ended the block.
+
+        Where the server does not confirm it in time the connection is closed: the transaction around must not
+        go on and commit what this block meant to undo.
+        """
+        try:
+            async with asyncio.timeout(self._around.pool.release_timeout):
+                await self.client.savepoint_rollback()
+        except BaseException as exc:
+            terminate(self._around._connection)
+            if not isinstance(exc, Exception):
+                raise
+            logger.debug("a savepoint could not be undone; its transaction is lost", exc_info=True)
+
+
+def is_lost(connection: Any) -> bool:  # noqa: ANN401
+    """Whether a borrowed connection is closed; asyncpg takes a closed one away from its borrower."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
+def terminate(connection: Any) -> None:  # noqa: ANN401
+    """Close a borrowed connection at once, also one that is closed already."""
+    with contextlib.suppress(asyncpg.InterfaceError):
+        connection.terminate()

@@ -1,0 +1,124 @@
+"""The one error tree of the store.
+
+Everything that the store raises on purpose is a `StoreError`. The engine translates each driver error once,
+by its SQLSTATE, and keeps it as ``__cause__``; no message carries a password, a DSN or stored content.
+
+| error | what it means | what a caller does |
+| --- | --- | --- |
+| `NotFoundError` | no such row, or not this user's | answer 404 |
+| `ConflictError` | a unique or other constraint, a stale version, a refused transition | answer 409 |
+| `InvalidInputError` | a value was refused; `path` names it | answer 422 |
+| `UnavailableError` | nothing was saved, the cause will pass | retry, answer 503 |
+| `OutcomeUnknownError` | the answer to a write was lost | read back, or repeat an idempotent write |
+| `UnitOfWorkError` | a session was used in a way that cannot work | mend the calling code |
+| `SchemaError` | the database lacks a table, a column or a migration | run ``veupath-store migrate`` |
+| `ConfigurationError` | a setting is missing or wrong | mend the deployment |
+
+`ConflictError` and `SchemaError` are Tortoise errors too, because Tortoise (``get_or_create``) and aerich (a first
+``upgrade``) catch those by type. `UnavailableError` is deliberately not one: aerich takes an ``OperationalError``
+for "nothing is applied yet" and would run every migration again.
+"""
+
+from tortoise.exceptions import IntegrityError, OperationalError
+
+
+class StoreError(Exception):
+    """Base of every error that the store raises on purpose."""
+
+
+class ConfigurationError(StoreError):
+    """A setting is missing or wrong, or the server refused the credentials; the message says what to set."""
+
+
+class NotFoundError(StoreError):
+    """No such row, or the row belongs to somebody else: the two look exactly alike.
+
+    Attributes:
+        entity: What was looked for, for instance ``"stream"``.
+        constraint: The foreign key that was violated, or ``None`` when a lookup found nothing.
+    """
+
+    def __init__(self, entity: str, *, constraint: str | None = None) -> None:
+        super().__init__(f"No such {entity}.")
+        self.entity = entity
+        self.constraint = constraint
+
+
+class ConflictError(StoreError, IntegrityError):
+    """The write contradicts what is stored.
+
+    Attributes:
+        constraint: The name of the violated constraint, or ``None`` when none was involved.
+    """
+
+    def __init__(self, message: str, *, constraint: str | None = None) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+
+
+class PruneRefusedError(ConflictError):
+    """The list of live WDK ids would dismiss more conversations than the caller allowed.
+
+    Attributes:
+        linked: How many conversations have a WDK id and are not dismissed.
+        orphaned: How many of them the list does not name.
+    """
+
+    def __init__(self, *, linked: int, orphaned: int) -> None:
+        super().__init__(
+            f"Refused to dismiss {orphaned} of {linked} WDK-linked conversations: the list of live ids is empty, "
+            "or partial, or foreign. If it is right, call dismiss_wdk_orphans with a higher max_share."
+        )
+        self.linked = linked
+        self.orphaned = orphaned
+
+
+class InvalidInputError(StoreError, ValueError):
+    """A value was refused before (or by) the database.
+
+    Attributes:
+        path: The offending value, as in ``plan.root.parameters.organism`` or ``positive_ids[3]``.
+        reason: Why it was refused, without the value itself.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class UnavailableError(StoreError):
+    """Nothing was saved and the cause will pass: the unit of work may be repeated as it is."""
+
+
+class StoreClosedError(UnavailableError):
+    """The store is closing or closed in this process; `init_db` opens it again."""
+
+
+class OutcomeUnknownError(StoreError):
+    """The connection was lost, or time ran out, while a write or COMMIT was under way.
+
+    It may or may not have been saved. Read back, or repeat the write if it is idempotent.
+    """
+
+
+class UnitOfWorkError(StoreError):
+    """A session or transaction was used in a way that cannot work; the message says what to do instead."""
+
+
+class SwallowedErrorError(UnitOfWorkError):
+    """A statement failed, its error was swallowed, and the unit of work went on: PostgreSQL saved nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing of this unit of work was saved: one of its statements failed and the error was swallowed. "
+            "To go on after an error, put the statement in 'async with session.savepoint():' and catch around it."
+        )
+
+
+class SchemaError(StoreError, OperationalError):
+    """The database lacks a table, a column or a migration that this version needs."""
+
+
+class InternalError(StoreError):
+    """The server refused a statement of ours: a defect of the store, or a privilege that its role lacks."""

@@ -1,0 +1,48 @@
+"""Every width and bound of the store, stated once: models, validation and messages read them from here."""
+
+from typing import Final
+
+# Column widths, in characters.
+EXTERNAL_ID: Final = 255
+NAME: Final = 255
+STREAM_SITE_ID: Final = 50
+SITE_ID: Final = 100
+RECORD_TYPE: Final = 100
+SEARCH_NAME: Final = 255
+MODEL_ID: Final = 100
+SOURCE: Final = 50
+GENE_SET_SOURCE: Final = 20
+GENE_SET_OPERATION: Final = 20
+STATUS: Final = 20
+OPERATION_TYPE: Final = 50
+BATCH_ID: Final = 50
+DISMISSED_REASON: Final = 20
+WORKER_ID: Final = 255
+# A Redis Stream id is two unsigned 64-bit integers and a dash.
+LOG_POSITION: Final = 41
+
+# Text without a column width, in characters.
+PROVENANCE_NOTES: Final = 100_000
+
+# Integers.
+INT32_MAX: Final = 2**31 - 1
+INT64_MAX: Final = 2**63 - 1
+INT64_MIN: Final = -(2**63)
+UINT64_MAX: Final = 2**64 - 1
+
+# Documents. orjson gives up at the 255th level; PostgreSQL would take more.
+DOCUMENT_DEPTH: Final = 254
+DOCUMENT_BYTES: Final = 16 * 1024 * 1024
+# A plan's steps may be nested this deep.
+PLAN_DEPTH: Final = 200
+
+# Lists.
+GENE_IDS: Final = 250_000
+GENE_ID: Final = 100
+TAGS: Final = 100
+TAG: Final = 100
+WDK_IDS: Final = 100_000
+PAGE: Final = 1_000
+
+# The share of a user's WDK-linked conversations that one pruning may dismiss.
+PRUNE_SHARE: Final = 0.5

@@ -1,0 +1,32 @@
+"""The experiments table."""
+
+from typing import Any
+from uuid import UUID
+
+from tortoise import fields
+from tortoise.models import Model
+
+from veupath_store import limits
+from veupath_store.models.fields import NOW, JSONField
+from veupath_store.models.user import User
+
+
+class ExperimentRow(Model):
+    """One evaluation run, a JSON document; it may belong to a batch, a benchmark, or both."""
+
+    id = fields.UUIDField(primary_key=True)
+    user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
+        "store.User", related_name="experiments", on_delete=fields.CASCADE
+    )
+    user_id: UUID
+    site_id = fields.CharField(max_length=limits.SITE_ID)
+    name = fields.CharField(max_length=limits.NAME, db_default="")
+    status = fields.CharField(max_length=limits.STATUS, db_default="pending")
+    data: Any = JSONField()
+    batch_id = fields.CharField(max_length=limits.BATCH_ID, null=True)
+    benchmark_id = fields.CharField(max_length=limits.BATCH_ID, null=True)
+    created_at = fields.DatetimeField(db_default=NOW)
+    updated_at = fields.DatetimeField(db_default=NOW)
+
+    class Meta:
+        table = "experiments"

@@ -1,0 +1,44 @@
+"""The operations table."""
+
+from uuid import UUID
+
+from tortoise import fields
+from tortoise.models import Model
+
+from veupath_store import limits
+from veupath_store.models.fields import NOW
+from veupath_store.models.stream import Stream
+from veupath_store.models.user import User
+
+
+class Operation(Model):
+    """A background job that a client can discover, and the lease under which a worker runs it."""
+
+    id = fields.UUIDField(primary_key=True)
+    # The conversation that it works for; null for an experiment's job.
+    stream: fields.ForeignKeyNullableRelation[Stream] = fields.ForeignKeyField(
+        "store.Stream", related_name="operations", null=True, on_delete=fields.CASCADE
+    )
+    stream_id: UUID | None
+    user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
+        "store.User", related_name="operations", on_delete=fields.CASCADE
+    )
+    user_id: UUID
+    type = fields.CharField(max_length=limits.OPERATION_TYPE)
+    status = fields.CharField(max_length=limits.STATUS, db_default="active")
+    created_at = fields.DatetimeField(db_default=NOW)
+    completed_at = fields.DatetimeField(null=True)
+    # The worker that holds the lease.
+    worker_id = fields.CharField(max_length=limits.WORKER_ID, null=True)
+    # Known to the lease's holder only; a new one for each holder.
+    lease_token = fields.UUIDField(null=True)
+    heartbeat_at = fields.DatetimeField(null=True)
+    lease_expires_at = fields.DatetimeField(null=True)
+    cancel_requested_at = fields.DatetimeField(null=True)
+    # Why it failed.
+    error = fields.TextField(null=True)
+    # Where in the log its own events begin.
+    start_position = fields.CharField(max_length=limits.LOG_POSITION, null=True)
+
+    class Meta:
+        table = "operations"

@@ -1,0 +1,100 @@
+"""Strategy plans: trees of search steps, and the flat list of steps that is read from them.
+
+A plan is ``{"recordType": …, "root": node, "metadata": {"name": …}}``; a node has ``id``, ``searchName``,
+``parameters``, ``displayName``, ``operator`` and the inputs ``primaryInput`` and ``secondaryInput``, nodes themselves.
+Only the plan is stored; steps are derived whenever they are read, so that they can never be stale.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+from veupath_store import limits
+from veupath_store.errors import InvalidInputError
+
+Step: TypeAlias = dict[str, Any]
+
+_INPUTS: Final = ("primaryInput", "secondaryInput")
+_COPIED: Final = ("searchName", "operator", "parameters", "displayName", "colocationParams")
+
+
+def root_step_id(plan: Mapping[str, Any]) -> str | None:
+    """The id of the root step.
+
+    Returns:
+        The id as text, or ``None`` where the plan has no root or its root has no id.
+    """
+    root = plan.get("root")
+    identity = root.get("id") if isinstance(root, Mapping) else None
+    return None if identity is None else str(identity)
+
+
+def flatten_plan(plan: Mapping[str, Any]) -> list[Step]:
+    """The plan's steps as a flat list.
+
+    Args:
+        plan: A plan tree; ``{}`` for none.
+
+    Returns:
+        One dictionary for each node, inputs before the step that uses them (the root comes last), with ``id``,
+        ``kind`` (``search``, ``transform`` or ``combine``), the node's own fields, and ``primaryInputStepId`` and
+        ``secondaryInputStepId`` (``None`` without that input).
+    """
+    return [_step(node) for node in _nodes(plan.get("root"))]
+
+
+def count_searches(plan: Mapping[str, Any]) -> int:
+    """How many nodes have a ``searchName``: what `StreamProjection.step_count` holds for a stored plan."""
+    return sum(1 for node in _nodes(plan.get("root")) if node.get("searchName"))
+
+
+def check_plan(plan: Mapping[str, Any], path: str) -> None:
+    """Refuse a plan whose steps are nested too deep or are no objects.
+
+    Raises:
+        InvalidInputError: An input is no object, or there are more than `limits.PLAN_DEPTH` levels of steps.
+    """
+    stack: list[tuple[Any, str, int]] = [(plan.get("root"), f"{path}.root", 1)]
+    while stack:
+        node, where, depth = stack.pop()
+        if node is None:
+            continue
+        if not isinstance(node, Mapping):
+            raise InvalidInputError(where[:80], "a step must be an object")
+        if depth > limits.PLAN_DEPTH:
+            raise InvalidInputError(where[:80], f"steps are nested more than {limits.PLAN_DEPTH} levels deep")
+        stack.extend((node.get(name), f"{where}.{name}", depth + 1) for name in _INPUTS)
+
+
+def _nodes(root: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - stored JSON
+    """The nodes in post-order, without recursion."""
+    pending: list[tuple[Any, bool]] = [(root, False)]
+    while pending:
+        node, seen = pending.pop()
+        if not isinstance(node, Mapping):
+            continue
+        if seen:
+            yield node
+            continue
+        pending.append((node, True))
+        pending.extend((node.get(name), False) for name in reversed(_INPUTS))
+
+
+def _step(node: Mapping[str, Any]) -> Step:
+    inputs = {name: node.get(name) for name in _INPUTS}
+    return {
+        "id": _identity(node),
+        "kind": _kind(node, inputs),
+        **{name: node[name] for name in _COPIED if name in node},
+        **{f"{name}StepId": _identity(value) for name, value in inputs.items()},
+    }
+
+
+def _kind(node: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+    if node.get("operator"):
+        return "combine"
+    return "transform" if isinstance(inputs["primaryInput"], Mapping) else "search"
+
+
+def _identity(node: Any) -> str | None:  # noqa: ANN401 - stored JSON
+    identity = node.get("id") if isinstance(node, Mapping) else None
+    return None if identity is None else str(identity)

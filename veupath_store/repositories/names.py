@@ -1,0 +1,52 @@
+"""Free names: ``Kinases``, ``Kinases (1)``, ``Kinases (2)``, … within one user's conversations on one site.
+
+The unique index ``stream_projections_name_key`` guarantees that two never have the same name; what is here chooses
+a name that is free, without reading the taken ones. It doubles a number until it hits a free one, then bisects
+between the last taken and the first free: about 2 · log2(n) index probes for n names, all in the statement that
+writes. Asking for ``max(suffix)`` would need the suffix in a column of its own; reading the names, which the previous
+layer did, costs a thousand rows for the thousandth name.
+
+Where no name was ever given back the result is the smallest free number; after deletions it is a free number whose
+predecessor is taken.
+"""
+
+from typing import Final
+
+from veupath_store import limits
+
+
+def _taken(name: str) -> str:
+    return (
+        "EXISTS (SELECT FROM stream_projections taken, asked WHERE taken.user_id = asked.user_id "
+        f"AND taken.site_id = asked.site_id AND taken.name = {name} AND taken.stream_id <> asked.stream_id)"
+    )
+
+
+def _numbered(number: str) -> str:
+    """The base with a number, shortened so that it fits the column."""
+    suffix = f"' (' || {number} || ')'"
+    return f"((SELECT left(base, {limits.NAME} - length({suffix})) FROM asked) || {suffix})"
+
+
+FREE_NAME: Final = f"""
+gallop(number) AS (
+    SELECT 1 WHERE {_taken("asked.base")}
+    UNION ALL
+    SELECT number * 2 FROM gallop WHERE number < 1000000000 AND {_taken(_numbered("number"))}
+),
+bisect(low, high) AS (
+    SELECT max(number) / 2, max(number) FROM gallop HAVING count(*) > 0
+    UNION ALL
+    SELECT CASE WHEN step.taken THEN step.middle ELSE step.low END,
+           CASE WHEN step.taken THEN step.high ELSE step.middle END
+    FROM (
+        SELECT probe.*, {_taken(_numbered("probe.middle"))} AS taken
+        FROM (SELECT low, high, (low + high) / 2 AS middle FROM bisect WHERE high - low > 1) probe
+    ) step
+),
+free(name) AS (
+    SELECT COALESCE((SELECT {_numbered("min(high)")} FROM bisect), asked.base) FROM asked
+)"""
+"""Common table expressions after ``WITH RECURSIVE asked(user_id, site_id, stream_id, base) AS (…),``: the last one,
+``free``, has one row with one column, ``name``. ``asked.stream_id`` is the conversation that is named; its own
+present name counts as free."""

@@ -1,0 +1,150 @@
+"""Changing a projection: which fields, and the one statement that does it."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from veupath_store import limits
+from veupath_store.errors import InvalidInputError
+from veupath_store.json import encode
+from veupath_store.plans import check_plan, count_searches
+from veupath_store.repositories.names import FREE_NAME
+from veupath_store.validation import as_optional_uuid, boolean, integer, text
+
+
+def _plan(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidInputError("plan", "a JSON object is needed")
+    check_plan(value, "plan")
+    return value
+
+
+def _count(path: str) -> Callable[[object], int]:
+    return lambda value: integer(value, path, 0, limits.INT32_MAX)
+
+
+def _or_none(check: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda value: None if value is None else check(value)
+
+
+class ProjectionPatch(BaseModel):
+    """The fields of a projection to change. A field that is not given stays; a field given as ``None`` is cleared.
+
+    Attributes:
+        name: The wanted name; a number is added where it is taken.
+        record_type: The record type.
+        wdk_strategy_id: The WDK strategy to claim, or ``None`` to unlink. Another conversation of the same user and
+            site that has it loses it.
+        is_saved: Whether that strategy is saved on the WDK server.
+        plan: The whole new plan. `step_count` follows from it unless it is given too.
+        step_count: The number of steps.
+        result_count: The number of records found, or ``None`` for unknown.
+        gene_set_id: One of the owner's gene sets, or ``None`` to unlink.
+        gene_set_auto_imported: A latch: ``True`` sets it for good, ``False`` changes nothing.
+
+    Raises:
+        InvalidInputError: A field is unknown or its value is refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: Annotated[str, BeforeValidator(lambda value: text(value, "name", limits.NAME))] = ""
+    record_type: Annotated[str, BeforeValidator(lambda value: text(value, "record_type", limits.RECORD_TYPE))] = ""
+    wdk_strategy_id: Annotated[
+        int | None, BeforeValidator(_or_none(lambda value: integer(value, "wdk_strategy_id", 0, limits.INT64_MAX)))
+    ] = None
+    is_saved: Annotated[bool, BeforeValidator(lambda value: boolean(value, "is_saved"))] = False
+    plan: Annotated[dict[str, Any], BeforeValidator(_plan)] = {}
+    step_count: Annotated[int, BeforeValidator(_count("step_count"))] = 0
+    result_count: Annotated[int | None, BeforeValidator(_or_none(_count("result_count")))] = None
+    gene_set_id: Annotated[UUID | None, BeforeValidator(lambda value: as_optional_uuid(value, "gene_set_id"))] = None
+    gene_set_auto_imported: Annotated[bool, BeforeValidator(lambda value: boolean(value, "gene_set_auto_imported"))] = (
+        False
+    )
+
+    def __init__(self, **fields: Any) -> None:  # noqa: ANN401 - pydantic's own signature
+        try:
+            super().__init__(**fields)
+        except ValidationError as exc:
+            raise _first_mistake(exc) from None
+
+
+def _first_mistake(error: ValidationError) -> InvalidInputError:
+    """Our own error out of pydantic's, which would show the value's beginning."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    return cause if isinstance(cause, InvalidInputError) else InvalidInputError(str(first["loc"][0]), first["msg"])
+
+
+class ProjectionUpdate:
+    """The statement for one patch, built from constants; every value is bound."""
+
+    def __init__(self, stream_id: UUID, owner: UUID | None, patch: ProjectionPatch) -> None:
+        self.values: list[Any] = [stream_id]
+        self._patch = patch
+        self._given: Final = patch.model_fields_set
+        self._target = "SELECT stream_id, user_id, site_id FROM stream_projections WHERE stream_id = $1"
+        if owner is not None:
+            self._target += f" AND user_id = {self._bind(owner)}"
+        self.sql = self._statement()
+
+    def _bind(self, value: object) -> str:
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+    def _statement(self) -> str:
+        if not self._given:
+            return f"{self._target} /* nothing to change: only whether it exists */"
+        expressions = [f"target AS MATERIALIZED ({self._target} FOR UPDATE)"]
+        sources = ["target"]
+        assignments = [*self._columns(), "updated_at = CURRENT_TIMESTAMP"]
+        if "name" in self._given:
+            base = self._bind(self._patch.name)
+            expressions += [
+                f"asked AS (SELECT user_id, site_id, stream_id, {base}::text AS base FROM target)",
+                FREE_NAME,
+            ]
+            sources.append("free")
+            assignments.append("name = free.name")
+        if self._patch.wdk_strategy_id is not None:
+            expressions.append(self._hand_over(self._bind(self._patch.wdk_strategy_id)))
+            # Counted so that it runs first: the unique index then sees the other row without the id.
+            sources.append("(SELECT count(*) FROM released) AS done")
+        return (
+            f"WITH RECURSIVE {', '.join(expressions)} "
+            f"UPDATE stream_projections p SET {', '.join(assignments)} FROM {', '.join(sources)} "
+            "WHERE p.stream_id = target.stream_id AND p.user_id = target.user_id RETURNING p.stream_id"
+        )
+
+    def _columns(self) -> list[str]:
+        """Assignments of the given fields, in a fixed order, so that few different statements come to be."""
+        columns = [
+            f"{name} = {self._bind(getattr(self._patch, name))}"
+            for name in ("record_type", "wdk_strategy_id", "is_saved", "result_count", "gene_set_id")
+            if name in self._given
+        ]
+        if "plan" in self._given:
+            columns.append(f"plan = {self._bind(encode(self._patch.plan, 'plan'))}::jsonb")
+        if self._given & {"plan", "step_count"}:
+            columns.append(f"step_count = {self._bind(self._step_count())}")
+        if "gene_set_auto_imported" in self._given:
+            columns.append(
+                f"gene_set_auto_imported = p.gene_set_auto_imported OR {self._bind(self._patch.gene_set_auto_imported)}"
+            )
+        return columns
+
+    def _step_count(self) -> int:
+        return self._patch.step_count if "step_count" in self._given else count_searches(self._patch.plan)
+
+    @staticmethod
+    def _hand_over(wdk_strategy_id: str) -> str:
+        return f"""released AS (
+            UPDATE stream_projections other
+            SET wdk_strategy_id = NULL, is_saved = false, updated_at = CURRENT_TIMESTAMP
+            FROM target
+            WHERE other.user_id = target.user_id AND other.site_id = target.site_id
+              AND other.wdk_strategy_id = {wdk_strategy_id}::bigint AND other.stream_id <> target.stream_id
+            RETURNING other.stream_id
+        )"""

@@ -1,0 +1,103 @@
+"""Users."""
+
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+from veupath_store import limits
+from veupath_store.errors import NotFoundError
+from veupath_store.models import User
+from veupath_store.repositories.base import Repository
+from veupath_store.validation import as_uuid, optional_text, text
+
+
+class UserRepository(Repository[User]):
+    """Reads and writes of users. Deleting one deletes what is theirs; their public control sets stay, ownerless."""
+
+    model = User
+    entity = "user"
+    owner_column: ClassVar[str] = "id"
+
+    async def get_or_create(self, user_id: UUID | str) -> User:
+        """The user with this id, made if need be; race-free. On every authenticated request.
+
+        One indexed read that writes nothing for a known user; one upsert more for a new one.
+
+        Args:
+            user_id: The id.
+
+        Returns:
+            The user.
+
+        Raises:
+            InvalidInputError: The id is no UUID.
+            NotFoundError: The repository is restricted to another user.
+            UnavailableError: The database does not answer.
+            OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
+        """
+        identity = as_uuid(user_id, "user_id")
+        self._refuse_other(identity)
+        return await self.get_by_id(identity) or await self._upsert("id", identity, None)
+
+    async def get_or_create_by_external_id(self, external_id: str) -> User:
+        """The user with this login, made (with a new id) if need be; race-free.
+
+        One indexed read that writes nothing for a known user; one upsert more for a new one.
+
+        Args:
+            external_id: The login at an identity provider; compared exactly, upper and lower case told apart.
+
+        Returns:
+            The user.
+
+        Raises:
+            InvalidInputError: It is empty, too long, or holds characters that cannot be stored.
+            NotFoundError: The repository is restricted to a user with another login.
+            UnavailableError: The database does not answer.
+            OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
+        """
+        login = text(external_id, "external_id", limits.EXTERNAL_ID)
+        rows = await self._rows(self._readable())
+        known: User | None = await rows.filter(external_id=login).first()
+        if known is not None:
+            return known
+        if self._owner is not None:
+            raise NotFoundError(self.entity)
+        return await self._upsert("external_id", uuid4(), login)
+
+    async def create(self, external_id: str | None = None) -> User:
+        """A new user with a new id. One statement.
+
+        Args:
+            external_id: The login at an identity provider, or ``None`` for a guest.
+
+        Returns:
+            The user.
+
+        Raises:
+            ConflictError: The login is another user's (``users_external_id_key``).
+            InvalidInputError: It is empty, too long, or holds characters that cannot be stored.
+            NotFoundError: The repository is restricted to one user, who cannot make others.
+            UnavailableError: The database does not answer; nothing was saved.
+            OutcomeUnknownError: Without a session, the answer was lost.
+        """
+        login = optional_text(external_id, "external_id", limits.EXTERNAL_ID)
+        if login is not None:
+            text(login, "external_id", limits.EXTERNAL_ID)
+        identity = uuid4()
+        self._refuse_other(identity)
+        return await User.create(id=identity, external_id=login, using_db=await self._client())
+
+    async def _upsert(self, key: str, identity: UUID, login: str | None) -> User:
+        # DO UPDATE, not DO NOTHING: under synchronous replication DO NOTHING acknowledges a row that another
+        # session wrote and that the standby may not have; it would also return no row.
+        client = await self._client()
+        rows = await client.execute_rows(
+            f"INSERT INTO users (id, external_id) VALUES ($1, $2) "
+            f"ON CONFLICT ({key}) DO UPDATE SET {key} = EXCLUDED.{key} RETURNING id, external_id, created_at",
+            [identity, login],
+        )
+        return User._init_from_db(**rows[0])
+
+    def _refuse_other(self, identity: UUID) -> None:
+        if self._owner is not None and self._owner != identity:
+            raise NotFoundError(self.entity)

@@ -1,0 +1,303 @@
+"""Units of work, and the opening and closing of the store.
+
+    async with async_session_factory() as session:
+        await StreamRepository(session).create(user.id, "plasmodb")
+
+commits when the block ends and rolls back when it raises. Outside of a session a repository runs in autocommit.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
+
+import tortoise.context
+from tortoise.context import TortoiseContext, get_current_context
+
+from veupath_store.config import CONNECTION, StoreSettings
+from veupath_store.engine import StoreClient, StoreTransaction
+from veupath_store.errors import SchemaError, StoreClosedError, UnitOfWorkError
+from veupath_store.migrations import migrate, pending_migrations
+
+
+class Session:
+    """One unit of work: a transaction on one connection. Repositories take it and never commit it.
+
+    It belongs to one task at a time. Made by `async_session_factory` and `get_db_session`.
+    """
+
+    def __init__(self, transaction: StoreTransaction) -> None:
+        self._transaction = transaction
+
+    @property
+    def client(self) -> StoreTransaction:
+        """The Tortoise client to pass as ``using_db``: the transaction, or its innermost open savepoint."""
+        return self._transaction
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator["Session"]:
+        """Keep or undo a part: ``async with session.savepoint():`` around it, ``try`` around that.
+
+        An error that leaves the block undoes the block and nothing else; catch it outside and go on.
+        Two round trips.
+
+        Raises:
+            UnitOfWorkError: Another task has a savepoint open in this session.
+        """
+        around = self._transaction
+        async with around._in_transaction() as inner:
+            if not isinstance(inner, StoreTransaction):
+                raise TypeError("the connection is not the store's")
+            self._transaction = inner
+            try:
+                yield self
+            finally:
+                self._transaction = around
+
+    async def commit(self) -> None:
+        """Save what was done so far and go on in a new transaction: for the parts of a long job. One round trip.
+
+        Raises:
+            SwallowedErrorError: An earlier statement failed and its error was swallowed: nothing was saved.
+            OutcomeUnknownError: The connection was lost while COMMIT was under way.
+            UnitOfWorkError: A savepoint is open.
+        """
+        await self._transaction.commit_and_continue()
+
+    async def rollback(self) -> None:
+        """Undo what was done since the beginning or the last `commit`, and go on. One round trip.
+
+        Raises:
+            UnitOfWorkError: A savepoint is open.
+        """
+        await self._transaction.rollback_and_continue()
+
+
+class Engine:
+    """The store of one process and event loop: the settings, Tortoise's context, and the pool."""
+
+    def __init__(self, settings: StoreSettings, context: TortoiseContext | None = None) -> None:
+        self.settings = settings
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._context = context
+        self._adopted = context is not None
+        self._changing = asyncio.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether Tortoise is initialised. The pool itself is made by the first statement."""
+        return self._context is not None
+
+    async def open(self) -> StoreClient:
+        """Initialise Tortoise unless it is; no connection is made.
+
+        Returns:
+            The client that runs statements in autocommit.
+        """
+        self.loop = asyncio.get_running_loop()
+        if self._context is None:
+            async with self._changing:
+                if self._context is None:
+                    self._context = await self._initialised()
+        return _store_client(self._context)
+
+    async def _initialised(self) -> TortoiseContext:
+        context = TortoiseContext()
+        # Current only while it is initialised, so that a failure leaves nothing behind in this task's context;
+        # afterwards every task finds it through the global fallback.
+        with context:
+            await context.init(config=self.settings.tortoise_orm(), _enable_global_fallback=True)
+        return context
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A new unit of work on a connection of its own."""
+        client = await self.open()
+        if self._context is None:
+            raise StoreClosedError("The store was closed while a session was being opened.")
+        async with client.pooled_transaction(self._context.connections) as transaction:
+            yield Session(transaction)
+
+    async def close(self) -> None:
+        """Drain and close the pool. Of what ``register_tortoise`` opened, its own hook closes the rest."""
+        async with self._changing:
+            context = self._context
+            if context is None:
+                return
+            if self._adopted:
+                await _store_client(context).close()
+            else:
+                await context.close_connections()
+            self._context = None
+
+    def forget(self) -> None:
+        """Drop a store whose loop has ended without close_db: its pool died with the loop and cannot be awaited."""
+        context, self._context = self._context, None
+        if context is not None:
+            context._connections = None
+            if tortoise.context._global_context is context:
+                tortoise.context._global_context = None
+
+
+def _store_client(context: TortoiseContext) -> StoreClient:
+    client = context.connections.get(CONNECTION)
+    pool = client.pool if isinstance(client, StoreTransaction) else client
+    if not isinstance(pool, StoreClient):
+        raise UnitOfWorkError(
+            "Tortoise was initialised with another engine than the store's: pass StoreSettings().tortoise_orm() to it."
+        )
+    return pool
+
+
+class _Process:
+    """What this process has open."""
+
+    engine: Engine | None = None
+    closed: bool = False
+
+
+_process: Final = _Process()
+_WRONG_LOOP: Final = (
+    "The store is open on another event loop of this process. Await close_db() there first; "
+    "a connection pool cannot serve two loops."
+)
+
+
+def get_engine() -> Engine:
+    """The store of this process, made on first use from the environment. Connects to nothing.
+
+    Where Tortoise is initialised already (as by ``register_tortoise``), that is used.
+
+    Raises:
+        ConfigurationError: ``DATABASE_URL`` is unset or wrong.
+        StoreClosedError: `close_db` was called; `init_db` opens the store again.
+        UnitOfWorkError: The store is open on another event loop that still runs.
+    """
+    if _process.closed:
+        raise StoreClosedError("The store is closed in this process; await init_db() to open it again.")
+    engine = _current_engine()
+    if engine is None:
+        engine = _process.engine = _new_engine(None)
+    return engine
+
+
+def _current_engine() -> Engine | None:
+    """What is open here; a store that another loop left behind is dropped."""
+    engine = _process.engine
+    if engine is None or engine.loop is None or engine.loop is _running_loop():
+        return engine
+    if not engine.loop.is_closed():
+        raise UnitOfWorkError(_WRONG_LOOP)
+    engine.forget()
+    _process.engine = None
+    return None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _new_engine(settings: StoreSettings | None) -> Engine:
+    current = get_current_context()
+    if current is not None and current.inited:
+        return Engine(_store_client(current).settings, current)
+    return Engine(settings or StoreSettings())
+
+
+def async_session_factory() -> AbstractAsyncContextManager[Session]:
+    """Begin a unit of work: ``async with`` it, ``as session``.
+
+    Commits when the block ends, rolls back when it raises or is cancelled. Always a transaction and a connection of
+    its own, also inside another session. Three round trips beside the statements: BEGIN, COMMIT, reset.
+
+    Returns:
+        An asynchronous context manager that yields the `Session`.
+
+    Raises:
+        UnavailableError: On entering: no connection was free in time. Nothing was saved.
+        SwallowedErrorError: On leaving: a statement failed and its error was swallowed. Nothing was saved.
+        OutcomeUnknownError: On leaving: the connection was lost while COMMIT was under way.
+    """
+    return get_engine().session()
+
+
+async def get_db_session() -> AsyncIterator[Session]:
+    """The same unit of work as a FastAPI dependency: ``Depends(get_db_session, scope="function")``.
+
+    The scope matters: in FastAPI's default scope COMMIT comes after the response, and a client sees 200 for a
+    commit that fails.
+    """
+    async with async_session_factory() as session:
+        yield session
+
+
+async def init_db(
+    create_schema: bool = False, *, settings: StoreSettings | None = None, require_head: bool | None = None
+) -> Engine:
+    """Open the store: ping the server, and check that its migrations are at head.
+
+    Calling it again while the store is open is harmless: it pings and checks again.
+
+    Args:
+        create_schema: Apply the migrations first, as ``veupath-store migrate`` does. For development.
+        settings: Instead of the environment's.
+        require_head: Whether to refuse a database whose migrations are behind. Default: the setting `require_head`.
+
+    Returns:
+        The open store.
+
+    Raises:
+        ConfigurationError: A setting is missing or wrong, or the server refused the role.
+        UnavailableError: No server answers.
+        SchemaError: Migrations are behind.
+        UnitOfWorkError: The store is open with other settings, or on another loop.
+    """
+    before = _process.engine
+    engine = _engine_for(settings)
+    try:
+        if create_schema:
+            await migrate(engine.settings)
+        client = await engine.open()
+        await client.ping()
+        if engine.settings.require_head if require_head is None else require_head:
+            await _require_head(client)
+    except BaseException:
+        if engine is not before:
+            await close_db()
+        raise
+    return engine
+
+
+def _engine_for(settings: StoreSettings | None) -> Engine:
+    engine = _current_engine() or _new_engine(settings)
+    if settings is not None and engine.settings != settings:
+        raise UnitOfWorkError("The store is open with other settings; await close_db() first.")
+    _process.engine, _process.closed = engine, False
+    return engine
+
+
+async def _require_head(client: StoreClient) -> None:
+    behind = await pending_migrations(client)
+    if behind:
+        raise SchemaError(
+            f"The database is {len(behind)} migration(s) behind (next: {behind[0]}). Run 'veupath-store migrate', "
+            "or call init_db(create_schema=True) in development."
+        )
+
+
+async def close_db() -> None:
+    """Close the store: refuse new work, wait for work in flight, close the connections.
+
+    Waits at most `StoreSettings.close_timeout` seconds; what is still under way then fails with `UnavailableError`
+    or `OutcomeUnknownError`. Closing twice, or what was never opened, is harmless. Afterwards only `init_db` opens
+    the store again.
+    """
+    engine = _current_engine()
+    _process.closed = True
+    if engine is not None:
+        await engine.close()
+        if _process.engine is engine:
+            _process.engine = None

@@ -1,0 +1,148 @@
+"""Checks at the door of the repositories: bad input is refused before any SQL, with its name."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from veupath_store import limits
+from veupath_store.errors import InvalidInputError
+from veupath_store.json import check_text
+
+
+def as_uuid(value: object, path: str) -> UUID:
+    """A `UUID` from a `UUID` or its text.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    if isinstance(value, UUID):
+        return value
+    if isinstance(value, str):
+        try:
+            return UUID(value)
+        except ValueError:
+            pass
+    raise InvalidInputError(path, "a UUID, or its text, is needed")
+
+
+def as_optional_uuid(value: object, path: str) -> UUID | None:
+    """As `as_uuid`; ``None`` stays ``None``.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    return None if value is None else as_uuid(value, path)
+
+
+def text(value: object, path: str, longest: int, *, shortest: int = 1) -> str:
+    """Text of a length that its column takes.
+
+    Args:
+        value: The text.
+        path: What to call it.
+        longest: Characters at most.
+        shortest: Characters at least; 0 admits empty text.
+
+    Raises:
+        InvalidInputError: No text, too short, too long, or with characters that PostgreSQL cannot store.
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(path, "text is needed")
+    if len(value) < shortest:
+        raise InvalidInputError(path, "it must not be empty")
+    if len(value) > longest:
+        raise InvalidInputError(path, f"it must not be longer than {longest} characters")
+    check_text(value, path)
+    return value
+
+
+def optional_text(value: object, path: str, longest: int) -> str | None:
+    """As `text`, empty text included; ``None`` stays ``None``.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    return None if value is None else text(value, path, longest, shortest=0)
+
+
+def integer(value: object, path: str, lowest: int, highest: int) -> int:
+    """A whole number within bounds, both included. A bool is none.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInputError(path, "a whole number is needed")
+    if not lowest <= value <= highest:
+        raise InvalidInputError(path, f"it must be from {lowest} to {highest}")
+    return value
+
+
+def boolean(value: object, path: str) -> bool:
+    """``True`` or ``False``, nothing that is merely true or false.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise InvalidInputError(path, "true or false is needed")
+    return value
+
+
+def share(value: object, path: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidInputError(path, "a number from 0 to 1 is needed")
+    return float(value)
+
+
+def page_size(value: object, path: str = "limit") -> int:
+    """How many rows to return: 1 to `limits.PAGE`.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    return integer(value, path, 1, limits.PAGE)
+
+
+def texts(value: object, path: str, *, most: int, longest: int) -> list[str]:
+    """A list (or tuple) of non-empty texts.
+
+    Args:
+        value: The list.
+        path: What to call it.
+        most: Items at most.
+        longest: Characters of one item at most.
+
+    Raises:
+        InvalidInputError: No list, too many items, or an item that `text` refuses.
+    """
+    return [text(item, f"{path}[{index}]", longest) for index, item in enumerate(_sequence(value, path, most))]
+
+
+def integers(value: object, path: str, *, most: int, highest: int) -> list[int]:
+    """A list, tuple or set of whole numbers from 0 on.
+
+    Args:
+        value: The numbers.
+        path: What to call them.
+        most: Items at most.
+        highest: The largest number.
+
+    Raises:
+        InvalidInputError: No list, too many items, or an item that `integer` refuses.
+    """
+    items = sorted(value, key=repr) if isinstance(value, set | frozenset) else value
+    return [integer(item, f"{path}[{index}]", 0, highest) for index, item in enumerate(_sequence(items, path, most))]
+
+
+def _sequence(value: object, path: str, most: int) -> Iterable[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
+        raise InvalidInputError(path, "a list is needed")
+    if len(value) > most:
+        raise InvalidInputError(path, f"it must not have more than {most} items")
+    return value
