@@ -18,7 +18,7 @@ from veupath_store import limits
 def _taken(name: str) -> str:
     return (
         "EXISTS (SELECT FROM stream_projections taken, asked WHERE taken.user_id = asked.user_id "
-        f"AND taken.site_id = asked.site_id AND taken.name = {name} AND taken.stream_id <> asked.stream_id)"
+        f"AND taken.site_id = asked.site_id AND taken.name = {name} AND taken.stream_id IS DISTINCT FROM asked.named)"
     )
 
 
@@ -47,6 +47,6 @@ bisect(low, high) AS (
 free(name) AS (
     SELECT COALESCE((SELECT {_numbered("min(high)")} FROM bisect), asked.base) FROM asked
 )"""
-"""Common table expressions after ``WITH RECURSIVE asked(user_id, site_id, stream_id, base) AS (…),``: the last one,
-``free``, has one row with one column, ``name``. ``asked.stream_id`` is the conversation that is named; its own
-present name counts as free."""
+"""Common table expressions after ``WITH RECURSIVE asked(user_id, site_id, named, base) AS (…),``: the last one,
+``free``, has one row with one column, ``name``. ``asked.named`` is the conversation that is renamed, whose own present
+name counts as free; null for a new one."""

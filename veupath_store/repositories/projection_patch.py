@@ -103,7 +103,7 @@ class ProjectionUpdate:
         if "name" in self._given:
             base = self._bind(self._patch.name)
             expressions += [
-                f"asked AS (SELECT user_id, site_id, stream_id, {base}::text AS base FROM target)",
+                f"asked AS (SELECT user_id, site_id, stream_id AS named, {base}::text AS base FROM target)",
                 FREE_NAME,
             ]
             sources.append("free")

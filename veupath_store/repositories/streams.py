@@ -33,12 +33,12 @@ _NEW_PROJECTION: Final = {
 # The projection goes in first, because it is the one whose name may be taken: then there is no stream either.
 # Foreign keys are checked at the end of the whole statement.
 _CREATE: Final = f"""
-WITH RECURSIVE asked(user_id, site_id, stream_id, base) AS (
-    VALUES ($1::uuid, $2::varchar, $3::uuid, $4::text)
+WITH RECURSIVE asked(user_id, site_id, named, base) AS (
+    VALUES ($1::uuid, $2::varchar, NULL::uuid, $4::text)
 ), {FREE_NAME},
 projection AS (
     INSERT INTO stream_projections (stream_id, user_id, site_id, name)
-    SELECT asked.stream_id, asked.user_id, asked.site_id, free.name FROM asked, free
+    SELECT $3::uuid, asked.user_id, asked.site_id, free.name FROM asked, free
     ON CONFLICT (user_id, site_id, name) DO NOTHING
     RETURNING stream_id, user_id, site_id, name, updated_at
 ),

@@ -1,0 +1,111 @@
+"""Users: the call on every request, and the races around it."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support.statements import recorded
+from veupath_store import ConflictError, ControlSetRepository, NotFoundError, StreamRepository, UserRepository
+from veupath_store.models import User
+from veupath_store.session import async_session_factory
+
+
+async def test_a_known_user_costs_one_read_and_no_write(user):
+    with recorded() as sent:
+        found = await UserRepository().get_or_create(user.id)
+    assert found.id == user.id
+    assert len(sent) == 1
+    assert sent[0].startswith("SELECT")
+
+
+async def test_a_known_external_id_costs_one_read_and_no_write(store):
+    known = await UserRepository().get_or_create_by_external_id("ada@example.org")
+    with recorded() as sent:
+        found = await UserRepository().get_or_create_by_external_id("ada@example.org")
+    assert found.id == known.id
+    assert len(sent) == 1
+    assert sent[0].startswith("SELECT")
+
+
+async def test_an_id_is_accepted_as_text_and_read_back_as_a_uuid(store):
+    identity = uuid4()
+    made = await UserRepository().get_or_create(str(identity))
+    assert isinstance(made.id, UUID)
+    assert made.id == identity
+    assert made.created_at.utcoffset() is not None
+
+
+async def test_fifty_requests_of_a_new_user_make_one_row(store):
+    for _ in range(5):
+        identity = uuid4()
+        users = await asyncio.gather(*(UserRepository().get_or_create(identity) for _ in range(50)))
+        assert {user.id for user in users} == {identity}
+        assert len({user.created_at for user in users}) == 1
+    assert await User.all().count() == 5
+
+
+async def test_fifty_first_logins_at_once_make_one_user(store):
+    for round_ in range(5):
+        login = f"ada{round_}@example.org"
+        users = await asyncio.gather(*(UserRepository().get_or_create_by_external_id(login) for _ in range(50)))
+        assert len({user.id for user in users}) == 1
+        assert {user.external_id for user in users} == {login}
+    assert await User.all().count() == 5
+
+
+async def test_fifty_sessions_of_a_new_user_make_one_row(store):
+    identity = uuid4()
+
+    async def request():
+        async with async_session_factory() as session:
+            await UserRepository(session).get_or_create(identity)
+
+    await asyncio.gather(*(request() for _ in range(50)))
+    assert await User.all().count() == 1
+
+
+async def test_a_login_that_is_taken_is_a_conflict_named_by_its_constraint(store):
+    await UserRepository().create("ada@example.org")
+    with pytest.raises(ConflictError) as caught:
+        await UserRepository().create("ada@example.org")
+    assert caught.value.constraint == "users_external_id_key"
+    assert "ada" not in str(caught.value)
+    assert "ada" not in str(caught.value.__cause__)
+
+
+async def test_guests_have_no_login_and_may_be_many(store):
+    guests = [await UserRepository().create() for _ in range(3)]
+    assert {guest.external_id for guest in guests} == {None}
+
+
+async def test_deleting_a_user_deletes_what_is_theirs_and_leaves_public_sets_ownerless(user, stranger):
+    for owner in (user, stranger):
+        await StreamRepository().create(owner.id, "plasmodb")
+    genes = {"site_id": "plasmodb", "record_type": "transcript", "positive_ids": [], "negative_ids": []}
+    public = await ControlSetRepository().create(name="public", is_public=True, user_id=user.id, **genes)
+    private = await ControlSetRepository().create(name="private", user_id=user.id, **genes)
+
+    assert await UserRepository().delete(user.id)
+    assert not await UserRepository().delete(user.id)
+
+    assert await StreamRepository().list_projections(user.id) == []
+    assert len(await StreamRepository().list_projections(stranger.id)) == 1
+    kept = await ControlSetRepository().get_by_id(public.id)
+    assert kept is not None
+    assert kept.user_id is None
+    assert await ControlSetRepository().get_by_id(private.id) is None
+
+
+async def test_a_user_sees_nobody_else(user, stranger):
+    mine = UserRepository().for_user(user.id)
+    assert (await mine.get_by_id(user.id)) is not None
+    assert await mine.get_by_id(stranger.id) is None
+    assert not await mine.delete(stranger.id)
+    with pytest.raises(NotFoundError):
+        await mine.get_or_create(stranger.id)
+    with pytest.raises(NotFoundError):
+        await mine.create("another@example.org")
+    with pytest.raises(NotFoundError):
+        await mine.get_or_create_by_external_id("another@example.org")
+    assert await UserRepository().get_by_id(stranger.id) is not None
