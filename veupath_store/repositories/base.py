@@ -18,8 +18,8 @@ M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 
 ATTEMPTS: Final = 200
-"""How often a write that lost a race for a unique value is repeated. Of n writers that race for one name, one wins
-each round; 50 at once needed 50 rounds at most (tests/integration/test_streams_races.py)."""
+"""How often a write that lost a race for a unique value is repeated. Of n writers that race for one value one wins
+each round, so that n rounds are enough (tests/integration/test_stream_names.py races 50)."""
 
 
 class Repository(Generic[M]):

@@ -1,0 +1,90 @@
+"""The real strategies: stored, renamed, listed, dismissed, restored and read back equal, with their control sets."""
+
+import asyncio
+
+from veupath_store import ControlSetRepository, StreamRepository, async_session_factory
+
+
+def sites(strategies):
+    return sorted({strategy["site_id"] for strategy in strategies})
+
+
+async def stored(user, strategies):
+    """Each strategy in a unit of work of its own, all at once."""
+
+    async def store(strategy):
+        control = strategy["control_set"]
+        async with async_session_factory() as session:
+            stream = await StreamRepository(session).create(user.id, strategy["site_id"], name=strategy["name"])
+            await StreamRepository(session).update_projection(
+                stream.id, plan=strategy["plan"], record_type=strategy["record_type"]
+            )
+            control_set = await ControlSetRepository(session).create(
+                name=control["name"],
+                site_id=strategy["site_id"],
+                record_type=strategy["record_type"],
+                positive_ids=control["positive_ids"],
+                negative_ids=control["negative_ids"],
+                tags=control["tags"],
+                user_id=user.id,
+            )
+        return stream.id, control_set.id
+
+    return await asyncio.gather(*(store(strategy) for strategy in strategies))
+
+
+def nodes(node):
+    """Written for the test, recursively, to check the package's own walk."""
+    if node is None:
+        return []
+    return [*nodes(node.get("primaryInput")), *nodes(node.get("secondaryInput")), node]
+
+
+async def test_they_read_back_equal_with_derived_steps(user, strategies):
+    for (stream_id, set_id), strategy in zip(await stored(user, strategies), strategies, strict=True):
+        found = await StreamRepository().get_projection(stream_id)
+        expected = nodes(strategy["plan"]["root"])
+        assert found.plan == strategy["plan"]
+        assert found.record_type == strategy["record_type"]
+        assert [step["id"] for step in found.steps] == [node["id"] for node in expected]
+        assert found.step_count == sum(1 for node in expected if node.get("searchName"))
+        assert found.root_step_id == strategy["plan"]["root"]["id"]
+        control, control_set = strategy["control_set"], await ControlSetRepository().get_by_id(set_id)
+        for field in ("name", "positive_ids", "negative_ids", "tags"):
+            assert getattr(control_set, field) == control[field]
+
+
+async def test_they_are_listed_renamed_dismissed_and_restored(user, strategies):
+    ids = [stream_id for stream_id, _ in await stored(user, strategies)]
+    repository = StreamRepository().for_user(user.id)
+    listed = [item for site in sites(strategies) for item in await repository.list_projections(user.id, site)]
+    assert sorted(item.stream_id for item in listed) == sorted(ids)
+
+    await asyncio.gather(*(repository.update_projection(stream_id, name="Renamed") for stream_id in ids))
+    for site in sites(strategies):
+        count = sum(1 for strategy in strategies if strategy["site_id"] == site)
+        names = {item.name for item in await repository.list_projections(user.id, site)}
+        assert names == {"Renamed", *(f"Renamed ({number})" for number in range(1, count))}
+    plans = [(await repository.get_projection(stream_id)).plan for stream_id in ids]
+    assert plans == [strategy["plan"] for strategy in strategies]
+
+    await asyncio.gather(*(repository.dismiss(stream_id) for stream_id in ids))
+    assert await repository.list_projections(user.id) == []
+    assert len(await repository.list_dismissed_projections(user.id, limit=100)) == len(ids)
+
+    await asyncio.gather(*(repository.restore(stream_id) for stream_id in ids))
+    for stream_id, strategy in zip(ids, strategies, strict=True):
+        restored = await repository.get_projection(stream_id)
+        assert (restored.plan, restored.steps, restored.step_count) == ({}, [], 0)
+        await repository.update_projection(stream_id, plan=strategy["plan"])
+    plans = [(await repository.get_projection(stream_id)).plan for stream_id in ids]
+    assert plans == [strategy["plan"] for strategy in strategies]
+
+
+async def test_their_control_sets_are_found_by_each_of_their_tags(user, strategies):
+    await stored(user, strategies)
+    for strategy in strategies:
+        for tag in strategy["control_set"]["tags"]:
+            found = await ControlSetRepository().list_by_site(strategy["site_id"], user.id, [tag])
+            assert strategy["control_set"]["name"] in {item.name for item in found}
+            assert all(tag in item.tags for item in found)
