@@ -31,6 +31,8 @@ class ControlSet(Model):
     version = fields.IntField(db_default=1)
     is_public = fields.BooleanField(db_default=False)
     created_at = fields.DatetimeField(db_default=NOW)
+    # A set that the application ships; public, nobody's, known by its site and name.
+    is_seed = fields.BooleanField(db_default=False)
 
     class Meta:
         table = "control_sets"

@@ -27,6 +27,10 @@ class ExperimentRow(Model):
     benchmark_id = fields.CharField(max_length=limits.BATCH_ID, null=True)
     created_at = fields.DatetimeField(db_default=NOW)
     updated_at = fields.DatetimeField(db_default=NOW)
+    # Raised by each save; a save that names another one than the stored is stale.
+    version = fields.IntField(db_default=1)
+    # The one that its benchmark is named after.
+    is_primary = fields.BooleanField(db_default=False)
 
     class Meta:
         table = "experiments"

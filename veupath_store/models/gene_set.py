@@ -32,6 +32,8 @@ class GeneSetRow(Model):
     operation = fields.CharField(max_length=limits.GENE_SET_OPERATION, null=True)
     step_count = fields.IntField(db_default=1)
     created_at = fields.DatetimeField(db_default=NOW)
+    # Raised by each save; a save that names another one than the stored is stale.
+    version = fields.IntField(db_default=1)
 
     class Meta:
         table = "gene_sets"

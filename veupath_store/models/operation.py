@@ -39,6 +39,9 @@ class Operation(Model):
     error = fields.TextField(null=True)
     # Where in the log its own events begin.
     start_position = fields.CharField(max_length=limits.LOG_POSITION, null=True)
+    # How often a worker took it, and how often one may.
+    attempts = fields.IntField(db_default=0)
+    max_attempts = fields.IntField(db_default=1)
 
     class Meta:
         table = "operations"
