@@ -1,4 +1,4 @@
-"""Frozen values that repositories take and return: what callers hold in their hands beside the models."""
+"""Values of conversations."""
 
 from datetime import datetime
 from enum import StrEnum
