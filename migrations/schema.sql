@@ -105,7 +105,8 @@ CREATE TABLE streams (
     -- What projections and operations refer to: a stream and its owner, so that the two cannot differ.
     CONSTRAINT streams_owner_key UNIQUE (user_id, id)
 );
-CREATE INDEX streams_experiment_idx ON streams (user_id, experiment_id) WHERE experiment_id IS NOT NULL;
+-- One conversation for an experiment, also when two tabs open it at once.
+CREATE UNIQUE INDEX streams_experiment_key ON streams (user_id, experiment_id) WHERE experiment_id IS NOT NULL;
 
 CREATE TABLE stream_projections (
     stream_id              uuid PRIMARY KEY,

@@ -42,6 +42,7 @@ GENE_ID: Final = 100
 TAGS: Final = 100
 TAG: Final = 100
 WDK_IDS: Final = 100_000
+SYNC: Final = 1_000
 PAGE: Final = 1_000
 
 # The share of a user's WDK-linked conversations that one pruning may dismiss.

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import check_text
@@ -146,3 +148,12 @@ def _sequence(value: object, path: str, most: int) -> Iterable[Any]:
     if len(value) > most:
         raise InvalidInputError(path, f"it must not have more than {most} items")
     return value
+
+
+def first_mistake(error: ValidationError) -> InvalidInputError:
+    """Our own error out of pydantic's, which would show the beginning of the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidInputError):
+        return cause
+    return InvalidInputError(".".join(str(part) for part in first["loc"]) or "value", first["msg"])

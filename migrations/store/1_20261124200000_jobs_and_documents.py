@@ -52,6 +52,12 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
             PRIMARY KEY (user_id, id)
         );
 
+        -- One conversation for an experiment, also when two tabs open it at once.
+        DROP INDEX streams_experiment_idx;
+        CREATE UNIQUE INDEX streams_experiment_key ON streams (user_id, experiment_id)
+            WHERE experiment_id IS NOT NULL;
+
+        -- What the automatic import of gene sets has still to do.
         CREATE INDEX stream_projections_import_idx ON stream_projections (user_id, site_id, stream_id)
             WHERE wdk_strategy_id IS NOT NULL AND dismissed_at IS NULL AND gene_set_id IS NULL
               AND NOT gene_set_auto_imported;
@@ -79,7 +85,7 @@ async def downgrade(db: BaseDBAsyncClient) -> str:
         SET LOCAL statement_timeout = 0;
 
         DROP INDEX operations_list_idx, operations_active_idx, operations_chat_key, operations_waiting_idx,
-            operations_expiry_idx, stream_projections_import_idx, control_sets_seed_key,
+            operations_expiry_idx, stream_projections_import_idx, streams_experiment_key, control_sets_seed_key,
             control_sets_positive_ids_idx, control_sets_negative_ids_idx, gene_sets_list_idx, gene_sets_site_list_idx,
             gene_sets_wdk_idx, gene_sets_gene_ids_idx, experiments_list_idx, experiments_site_list_idx,
             experiments_batch_idx, experiments_benchmark_idx;
@@ -90,6 +96,7 @@ async def downgrade(db: BaseDBAsyncClient) -> str:
         ALTER TABLE experiments DROP COLUMN version, DROP COLUMN is_primary, DROP CONSTRAINT experiments_data_check;
         CREATE INDEX gene_sets_list_idx ON gene_sets (user_id, site_id, created_at DESC, id DESC);
         CREATE INDEX experiments_list_idx ON experiments (user_id, site_id, updated_at DESC, id DESC);
+        CREATE INDEX streams_experiment_idx ON streams (user_id, experiment_id) WHERE experiment_id IS NOT NULL;
     """
 
 

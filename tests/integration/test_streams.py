@@ -346,3 +346,42 @@ async def test_a_user_sees_and_changes_only_their_own_conversations(user, strang
     assert all(getattr(before, field) == getattr(after, field) for field in StreamProjection._meta.db_fields)
     assert (await StreamRepository().for_user(user.id).get_by_id(made.id)).id == made.id
     assert await UserRepository().get_by_id(user.id) is not None
+
+
+async def test_ensuring_a_conversation_makes_it_once_and_a_foreign_id_looks_missing(user, stranger):
+    identity = uuid4()
+    made = await asyncio.gather(*(StreamRepository().ensure(user.id, "plasmodb", identity) for _ in range(50)))
+    assert {stream.id for stream in made} == {identity}
+    assert await Stream.all().count() == 1
+    with pytest.raises(NotFoundError) as caught:
+        await StreamRepository().ensure(stranger.id, "plasmodb", identity)
+    assert caught.value.entity == "stream"
+    with pytest.raises(NotFoundError):
+        await StreamRepository().for_user(stranger.id).ensure(user.id, "plasmodb", identity)
+
+
+@pytest.mark.parametrize("in_session", [False, True])
+async def test_fifty_tabs_on_an_experiment_get_one_conversation(user, stranger, in_session):
+    async def open_tab(owner, experiment):
+        if not in_session:
+            return await StreamRepository().get_or_create_for_experiment(owner.id, "plasmodb", experiment, name="E")
+        async with async_session_factory() as session:
+            repository = StreamRepository(session)
+            return await repository.get_or_create_for_experiment(owner.id, "plasmodb", experiment, name="E")
+
+    for _ in range(3):
+        experiment = uuid4()
+        mine = await asyncio.gather(*(open_tab(user, experiment) for _ in range(50)))
+        theirs = await open_tab(stranger, experiment)
+        assert len({stream.id for stream in mine}) == 1
+        assert theirs.id != mine[0].id
+    assert await Stream.filter(user_id=user.id).count() == 3
+
+
+async def test_a_claim_tells_who_lost_the_strategy(user):
+    first, second = [await StreamRepository().create(user.id, "plasmodb") for _ in range(2)]
+    assert await StreamRepository().claim_wdk_strategy(first.id, 7, is_saved=True) is None
+    assert await StreamRepository().claim_wdk_strategy(first.id, 7) is None
+    assert await StreamRepository().claim_wdk_strategy(second.id, 7) == first.id
+    with pytest.raises(NotFoundError):
+        await StreamRepository().claim_wdk_strategy(uuid4(), 7)

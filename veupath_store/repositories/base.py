@@ -10,12 +10,16 @@ from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from veupath_store.engine.statements import Statements
-from veupath_store.errors import ConflictError
+from veupath_store.errors import ConflictError, NotFoundError
 from veupath_store.session import Session, get_engine
 from veupath_store.validation import as_uuid
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
+
+DEFAULT_NAME: Final = "New Conversation"
+NAME_KEY: Final = "stream_projections_name_key"
+WDK_KEY: Final = "stream_projections_wdk_key"
 
 ATTEMPTS: Final = 200
 """How often a write that lost a race for a unique value is repeated. Of n writers that race for one value one wins
@@ -106,6 +110,11 @@ class Repository(Generic[M]):
     def _readable(self) -> Q:
         """The rows that this repository may see; more than it may change where something is public."""
         return self._writable()
+
+    def _refuse_other_owner(self, owner: UUID | None) -> None:
+        """What is written is the restricted user's own; for anybody else it looks as if there were no such user."""
+        if self._owner is not None and owner != self._owner:
+            raise NotFoundError("user")
 
     async def _once_unique(self, write: Callable[[], Awaitable[T | None]], constraints: frozenset[str]) -> T | None:
         """Repeat a write that chose a free value until no concurrent writer has taken it first.

@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 from tortoise.expressions import Q
 
 from veupath_store import limits
-from veupath_store.errors import NotFoundError
 from veupath_store.json import encode
 from veupath_store.models import ControlSet
 from veupath_store.repositories.base import Repository
@@ -116,8 +115,7 @@ class ControlSetRepository(Repository[ControlSet]):
             OutcomeUnknownError: Without a session, the answer was lost.
         """
         owner = as_optional_uuid(user_id, "user_id") or self._owner
-        if self._owner is not None and owner != self._owner:
-            raise NotFoundError("user")
+        self._refuse_other_owner(owner)
         row: dict[str, Any] = {
             "id": uuid4(),
             "user_id": owner,

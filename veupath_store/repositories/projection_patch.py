@@ -11,7 +11,7 @@ from veupath_store.errors import InvalidInputError
 from veupath_store.json import encode
 from veupath_store.plans import check_plan, count_searches
 from veupath_store.repositories.names import FREE_NAME
-from veupath_store.validation import as_optional_uuid, boolean, integer, text
+from veupath_store.validation import as_optional_uuid, boolean, first_mistake, integer, text
 
 
 def _plan(value: object) -> dict[str, Any]:
@@ -68,14 +68,7 @@ class ProjectionPatch(BaseModel):
         try:
             super().__init__(**fields)
         except ValidationError as exc:
-            raise _first_mistake(exc) from None
-
-
-def _first_mistake(error: ValidationError) -> InvalidInputError:
-    """Our own error out of pydantic's, which would show the value's beginning."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    cause = first.get("ctx", {}).get("error")
-    return cause if isinstance(cause, InvalidInputError) else InvalidInputError(str(first["loc"][0]), first["msg"])
+            raise first_mistake(exc) from None
 
 
 class ProjectionUpdate:
@@ -108,14 +101,16 @@ class ProjectionUpdate:
             ]
             sources.append("free")
             assignments.append("name = free.name")
+        returned = ""
         if self._patch.wdk_strategy_id is not None:
+            returned = ", (SELECT stream_id FROM released) AS released"
             expressions.append(self._hand_over(self._bind(self._patch.wdk_strategy_id)))
             # Counted so that it runs first: the unique index then sees the other row without the id.
             sources.append("(SELECT count(*) FROM released) AS done")
         return (
             f"WITH RECURSIVE {', '.join(expressions)} "
             f"UPDATE stream_projections p SET {', '.join(assignments)} FROM {', '.join(sources)} "
-            "WHERE p.stream_id = target.stream_id AND p.user_id = target.user_id RETURNING p.stream_id"
+            f"WHERE p.stream_id = target.stream_id AND p.user_id = target.user_id RETURNING p.stream_id{returned}"
         )
 
     def _columns(self) -> list[str]:

@@ -5,13 +5,10 @@ from uuid import UUID
 
 from veupath_store.errors import NotFoundError
 from veupath_store.models import Stream
-from veupath_store.repositories.base import Repository
+from veupath_store.repositories.base import NAME_KEY, WDK_KEY, Repository
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.validation import as_uuid
 from veupath_store.values import DismissReason
-
-NAME_KEY: Final = "stream_projections_name_key"
-WDK_KEY: Final = "stream_projections_wdk_key"
 
 _DISMISS: Final = """
 WITH target AS (

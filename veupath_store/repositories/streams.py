@@ -3,17 +3,19 @@
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from tortoise.expressions import Q
+
 from veupath_store import limits
 from veupath_store.errors import ConflictError, NotFoundError
 from veupath_store.models import Stream, StreamProjection
-from veupath_store.repositories.base import ATTEMPTS
+from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY
 from veupath_store.repositories.names import FREE_NAME
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
-from veupath_store.repositories.projection_writes import NAME_KEY, ProjectionWrites
+from veupath_store.repositories.projection_writes import ProjectionWrites
 from veupath_store.repositories.wdk_links import WdkLinks
 from veupath_store.validation import as_optional_uuid, as_uuid, text
 
-DEFAULT_NAME: Final = "New Conversation"
+_EXPERIMENT_KEY: Final = "streams_experiment_key"
 
 _NEW_PROJECTION: Final = {
     **dict.fromkeys((*SUMMARY, "plan")),
@@ -26,14 +28,14 @@ _NEW_PROJECTION: Final = {
 
 # The projection goes in first, because it is the one whose name may be taken: then there is no stream either.
 # Foreign keys are checked at the end of the whole statement.
-_CREATE: Final = f"""
+_INSERT: Final = f"""
 WITH RECURSIVE asked(user_id, site_id, named, base) AS (
     VALUES ($1::uuid, $2::varchar, NULL::uuid, $4::text)
 ), {FREE_NAME},
 projection AS (
     INSERT INTO stream_projections (stream_id, user_id, site_id, name)
     SELECT $3::uuid, asked.user_id, asked.site_id, free.name FROM asked, free
-    ON CONFLICT (user_id, site_id, name) DO NOTHING
+    ON CONFLICT {{arbiter}} DO NOTHING
     RETURNING stream_id, user_id, site_id, name, updated_at
 ),
 stream AS (
@@ -42,6 +44,8 @@ stream AS (
     RETURNING id, created_at
 )
 SELECT stream.created_at, projection.name, projection.updated_at FROM stream, projection"""
+_CREATE: Final = _INSERT.format(arbiter="(user_id, site_id, name)")
+_CREATE_IF_FREE: Final = _INSERT.format(arbiter="")
 
 
 class StreamRepository(ProjectionReads, ProjectionWrites, WdkLinks):
@@ -79,11 +83,107 @@ class StreamRepository(ProjectionReads, ProjectionWrites, WdkLinks):
 
         Raises:
             NotFoundError: There is no such user, or the repository is restricted to another one.
-            ConflictError: The id is taken (``stream_projections_pkey``).
+            ConflictError: The id is taken (``stream_projections_pkey``), or the experiment has a conversation
+                (``streams_experiment_key``).
             InvalidInputError: An argument is refused.
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; with a `stream_id` of yours, look for it.
         """
+        values = self._new(user_id, site_id, stream_id, name, experiment_id)
+        client = await self._client()
+        for _ in range(ATTEMPTS):
+            rows = await client.execute_rows(_CREATE, values)
+            if rows:
+                return _new_stream(values, rows[0])
+        raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
+
+    async def ensure(self, user_id: UUID | str, site_id: str, stream_id: UUID | str, *, name: str = "") -> Stream:
+        """The user's conversation with this id, made if need be; race-free.
+
+        One indexed read for one that exists; one statement more for a new one.
+
+        Args:
+            user_id: The owner.
+            site_id: The site, and the wanted name, for a new one; an existing one keeps its own.
+            stream_id: The id.
+            name: The wanted name of a new one; empty for `DEFAULT_NAME`.
+
+        Returns:
+            The stream.
+
+        Raises:
+            NotFoundError: There is no such user, or the id is somebody else's: the two look alike.
+            InvalidInputError: An argument is refused.
+            UnavailableError: The database does not answer; nothing was saved.
+            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
+        """
+        values = self._new(user_id, site_id, as_uuid(stream_id, "stream_id"), name, None)
+        mine = Q(id=values[2], user_id=values[0])
+        return await self._existing_or_new(mine, values, Q(id=values[2]))
+
+    async def get_or_create_for_experiment(
+        self, user_id: UUID | str, site_id: str, experiment_id: UUID | str, *, name: str = ""
+    ) -> Stream:
+        """The user's conversation about an experiment, made if need be; race-free, so that two tabs get one.
+
+        One indexed read for one that exists; one statement more for a new one.
+
+        Args:
+            user_id: The owner.
+            site_id: The site of a new one.
+            experiment_id: The experiment; it need not be saved yet.
+            name: The wanted name of a new one; empty for `DEFAULT_NAME`.
+
+        Returns:
+            The stream.
+
+        Raises:
+            NotFoundError: There is no such user, or the repository is restricted to another one.
+            InvalidInputError: An argument is refused.
+            UnavailableError: The database does not answer; nothing was saved.
+            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
+        """
+        values = self._new(user_id, site_id, None, name, as_uuid(experiment_id, "experiment_id"))
+        return await self._existing_or_new(Q(user_id=values[0], experiment_id=values[4]), values, None)
+
+    async def _existing_or_new(self, wanted: Q, values: list[Any], taken: Q | None) -> Stream:
+        """What is there, or what was inserted: repeated while other writers take the name or the id first.
+
+        Args:
+            wanted: Finds it among the owner's.
+            values: What to insert.
+            taken: Finds it among everybody's, where an id may be somebody else's.
+        """
+        client = await self._client()
+
+        async def find() -> Stream | None:
+            return await Stream.filter(wanted).using_db(await self._client()).first()
+
+        async def find_or_insert() -> Stream | None:
+            found = await find()
+            if found is not None:
+                return found
+            rows = await (await self._client()).execute_rows(_CREATE_IF_FREE, values)
+            return _new_stream(values, rows[0]) if rows else None
+
+        found = await find()
+        for _ in range(ATTEMPTS):
+            found = found or await self._once_unique(find_or_insert, frozenset({_EXPERIMENT_KEY}))
+            if found is not None:
+                return found
+            if taken is not None and await Stream.filter(taken & ~wanted).using_db(client).exists():
+                raise NotFoundError(self.entity)
+        raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
+
+    def _new(
+        self,
+        user_id: UUID | str,
+        site_id: str,
+        stream_id: UUID | str | None,
+        name: str,
+        experiment_id: UUID | str | None,
+    ) -> list[Any]:
+        """The arguments of `_INSERT`, checked."""
         owner = as_uuid(user_id, "user_id")
         values = [
             owner,
@@ -92,14 +192,8 @@ class StreamRepository(ProjectionReads, ProjectionWrites, WdkLinks):
             text(name, "name", limits.NAME, shortest=0) or DEFAULT_NAME,
             as_optional_uuid(experiment_id, "experiment_id"),
         ]
-        if self._owner is not None and self._owner != owner:
-            raise NotFoundError("user")
-        client = await self._client()
-        for _ in range(ATTEMPTS):
-            rows = await client.execute_rows(_CREATE, values)
-            if rows:
-                return _new_stream(values, rows[0])
-        raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
+        self._refuse_other_owner(owner)
+        return values
 
     async def find_by_experiment(self, user_id: UUID | str, experiment_id: UUID | str) -> Stream | None:
         """The conversation about an experiment. One indexed read.

@@ -1,14 +1,19 @@
 """Keeping conversations and the WDK server's strategies together."""
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from veupath_store import limits
-from veupath_store.errors import PruneRefusedError
+from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, PruneRefusedError
 from veupath_store.models import Stream
-from veupath_store.repositories.base import Repository
-from veupath_store.validation import as_uuid, integers, share, text
+from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY, WDK_KEY, Repository
+from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
+from veupath_store.repositories.wdk_sync import SYNC
+from veupath_store.validation import as_uuid, first_mistake, integers, share, text
+from veupath_store.values import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
 # Locked in the order of their key, so that two prunings at once cannot deadlock.
 _PRUNE: Final = """
@@ -38,6 +43,88 @@ FROM counts"""
 
 class WdkLinks(Repository[Stream]):
     """The part of `StreamRepository` that deals with WDK strategies."""
+
+    async def sync_wdk(
+        self, user_id: UUID | str, site_id: str, strategies: Sequence[WdkStrategy | Mapping[str, Any]]
+    ) -> SyncReport:
+        """Bring the WDK server's list of a user's strategies into the table.
+
+        What is new becomes a conversation under a unique name; what changed is updated; what did not change is not
+        touched, `updated_at` included; what the user dismissed is skipped. A conversation keeps its name, also when
+        the strategy's name differs: it may have been renamed here. An item that cannot be kept is refused by itself.
+
+        One statement, for any number of strategies; one more for each concurrent writer that takes a name or an id
+        of the new ones first.
+
+        Args:
+            user_id: The owner.
+            site_id: The site.
+            strategies: `limits.SYNC` at most, `WdkStrategy` or dictionaries of its fields; the first newest. Of
+                several with one id the first counts, the others are refused.
+
+        Returns:
+            What was done with each, in the given order.
+
+        Raises:
+            NotFoundError: There is no such user, or the repository is restricted to another one.
+            ConflictError: Other writers won every race.
+            InvalidInputError: The user, the site or the list as a whole is refused.
+            UnavailableError: The database does not answer; nothing was saved.
+            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
+        """
+        owner, site = as_uuid(user_id, "user_id"), text(site_id, "site_id", limits.STREAM_SITE_ID)
+        self._refuse_other_owner(owner)
+        wanted, report = _accepted(strategies)
+        open_ = dict(wanted)
+        for _ in range(ATTEMPTS):
+            if not open_:
+                break
+            rows = await (await self._client()).execute_rows(SYNC, [owner, site, *_columns(open_.values())])
+            for row in rows:
+                position, _ = open_.pop(row["wdk_strategy_id"])
+                report[position] = SyncedStrategy(
+                    position=position,
+                    wdk_strategy_id=row["wdk_strategy_id"],
+                    outcome=SyncOutcome(row["outcome"]),
+                    stream_id=row["stream_id"],
+                )
+        if open_:
+            raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
+        return SyncReport(strategies=[report[position] for position in sorted(report)])
+
+    async def claim_wdk_strategy(
+        self, stream_id: UUID | str, wdk_strategy_id: int, *, is_saved: bool = False
+    ) -> UUID | None:
+        """Link a conversation to a WDK strategy, taking it from another one of the same user and site.
+
+        Atomic: never two conversations with one id, never none. One statement; inside a session a savepoint, and
+        once more for each concurrent claim that comes first.
+
+        Args:
+            stream_id: The conversation.
+            wdk_strategy_id: The strategy.
+            is_saved: Whether it is saved on the WDK server.
+
+        Returns:
+            The conversation that lost the strategy, or ``None`` when none had it.
+
+        Raises:
+            NotFoundError: No such conversation, or not this user's.
+            InvalidInputError: An argument is refused.
+            UnavailableError: The database does not answer; nothing was saved.
+            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
+        """
+        patch = ProjectionPatch(wdk_strategy_id=wdk_strategy_id, is_saved=is_saved)
+        update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch)
+
+        async def write() -> list[Any]:
+            return await (await self._client()).execute_rows(update.sql, update.values)
+
+        rows = await self._once_unique(write, frozenset({WDK_KEY}))
+        if not rows:
+            raise NotFoundError(self.entity)
+        released: UUID | None = rows[0]["released"]
+        return released
 
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
         """Dismiss the conversations whose WDK strategy is gone, with the default guards of `dismiss_wdk_orphans`.
@@ -105,3 +192,53 @@ class WdkLinks(Repository[Stream]):
         if row["orphaned"] and not dismissed:
             raise PruneRefusedError(linked=row["linked"], orphaned=row["orphaned"])
         return dismissed
+
+
+def _accepted(
+    strategies: Sequence[WdkStrategy | Mapping[str, Any]],
+) -> tuple[dict[int, tuple[int, WdkStrategy]], dict[int, SyncedStrategy]]:
+    """The strategies that can be kept, by their WDK id, and the refusals, by their position."""
+    if isinstance(strategies, str | bytes | Mapping) or not isinstance(strategies, Sequence):
+        raise InvalidInputError("strategies", "a list is needed")
+    if len(strategies) > limits.SYNC:
+        raise InvalidInputError("strategies", f"it must not have more than {limits.SYNC} items")
+    accepted: dict[int, tuple[int, WdkStrategy]] = {}
+    refused: dict[int, SyncedStrategy] = {}
+    for position, item in enumerate(strategies):
+        strategy = _checked(item)
+        if isinstance(strategy, str):
+            refused[position] = _refusal(position, None, strategy)
+        elif strategy.wdk_strategy_id in accepted:
+            refused[position] = _refusal(position, strategy.wdk_strategy_id, "wdk_strategy_id: it is in the list twice")
+        else:
+            accepted[strategy.wdk_strategy_id] = position, strategy
+    return accepted, refused
+
+
+def _checked(item: object) -> WdkStrategy | str:
+    """The strategy, or why it is none."""
+    if isinstance(item, WdkStrategy):
+        return item
+    try:
+        return WdkStrategy.model_validate(item)
+    except ValidationError as exc:
+        return str(first_mistake(exc))
+
+
+def _refusal(position: int, wdk_strategy_id: int | None, reason: str) -> SyncedStrategy:
+    return SyncedStrategy(
+        position=position, wdk_strategy_id=wdk_strategy_id, outcome=SyncOutcome.REFUSED, reason=reason
+    )
+
+
+def _columns(strategies: Iterable[tuple[int, WdkStrategy]]) -> list[list[Any]]:
+    """The strategies' fields as one array a column, in the given order."""
+    rows = [strategy for _, strategy in strategies]
+    return [
+        [row.wdk_strategy_id for row in rows],
+        [row.name or DEFAULT_NAME for row in rows],
+        [row.record_type for row in rows],
+        [row.is_saved for row in rows],
+        [row.result_count for row in rows],
+        [row.step_count for row in rows],
+    ]

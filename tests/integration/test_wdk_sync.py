@@ -1,0 +1,197 @@
+"""The WDK server's list of strategies, brought into the table."""
+
+import asyncio
+import random
+
+import pytest
+
+from tests.support.statements import recorded
+from veupath_store import InvalidInputError, NotFoundError, StreamRepository, async_session_factory
+from veupath_store.models import Stream, StreamProjection
+from veupath_store.values import SyncOutcome, WdkStrategy
+
+
+def strategy(number, name="Kinases", **given):
+    fields = {"record_type": "transcript", "is_saved": True, "result_count": 100, "step_count": 3, **given}
+    return WdkStrategy(wdk_strategy_id=number, name=name, **fields)
+
+
+async def sync(user, *strategies, site="plasmodb"):
+    return await StreamRepository().sync_wdk(user.id, site, strategies)
+
+
+def outcomes(report):
+    return [item.outcome.value for item in report.strategies]
+
+
+async def rows(user, site="plasmodb"):
+    found = await StreamProjection.filter(user_id=user.id, site_id=site).values()
+    return {row["wdk_strategy_id"]: row for row in found}
+
+
+async def test_new_changed_unchanged_and_dismissed_strategies_are_told_apart(user):
+    await sync(user, *(strategy(number, f"s{number}") for number in range(1, 5)))
+    before = await rows(user)
+    await StreamRepository().dismiss(before[3]["stream_id"])
+    report = await sync(
+        user,
+        strategy(1, "s1"),
+        strategy(2, "s2", result_count=7),
+        strategy(3, "s3", result_count=7),
+        strategy(9, "s9"),
+    )
+    assert outcomes(report) == ["unchanged", "updated", "skipped", "inserted"]
+    after = await rows(user)
+    assert after[1] == before[1]
+    assert after[4] == before[4]
+    assert (after[2]["result_count"], after[3]["result_count"]) == (7, 100)
+    assert after[2]["updated_at"] > before[2]["updated_at"]
+    assert after[9]["name"] == "s9"
+    assert [item.stream_id for item in report.strategies] == [after[n]["stream_id"] for n in (1, 2, 3, 9)]
+    assert report.count(SyncOutcome.INSERTED) == 1
+    assert await Stream.filter(user_id=user.id).count() == 5
+
+
+async def test_syncing_again_touches_nothing(user):
+    given = [strategy(number, f"s{number % 7}") for number in range(200)]
+    await sync(user, *given)
+    before = await StreamProjection.all().order_by("stream_id").values()
+    assert set(outcomes(await sync(user, *given))) == {"unchanged"}
+    assert await StreamProjection.all().order_by("stream_id").values() == before
+
+
+async def test_the_first_of_the_list_is_the_newest(user):
+    await sync(user, *(strategy(number, f"s{number}") for number in range(20)))
+    listed = await StreamRepository().list_projections(user.id)
+    assert [item.name for item in listed] == [f"s{number}" for number in range(20)]
+
+
+async def test_a_local_rename_is_kept(user):
+    report = await sync(user, strategy(1, "theirs"))
+    await StreamRepository().update_projection(report.strategies[0].stream_id, name="mine")
+    assert outcomes(await sync(user, strategy(1, "theirs, renamed too", step_count=4))) == ["updated"]
+    assert (await rows(user))[1]["name"] == "mine"
+
+
+async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_statement(user):
+    for name in ("A", "A (2)", "B (7)"):
+        await StreamRepository().create(user.id, "plasmodb", name=name)
+    names = ["A", "A (1)", "A (2)", "B", "", "C" * 255]
+    given = [strategy(number, names[number % len(names)]) for number in range(1000)]
+    with recorded() as sent:
+        report = await sync(user, *given)
+    assert set(outcomes(report)) == {"inserted"}
+    assert len(sent) == 1
+    taken = [row["name"] for row in await StreamProjection.all().values("name")]
+    assert len(taken) == len(set(taken)) == 1003
+    assert {"B", "A (1)", "New Conversation", "C" * 255, "A (3)", "B (6)", "B (8)"} <= set(taken)
+
+
+async def test_names_like_those_that_other_names_grow_into_do_not_collide(user):
+    random.seed(7)
+    for round_ in range(8):
+        pool = ["A", "A (1)", "A (1) (1)", "A (2)", "A (3)", "B"]
+        given = [strategy(round_ * 1000 + number, random.choice(pool)) for number in range(60)]
+        report = await sync(user, *given)
+        assert set(outcomes(report)) == {"inserted"}
+    names = [row["name"] for row in (await rows(user)).values()]
+    assert len(names) == len(set(names)) == 480
+
+
+async def test_one_failing_item_does_not_undo_the_others(user):
+    report = await StreamRepository().sync_wdk(
+        user.id,
+        "plasmodb",
+        [
+            {"wdk_strategy_id": 1, "name": "good"},
+            {"wdk_strategy_id": 2, "name": "x" * 256},
+            {"wdk_strategy_id": -1, "name": "bad"},
+            {"wdk_strategy_id": 3, "name": "nul\x00"},
+            {"wdk_strategy_id": 4, "colour": "red"},
+            {"wdk_strategy_id": 1, "name": "again"},
+            "no strategy",
+            {"wdk_strategy_id": 5, "name": "good"},
+        ],
+    )
+    assert outcomes(report) == ["inserted", *["refused"] * 6, "inserted"]
+    assert [item.position for item in report.strategies] == list(range(8))
+    reasons = [item.reason for item in report.strategies]
+    assert reasons[0] is None
+    assert reasons[1] == "name: it must not be longer than 255 characters"
+    assert reasons[4].startswith("colour: ")
+    assert "twice" in reasons[5]
+    assert sorted(await rows(user)) == [1, 5]
+
+
+async def test_users_and_sites_do_not_meet(user, stranger):
+    await sync(user, strategy(1))
+    assert outcomes(await sync(stranger, strategy(1))) == ["inserted"]
+    assert outcomes(await sync(user, strategy(1), site="toxodb")) == ["inserted"]
+    assert {row["name"] for row in await StreamProjection.all().values("name")} == {"Kinases"}
+    with pytest.raises(NotFoundError):
+        await StreamRepository().for_user(stranger.id).sync_wdk(user.id, "plasmodb", [strategy(2)])
+    with pytest.raises(InvalidInputError):
+        await StreamRepository().sync_wdk(user.id, "plasmodb", [strategy(n) for n in range(1001)])
+
+
+@pytest.mark.parametrize("in_session", [False, True])
+async def test_fifty_syncs_at_once_make_each_conversation_once(user, in_session):
+    async def one(round_):
+        given = [strategy(number, "Kinases", result_count=round_) for number in range(30)]
+        random.shuffle(given)
+        if not in_session:
+            return await sync(user, *given)
+        async with async_session_factory() as session:
+            return await StreamRepository(session).sync_wdk(user.id, "plasmodb", given)
+
+    reports = await asyncio.gather(*(one(round_) for round_ in range(50)))
+    assert sum(report.count(SyncOutcome.INSERTED) for report in reports) == 30
+    found = await rows(user)
+    assert len(found) == 30
+    assert len({row["name"] for row in found.values()}) == 30
+
+
+async def test_syncs_against_renames_and_creations_lose_neither(user):
+    first = await sync(user, *(strategy(number, f"s{number}") for number in range(25)))
+    streams = first.stream_ids(SyncOutcome.INSERTED)
+
+    async def rename(index):
+        await StreamRepository().update_projection(streams[index], name=f"mine {index}")
+
+    async def sync_again(round_):
+        given = [strategy(number, f"s{number}", result_count=round_) for number in range(50)]
+        return await sync(user, *given)
+
+    async def create(index):
+        return await StreamRepository().create(user.id, "plasmodb", name=f"s{25 + index}")
+
+    await asyncio.gather(
+        *(rename(index) for index in range(25)),
+        *(sync_again(round_) for round_ in range(10)),
+        *(create(index) for index in range(25)),
+    )
+    found = await StreamProjection.filter(user_id=user.id).values("name", "wdk_strategy_id")
+    assert len({row["name"] for row in found}) == len(found) == 75
+    by_id = {row["wdk_strategy_id"]: row["name"] for row in found}
+    assert [by_id[index] for index in range(25)] == [f"mine {index}" for index in range(25)]
+
+
+async def test_the_real_strategies_are_synced_changed_dismissed_and_pruned(user, strategies):
+    of_site = [item for item in strategies if item["site_id"] == "plasmodb"]
+    given = [
+        strategy(number, item["name"], record_type=item["record_type"], step_count=number % 9)
+        for number, item in enumerate(of_site, start=1)
+    ]
+    assert set(outcomes(await sync(user, *given))) == {"inserted"}
+    before = await rows(user)
+    assert set(outcomes(await sync(user, *given))) == {"unchanged"}
+    assert await rows(user) == before
+
+    changed = [given[0].model_copy(update={"result_count": 1}), *given[1:]]
+    await StreamRepository().dismiss(before[2]["stream_id"])
+    assert outcomes(await sync(user, *changed))[:3] == ["updated", "skipped", "unchanged"]
+
+    live = [item.wdk_strategy_id for item in given[:-1]]
+    pruned = await StreamRepository().prune_wdk_orphans(user.id, "plasmodb", live)
+    assert pruned == [before[given[-1].wdk_strategy_id]["stream_id"]]
+    assert outcomes(await sync(user, *given))[-1] == "skipped"
