@@ -1,7 +1,8 @@
 """Checks at the door of the repositories: bad input is refused before any SQL, with its name."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -9,6 +10,8 @@ from pydantic import ValidationError
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import check_text
+
+E = TypeVar("E", bound=Enum)
 
 
 def as_uuid(value: object, path: str) -> UUID:
@@ -89,6 +92,19 @@ def boolean(value: object, path: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidInputError(path, "true or false is needed")
     return value
+
+
+def one_of(value: object, path: str, choices: type[E]) -> E:
+    """A member of a closed set, or its value.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    try:
+        return choices(value)
+    except ValueError:
+        known = ", ".join(str(member.value) for member in choices)
+        raise InvalidInputError(path, f"it must be one of {known}") from None
 
 
 def share(value: object, path: str) -> float:

@@ -10,6 +10,7 @@ from veupath_store.errors import ConflictError, NotFoundError
 from veupath_store.models import Stream, StreamProjection
 from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY
 from veupath_store.repositories.names import FREE_NAME
+from veupath_store.repositories.projection_lists import ProjectionLists
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
 from veupath_store.repositories.projection_writes import ProjectionWrites
 from veupath_store.repositories.wdk_links import WdkLinks
@@ -48,7 +49,7 @@ _CREATE: Final = _INSERT.format(arbiter="(user_id, site_id, name)")
 _CREATE_IF_FREE: Final = _INSERT.format(arbiter="")
 
 
-class StreamRepository(ProjectionReads, ProjectionWrites, WdkLinks):
+class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLinks):
     """Reads and writes of conversations.
 
     A name is unique within its user and site: a taken one gets `` (1)``, `` (2)``, …

@@ -62,7 +62,8 @@ base AS (
 gallop(name, number) AS (
     SELECT name, 1::bigint FROM base WHERE taken OR wanted > 1
     UNION ALL
-    SELECT name, number * 2 FROM gallop WHERE number < 1000000000 AND {_taken(_numbered("gallop.name", "gallop.number"))}
+    SELECT name, number * 2 FROM gallop
+    WHERE number < 1000000000 AND {_taken(_numbered("gallop.name", "gallop.number"))}
 ),
 candidate AS (
     SELECT base.name, c.number, row_number() OVER (PARTITION BY base.name ORDER BY c.number) - 1 AS rank

@@ -1,6 +1,14 @@
 """Frozen values that repositories take and return: what callers hold in their hands beside the models."""
 
-from veupath_store.values.streams import DismissReason, ProjectionSummary
+from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
-__all__ = ["DismissReason", "ProjectionSummary", "SyncOutcome", "SyncReport", "SyncedStrategy", "WdkStrategy"]
+__all__ = [
+    "DismissReason",
+    "ProjectionSort",
+    "ProjectionSummary",
+    "SyncOutcome",
+    "SyncReport",
+    "SyncedStrategy",
+    "WdkStrategy",
+]

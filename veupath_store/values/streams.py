@@ -14,6 +14,15 @@ class DismissReason(StrEnum):
     WDK_ORPHAN = "wdk_orphan"
 
 
+class ProjectionSort(StrEnum):
+    """The order of a list of conversations."""
+
+    RECENT = "recent"
+    """The last changed first; of dismissed ones, the last dismissed first."""
+    NAME = "name"
+    """By name, as the database's collation orders it; within one site."""
+
+
 class ProjectionSummary(BaseModel):
     """A conversation as a list shows it: everything but its plan, which is never read for it.
 

@@ -1,0 +1,166 @@
+"""Pages: complete, in order, stable while others write, and with cursors that cannot be forged into anything."""
+
+import asyncio
+import base64
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from tests.support.plans import explained
+from tests.support.statements import recorded
+from veupath_store import InvalidInputError, StreamRepository
+from veupath_store.models import GeneSetRow, StreamProjection
+from veupath_store.values import ProjectionSort
+
+MANY = 237
+
+
+@pytest.fixture
+async def many(user):
+    """Conversations of which groups of ten have the very same time."""
+    client = StreamProjection._meta.db
+    await client.execute_rows(
+        "WITH s AS (INSERT INTO streams (id, user_id, site_id) "
+        "           SELECT gen_random_uuid(), $1, CASE WHEN n % 4 = 0 THEN 'toxodb' ELSE 'plasmodb' END "
+        "           FROM generate_series(1, $2::int) n RETURNING id, site_id), "
+        "     n AS (SELECT id, site_id, row_number() OVER () AS n FROM s) "
+        "INSERT INTO stream_projections (stream_id, user_id, site_id, name, updated_at) "
+        "SELECT id, $1, site_id, 'c' || n, now() - (n / 10) * interval '1 minute' FROM n",
+        [user.id, MANY],
+    )
+    return client
+
+
+async def pages(user, limit, **given):
+    cursor, found = None, []
+    while True:
+        page = await StreamRepository().page_projections(user.id, cursor=cursor, limit=limit, **given)
+        assert len(page.items) <= limit
+        found.append(page.items)
+        if page.next_cursor is None:
+            return found
+        cursor = page.next_cursor
+
+
+@pytest.mark.parametrize("limit", [1, 7, 100, MANY - 1, MANY, 1000])
+async def test_pages_together_are_the_whole_list_in_order(user, many, limit):
+    found = [item for page in await pages(user, limit) for item in page]
+    expected = await StreamRepository().list_projections(user.id, limit=1000)
+    assert found == expected
+    assert len(found) == MANY
+
+
+async def test_a_full_last_page_has_no_successor(user, many):
+    assert [len(page) for page in await pages(user, MANY)] == [MANY]
+
+
+async def test_pages_by_name_and_of_one_site(user, many):
+    for site in ("plasmodb", "toxodb"):
+        found = [item for page in await pages(user, 13, site_id=site, sort=ProjectionSort.NAME) for item in page]
+        names = [item.name for item in found]
+        assert names == sorted(names)
+        assert {item.site_id for item in found} == {site}
+    assert sum(len(page) for page in await pages(user, 13, site_id="toxodb")) == MANY // 4
+
+
+async def test_pages_of_dismissed_conversations(user, many):
+    listed = await StreamRepository().list_projections(user.id, limit=30)
+    for item in listed:
+        await StreamRepository().dismiss(item.stream_id)
+    found = [item.name for page in await pages(user, 7, dismissed=True) for item in page]
+    assert found == [item.name for item in reversed(listed)]
+
+
+async def test_an_iteration_is_the_whole_list(user, many):
+    found = [item async for item in StreamRepository().iterate_projections(user.id)]
+    assert found == await StreamRepository().list_projections(user.id, limit=1000)
+
+
+async def test_rows_that_come_and_go_between_pages_shift_nothing(user, many):
+    listed = await StreamRepository().list_projections(user.id, limit=1000)
+    first = await StreamRepository().page_projections(user.id, limit=100)
+    await asyncio.gather(*(StreamRepository().create(user.id, "plasmodb", name=f"new {n}") for n in range(20)))
+    for item in [*first.items[:10], listed[150]]:
+        await StreamRepository().delete(item.stream_id)
+    await StreamRepository().update_projection(listed[200].stream_id, result_count=1)
+    second = await StreamRepository().page_projections(user.id, limit=1000, cursor=first.next_cursor)
+    gone = {listed[150].stream_id, listed[200].stream_id}
+    assert second.items == [item for item in listed[100:] if item.stream_id not in gone]
+
+
+async def test_page_40_reads_as_many_rows_as_page_1(user, many):
+    page = None
+    for _ in range(40):
+        cursor = page.next_cursor if page else None
+        with recorded() as sent:
+            page = await StreamRepository().page_projections(user.id, limit=5, cursor=cursor)
+    assert len(sent) == 1
+    await many.execute_script("VACUUM ANALYZE stream_projections")
+    item = page.items[0]
+    plan = await explained(many, sent[0], [user.id, None, item.updated_at, item.stream_id])
+    assert plan.indexes == {"stream_projections_list_idx"}
+    assert plan.sorted_rows == 0
+
+
+def forged(*parts):
+    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "not a cursor",
+        "é",
+        "A" * 5000,
+        7,
+        b"bytes",
+        forged("projections"),
+        forged("projections", "2026-01-01T00:00:00+00:00"),
+        forged("projections", "2026-01-01T00:00:00", str(uuid4())),
+        forged("projections", "2026-01-01T00:00:00+00:00", "not an id"),
+        forged("projections", "'; DROP TABLE users; --", str(uuid4())),
+        forged("projections", 1, 2),
+        forged("projections", "2026-01-01T00:00:00+00:00", str(uuid4()), 1),
+        forged("dismissed", "2026-01-01T00:00:00+00:00", str(uuid4())),
+        forged({"projections": 1}),
+        base64.urlsafe_b64encode(b"[" * 2000).decode(),
+    ],
+)
+async def test_a_forged_cursor_is_refused_before_any_sql(user, cursor):
+    with recorded() as sent, pytest.raises(InvalidInputError) as caught:
+        await StreamRepository().page_projections(user.id, cursor=cursor)
+    assert caught.value.path == "cursor"
+    assert sent == []
+
+
+async def test_a_cursor_of_another_list_is_refused_and_of_another_user_shows_nothing_more(user, stranger, many):
+    mine = await StreamRepository().page_projections(user.id, limit=5)
+    with pytest.raises(InvalidInputError):
+        await StreamRepository().page_projections(user.id, dismissed=True, cursor=mine.next_cursor)
+    theirs = await StreamRepository().page_projections(stranger.id, cursor=mine.next_cursor)
+    assert (theirs.items, theirs.next_cursor) == ([], None)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1001, True, 5.0, "5", None])
+async def test_an_odd_page_size_is_refused(user, limit):
+    with pytest.raises(InvalidInputError) as caught:
+        await StreamRepository().page_projections(user.id, limit=limit)
+    assert caught.value.path == "limit"
+
+
+async def test_what_is_left_to_import_is_found_in_sql_in_pages(user, stranger, many):
+    listed = await StreamRepository().list_projections(user.id, "plasmodb", limit=40)
+    gene_set = await GeneSetRow.create(user_id=user.id, site_id="plasmodb", name="set")
+    for number, item in enumerate(listed):
+        await StreamRepository().update_projection(item.stream_id, wdk_strategy_id=number)
+    await StreamRepository().dismiss(listed[0].stream_id)
+    await StreamRepository().update_projection(listed[1].stream_id, gene_set_id=gene_set.id)
+    await StreamRepository().update_projection(listed[2].stream_id, gene_set_auto_imported=True)
+    expected = sorted(item.stream_id for item in listed[3:])
+    first = await StreamRepository().page_gene_set_imports(user.id, "plasmodb", limit=20)
+    second = await StreamRepository().page_gene_set_imports(user.id, "plasmodb", cursor=first.next_cursor)
+    assert [item.stream_id for item in [*first.items, *second.items]] == expected
+    assert (await StreamRepository().page_gene_set_imports(stranger.id, "plasmodb")).items == []
