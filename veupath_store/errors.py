@@ -56,6 +56,14 @@ class ConflictError(StoreError, IntegrityError):
         self.constraint = constraint
 
 
+class StaleVersionError(ConflictError):
+    """Somebody else saved the document since the caller read it; nothing was changed. Read it again."""
+
+    def __init__(self, entity: str) -> None:
+        super().__init__(f"The {entity} was changed by somebody else meanwhile; read it again.")
+        self.entity = entity
+
+
 class PruneRefusedError(ConflictError):
     """The list of live WDK ids would dismiss more conversations than the caller allowed.
 

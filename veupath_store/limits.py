@@ -39,6 +39,7 @@ PLAN_DEPTH: Final = 200
 # Lists.
 GENE_IDS: Final = 250_000
 GENE_ID: Final = 100
+GENES_SOUGHT: Final = 1_000
 TAGS: Final = 100
 TAG: Final = 100
 WDK_IDS: Final = 100_000

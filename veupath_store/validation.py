@@ -127,7 +127,7 @@ def page_size(value: object, path: str = "limit") -> int:
     return integer(value, path, 1, limits.PAGE)
 
 
-def texts(value: object, path: str, *, most: int, longest: int) -> list[str]:
+def texts(value: object, path: str, *, most: int, longest: int, fewest: int = 0) -> list[str]:
     """A list (or tuple) of non-empty texts.
 
     Args:
@@ -135,10 +135,13 @@ def texts(value: object, path: str, *, most: int, longest: int) -> list[str]:
         path: What to call it.
         most: Items at most.
         longest: Characters of one item at most.
+        fewest: Items at least.
 
     Raises:
-        InvalidInputError: No list, too many items, or an item that `text` refuses.
+        InvalidInputError: No list, too many or too few items, or an item that `text` refuses.
     """
+    if fewest and not value:
+        raise InvalidInputError(path, "it must not be empty")
     return [text(item, f"{path}[{index}]", longest) for index, item in enumerate(_sequence(value, path, most))]
 
 

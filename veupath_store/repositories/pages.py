@@ -91,11 +91,13 @@ class Listing(Generic[S]):
     async def page(
         self, client: Statements, where: Sequence[str], values: Sequence[Any], cursor: str | None, limit: int
     ) -> Page[S]:
-        """Read one page. One statement, on an index that matches the conditions and the key.
+        """Read one page. One statement, on indexes that match the conditions and the key.
 
         Args:
             client: What runs the statement.
-            where: Conditions, constants of this package, with ``$1``, ``$2``, … for the values.
+            where: Conditions, constants of this package, with ``$1``, ``$2``, … for the values. Several are branches
+                that exclude each other: each is read in the order of its own index and cut at the limit, then they
+                are merged. With OR between them the planner would read and sort all rows.
             values: The values.
             cursor: `Page.next_cursor` of the page before, or ``None`` for the first.
             limit: Rows at most, 1 to `limits.PAGE`.
@@ -103,25 +105,26 @@ class Listing(Generic[S]):
         Raises:
             InvalidInputError: The cursor is damaged or another list's, or the limit is out of bounds.
         """
-        conditions, arguments = list(where), list(values)
+        size, arguments, after = page_size(limit), list(values), ""
         if cursor is not None:
-            after = self._decode(cursor)
-            places = ", ".join(
-                f"${len(arguments) + position}::{key.sql_type}" for position, key in enumerate(self.keys, start=1)
-            )
-            columns = ", ".join(key.column for key in self.keys)
-            conditions.append(f"({columns}) {'<' if self.descending else '>'} ({places})")
-            arguments += after
-        size = page_size(limit)
-        direction = " DESC" if self.descending else ""
-        order = ", ".join(f"{key.column}{direction}" for key in self.keys)
-        rows = await client.execute_rows(
-            f"SELECT {', '.join(self.summary.model_fields)} FROM {self.table} "
-            f"WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {size + 1}",
-            arguments,
-        )
+            after = f" AND {self._after(len(arguments))}"
+            arguments += self._decode(cursor)
+        tail = f"ORDER BY {self._order()} LIMIT {size + 1}"
+        select = f"SELECT {', '.join(self.summary.model_fields)} FROM {self.table} WHERE"
+        branches = [f"({select} {condition}{after} {tail})" for condition in where]
+        sql = branches[0][1:-1] if len(branches) == 1 else f"{' UNION ALL '.join(branches)} {tail}"
+        rows = await client.execute_rows(sql, arguments)
         items = [self.summary.model_validate(dict(row)) for row in rows[:size]]
         return Page(items=items, next_cursor=self._encode(items[-1]) if len(rows) > size else None)
+
+    def _order(self) -> str:
+        return ", ".join(f"{key.column}{' DESC' if self.descending else ''}" for key in self.keys)
+
+    def _after(self, bound: int) -> str:
+        """The condition of the rows that come after the key in the arguments behind the bound ones."""
+        columns = ", ".join(key.column for key in self.keys)
+        places = ", ".join(f"${bound + number}::{key.sql_type}" for number, key in enumerate(self.keys, start=1))
+        return f"({columns}) {'<' if self.descending else '>'} ({places})"
 
     def _encode(self, last: S) -> str:
         key = [_to_json(getattr(last, part.field)) for part in self.keys]

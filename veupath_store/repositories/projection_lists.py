@@ -30,6 +30,11 @@ _TO_IMPORT: Final = Listing(
     name="to import", table=_TABLE, summary=ProjectionSummary, keys=(id_key("stream_id"),), descending=False
 )
 
+_LEFT_TO_IMPORT: Final = (
+    "user_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND site_id = $3 AND wdk_strategy_id IS NOT NULL "
+    "AND dismissed_at IS NULL AND gene_set_id IS NULL AND NOT gene_set_auto_imported"
+)
+
 
 class ProjectionLists(Repository[Stream]):
     """The part of `StreamRepository` that reads lists in pages."""
@@ -69,7 +74,7 @@ class ProjectionLists(Repository[Stream]):
         if site_id is not None:
             values.append(text(site_id, "site_id", limits.STREAM_SITE_ID))
             where.append("site_id = $3")
-        return await listing.page(await self._client(), where, values, cursor, limit)
+        return await listing.page(await self._client(), [" AND ".join(where)], values, cursor, limit)
 
     def iterate_projections(
         self, user_id: UUID | str, site_id: str | None = None, *, dismissed: bool = False
@@ -115,13 +120,8 @@ class ProjectionLists(Repository[Stream]):
             InvalidInputError: An argument is refused; a cursor of another list, too.
             UnavailableError: The database does not answer.
         """
-        where = [
-            "user_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND site_id = $3",
-            "wdk_strategy_id IS NOT NULL AND dismissed_at IS NULL AND gene_set_id IS NULL",
-            "NOT gene_set_auto_imported",
-        ]
         values = [as_uuid(user_id, "user_id"), self._owner, text(site_id, "site_id", limits.STREAM_SITE_ID)]
-        return await _TO_IMPORT.page(await self._client(), where, values, cursor, limit)
+        return await _TO_IMPORT.page(await self._client(), [_LEFT_TO_IMPORT], values, cursor, limit)
 
 
 def _listing(sort: ProjectionSort, dismissed: bool, site_id: str | None) -> Listing[ProjectionSummary]:

@@ -1,10 +1,13 @@
 """Frozen values that repositories take and return: what callers hold in their hands beside the models."""
 
+from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
 from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
 __all__ = [
+    "ControlSetSummary",
     "DismissReason",
+    "GeneMatch",
     "ProjectionSort",
     "ProjectionSummary",
     "SyncOutcome",
