@@ -32,7 +32,7 @@ def run_demo(data: Path) -> str:
         [sys.executable, "-m", "demo", "--data", str(data)],
         check=False,
         cwd=TOP,
-        env={**os.environ, "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8", "TMPDIR": str(data.parent)},
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -49,7 +49,7 @@ def days():
     # Not tmp_path: the embedded server needs a directory that its own user can reach.
     top = Path(tempfile.mkdtemp(prefix="veupath-store-demo-")).resolve()
     first, second = run_demo(top / "pg"), run_demo(top / "pg")
-    yield first, second, (top / "pg" / "postmaster.pid").exists()
+    yield first, second, {path.name for path in (*top.iterdir(), *(top / "pg").iterdir())}
     shutil.rmtree(top, ignore_errors=True)
 
 
@@ -77,7 +77,12 @@ def test_the_demo_fits_100_columns_and_is_plain_text_in_a_pipe(days):
 
 
 def test_the_server_of_the_demo_stops_with_it(days):
-    assert days[2] is False
+    assert "PG_VERSION" in days[2]
+    assert "postmaster.pid" not in days[2]
+
+
+def test_the_lock_file_of_the_embedded_server_is_not_shared_by_all_users_of_the_machine(days):
+    assert ".lockfile" not in days[2]
 
 
 def test_a_tampered_row_a_missing_row_and_an_undone_row_fail_the_comparison():
