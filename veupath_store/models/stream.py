@@ -1,5 +1,6 @@
 """The streams table."""
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from tortoise import fields
@@ -8,6 +9,9 @@ from tortoise.models import Model
 from veupath_store import limits
 from veupath_store.models.fields import NOW
 from veupath_store.models.user import User
+
+if TYPE_CHECKING:
+    from veupath_store.models.stream_projection import StreamProjection
 
 
 class Stream(Model):
@@ -21,6 +25,8 @@ class Stream(Model):
     site_id = fields.CharField(max_length=limits.STREAM_SITE_ID)
     # The experiment that the conversation is about; not a foreign key, the conversation may come first.
     experiment_id = fields.UUIDField(null=True)
+    # Loaded by `StreamRepository.create`; otherwise awaited.
+    projection: "fields.OneToOneRelation[StreamProjection]"
     created_at = fields.DatetimeField(db_default=NOW)
 
     class Meta:

@@ -1,0 +1,1 @@
+"""A working day on the store: ``python -m demo``, or ``make demo``."""
