@@ -135,7 +135,7 @@ CREATE TABLE stream_projections (
         ON DELETE SET NULL (gene_set_id),
     CONSTRAINT stream_projections_dismissed_check
         CHECK ((dismissed_at IS NULL) = (dismissed_reason IS NULL)
-               AND dismissed_reason IN ('user', 'wdk_orphan'))
+               AND dismissed_reason IN ('user', 'wdk_orphan', 'purge'))
 );
 CREATE UNIQUE INDEX stream_projections_name_key ON stream_projections (user_id, site_id, name);
 CREATE UNIQUE INDEX stream_projections_wdk_key ON stream_projections (user_id, site_id, wdk_strategy_id)

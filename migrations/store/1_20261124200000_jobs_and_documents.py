@@ -57,6 +57,12 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
         CREATE UNIQUE INDEX streams_experiment_key ON streams (user_id, experiment_id)
             WHERE experiment_id IS NOT NULL;
 
+        ALTER TABLE stream_projections
+            DROP CONSTRAINT stream_projections_dismissed_check,
+            ADD CONSTRAINT stream_projections_dismissed_check
+                CHECK ((dismissed_at IS NULL) = (dismissed_reason IS NULL)
+                       AND dismissed_reason IN ('user', 'wdk_orphan', 'purge'));
+
         -- What the automatic import of gene sets has still to do.
         CREATE INDEX stream_projections_import_idx ON stream_projections (user_id, site_id, stream_id)
             WHERE wdk_strategy_id IS NOT NULL AND dismissed_at IS NULL AND gene_set_id IS NULL
@@ -90,6 +96,13 @@ async def downgrade(db: BaseDBAsyncClient) -> str:
             gene_sets_wdk_idx, gene_sets_gene_ids_idx, experiments_list_idx, experiments_site_list_idx,
             experiments_batch_idx, experiments_benchmark_idx;
         DROP TABLE tombstones;
+        -- The older schema knows no purge: what was dismissed by one counts as dismissed by its user.
+        UPDATE stream_projections SET dismissed_reason = 'user' WHERE dismissed_reason = 'purge';
+        ALTER TABLE stream_projections
+            DROP CONSTRAINT stream_projections_dismissed_check,
+            ADD CONSTRAINT stream_projections_dismissed_check
+                CHECK ((dismissed_at IS NULL) = (dismissed_reason IS NULL)
+                       AND dismissed_reason IN ('user', 'wdk_orphan'));
         ALTER TABLE operations DROP COLUMN attempts, DROP COLUMN max_attempts;
         ALTER TABLE control_sets DROP COLUMN is_seed, DROP COLUMN positive_count, DROP COLUMN negative_count;
         ALTER TABLE gene_sets DROP COLUMN version, DROP COLUMN gene_count;

@@ -5,8 +5,9 @@ StreamRepository()                            # in autocommit on the pool
 StreamRepository(session).for_user(user.id)   # what request code gets: restricted in SQL to one user
 """
 
+from veupath_store.repositories.accounts import AccountRepository
 from veupath_store.repositories.control_sets import ControlSetRepository
 from veupath_store.repositories.streams import StreamRepository
 from veupath_store.repositories.users import UserRepository
 
-__all__ = ["ControlSetRepository", "StreamRepository", "UserRepository"]
+__all__ = ["AccountRepository", "ControlSetRepository", "StreamRepository", "UserRepository"]

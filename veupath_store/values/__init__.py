@@ -1,5 +1,6 @@
 """Frozen values that repositories take and return: what callers hold in their hands beside the models."""
 
+from veupath_store.values.accounts import PurgeMode, PurgeReport
 from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
 from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
@@ -10,6 +11,8 @@ __all__ = [
     "GeneMatch",
     "ProjectionSort",
     "ProjectionSummary",
+    "PurgeMode",
+    "PurgeReport",
     "SyncOutcome",
     "SyncReport",
     "SyncedStrategy",

@@ -12,6 +12,7 @@ class DismissReason(StrEnum):
 
     USER = "user"
     WDK_ORPHAN = "wdk_orphan"
+    PURGE = "purge"
 
 
 class ProjectionSort(StrEnum):

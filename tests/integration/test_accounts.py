@@ -1,0 +1,222 @@
+"""Purge and export: everything of one user, whatever the table."""
+
+import asyncio
+import json
+from uuid import uuid4
+
+import pytest
+
+from tests.support.statements import recorded
+from veupath_store import (
+    ControlSetRepository,
+    NotFoundError,
+    StoreError,
+    StreamRepository,
+    UserRepository,
+    async_session_factory,
+)
+from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow, Operation, Stream, StreamProjection, User
+from veupath_store.repositories import AccountRepository
+from veupath_store.repositories.inventory import OWNED_TABLES
+from veupath_store.values import PurgeMode
+
+SITES = ("plasmodb", "toxodb")
+
+
+async def furnish(user):
+    """Rows of every table on two sites, half of the conversations with a WDK strategy."""
+    client = User._meta.db
+    for number, site in enumerate(SITES * 4):
+        stream = await StreamRepository().create(user.id, site, name=f"c{number}")
+        if number % 4 < 2:
+            await StreamRepository().update_projection(stream.id, wdk_strategy_id=number, plan={"root": None})
+        await Operation.create(user_id=user.id, stream_id=stream.id, type="chat")
+        gene_set = await GeneSetRow.create(user_id=user.id, site_id=site, name=f"g{number}", gene_ids=["a"])
+        await StreamRepository().update_projection(stream.id, gene_set_id=gene_set.id)
+        await ExperimentRow.create(user_id=user.id, site_id=site, data={"n": number})
+        for is_public in (True, False):
+            await ControlSetRepository().create(
+                name=f"s{number}",
+                site_id=site,
+                record_type="transcript",
+                positive_ids=["a"],
+                negative_ids=[],
+                is_public=is_public,
+                user_id=user.id,
+            )
+    await Operation.create(user_id=user.id, type="experiment")
+    await client.execute_query("INSERT INTO tombstones (user_id, id) VALUES ($1, $2)", [user.id, uuid4()])
+
+
+async def counts(user):
+    client = User._meta.db
+    found = {}
+    for owned in OWNED_TABLES:
+        sql = f"SELECT count(*) AS n FROM {owned.table} WHERE {owned.owner} = $1"
+        found[owned.table] = (await client.execute_rows(sql, [user.id]))[0]["n"]
+    found["users"] = await User.filter(id=user.id).count()
+    return found
+
+
+FULL = {
+    "users": 1,
+    "streams": 8,
+    "stream_projections": 8,
+    "operations": 9,
+    "gene_sets": 8,
+    "experiments": 8,
+    "control_sets": 16,
+    "tombstones": 1,
+}
+
+
+async def test_every_table_with_a_user_is_in_the_inventory(store):
+    rows = await User._meta.db.execute_rows(
+        "SELECT c.relname AS table, a.attname AS column FROM pg_attribute a "
+        "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND a.attname LIKE '%user_id%' "
+        "UNION SELECT conrelid::regclass::text, a.attname FROM pg_constraint "
+        "JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = ANY (conkey) "
+        "WHERE contype = 'f' AND confrelid = 'users'::regclass"
+    )
+    assert {(row["table"], row["column"]) for row in rows} == {(owned.table, owned.owner) for owned in OWNED_TABLES}
+
+
+async def test_a_purge_deletes_everything_of_one_user_and_nothing_of_others(user, stranger):
+    await furnish(user)
+    await furnish(stranger)
+    before = await counts(stranger)
+    assert await counts(user) == before == FULL
+    streams = sorted(await Stream.filter(user_id=user.id).values_list("id", flat=True))
+    loose = await Operation.filter(user_id=user.id, stream_id=None).values_list("id", flat=True)
+    with recorded() as sent:
+        report = await AccountRepository().purge(user.id)
+    assert len(sent) == 3
+    assert report.deleted == {**FULL, "control_sets": 8}
+    assert (report.released, report.dismissed, report.dry_run) == (8, 0, False)
+    assert report.stream_ids == tuple(streams)
+    assert report.operation_ids == tuple(loose)
+    assert set((await counts(user)).values()) == {0}
+    assert await counts(stranger) == before
+    assert await ControlSet.filter(user_id=None, is_public=True).count() == 8
+
+
+async def test_a_purge_of_one_site_leaves_the_other_site(user):
+    await furnish(user)
+    report = await AccountRepository().purge(user.id, site_id="toxodb")
+    assert report.deleted == {
+        "users": 0,
+        "streams": 4,
+        "stream_projections": 4,
+        "operations": 4,
+        "gene_sets": 4,
+        "experiments": 4,
+        "control_sets": 4,
+        "tombstones": 0,
+    }
+    left = await counts(user)
+    assert left == {**{table: n // 2 for table, n in FULL.items()}, "users": 1, "operations": 5, "tombstones": 1}
+    assert {item.site_id for item in await StreamRepository().list_projections(user.id)} == {"plasmodb"}
+
+
+async def test_a_purge_may_dismiss_what_is_linked_to_wdk(user):
+    await furnish(user)
+    report = await AccountRepository().purge(user.id, mode=PurgeMode.DISMISS)
+    assert (report.deleted["streams"], report.deleted["users"], report.dismissed) == (4, 0, 4)
+    kept = await StreamRepository().list_dismissed_projections(user.id)
+    assert len(kept) == 4
+    assert all(item.wdk_strategy_id is not None and item.dismissed_reason == "purge" for item in kept)
+    assert all(item.gene_set_id is None for item in kept)
+    assert await StreamRepository().list_projections(user.id) == []
+    assert (await counts(user))["operations"] == 4
+
+
+@pytest.mark.parametrize("site", [None, "toxodb"])
+@pytest.mark.parametrize("mode", PurgeMode)
+async def test_a_dry_run_tells_what_a_purge_does_and_changes_nothing(user, site, mode):
+    await furnish(user)
+    foreseen = await AccountRepository().purge(user.id, site_id=site, mode=mode, dry_run=True)
+    assert foreseen.dry_run
+    assert await counts(user) == FULL
+    done = await AccountRepository().purge(user.id, site_id=site, mode=mode)
+    assert foreseen.model_copy(update={"dry_run": False}) == done
+
+
+async def test_a_purge_in_a_session_is_part_of_it(user):
+    await furnish(user)
+    with pytest.raises(RuntimeError):
+        async with async_session_factory() as session:
+            await AccountRepository(session).purge(user.id)
+            raise RuntimeError
+    assert await counts(user) == FULL
+
+
+async def test_nobody_purges_or_exports_another_user(user, stranger):
+    await furnish(user)
+    theirs = AccountRepository().for_user(stranger.id)
+    for call in (theirs.purge(user.id), AccountRepository().purge(uuid4())):
+        with pytest.raises(NotFoundError):
+            await call
+    for repository, owner in ((theirs, user.id), (AccountRepository(), uuid4())):
+        with pytest.raises(NotFoundError):
+            [line async for line in repository.export(owner)]
+    assert await counts(user) == FULL
+    assert (await AccountRepository().for_user(stranger.id).purge(stranger.id)).deleted["users"] == 1
+
+
+async def test_a_purge_against_fifty_writers_leaves_nothing_and_reports_every_conversation(store):
+    for round_ in range(3):
+        user = await UserRepository().create()
+        acknowledged = []
+
+        async def write(number, user=user, acknowledged=acknowledged):
+            try:
+                while True:
+                    stream = await StreamRepository().create(user.id, "plasmodb", name=f"w{number}")
+                    acknowledged.append(stream.id)
+                    await StreamRepository().update_projection(stream.id, name="renamed", wdk_strategy_id=number)
+            except StoreError as exc:
+                return exc
+
+        writers = [asyncio.create_task(write(number)) for number in range(50)]
+        await asyncio.sleep(0.15 + 0.1 * round_)
+        report = await AccountRepository().purge(user.id)
+        errors = await asyncio.gather(*writers)
+        assert all(isinstance(error, NotFoundError) for error in errors)
+        assert set(acknowledged) <= set(report.stream_ids)
+        assert set((await counts(user)).values()) == {0}
+    assert await StreamProjection.all().count() == 0
+
+
+async def test_an_export_has_every_row_of_the_user_and_none_of_others(user, stranger):
+    await furnish(user)
+    await furnish(stranger)
+    lines = [json.loads(line) async for line in AccountRepository().for_user(user.id).export(user.id)]
+    found = {}
+    for line in lines:
+        found.setdefault(line["table"], []).append(line["row"])
+    assert {table: len(rows) for table, rows in found.items()} == FULL
+    assert lines[0]["table"] == "users"
+    assert all(row["user_id"] == str(user.id) for table, rows in found.items() if table != "users" for row in rows)
+    client = User._meta.db
+    for owned in OWNED_TABLES:
+        rows = await client.execute_rows(
+            f"SELECT to_jsonb(t) AS row FROM {owned.table} t WHERE {owned.owner} = $1 ORDER BY {owned.key}", [user.id]
+        )
+        assert found[owned.table] == [json.loads(row["row"]) for row in rows]
+
+
+async def test_an_export_of_one_site_has_only_that(user):
+    await furnish(user)
+    lines = [json.loads(line) async for line in AccountRepository().export(user.id, site_id="toxodb")]
+    assert {line["row"]["site_id"] for line in lines if "site_id" in line["row"]} == {"toxodb"}
+    assert sum(line["table"] == "operations" for line in lines) == 4
+    assert sum(line["table"] == "tombstones" for line in lines) == 0
+
+
+async def test_an_export_takes_a_number_of_statements_that_follows_its_chunks(user):
+    await furnish(user)
+    with recorded() as sent:
+        lines = [line async for line in AccountRepository().export(user.id)]
+    assert len(lines) == sum(FULL.values())
+    assert len(sent) == 1 + 2 * len(OWNED_TABLES)
