@@ -1,0 +1,132 @@
+"""One call of every public method of every repository, for the tests that go through all of them.
+
+A method without a case fails tests/integration/test_every_method.py.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.world import World
+from veupath_store import repositories
+from veupath_store.repositories import (
+    AccountRepository,
+    ControlSetRepository,
+    StreamRepository,
+    UserRepository,
+)
+from veupath_store.repositories.base import Repository
+from veupath_store.repositories.control_set_patch import ControlSetPatch
+from veupath_store.repositories.projection_patch import ProjectionPatch
+from veupath_store.values import WdkStrategy
+
+GENES = {"record_type": "transcript", "positive_ids": ["a"], "negative_ids": []}
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to call one method.
+
+    Attributes:
+        call: Calls it with a world's ids.
+        statements: How many statements it sends at the most when it succeeds.
+        same_for_all: Why its answer does not depend on whose ids they are, or "" where it does.
+        job_side: Which statements may do without ``user_id``, and why; "" for none.
+    """
+
+    call: Callable[[Any, World], Awaitable[Any]]
+    statements: int = 1
+    same_for_all: str = ""
+    job_side: str = ""
+
+
+async def everything(items: AsyncIterator[Any]) -> list[Any]:
+    """An asynchronous iterator's items, as a list."""
+    return [item async for item in items]
+
+
+USERS = {
+    "get_by_id": Case(lambda r, w: r.get_by_id(w.owner)),
+    "delete": Case(lambda r, w: r.delete(w.owner)),
+    "get_or_create": Case(lambda r, w: r.get_or_create(w.owner)),
+    "get_or_create_by_external_id": Case(
+        lambda r, w: r.get_or_create_by_external_id(f"{w.owner}@example.org"), statements=2
+    ),
+    "create": Case(lambda r, w: r.create(), same_for_all="a restricted repository makes no users"),
+}
+STREAMS = {
+    "get_by_id": Case(lambda r, w: r.get_by_id(w.stream)),
+    "delete": Case(lambda r, w: r.delete(w.stream)),
+    "create": Case(lambda r, w: r.create(w.owner, "plasmodb")),
+    "ensure": Case(lambda r, w: r.ensure(w.owner, "plasmodb", w.stream)),
+    "get_or_create_for_experiment": Case(
+        lambda r, w: r.get_or_create_for_experiment(w.owner, "plasmodb", w.experiment)
+    ),
+    "find_by_experiment": Case(lambda r, w: r.find_by_experiment(w.owner, w.experiment)),
+    "get_projection": Case(lambda r, w: r.get_projection(w.stream)),
+    "get_by_wdk_strategy_id": Case(lambda r, w: r.get_by_wdk_strategy_id(w.owner, w.wdk)),
+    "list_projections": Case(lambda r, w: r.list_projections(w.owner)),
+    "list_dismissed_projections": Case(lambda r, w: r.list_dismissed_projections(w.owner)),
+    "page_projections": Case(lambda r, w: r.page_projections(w.owner)),
+    "iterate_projections": Case(lambda r, w: everything(r.iterate_projections(w.owner))),
+    "page_gene_set_imports": Case(lambda r, w: r.page_gene_set_imports(w.owner, "plasmodb")),
+    "update_projection": Case(lambda r, w: r.update_projection(w.stream, name="new", wdk_strategy_id=8)),
+    "patch_projection": Case(lambda r, w: r.patch_projection(w.stream, ProjectionPatch(result_count=3))),
+    "dismiss": Case(lambda r, w: r.dismiss(w.stream)),
+    "restore": Case(lambda r, w: r.restore(w.dismissed)),
+    "claim_wdk_strategy": Case(lambda r, w: r.claim_wdk_strategy(w.stream, 9)),
+    "sync_wdk": Case(
+        lambda r, w: r.sync_wdk(
+            w.owner, "plasmodb", [WdkStrategy(wdk_strategy_id=number, name="n") for number in range(1, 30)]
+        )
+    ),
+    "prune_wdk_orphans": Case(lambda r, w: r.prune_wdk_orphans(w.owner, "plasmodb", range(8, 2000))),
+    "dismiss_wdk_orphans": Case(lambda r, w: r.dismiss_wdk_orphans(w.owner, "plasmodb", [1], max_share=1)),
+}
+CONTROL_SETS = {
+    "get_by_id": Case(lambda r, w: r.get_by_id(w.control_set)),
+    "delete": Case(lambda r, w: r.delete(w.control_set)),
+    "list_by_site": Case(lambda r, w: r.list_by_site("plasmodb", w.owner, ["t"])),
+    "page_by_site": Case(lambda r, w: r.page_by_site("plasmodb", w.owner)),
+    "page_containing": Case(lambda r, w: r.page_containing("plasmodb", ["g1"], w.owner)),
+    "create": Case(lambda r, w: r.create(name="n", site_id="plasmodb", user_id=w.owner, **GENES)),
+    "update": Case(lambda r, w: r.update(w.control_set, ControlSetPatch(name="n"))),
+    "upsert_seed": Case(
+        lambda r, w: r.upsert_seed(name="seed", site_id="plasmodb", **GENES),
+        same_for_all="seeds are nobody's",
+        job_side="a seed has no user",
+    ),
+}
+ACCOUNTS = {
+    "get_by_id": Case(lambda r, w: r.get_by_id(w.owner)),
+    "delete": Case(lambda r, w: r.delete(w.owner)),
+    "purge": Case(lambda r, w: r.purge(w.owner), statements=3),
+    "export": Case(lambda r, w: everything(r.export(w.owner)), statements=15),
+}
+CASES: dict[type[Repository[Any]], dict[str, Case]] = {
+    UserRepository: USERS,
+    StreamRepository: STREAMS,
+    ControlSetRepository: CONTROL_SETS,
+    AccountRepository: ACCOUNTS,
+}
+
+
+def every_repository() -> list[type[Repository[Any]]]:
+    """All public repository classes, by introspection."""
+    found = [getattr(repositories, name) for name in repositories.__all__]
+    return [item for item in found if inspect.isclass(item) and issubclass(item, Repository)]
+
+
+def methods(repository: type[Repository[Any]]) -> list[str]:
+    """The public calls of a repository, by introspection."""
+    return sorted(
+        name
+        for name, _ in inspect.getmembers(repository, inspect.isfunction)
+        if not name.startswith("_") and name != "for_user"
+    )
+
+
+def all_cases() -> list[Any]:
+    """(repository, method, case) of every case."""
+    return [(repository, name, case) for repository, cases in CASES.items() for name, case in cases.items()]

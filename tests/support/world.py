@@ -1,0 +1,65 @@
+"""A small world to call every repository method in: one owner with one of everything."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from veupath_store.models import User
+from veupath_store.repositories import ControlSetRepository, StreamRepository, UserRepository
+from veupath_store.repositories.inventory import OWNED_TABLES
+
+
+@dataclass(frozen=True)
+class World:
+    """The ids of the owner's things."""
+
+    owner: UUID
+    stream: UUID
+    dismissed: UUID
+    experiment: UUID
+    control_set: UUID
+    gene_set: UUID
+    wdk: int = 7
+
+    def unknown(self) -> "World":
+        """The same world, with ids that nobody has."""
+        strange = {field.name: uuid4() for field in fields(self) if field.type == "UUID" or field.type is UUID}
+        return replace(self, **strange, wdk=999_999)
+
+
+async def make_world(external_id: str | None = None) -> World:
+    """An owner with one of everything."""
+    owner = await UserRepository().create(external_id)
+    streams = StreamRepository()
+    experiment = uuid4()
+    stream = await streams.create(owner.id, "plasmodb", name="one", experiment_id=experiment)
+    await streams.update_projection(stream.id, wdk_strategy_id=7, plan={"root": {"id": "a", "searchName": "s"}})
+    dismissed = await streams.create(owner.id, "plasmodb", name="two")
+    await streams.dismiss(dismissed.id)
+    control_set = await ControlSetRepository().create(
+        name="set",
+        site_id="plasmodb",
+        record_type="transcript",
+        positive_ids=["g1", "g2"],
+        negative_ids=["g3"],
+        tags=["t"],
+        user_id=owner.id,
+    )
+    return World(
+        owner=owner.id,
+        stream=stream.id,
+        dismissed=dismissed.id,
+        experiment=experiment,
+        control_set=control_set.id,
+        gene_set=uuid4(),
+    )
+
+
+async def contents() -> dict[str, list[Any]]:
+    """Every row of every table that users own, to see that nothing changed."""
+    client = User._meta.db
+    found = {}
+    for table, key in [("users", "id"), *((owned.table, owned.key) for owned in OWNED_TABLES)]:
+        rows = await client.execute_rows(f"SELECT to_jsonb(t)::text AS row FROM {table} t ORDER BY {key}")
+        found[table] = [row["row"] for row in rows]
+    return found
