@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -20,6 +21,21 @@ from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
 logger = logging.getLogger("veupath_store.engine")
 
 _CLOSED: Final = "The store is closed, or closing, in this process; nothing was saved. init_db opens it again."
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolUsage:
+    """How full a pool is.
+
+    Attributes:
+        open: Connections that are open.
+        in_use: Those of them that are lent.
+        most: Connections that may be open.
+    """
+
+    open: int
+    in_use: int
+    most: int
 
 
 class StoreClient(Statements):
@@ -144,6 +160,13 @@ class StoreClient(Statements):
             logger.debug("a connection could not be rolled back and was closed", exc_info=True)
             terminate(connection)
         await self.take_back(connection)
+
+    def usage(self) -> PoolUsage:
+        """How full the pool is."""
+        pool = self._pool
+        size = pool.get_size() if pool is not None else 0
+        idle = pool.get_idle_size() if pool is not None else 0
+        return PoolUsage(open=size, in_use=size - idle, most=self.settings.pool_max_size)
 
     async def ping(self) -> None:
         """Ask the server for nothing, to see that it answers.

@@ -2,6 +2,7 @@
 
 from veupath_store.values.accounts import PurgeMode, PurgeReport
 from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
+from veupath_store.values.readiness import Readiness
 from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
@@ -13,6 +14,7 @@ __all__ = [
     "ProjectionSummary",
     "PurgeMode",
     "PurgeReport",
+    "Readiness",
     "SyncOutcome",
     "SyncReport",
     "SyncedStrategy",

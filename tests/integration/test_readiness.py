@@ -1,0 +1,46 @@
+"""The readiness check: database, migrations, pool."""
+
+from contextlib import AsyncExitStack
+
+from veupath_store import StoreSettings, async_session_factory, close_db, init_db
+from veupath_store.migrations import migration_files
+from veupath_store.readiness import check_readiness
+
+
+async def test_an_open_store_is_ready_and_shows_its_pool(store):
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            session = await stack.enter_async_context(async_session_factory())
+            await session.client.execute_rows("SELECT 1")
+        found = await check_readiness()
+    assert (found.ready, found.database, found.pending_migrations, found.problem) == (True, True, (), None)
+    assert (found.pool_in_use, found.pool_max_size) == (3, 10)
+    assert found.pool_size >= 3
+
+
+async def test_a_database_that_is_behind_is_reachable_and_not_ready(empty_url):
+    await init_db(settings=StoreSettings(database_url=empty_url), require_head=False)
+    found = await check_readiness()
+    await close_db()
+    assert (found.ready, found.database, found.problem) == (False, True, "SchemaError")
+    assert list(found.pending_migrations) == migration_files()
+
+
+async def test_an_exhausted_pool_is_not_ready_and_says_so_in_time(settings):
+    await init_db(settings=settings.model_copy(update={"pool_max_size": 1}))
+    async with async_session_factory():
+        found = await check_readiness(patience=0.2)
+    await close_db()
+    assert (found.ready, found.database, found.pending_migrations) == (False, False, None)
+    assert found.problem == "TimeoutError"
+    assert (found.pool_in_use, found.pool_max_size) == (1, 1)
+
+
+async def test_a_database_that_is_gone_is_not_ready(server, store, settings):
+    name = settings.target.database
+    await server.run(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+    await server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    found = await check_readiness()
+    assert (found.ready, found.database) == (False, False)
+    assert found.problem is not None
+    await server.run(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
