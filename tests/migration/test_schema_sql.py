@@ -3,14 +3,9 @@
 from pathlib import Path
 
 from tests.support.catalog import differences, read_catalog
-from tests.support.databases import connected
+from tests.support.databases import catalog_of, connected
 
 SCHEMA_SQL = Path(__file__).parents[2] / "migrations" / "schema.sql"
-
-
-async def catalog_of(url):
-    async with connected(url) as connection:
-        return await read_catalog(connection)
 
 
 async def test_schema_sql_and_the_migrations_make_the_same_database(empty_url, database_url):

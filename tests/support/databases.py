@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from tests.support.catalog import Catalog, read_catalog
 from veupath_store.database_url import parse_database_url
 
 
@@ -19,3 +20,15 @@ async def connected(url: str, **options):
         yield connection
     finally:
         await connection.close()
+
+
+async def catalog_of(url: str) -> Catalog:
+    """The catalog of the database's schema `public`."""
+    async with connected(url) as connection:
+        return await read_catalog(connection)
+
+
+async def recorded(url: str) -> list[str]:
+    """The migrations that aerich has recorded, in the order in which they ran."""
+    async with connected(url) as connection:
+        return [row["version"] for row in await connection.fetch("SELECT version FROM aerich ORDER BY id")]

@@ -1,0 +1,36 @@
+"""Copies of the repository's own files, which a test may change."""
+
+import shutil
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "tortoise_config.py")
+DIRECTORIES = ("veupath_store", "migrations")
+
+
+def copy_repository(to: Path) -> Path:
+    """What a clone of the repository would hold, tests aside; with compiled files, so that a process starts soon."""
+    to.mkdir()
+    for name in FILES:
+        if (REPOSITORY / name).exists():
+            shutil.copy(REPOSITORY / name, to)
+    for name in DIRECTORIES:
+        shutil.copytree(REPOSITORY / name, to / name)
+    return to
+
+
+def write_migration(
+    migrations: Path, name: str, upgrade: str, downgrade: str = "SELECT 1", *, in_transaction: bool = True
+) -> str:
+    """Add a migration that runs this SQL.
+
+    Args:
+        migrations: The directory that holds ``store/``.
+        name: The file's name without its suffix, ``1_more``.
+    """
+    (migrations / "store" / f"{name}.py").write_text(
+        f"RUN_IN_TRANSACTION = {in_transaction}\n\n\n"
+        f"async def upgrade(db):\n    return {upgrade!r}\n\n\n"
+        f"async def downgrade(db):\n    return {downgrade!r}\n"
+    )
+    return f"{name}.py"
