@@ -105,7 +105,9 @@ async def test_of_two_first_upgrades_at_once_one_fails_and_the_file_ran_once(two
     """Plain aerich takes no lock. The first file protects itself: its CREATE TABLE fails the second time."""
     finished = await two_upgrades(empty_url, "CREATE TABLE aerich (id int)")
     assert sorted(one.code for one in finished) == [0, 1], finished
-    assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
+    # The sequence of aerich's own table may end with another name: each of the two chose one that was free.
+    different = differences(await catalog_of(empty_url), await catalog_of(database_url))
+    assert [item for item in different if "aerich_id_seq" not in item] == []
     async with connected(empty_url) as connection:
         assert await connection.fetchval("SELECT count(*) FROM aerich") == 1
 
