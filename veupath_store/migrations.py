@@ -2,6 +2,10 @@
 
 aerich itself takes no lock: two ``aerich upgrade`` at once may run a file twice. `migrate` wraps aerich's own
 ``Command.upgrade`` in an advisory lock.
+
+A file with ``RUN_IN_TRANSACTION = False``, as for CREATE INDEX CONCURRENTLY, may be cut off and run again: it must
+undo its own remains first. It awaits ``db.execute_script("DROP INDEX CONCURRENTLY IF EXISTS …")`` and returns the
+CREATE, because CONCURRENTLY wants a call of its own; never IF NOT EXISTS, which takes an invalid index for done.
 """
 
 import asyncio
