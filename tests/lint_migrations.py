@@ -10,7 +10,7 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,9 +56,40 @@ def about_migration(path: Path) -> list[str]:
         findings.append("MODELS_STATE is missing: `aerich migrate` would compare the models with themselves")
     if not isinstance(module.get("RUN_IN_TRANSACTION"), bool):
         findings.append("RUN_IN_TRANSACTION is missing: `aerich upgrade -i` would decide it")
-    if "downgrade" not in module or not asyncio.run(module["downgrade"](None)).strip():
+    if "downgrade" not in module or not statements_of(module["downgrade"])[-1].strip():
         findings.append("downgrade is empty: `aerich downgrade` would refuse")
-    return findings + about_sql(asyncio.run(module["upgrade"](None)), bool(module.get("RUN_IN_TRANSACTION", True)))
+    for sql in statements_of(module["upgrade"]):
+        findings += about_sql(sql, bool(module.get("RUN_IN_TRANSACTION", True)))
+    return findings
+
+
+class Recorder:
+    """Stands for the database: what a migration runs itself, before it returns the rest to aerich."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    async def execute_script(self, query: str) -> None:
+        self.statements.append(query)
+
+    async def execute_query(self, query: str, values: list[Any] | None = None) -> tuple[int, list[Any]]:
+        self.statements.append(query)
+        return 0, []
+
+    async def execute_query_dict(self, query: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+        self.statements.append(query)
+        return []
+
+
+def statements_of(direction: Callable[[Recorder], Awaitable[str]]) -> list[str]:
+    """The SQL of one direction of a migration, call by call; last what it returns to aerich."""
+    recorder = Recorder()
+
+    async def run() -> str:
+        return await direction(recorder)
+
+    returned = asyncio.run(run())
+    return [*recorder.statements, returned]
 
 
 def about_sql(sql: str, in_transaction: bool) -> list[str]:

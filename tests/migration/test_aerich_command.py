@@ -74,12 +74,14 @@ async def test_the_drift_gate_sees_a_changed_model(aerich, checkout):
 def two_upgrades(checkout):
     """Two `aerich upgrade` that both have begun when the given lock is let go."""
 
+    patient = {"VEUPATH_STORE_LOCK_TIMEOUT": "60"}
+
     async def upgrade(url, lock):
         async with (
             connected(url) as holder,
             connected(url) as observer,
-            started(BIN / "aerich", "upgrade", cwd=checkout, DATABASE_URL=url) as one,
-            started(BIN / "aerich", "upgrade", cwd=checkout, DATABASE_URL=url) as other,
+            started(BIN / "aerich", "upgrade", cwd=checkout, DATABASE_URL=url, **patient) as one,
+            started(BIN / "aerich", "upgrade", cwd=checkout, DATABASE_URL=url, **patient) as other,
         ):
 
             async def both_wait():

@@ -120,3 +120,25 @@ async def test_a_failed_concurrent_index_is_named(impatient, database_url, scrat
         await connection.execute("UPDATE gene_sets SET name = id::text")
         await connection.execute("REINDEX INDEX CONCURRENTLY gene_sets_wrong_key")
     assert await migrate(impatient) == []
+
+
+async def test_a_concurrent_index_that_is_dropped_first_is_built_once_old_transactions_end(
+    impatient, database_url, scratch, caplog
+):
+    create = "CREATE INDEX CONCURRENTLY users_created_idx ON users (created_at)"
+    drop = "DROP INDEX CONCURRENTLY IF EXISTS users_created_idx"
+    write_migration(scratch, "1_index", create, first=drop, in_transaction=False)
+    caplog.set_level(logging.INFO, "veupath_store.migrations")
+    async with connected(database_url) as reader:
+        old = reader.transaction(isolation="repeatable_read")
+        await old.start()
+        await reader.fetch("SELECT FROM users")
+        migrating = asyncio.create_task(migrate(impatient))
+
+        async def stepped_back_twice():
+            return "attempt 2 failed" in caplog.text
+
+        await until(stepped_back_twice, 20, "two attempts that failed")
+        await old.rollback()
+        assert await migrating == ["1_index.py"]
+    assert "INVALID" not in (await catalog_of(database_url))["index users_created_idx"]

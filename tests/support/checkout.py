@@ -20,17 +20,27 @@ def copy_repository(to: Path) -> Path:
 
 
 def write_migration(
-    migrations: Path, name: str, upgrade: str, downgrade: str = "SELECT 1", *, in_transaction: bool = True
+    migrations: Path,
+    name: str,
+    upgrade: str,
+    downgrade: str = "SELECT 1",
+    *,
+    in_transaction: bool = True,
+    first: str = "SELECT 1",
 ) -> str:
     """Add a migration that runs this SQL.
 
     Args:
         migrations: The directory that holds ``store/``.
         name: The file's name without its suffix, ``1_more``.
+        upgrade: The SQL that it returns to aerich.
+        downgrade: The same, for the way back.
+        in_transaction: Its ``RUN_IN_TRANSACTION``.
+        first: SQL that it runs itself before, in a call of its own, as CONCURRENTLY wants.
     """
     (migrations / "store" / f"{name}.py").write_text(
         f"RUN_IN_TRANSACTION = {in_transaction}\n\n\n"
-        f"async def upgrade(db):\n    return {upgrade!r}\n\n\n"
+        f"async def upgrade(db):\n    await db.execute_script({first!r})\n    return {upgrade!r}\n\n\n"
         f"async def downgrade(db):\n    return {downgrade!r}\n"
     )
     return f"{name}.py"

@@ -13,7 +13,8 @@ def test_the_repository_has_no_finding(capsys):
 
 def test_a_finding_is_told_and_fails(tmp_path, capsys):
     checkout = copy_repository(tmp_path / "checkout")
-    write_migration(checkout / "migrations", "1_bad", "ALTER TABLE users ADD more bigint NOT NULL", "")
+    more = "ALTER TABLE users ADD more bigint NOT NULL"
+    write_migration(checkout / "migrations", "1_bad", more, "", first="DROP TABLE streams")
     (checkout / "veupath_store" / "bad.py").write_text("rows = Model.filter(data__filter={key: 1})\n")
     assert main([str(checkout)]) == 1
     out = capsys.readouterr().out
@@ -21,6 +22,7 @@ def test_a_finding_is_told_and_fails(tmp_path, capsys):
         "1_bad.py: MODELS_STATE",
         "1_bad.py: downgrade is empty",
         "1_bad.py: line 1 of its SQL: adding-required-field",
+        "1_bad.py: line 1 of its SQL: ban-drop-table",
         "veupath_store/bad.py:1: __filter",
     ):
         assert finding in out
