@@ -273,7 +273,7 @@ class StreamRepository(Repository[Stream]):
     ) -> None:
         """Change what is given and nothing else; a ``*_set`` flag makes ``None`` a value.
 
-        The same as `patch_projection`, in the documented form. ``is_saved=None, is_saved_set=True`` means not saved.
+        One statement: `patch_projection` in the documented form. ``is_saved=None, is_saved_set=True`` means not saved.
 
         Args:
             stream_id: The conversation.
@@ -381,8 +381,8 @@ class StreamRepository(Repository[Stream]):
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
         """Dismiss the conversations whose WDK strategy is gone, with the default guards of `dismiss_wdk_orphans`.
 
-        An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused: it is more
-        likely partial or foreign than right.
+        One statement. An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused:
+        it is more likely partial or foreign than right.
 
         Args:
             user_id: The owner.
