@@ -12,7 +12,7 @@ from veupath_store.models import Stream, StreamProjection
 from veupath_store.repositories.base import ATTEMPTS, Repository
 from veupath_store.repositories.names import FREE_NAME
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
-from veupath_store.validation import as_optional_uuid, as_uuid, integer, integers, page_size, share, text
+from veupath_store.validation import as_optional_uuid, as_uuid, boolean, integer, integers, page_size, share, text
 from veupath_store.values import DismissReason, ProjectionSummary
 
 DEFAULT_NAME: Final = "New Conversation"
@@ -307,15 +307,17 @@ class StreamRepository(Repository[Stream]):
         given: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
         flagged = {
             "wdk_strategy_id": (wdk_strategy_id, wdk_strategy_id_set),
-            "is_saved": (False if is_saved is None else is_saved, is_saved_set or is_saved is not None),
+            "is_saved": (is_saved, is_saved_set),
             "result_count": (result_count, result_count_set),
             "gene_set_id": (gene_set_id, gene_set_id_set),
         }
         given |= {
             field: value
             for field, (value, is_set) in flagged.items()
-            if is_set or (value is not None and field != "is_saved")
+            if boolean(is_set, f"{field}_set") or value is not None
         }
+        if is_saved is None and is_saved_set:
+            given["is_saved"] = False
         await self.patch_projection(stream_id, ProjectionPatch(**given))
 
     async def patch_projection(self, stream_id: UUID | str, patch: ProjectionPatch) -> None:
@@ -437,7 +439,7 @@ class StreamRepository(Repository[Stream]):
             text(site_id, "site_id", limits.STREAM_SITE_ID),
             live,
             # A share below nothing lets nothing through: the counts are still wanted for the error.
-            highest if live or allow_empty else -1.0,
+            highest if boolean(allow_empty, "allow_empty") or live else -1.0,
         ]
         row = (await (await self._client()).execute_rows(_PRUNE, values))[0]
         dismissed = list(row["dismissed"] or [])
