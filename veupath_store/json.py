@@ -20,7 +20,7 @@ _NUL: Final = b"\\u0000"
 # jsonb keeps a number's digits, not its exponent: 1.2345678901234567e17 comes back as the whole number
 # 123456789012345670, which is not the same number. From 2**64 on the decoder makes a float of it again.
 _EXPONENTS: Final = tuple(f"e+{power}".encode() for power in range(16, 20))
-_TEXT_OR_WHOLE_FLOAT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d(?:\.\d+)?e\+1[6-9]')
+_TEXT_OR_WHOLE_FLOAT: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\d(?:\.\d+)?e\+1[6-9](?!\d)')
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
