@@ -13,6 +13,7 @@ by its SQLSTATE, and keeps it as ``__cause__``; no message carries a password, a
 | `UnitOfWorkError` | a session was used in a way that cannot work | mend the calling code |
 | `SchemaError` | the database lacks a table, a column or a migration | run ``veupath-store migrate`` |
 | `ConfigurationError` | a setting is missing or wrong | mend the deployment |
+| `InternalError` | the server refused a statement of the store's own | report it |
 
 `ConflictError` and `SchemaError` are Tortoise errors too, because Tortoise (``get_or_create``) and aerich (a first
 ``upgrade``) catch those by type. `UnavailableError` is deliberately not one: aerich takes an ``OperationalError``

@@ -6,6 +6,7 @@ in the tables of `tests.support.hostile_matrix` fails.
 """
 
 import logging
+import traceback
 from typing import Any
 from uuid import uuid4
 
@@ -27,8 +28,10 @@ from tests.support.hostile_matrix import (
 )
 from tests.support.public import public_methods, repositories
 from veupath_store import (
+    ConflictError,
     ControlSetRepository,
     InvalidInputError,
+    NotFoundError,
     StreamRepository,
     UnavailableError,
     UserRepository,
@@ -168,3 +171,16 @@ async def test_as_many_genes_as_are_allowed_read_back_and_one_more_is_refused(st
     assert (await ControlSetRepository().get_by_id(created.id)).positive_ids == genes
     with pytest.raises(InvalidInputError, match="positive_ids: it must not have more than"):
         await ControlSetRepository().create(positive_ids=[*genes, "one more"], **given)
+
+
+async def test_no_error_shows_what_is_stored(store, caplog):
+    secret = "ann.s3cr3t@example.org"
+    with caplog.at_level(logging.DEBUG):
+        await UserRepository().create(secret)
+        with pytest.raises(ConflictError) as conflict:
+            await UserRepository().create(secret)
+        with pytest.raises(NotFoundError) as missing:
+            await StreamRepository().create(uuid4(), "plasmodb", name=secret)
+    told = [*traceback.format_exception(conflict.value), *traceback.format_exception(missing.value), caplog.text]
+    assert conflict.value.constraint == "users_external_id_key"
+    assert not [text for text in told if secret in text]

@@ -221,16 +221,19 @@ class Trial:
         try:
             result = await call(getattr(self.repository(**made_with), self.method), arguments)
         except InvalidInputError as exc:
-            if right:
-                return f"refused: {exc}"
-            if not names(exc.path, self.parameter):
-                return f"refused as {exc.path[:60]}"
-            return f"refused after {statements[0][:80]}" if statements else None
+            return f"refused: {exc}" if right else self._bad_refusal(exc, value, statements)
         except DOCUMENTED as exc:
             return None if right else f"answered by {type(exc).__name__}"
         except Exception as exc:  # noqa: BLE001 - whatever else comes is what the test is looking for
             return f"answered by {type(exc).__name__}: {shown(exc)}"
         return await self._loss(value, result) if right else "taken"
+
+    def _bad_refusal(self, error: InvalidInputError, value: Any, statements: list[str]) -> str | None:
+        if not names(error.path, self.parameter):
+            return f"refused as {error.path[:60]}"
+        if isinstance(value, str) and len(value) > 20 and str(value) in str(error):
+            return f"shown: {error}"
+        return f"refused after {statements[0][:80]}" if statements else None
 
     async def _loss(self, value: Any, result: Any) -> str | None:
         reader = STORING.get(f"{self.repository.__name__}.{self.method}")
