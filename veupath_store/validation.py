@@ -155,19 +155,18 @@ def integers(value: object, path: str, *, most: int, highest: int) -> list[int]:
         InvalidInputError: No list, too many items, or an item that `integer` refuses. Items of a set have no index:
             the path is then the set's.
     """
-    if isinstance(value, AbstractSet):
-        _refuse_too_many(value, path, most)
-        return [integer(item, path, 0, highest) for item in value]
-    return [integer(item, f"{path}[{index}]", 0, highest) for index, item in enumerate(_items(value, path, most))]
+    items = _items(value, path, most, sets=True)
+    if set(map(type, items)) == {int} and min(items) >= 0 and max(items) <= highest:
+        return items
+    ordered = isinstance(value, Sequence)
+    return [integer(item, f"{path}[{index}]" if ordered else path, 0, highest) for index, item in enumerate(items)]
 
 
-def _items(value: object, path: str, most: int) -> list[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
+def _items(value: object, path: str, most: int, *, sets: bool = False) -> list[Any]:
+    if not isinstance(value, Sequence | AbstractSet) or isinstance(value, str | bytes | bytearray | memoryview):
         raise InvalidInputError(path, "a list is needed")
-    _refuse_too_many(value, path, most)
-    return list(value)
-
-
-def _refuse_too_many(value: Sequence[Any] | AbstractSet[Any], path: str, most: int) -> None:
+    if isinstance(value, AbstractSet) and not sets:
+        raise InvalidInputError(path, "a list is needed: a set has no order")
     if len(value) > most:
         raise InvalidInputError(path, f"it must not have more than {most} items")
+    return list(value)

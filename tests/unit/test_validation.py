@@ -94,7 +94,7 @@ def test_a_subclass_of_str_cannot_lie_about_its_length():
         (["a"] * 11, "ids: it must not have more than 10 items"),
         ("abc", "ids: a list is needed"),
         (b"abc", "ids: a list is needed"),
-        ({"a"}, "ids: a list is needed"),
+        ({"a"}, "ids: a list is needed: a set has no order"),
         ((item for item in "abc"), "ids: a list is needed"),
         (None, "ids: a list is needed"),
     ],
