@@ -34,7 +34,7 @@ def encode(value: Any, path: str = "document") -> str:  # noqa: ANN401 - anythin
         path: What to call it in an error.
 
     Returns:
-        JSON text that PostgreSQL stores and reads back as an equal value.
+        JSON text that PostgreSQL stores and reads back as an equal value (-0.0 as 0.0).
 
     Raises:
         InvalidInputError: Not JSON (a tuple, a datetime, a key that is no string), NaN or an infinity, U+0000 or a
@@ -126,7 +126,7 @@ def _check_scalar(value: Any, trail: Sequence[str | int]) -> None:  # noqa: ANN4
     elif isinstance(value, int):
         if not limits.INT64_MIN <= value <= limits.UINT64_MAX:
             raise InvalidInputError(_path(trail), "an integer must fit 64 bits")
-    elif isinstance(value, float):
+    elif type(value) is float:  # orjson takes no subclass, as numpy's
         if not math.isfinite(value):
             raise InvalidInputError(_path(trail), "a number must be finite")
     else:

@@ -3,6 +3,7 @@
 import enum
 import json
 from collections import OrderedDict, defaultdict
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,18 @@ class Color(enum.StrEnum):
     RED = "red"
 
 
+class Plain(enum.Enum):
+    ONE = 1
+
+
+class Share(float):
+    """A subclass of float, as numpy's are."""
+
+
+class Point(NamedTuple):
+    x: int = 1
+
+
 def path_of(document, path="document") -> str:
     with pytest.raises(InvalidInputError) as refusal:
         encode(document, path)
@@ -29,6 +42,12 @@ def test_a_path_leads_through_objects_and_arrays():
     assert path_of(["a", "b", "c", bad], "positive_ids") == "positive_ids[3]"
     assert path_of([[1, [2, {"k": [bad]}]]]) == "document[0][1][1].k[0]"
     assert path_of({"": {" ": bad}}) == "document.. "
+
+
+@pytest.mark.parametrize("value", [Plain.ONE, Share(0.5), Point(), (1,), {1}, b"x", object(), range(2)])
+def test_what_is_no_json_is_named_by_its_type(value):
+    with pytest.raises(InvalidInputError, match=rf"data\.a\[1\]: a {type(value).__name__} is no JSON value"):
+        encode({"a": [0, value]}, "data")
 
 
 def test_the_first_culprit_in_the_documents_order_is_named():
