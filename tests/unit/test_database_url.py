@@ -48,7 +48,7 @@ def test_one_or_several_hosts(authority, hosts):
     [
         ("host=/var/run/postgresql", (("/var/run/postgresql", 5432),)),
         ("host=/var/run/postgresql&port=5433", (("/var/run/postgresql", 5433),)),
-        ("host=%2Ftmp%2Fa%20b", (("/tmp/a b", 5432),)),
+        ("host=%2Fsrv%2Fa%20b", (("/srv/a b", 5432),)),
         ("host=h1:6000,h2&port=6001", (("h1", 6000), ("h2", 6001))),
         ("", (("localhost", 5432),)),
     ],
