@@ -12,7 +12,7 @@ from veupath_store.models import Stream, StreamProjection
 from veupath_store.repositories.base import ATTEMPTS, Repository
 from veupath_store.repositories.names import FREE_NAME
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
-from veupath_store.validation import as_optional_uuid, as_uuid, integer, integers, page_size, share, text
+from veupath_store.validation import as_optional_uuid, as_uuid, boolean, integer, integers, page_size, share, text
 from veupath_store.values import DismissReason, ProjectionSummary
 
 DEFAULT_NAME: Final = "New Conversation"
@@ -273,7 +273,7 @@ class StreamRepository(Repository[Stream]):
     ) -> None:
         """Change what is given and nothing else; a ``*_set`` flag makes ``None`` a value.
 
-        The same as `patch_projection`, in the documented form. ``is_saved=None, is_saved_set=True`` means not saved.
+        One statement: `patch_projection` in the documented form. ``is_saved=None, is_saved_set=True`` means not saved.
 
         Args:
             stream_id: The conversation.
@@ -307,15 +307,17 @@ class StreamRepository(Repository[Stream]):
         given: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
         flagged = {
             "wdk_strategy_id": (wdk_strategy_id, wdk_strategy_id_set),
-            "is_saved": (False if is_saved is None else is_saved, is_saved_set or is_saved is not None),
+            "is_saved": (is_saved, is_saved_set),
             "result_count": (result_count, result_count_set),
             "gene_set_id": (gene_set_id, gene_set_id_set),
         }
         given |= {
             field: value
             for field, (value, is_set) in flagged.items()
-            if is_set or (value is not None and field != "is_saved")
+            if boolean(is_set, f"{field}_set") or value is not None
         }
+        if is_saved is None and is_saved_set:
+            given["is_saved"] = False
         await self.patch_projection(stream_id, ProjectionPatch(**given))
 
     async def patch_projection(self, stream_id: UUID | str, patch: ProjectionPatch) -> None:
@@ -381,8 +383,8 @@ class StreamRepository(Repository[Stream]):
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
         """Dismiss the conversations whose WDK strategy is gone, with the default guards of `dismiss_wdk_orphans`.
 
-        An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused: it is more
-        likely partial or foreign than right.
+        One statement. An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused:
+        it is more likely partial or foreign than right.
 
         Args:
             user_id: The owner.
@@ -437,7 +439,7 @@ class StreamRepository(Repository[Stream]):
             text(site_id, "site_id", limits.STREAM_SITE_ID),
             live,
             # A share below nothing lets nothing through: the counts are still wanted for the error.
-            highest if live or allow_empty else -1.0,
+            highest if boolean(allow_empty, "allow_empty") or live else -1.0,
         ]
         row = (await (await self._client()).execute_rows(_PRUNE, values))[0]
         dismissed = list(row["dismissed"] or [])
@@ -451,9 +453,10 @@ class StreamRepository(Repository[Stream]):
             raise NotFoundError(self.entity)
 
     async def _one_projection(self, condition: Q) -> StreamProjection | None:
+        client = await self._client()
         return await (
             StreamProjection.filter(condition & self._readable())
-            .using_db(await self._client())
+            .using_db(client)
             .select_related("stream")
             .order_by("-updated_at")
             .first()
@@ -465,9 +468,10 @@ class StreamRepository(Repository[Stream]):
         condition &= Q(user_id=as_uuid(user_id, "user_id")) & self._readable()
         if site_id is not None:
             condition &= Q(site_id=text(site_id, "site_id", limits.STREAM_SITE_ID))
+        client = await self._client()
         rows = (
             StreamProjection.filter(condition)
-            .using_db(await self._client())
+            .using_db(client)
             .order_by(f"-{newest}", "-stream_id")
             .limit(page_size(limit))
             .values(*_SUMMARY)
