@@ -204,5 +204,7 @@ CREATE TABLE aerich (
     id      serial PRIMARY KEY,
     version varchar(255) NOT NULL,
     app     varchar(100) NOT NULL,
-    content jsonb NOT NULL
+    content jsonb NOT NULL,
+    -- aerich takes no lock: of two upgrades at once, the second fails here and is undone.
+    CONSTRAINT aerich_version_key UNIQUE (app, version)
 );

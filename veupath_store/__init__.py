@@ -1,10 +1,12 @@
 """The persistence layer of PathFinder: Tortoise ORM, asyncpg and aerich on PostgreSQL.
 
-await init_db()
-async with async_session_factory() as session:
-user = await UserRepository(session).get_or_create(user_id)
-stream = await StreamRepository(session).for_user(user.id).create(user.id, "plasmodb", name="Kinases")
-await close_db()
+In short:
+
+    await init_db()
+    async with async_session_factory() as session:
+        user = await UserRepository(session).get_or_create(user_id)
+        stream = await StreamRepository(session).for_user(user.id).create(user.id, "plasmodb", name="Kinases")
+    await close_db()
 """
 
 from veupath_store.config import StoreSettings

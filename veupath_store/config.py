@@ -1,5 +1,8 @@
 """`StoreSettings`: every option of the store, with its unit and its default, in one place."""
 
+import difflib
+import os
+from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -27,7 +30,8 @@ class StoreSettings(BaseSettings):
     environment. ``repr`` never shows a password.
 
     Raises:
-        ConfigurationError: A value is missing or wrong. The message names the variable and says what to set.
+        ConfigurationError: A value is missing or wrong, or a variable with the prefix is none of these. The message
+            names the variable and says what to set.
     """
 
     model_config = SettingsConfigDict(
@@ -70,7 +74,7 @@ class StoreSettings(BaseSettings):
     idle_in_transaction_timeout: Seconds = 60.0
     """Seconds after which the server ends a connection that sits in a transaction and does nothing."""
 
-    release_timeout: Annotated[float, Field(gt=0, le=60)] = 0.5
+    release_timeout: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 0.5
     """Seconds that a connection has to roll back and reset when it is given back. A slower one is closed."""
 
     close_timeout: Seconds = 10.0
@@ -93,10 +97,12 @@ class StoreSettings(BaseSettings):
     """Seconds to wait for another process that is migrating the same database."""
 
     def __init__(self, **values: Any) -> None:  # noqa: ANN401 - pydantic's own signature
+        _refuse_misspelt_variables(type(self).model_fields)
         try:
             super().__init__(**values)
         except ValidationError as exc:
-            raise ConfigurationError(_readable(exc)) from exc
+            # Not as its cause: its errors() hold what was given, the password included.
+            raise ConfigurationError(_readable(exc)) from None
 
     @model_validator(mode="after")
     def _check(self) -> "StoreSettings":
@@ -156,6 +162,19 @@ class StoreSettings(BaseSettings):
             "use_tz": True,
             "timezone": "UTC",
         }
+
+
+def _refuse_misspelt_variables(fields: Iterable[str]) -> None:
+    """A variable that nobody reads is an option that somebody believes to be set."""
+    known = {field.upper() for field in fields} - {field.upper() for field in _URL_FIELDS}
+    for name in os.environ:
+        option = name.upper().removeprefix(ENV_PREFIX)
+        if option == name.upper() or option in known:
+            continue
+        # The two URLs first: they are read under their own names only.
+        near = difflib.get_close_matches(option, [*_URL_FIELDS.values(), *sorted(known)], n=1)
+        right = "".join(f" Did you mean {'' if it in _URL_FIELDS.values() else ENV_PREFIX}{it}?" for it in near)
+        raise ConfigurationError(f"{name} is no option of the store.{right}")
 
 
 def _readable(error: ValidationError) -> str:

@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
+
+from veupath_store.errors import ConfigurationError
 
 EMBEDDED_PREFIX: Final = "embedded:"
 DEFAULT_PORT: Final = 5432
 SCHEMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
 SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SESSION_ATTRS: Final = ("any", "primary", "standby", "read-write", "read-only", "prefer-standby")
-PARAMETERS: Final = ("host", "sslmode", "sslrootcert", "target_session_attrs", "application_name")
+ROOT_CERTIFICATE_MODES: Final = ("require", "verify-ca", "verify-full")
+PARAMETERS: Final = ("host", "port", "sslmode", "sslrootcert", "target_session_attrs", "application_name")
+_ESCAPE: Final = "percent-encode special characters of the user, the password and the database, as %40 for @"
 HOW_TO_SET: Final = (
     "Set DATABASE_URL to postgresql://USER:PASSWORD@HOST:PORT/DATABASE for a running server, "
     "or to embedded:PATH to start the embedded server on that data directory."
@@ -46,10 +50,20 @@ class DatabaseTarget:
     embedded: Path | None = None
 
     def ssl(self) -> str | ssl.SSLContext | None:
-        """What asyncpg takes as its ``ssl`` argument."""
+        """What asyncpg takes as its ``ssl`` argument.
+
+        Raises:
+            ConfigurationError: The file of certificate authorities cannot be read.
+        """
         if self.sslrootcert is None:
             return self.sslmode
-        context = ssl.create_default_context(cafile=str(self.sslrootcert))
+        try:
+            context = ssl.create_default_context(cafile=str(self.sslrootcert))
+        except OSError as exc:
+            raise ConfigurationError(
+                "sslrootcert in DATABASE_URL must be a readable file of PEM certificates, "
+                f"and {self.sslrootcert} is not."
+            ) from exc
         context.check_hostname = self.sslmode == "verify-full"
         return context
 
@@ -67,35 +81,48 @@ def parse_database_url(url: str) -> DatabaseTarget:
     Raises:
         ValueError: The URL cannot be used; the message says why and never shows the URL.
     """
+    url = url.strip()  # a mounted secret ends with a line break
     if url.startswith(EMBEDDED_PREFIX):
-        path = url.removeprefix(EMBEDDED_PREFIX)
-        if not path:
-            raise ValueError(f"embedded: needs a data directory. {HOW_TO_SET}")
-        return DatabaseTarget(user="postgres", embedded=Path(path).expanduser().resolve())
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError(f"it is no URL; percent-encode special characters of the password. {HOW_TO_SET}") from None
-    if parts.scheme not in SCHEMES:
+        return _embedded_target(url.removeprefix(EMBEDDED_PREFIX))
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in SCHEMES:
         raise ValueError(f"its scheme must be one of {', '.join(SCHEMES)}, embedded. {HOW_TO_SET}")
-    return _server_target(parts)
+    return _server_target(rest)
 
 
-def _server_target(parts: SplitResult) -> DatabaseTarget:
-    options = _options(parts.query)
-    userinfo, _, hostinfo = parts.netloc.rpartition("@")
+def _embedded_target(path: str) -> DatabaseTarget:
+    if not path:
+        raise ValueError(f"embedded: needs a data directory. {HOW_TO_SET}")
+    try:
+        return DatabaseTarget(user="postgres", embedded=Path(path).expanduser().resolve())
+    except (RuntimeError, ValueError):
+        raise ValueError("the path after embedded: is none, or names an unknown home directory") from None
+
+
+def _server_target(rest: str) -> DatabaseTarget:
+    """Read what follows the scheme. Not with ``urlsplit``: whether it takes several hosts depends on the Python."""
+    location, _, query = rest.partition("?")
+    authority, _, path = location.partition("/")
+    if "@" in path or "@" in query or "\0" in unquote(rest):
+        # A raw / or ? in a password ends up here: nothing of it may be shown.
+        raise ValueError(f"it cannot be taken apart: {_ESCAPE}. {HOW_TO_SET}")
+    options = _options(query)
+    userinfo, _, hostinfo = authority.rpartition("@")
     user, _, password = userinfo.partition(":")
-    database = unquote(parts.path.removeprefix("/"))
-    if not database:
+    if not path:
         raise ValueError(f"it names no database. {HOW_TO_SET}")
-    hosts = tuple(_host(item) for item in (options.get("host") or hostinfo or "localhost").split(","))
+    default_port = _port(options.get("port") or str(DEFAULT_PORT))
+    sslmode = _one_of("sslmode", options.get("sslmode"), SSL_MODES)
     root_certificates = options.get("sslrootcert")
+    if root_certificates and sslmode not in ROOT_CERTIFICATE_MODES:
+        raise ValueError(f"sslrootcert needs an sslmode out of {', '.join(ROOT_CERTIFICATE_MODES)}")
+    hosts = (options.get("host") or hostinfo or "localhost").split(",")
     return DatabaseTarget(
-        hosts=hosts,
+        hosts=tuple(_host(item, default_port) for item in hosts),
         user=unquote(user) or None,
         password=unquote(password) or None,
-        database=database,
-        sslmode=_one_of("sslmode", options.get("sslmode"), SSL_MODES),
+        database=unquote(path),
+        sslmode=sslmode,
         sslrootcert=Path(root_certificates) if root_certificates else None,
         target_session_attrs=_one_of("target_session_attrs", options.get("target_session_attrs"), SESSION_ATTRS)
         or "any",
@@ -114,18 +141,24 @@ def _options(query: str) -> Mapping[str, str]:
     return options
 
 
-def _host(item: str) -> tuple[str, int]:
+def _host(item: str, default_port: int) -> tuple[str, int]:
     if item.startswith("/"):
-        return item, DEFAULT_PORT
+        return item, default_port
     host, separator, port = item.rpartition(":")
     if not separator or port.endswith("]"):
-        host, port = item, str(DEFAULT_PORT)
-    highest = 65_535
-    if not port.isdecimal() or not 0 < int(port) <= highest:
-        raise ValueError(f"a port must be a whole number from 1 to {highest}")
+        host, port = item, str(default_port)
     if not host:
         raise ValueError("a host is empty; separate several hosts by one comma")
-    return unquote(host).strip("[]"), int(port)
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(f"an IPv6 address stands in brackets, as [::1]:5432; {_ESCAPE}")
+    return unquote(host.removeprefix("[").removesuffix("]")), _port(port)
+
+
+def _port(port: str) -> int:
+    highest = 65_535
+    if not port.isdecimal() or len(port) > len(str(highest)) or not 0 < int(port) <= highest:
+        raise ValueError(f"a port must be a whole number from 1 to {highest}; {_ESCAPE}")
+    return int(port)
 
 
 def _one_of(name: str, value: str | None, allowed: tuple[str, ...]) -> str | None:

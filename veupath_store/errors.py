@@ -13,17 +13,33 @@ by its SQLSTATE, and keeps it as ``__cause__``; no message carries a password, a
 | `UnitOfWorkError` | a session was used in a way that cannot work | mend the calling code |
 | `SchemaError` | the database lacks a table, a column or a migration | run ``veupath-store migrate`` |
 | `ConfigurationError` | a setting is missing or wrong | mend the deployment |
+| `InternalError` | the server refused a statement of the store's own | report it |
 
 `ConflictError` and `SchemaError` are Tortoise errors too, because Tortoise (``get_or_create``) and aerich (a first
 ``upgrade``) catch those by type. `UnavailableError` is deliberately not one: aerich takes an ``OperationalError``
 for "nothing is applied yet" and would run every migration again.
 """
 
+from typing import Any, Final
+
 from tortoise.exceptions import IntegrityError, OperationalError
+
+_PATH_LENGTH: Final = 200
+"""Characters of a path that an error shows: it may hold the keys of somebody's document."""
 
 
 class StoreError(Exception):
-    """Base of every error that the store raises on purpose."""
+    """Base of every error that the store raises on purpose. Survives ``copy`` and ``pickle``, attributes included."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the constructor with the message, which is not what most constructors here take.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[StoreError], args: tuple[Any, ...], attributes: dict[str, Any]) -> StoreError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigurationError(StoreError):
@@ -85,13 +101,16 @@ class InvalidInputError(StoreError, ValueError):
     """A value was refused before (or by) the database.
 
     Attributes:
-        path: The offending value, as in ``plan.root.parameters.organism`` or ``positive_ids[3]``.
+        path: The offending value, as in ``plan.root.parameters.organism`` or ``positive_ids[3]``; of a very long one
+            the beginning.
         reason: Why it was refused, without the value itself.
     """
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
+        # A key of a document may hold line breaks and terminal codes, and be as long as the document.
+        shown = "".join(character if character.isprintable() else "?" for character in path[:_PATH_LENGTH])
+        super().__init__(f"{shown}: {reason}")
+        self.path = shown
         self.reason = reason
 
 

@@ -35,6 +35,8 @@ DOCUMENT_DEPTH: Final = 254
 DOCUMENT_BYTES: Final = 16 * 1024 * 1024
 # A plan's steps may be nested this deep.
 PLAN_DEPTH: Final = 200
+# A plan has this many steps at most. The largest known has fewer than 100.
+PLAN_STEPS: Final = 10_000
 
 # Lists.
 GENE_IDS: Final = 250_000

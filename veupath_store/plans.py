@@ -48,20 +48,25 @@ def count_searches(plan: Mapping[str, Any]) -> int:
 
 
 def check_plan(plan: Mapping[str, Any], path: str) -> None:
-    """Refuse a plan whose steps are nested too deep or are no objects.
+    """Refuse a plan whose steps are nested too deep, too many, or no objects.
 
     Raises:
-        InvalidInputError: An input is no object, or there are more than `limits.PLAN_DEPTH` levels of steps.
+        InvalidInputError: An input is no object, there are more than `limits.PLAN_DEPTH` levels of steps, or more
+            than `limits.PLAN_STEPS` steps. A node that is used twice counts twice, as it does in JSON.
     """
+    steps = 0
     stack: list[tuple[Any, str, int]] = [(plan.get("root"), f"{path}.root", 1)]
     while stack:
         node, where, depth = stack.pop()
         if node is None:
             continue
+        steps += 1
+        if steps > limits.PLAN_STEPS:
+            raise InvalidInputError(path, f"it has more than {limits.PLAN_STEPS} steps")
         if not isinstance(node, Mapping):
-            raise InvalidInputError(where[:80], "a step must be an object")
+            raise InvalidInputError(where, "a step must be an object")
         if depth > limits.PLAN_DEPTH:
-            raise InvalidInputError(where[:80], f"steps are nested more than {limits.PLAN_DEPTH} levels deep")
+            raise InvalidInputError(where, f"steps are nested more than {limits.PLAN_DEPTH} levels deep")
         stack.extend((node.get(name), f"{where}.{name}", depth + 1) for name in _INPUTS)
 
 

@@ -1,8 +1,10 @@
 """The repositories: all that callers do to the database.
 
-StreamRepository(session)                     # in the caller's unit of work
-StreamRepository()                            # in autocommit on the pool
-StreamRepository(session).for_user(user.id)   # what request code gets: restricted in SQL to one user
+A repository is made where it is used:
+
+    StreamRepository(session)                     # in the caller's unit of work
+    StreamRepository()                            # in autocommit on the pool
+    StreamRepository(session).for_user(user.id)   # what request code gets: restricted in SQL to one user
 """
 
 from veupath_store.repositories.accounts import AccountRepository

@@ -98,7 +98,8 @@ class Repository(Generic[M]):
         return self._session.client if self._session is not None else await get_engine().open()
 
     async def _rows(self, restriction: Q) -> QuerySet[Any]:
-        return self.model.filter(restriction).using_db(await self._client())
+        client = await self._client()  # first: without it, a model has no connection and cannot make a query
+        return self.model.filter(restriction).using_db(client)
 
     def _writable(self) -> Q:
         """The rows that this repository may change."""

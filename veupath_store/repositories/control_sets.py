@@ -87,8 +87,9 @@ class ControlSetRepository(ControlSetLists):
         """
         values: list[Any] = [text(site_id, "site_id", limits.SITE_ID), page_size(limit), self._reader(user_id)]
         condition = ""
-        if tags:
-            values.append(texts(tags, "tags", most=limits.TAGS, longest=limits.TAG))
+        wanted = _tags(tags)
+        if wanted:
+            values.append(wanted)
             condition = "AND tags ?| $4::text[]"
         rows = await (await self._client()).execute_rows(_LIST.format(tags=condition), values)
         return [ControlSet._init_from_db(**row) for row in rows]
@@ -141,7 +142,7 @@ class ControlSetRepository(ControlSetLists):
             "positive_ids": _ids(positive_ids, "positive_ids"),
             "negative_ids": _ids(negative_ids, "negative_ids"),
             "source": optional_text(source, "source", limits.SOURCE),
-            "tags": encode(texts(tags or [], "tags", most=limits.TAGS, longest=limits.TAG), "tags"),
+            "tags": encode(_tags(tags), "tags"),
             "provenance_notes": optional_text(provenance_notes, "provenance_notes", limits.PROVENANCE_NOTES),
             "is_public": boolean(is_public, "is_public"),
         }
@@ -235,6 +236,10 @@ class ControlSetRepository(ControlSetLists):
 
     def _readable(self) -> Q:
         return self._writable() if self._owner is None else self._writable() | Q(is_public=True)
+
+
+def _tags(tags: Sequence[str] | None) -> list[str]:
+    return [] if tags is None else texts(tags, "tags", most=limits.TAGS, longest=limits.TAG)
 
 
 def _ids(ids: Sequence[str], path: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SkipValidation, ValidationError
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
@@ -48,7 +48,7 @@ class ProjectionPatch(BaseModel):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     name: Annotated[str, BeforeValidator(lambda value: text(value, "name", limits.NAME))] = ""
     record_type: Annotated[str, BeforeValidator(lambda value: text(value, "record_type", limits.RECORD_TYPE))] = ""
@@ -56,7 +56,8 @@ class ProjectionPatch(BaseModel):
         int | None, BeforeValidator(_or_none(lambda value: integer(value, "wdk_strategy_id", 0, limits.INT64_MAX)))
     ] = None
     is_saved: Annotated[bool, BeforeValidator(lambda value: boolean(value, "is_saved"))] = False
-    plan: Annotated[dict[str, Any], BeforeValidator(_plan)] = {}
+    # Not copied or converted, as keys would be: `encode` refuses what would not read back equal.
+    plan: Annotated[dict[str, Any], SkipValidation(), BeforeValidator(_plan)] = {}
     step_count: Annotated[int, BeforeValidator(_count("step_count"))] = 0
     result_count: Annotated[int | None, BeforeValidator(_or_none(_count("result_count")))] = None
     gene_set_id: Annotated[UUID | None, BeforeValidator(lambda value: as_optional_uuid(value, "gene_set_id"))] = None
@@ -75,6 +76,8 @@ class ProjectionUpdate:
     """The statement for one patch, built from constants; every value is bound."""
 
     def __init__(self, stream_id: UUID, owner: UUID | None, patch: ProjectionPatch) -> None:
+        if not isinstance(patch, ProjectionPatch):
+            raise InvalidInputError("patch", "a ProjectionPatch is needed")
         self.values: list[Any] = [stream_id]
         self._patch = patch
         self._given: Final = patch.model_fields_set

@@ -92,9 +92,10 @@ class ProjectionReads(Repository[Stream]):
         return await self._list(Q(dismissed_at__isnull=False), user_id, site_id, limit, "dismissed_at")
 
     async def _one_projection(self, condition: Q) -> StreamProjection | None:
+        client = await self._client()
         return await (
             StreamProjection.filter(condition & self._readable())
-            .using_db(await self._client())
+            .using_db(client)
             .select_related("stream")
             .order_by("-updated_at")
             .first()
@@ -106,9 +107,10 @@ class ProjectionReads(Repository[Stream]):
         condition &= Q(user_id=as_uuid(user_id, "user_id")) & self._readable()
         if site_id is not None:
             condition &= Q(site_id=text(site_id, "site_id", limits.STREAM_SITE_ID))
+        client = await self._client()
         rows = (
             StreamProjection.filter(condition)
-            .using_db(await self._client())
+            .using_db(client)
             .order_by(f"-{newest}", "-stream_id")
             .limit(page_size(limit))
             .values(*SUMMARY)

@@ -7,7 +7,7 @@ from veupath_store.errors import NotFoundError
 from veupath_store.models import Stream
 from veupath_store.repositories.base import NAME_KEY, WDK_KEY, Repository
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
-from veupath_store.validation import as_uuid
+from veupath_store.validation import as_uuid, boolean
 from veupath_store.values import DismissReason
 
 _DISMISS: Final = """
@@ -57,7 +57,7 @@ class ProjectionWrites(Repository[Stream]):
     ) -> None:
         """Change what is given and nothing else; a ``*_set`` flag makes ``None`` a value.
 
-        The same as `patch_projection`, in the documented form. ``is_saved=None, is_saved_set=True`` means not saved.
+        One statement: `patch_projection` in the documented form. ``is_saved=None, is_saved_set=True`` means not saved.
 
         Args:
             stream_id: The conversation.
@@ -91,15 +91,17 @@ class ProjectionWrites(Repository[Stream]):
         given: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
         flagged = {
             "wdk_strategy_id": (wdk_strategy_id, wdk_strategy_id_set),
-            "is_saved": (False if is_saved is None else is_saved, is_saved_set or is_saved is not None),
+            "is_saved": (is_saved, is_saved_set),
             "result_count": (result_count, result_count_set),
             "gene_set_id": (gene_set_id, gene_set_id_set),
         }
         given |= {
             field: value
             for field, (value, is_set) in flagged.items()
-            if is_set or (value is not None and field != "is_saved")
+            if boolean(is_set, f"{field}_set") or value is not None
         }
+        if is_saved is None and is_saved_set:
+            given["is_saved"] = False
         await self.patch_projection(stream_id, ProjectionPatch(**given))
 
     async def patch_projection(self, stream_id: UUID | str, patch: ProjectionPatch) -> None:

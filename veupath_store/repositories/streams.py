@@ -158,7 +158,8 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
         client = await self._client()
 
         async def find() -> Stream | None:
-            return await Stream.filter(wanted).using_db(await self._client()).first()
+            using = await self._client()
+            return await Stream.filter(wanted).using_db(using).first()
 
         async def find_or_insert() -> Stream | None:
             found = await find()

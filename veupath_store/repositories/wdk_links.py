@@ -12,7 +12,7 @@ from veupath_store.models import Stream
 from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY, WDK_KEY, Repository
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.repositories.wdk_sync import SYNC
-from veupath_store.validation import as_uuid, first_mistake, integers, share, text
+from veupath_store.validation import as_uuid, boolean, first_mistake, integers, share, text
 from veupath_store.values import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
 # Locked in the order of their key, so that two prunings at once cannot deadlock.
@@ -129,8 +129,8 @@ class WdkLinks(Repository[Stream]):
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
         """Dismiss the conversations whose WDK strategy is gone, with the default guards of `dismiss_wdk_orphans`.
 
-        An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused: it is more
-        likely partial or foreign than right.
+        One statement. An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused:
+        it is more likely partial or foreign than right.
 
         Args:
             user_id: The owner.
@@ -185,7 +185,7 @@ class WdkLinks(Repository[Stream]):
             text(site_id, "site_id", limits.STREAM_SITE_ID),
             live,
             # A share below nothing lets nothing through: the counts are still wanted for the error.
-            highest if live or allow_empty else -1.0,
+            highest if boolean(allow_empty, "allow_empty") or live else -1.0,
         ]
         row = (await (await self._client()).execute_rows(_PRUNE, values))[0]
         dismissed = list(row["dismissed"] or [])

@@ -1,0 +1,186 @@
+"""Every parameter of every public method meets every hostile value.
+
+Each value is refused by a typed error that names the parameter, before any SQL; or it is taken, and what was stored
+reads back unchanged. The matrix is found by looking at the repositories: a new method or parameter without an entry
+in the tables of `tests.support.hostile_matrix` fails.
+"""
+
+import logging
+import traceback
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import tortoise.context
+
+from tests.support.hostile import Spiteful, refused_documents
+from tests.support.hostile_matrix import (
+    GENE_IDS,
+    LOOKING,
+    STORING,
+    call,
+    kind_of,
+    names,
+    new_world,
+    right_arguments,
+    shown,
+    trials,
+)
+from tests.support.public import public_methods, repositories
+from veupath_store import (
+    ConflictError,
+    ControlSetRepository,
+    InvalidInputError,
+    NotFoundError,
+    StreamRepository,
+    UnavailableError,
+    UserRepository,
+    async_session_factory,
+    close_db,
+    limits,
+    session,
+)
+from veupath_store.engine import StoreClient
+from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
+
+REPOSITORIES = [pytest.param(repository, id=repository.__name__) for repository in repositories()]
+
+
+@pytest.fixture
+def smaller(monkeypatch):
+    monkeypatch.setattr(limits, "GENE_IDS", GENE_IDS)
+
+
+@pytest.fixture
+def statements(monkeypatch):
+    """What was asked of the server: statements by the engine's log, and connections that were lent."""
+    seen: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+
+    engine, handler = logging.getLogger("veupath_store.engine"), Handler()
+    lend = StoreClient.lend
+
+    async def counted(client: StoreClient) -> Any:
+        seen.append("a connection")
+        return await lend(client)
+
+    monkeypatch.setattr(StoreClient, "lend", counted)
+    before = engine.level
+    engine.setLevel(logging.DEBUG)
+    engine.addHandler(handler)
+    yield seen
+    engine.removeHandler(handler)
+    engine.setLevel(before)
+
+
+@pytest.fixture
+async def no_server(monkeypatch):
+    """A store that cannot send anything: whatever comes as far as SQL is `UnavailableError`."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
+    monkeypatch.setattr(session, "_process", session._Process())
+    with pytest.raises(UnavailableError):
+        await UserRepository().get_by_id(uuid4())
+    yield
+    await close_db()
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+async def test_every_hostile_value_is_refused_by_name_before_any_sql_or_kept(repository, store, smaller, statements):
+    wrong = []
+    async for trial in trials(repository):
+        for value in trial.kind.values():
+            fault = await trial.fault(value, statements)
+            if fault is not None:
+                wrong.append(f"{trial.method}({trial.parameter}={shown(value)}) was {fault}")
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+async def test_a_refusal_leaves_the_unit_of_work_usable(repository, store, smaller, statements):
+    async with async_session_factory() as session:
+        async for trial in trials(repository):
+            for value in (Spiteful(), "\0", b"x", ["\ud800"]):
+                assert not trial.kind.accepts(value)
+                assert await trial.fault(value, statements, session=session) is None
+        created = await UserRepository(session).create()
+    assert await UserRepository().get_by_id(created.id) is not None
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
+async def test_every_method_may_be_the_first_call_of_a_process(repository, store, database_url, monkeypatch):
+    for method in public_methods(repository):
+        arguments = right_arguments(await new_world(), repository, method)
+        with monkeypatch.context() as process:
+            process.setenv("DATABASE_URL", database_url)
+            process.setattr(session, "_process", session._Process())
+            process.setattr(tortoise.context, "_global_context", None)
+            await call(getattr(repository(), method), arguments)
+            await close_db()
+
+
+def test_every_method_is_known_to_store_or_to_look():
+    known = {key.rpartition(".")[2] for key in STORING} | LOOKING
+    assert {method for repository in repositories() for method in public_methods(repository)} == known
+
+
+@pytest.mark.parametrize(
+    ("document", "path"), [pytest.param(*it, id=str(n)) for n, it in enumerate(refused_documents())]
+)
+async def test_a_document_that_cannot_be_kept_is_refused_with_the_path_to_the_culprit(document, path, no_server):
+    with pytest.raises(InvalidInputError) as refusal:
+        await StreamRepository().update_projection(uuid4(), plan=document)
+    assert refusal.value.path.startswith(path)
+    assert len(refusal.value.path) <= 200
+
+
+@pytest.mark.parametrize("field", ProjectionPatch.model_fields)
+def test_a_patch_refuses_hostile_values_and_keeps_the_others_as_they_are(field):
+    kind = kind_of(StreamRepository, "update_projection", field)
+    clears = field in ("wdk_strategy_id", "result_count", "gene_set_id")
+    for value in kind.values():
+        if kind.accepts(value) and (value is not None or clears):
+            assert getattr(ProjectionPatch(**{field: value}), field) == kind.stored(value)
+            continue
+        with pytest.raises(InvalidInputError) as refusal:
+            ProjectionUpdate(uuid4(), None, ProjectionPatch(**{field: value}))
+        assert names(refusal.value.path, field)
+
+
+def test_a_patch_refuses_an_unknown_field_by_name():
+    with pytest.raises(InvalidInputError) as refusal:
+        ProjectionPatch(user_id=uuid4())
+    assert refusal.value.path == "user_id"
+
+
+async def test_an_oddly_written_id_finds_its_row(store):
+    world = await new_world()
+    for repository, key in world.keys.items():
+        for written in (str(key), str(key).upper(), key.hex, f"{{{key}}}", key.urn):
+            found = await repository().get_by_id(written)
+            assert found.id == key
+
+
+async def test_as_many_genes_as_are_allowed_read_back_and_one_more_is_refused(store):
+    genes = [f"PF3D7_{number:07d}" for number in range(limits.GENE_IDS)]
+    given = {"name": "all", "site_id": "plasmodb", "record_type": "transcript", "negative_ids": []}
+    created = await ControlSetRepository().create(positive_ids=genes, **given)
+    assert (await ControlSetRepository().get_by_id(created.id)).positive_ids == genes
+    with pytest.raises(InvalidInputError, match="positive_ids: it must not have more than"):
+        await ControlSetRepository().create(positive_ids=[*genes, "one more"], **given)
+
+
+async def test_no_error_shows_what_is_stored(store, caplog):
+    secret = "ann.s3cr3t@example.org"
+    with caplog.at_level(logging.DEBUG):
+        await UserRepository().create(secret)
+        with pytest.raises(ConflictError) as conflict:
+            await UserRepository().create(secret)
+        with pytest.raises(NotFoundError) as missing:
+            await StreamRepository().create(uuid4(), "plasmodb", name=secret)
+    told = [*traceback.format_exception(conflict.value), *traceback.format_exception(missing.value), caplog.text]
+    assert conflict.value.constraint == "users_external_id_key"
+    assert not [text for text in told if secret in text]

@@ -1,0 +1,122 @@
+"""``python -m tests.lint_migrations``: rules for migration files and for SQL injection; exits with 1 on a finding.
+
+The SQL of each migration's ``upgrade`` goes through squawk, which knows the statements that lock or rewrite a table,
+or break the version of the application that is still running.
+"""
+
+import asyncio
+import json
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+REPOSITORY: Final = Path(__file__).parents[1]
+OLDEST_POSTGRESQL: Final = "15.0"
+
+EXCLUDED: Final = {
+    "prefer-text-field": "the widths are part of the documented columns, and stated once in limits.py",
+    "prefer-bigint-over-int": "counters and versions; every id is a uuid or a bigint",
+    "prefer-identity": "aerich's own table",
+    "require-lock-timeout": "every connection of the store has one from its start, and migrate a shorter one",
+}
+"""Squawk's rules that are not ours, and why."""
+
+_FILTER: Final = re.compile(r"__filter(\s*=|[\"'])")
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Check the repository, or the copy of it that is given.
+
+    Returns:
+        The exit code.
+    """
+    root = Path(arguments[0]) if arguments else REPOSITORY
+    migrations = sorted((root / "migrations" / "store").glob("*_*.py"))
+    sources = sorted((root / "veupath_store").rglob("*.py"))
+    findings = [] if migrations else ["migrations/store holds no migration"]
+    for path in migrations:
+        findings += [f"{path.name}: {finding}" for finding in about_migration(path)]
+    for path in sources:
+        findings += [f"{path.relative_to(root)}:{line}" for line in about_source(path)]
+    for finding in findings:
+        sys.stdout.write(f"{finding}\n")
+    sys.stdout.write(f"{len(migrations)} migration(s) and {len(sources)} module(s): {len(findings)} finding(s)\n")
+    return 1 if findings else 0
+
+
+def about_migration(path: Path) -> list[str]:
+    """What is wrong with one migration file."""
+    module = runpy.run_path(str(path))
+    findings = []
+    if not module.get("MODELS_STATE"):
+        findings.append("MODELS_STATE is missing: `aerich migrate` would compare the models with themselves")
+    if not isinstance(module.get("RUN_IN_TRANSACTION"), bool):
+        findings.append("RUN_IN_TRANSACTION is missing: `aerich upgrade -i` would decide it")
+    if "downgrade" not in module or not statements_of(module["downgrade"])[-1].strip():
+        findings.append("downgrade is empty: `aerich downgrade` would refuse")
+    for sql in statements_of(module["upgrade"]):
+        findings += about_sql(sql, bool(module.get("RUN_IN_TRANSACTION", True)))
+    return findings
+
+
+class Recorder:
+    """Stands for the database: what a migration runs itself, before it returns the rest to aerich."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    async def execute_script(self, query: str) -> None:
+        self.statements.append(query)
+
+    async def execute_query(self, query: str, values: list[Any] | None = None) -> tuple[int, list[Any]]:
+        self.statements.append(query)
+        return 0, []
+
+    async def execute_query_dict(self, query: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
+        self.statements.append(query)
+        return []
+
+
+def statements_of(direction: Callable[[Recorder], Awaitable[str]]) -> list[str]:
+    """The SQL of one direction of a migration, call by call; last what it returns to aerich."""
+    recorder = Recorder()
+
+    async def run() -> str:
+        return await direction(recorder)
+
+    returned = asyncio.run(run())
+    return [*recorder.statements, returned]
+
+
+def about_sql(sql: str, in_transaction: bool) -> list[str]:
+    """What squawk has to say, without `EXCLUDED`."""
+    command = [
+        str(Path(sys.executable).parent / "squawk"),
+        f"--pg-version={OLDEST_POSTGRESQL}",
+        *(f"--exclude={rule}" for rule in EXCLUDED),
+        "--assume-in-transaction" if in_transaction else "--no-assume-in-transaction",
+        "--reporter=json",
+        "--stdin-filepath=upgrade.sql",
+    ]
+    finished = subprocess.run(command, input=sql, capture_output=True, text=True, check=False)
+    if finished.returncode not in (0, 1) or not finished.stdout:
+        return [f"squawk failed: {finished.stderr.strip()}"]
+    found: list[dict[str, Any]] = json.loads(finished.stdout)
+    return [f"line {item['line'] + 1} of its SQL: {item['rule_name']}: {item['message']}" for item in found]
+
+
+def about_source(path: Path) -> list[str]:
+    """Where a module uses Tortoise's ``__filter`` of JSON fields."""
+    return [
+        f"{number}: __filter pastes its JSON keys into the SQL unescaped; use __contains"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if _FILTER.search(line)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

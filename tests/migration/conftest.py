@@ -1,0 +1,16 @@
+"""Fixtures of the migration tests."""
+
+import shutil
+
+import pytest
+
+from tests.support.checkout import REPOSITORY
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """A copy of the migrations which this process uses, and to which a test may add; see `write_migration`."""
+    location = tmp_path / "migrations"
+    shutil.copytree(REPOSITORY / "migrations", location, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("veupath_store.migrations.migrations_location", lambda: location)
+    return location

@@ -1,0 +1,109 @@
+"""Each model says what its table says.
+
+What Tortoise would make of the models is built in a schema of its own, and its catalog compared with the migrated one.
+Indexes, checks and triggers are the migrations' alone: Tortoise has no words for most of them.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+from tortoise.context import TortoiseContext
+from tortoise.utils import get_schema_sql
+
+from tests.support.catalog import differences, read_catalog
+from tests.support.databases import connected
+from veupath_store import models
+from veupath_store.config import StoreSettings
+
+MODELS = Path(models.__file__).parent
+
+FOREIGN_KEYS = """
+    SELECT c.relname AS table_name, k.confrelid::regclass::text AS referred, k.confdeltype::text AS action,
+           (SELECT array_agg(a.attname::text ORDER BY n) FROM unnest(k.conkey) WITH ORDINALITY u(num, n)
+            JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num) AS columns,
+           (SELECT array_agg(a.attname::text ORDER BY n) FROM unnest(k.confkey) WITH ORDINALITY u(num, n)
+            JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.num) AS referred_columns,
+           coalesce((SELECT array_agg(a.attname::text) FROM unnest(k.confdelsetcols) u(num)
+            JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num), '{}') AS nulled
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+    WHERE k.contype = 'f' AND c.relnamespace = $1::regnamespace
+"""
+
+
+@pytest.fixture
+async def connection(database_url):
+    """The migrated tables in the schema `public`, those of the models in `of_models`."""
+    async with TortoiseContext() as context:
+        await context.init(config=StoreSettings(database_url=database_url).tortoise_orm())
+        generated = get_schema_sql(context.db(), safe=False)
+    async with connected(database_url) as connection:
+        await connection.execute("CREATE SCHEMA of_models; SET search_path = of_models;" + generated)
+        await connection.execute("SET search_path = public")
+        yield connection
+
+
+def of_kind(catalog, kind):
+    return {name: definition for name, definition in catalog.items() if name.split()[0] == kind}
+
+
+@pytest.mark.parametrize("kind", ["table", "column"])
+async def test_models_and_tables_have_the_same(kind, connection):
+    """Columns with their types and widths, whether they may be null, and their server defaults."""
+    modelled = of_kind(await read_catalog(connection, "of_models"), kind)
+    migrated = of_kind(await read_catalog(connection), kind)
+    own_sequence = "column aerich.id"
+    modelled.pop(own_sequence, None)
+    migrated.pop(own_sequence, None)
+    different = differences(modelled, migrated)
+    assert not different, f"models (first) and migrations (second) differ in a {kind}:\n" + "\n".join(different)
+
+
+async def test_models_and_tables_have_the_same_keys(connection):
+    modelled, migrated = [
+        {
+            (name.split(".")[0], definition)
+            for name, definition in of_kind(await read_catalog(connection, schema), "constraint").items()
+            if definition.startswith(("PRIMARY KEY", "UNIQUE")) and "," not in definition
+        }
+        for schema in ("of_models", "public")
+    ]
+    assert modelled == migrated
+
+
+async def test_each_relation_is_a_foreign_key_with_the_same_action(connection):
+    """A foreign key of ours may also hold the owner; the relation's own column refers to the same column."""
+    modelled = await connection.fetch(FOREIGN_KEYS, "of_models")
+    migrated = await connection.fetch(FOREIGN_KEYS, "public")
+    assert len(modelled) == len(migrated) == 8
+    for key in migrated:
+        (column, referred_column) = key["columns"][-1], key["referred_columns"][-1]
+        twins = [
+            twin
+            for twin in modelled
+            if (twin["table_name"], twin["columns"]) == (key["table_name"], [column])
+            and twin["referred_columns"] == [referred_column]
+        ]
+        assert len(twins) == 1, key
+        assert twins[0]["referred"] == f"of_models.{key['referred']}"
+        assert twins[0]["action"] == key["action"]
+        assert list(zip(key["columns"], key["referred_columns"], strict=True))[:-1] in ([], [("user_id", "user_id")])
+        if key["action"] == "n" and len(key["columns"]) > 1:
+            assert key["nulled"] == [column], "the owner would be nulled with the link"
+
+
+def test_widths_come_from_limits():
+    """A width that is stated in two places is wrong in one of them."""
+    widths = [
+        (path.name, keyword.value)
+        for path in MODELS.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "max_length"
+    ]
+    assert len(widths) > 15
+    for name, value in widths:
+        assert isinstance(value, ast.Attribute), f"{name}: {ast.unparse(value)}"
+        assert isinstance(value.value, ast.Name), f"{name}: {ast.unparse(value)}"
+        assert value.value.id == "limits", f"{name}: {ast.unparse(value)}"

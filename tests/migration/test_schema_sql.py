@@ -1,0 +1,67 @@
+"""migrations/schema.sql, the migrations and the models say the same."""
+
+from pathlib import Path
+
+from tests.support.catalog import differences, read_catalog
+from tests.support.databases import catalog_of, connected
+
+SCHEMA_SQL = Path(__file__).parents[2] / "migrations" / "schema.sql"
+
+
+async def test_schema_sql_and_the_migrations_make_the_same_database(empty_url, database_url):
+    async with connected(empty_url) as connection:
+        await connection.execute(SCHEMA_SQL.read_text())
+    different = differences(await catalog_of(empty_url), await catalog_of(database_url))
+    assert not different, "schema.sql (first) and the migrations (second) differ:\n" + "\n".join(different)
+
+
+async def test_every_kind_of_object_is_in_the_catalog(database_url):
+    """A comparison of nothing with nothing would be green."""
+    catalog = await catalog_of(database_url)
+    kinds = {name.split()[0] for name in catalog}
+    assert kinds == {"table", "column", "constraint", "index", "trigger", "function", "sequence"}
+    assert catalog["column users.external_id"] == "character varying(255) NULL"
+    assert catalog["column users.created_at"] == "timestamp with time zone NOT NULL DEFAULT CURRENT_TIMESTAMP"
+
+
+CHANGES = (
+    ("ALTER TABLE users ALTER external_id TYPE varchar(256)", "column users.external_id"),
+    ("ALTER TABLE streams ALTER site_id DROP NOT NULL", "column streams.site_id"),
+    ("ALTER TABLE operations ALTER status SET DEFAULT 'failed'", "column operations.status"),
+    ("DROP INDEX stream_projections_wdk_key", "index stream_projections_wdk_key"),
+    ("ALTER TABLE operations DROP CONSTRAINT operations_status_check", "constraint operations.operations_status_check"),
+    ("ALTER TABLE users DISABLE TRIGGER USER", "trigger users.users_delete_private_control_sets"),
+    (
+        "CREATE OR REPLACE FUNCTION delete_private_control_sets() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "function delete_private_control_sets()",
+    ),
+    ("ALTER SEQUENCE aerich_id_seq AS bigint", "sequence aerich_id_seq"),
+    ("CREATE TYPE status AS ENUM ('active')", "type status"),
+    ("CREATE TABLE extra (id int)", "table extra"),
+    ("ALTER TABLE control_sets SET UNLOGGED", "table control_sets"),
+)
+
+
+async def test_the_comparison_sees_a_change_of_every_kind(database_url):
+    async with connected(database_url) as connection:
+        before = await read_catalog(connection)
+        for change, where in CHANGES:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute(change)
+            after = await read_catalog(connection)
+            await transaction.rollback()
+            assert any(item.split("\n")[0] == where for item in differences(before, after)), change
+
+
+async def test_objects_of_an_extension_are_left_out(database_url):
+    before = await catalog_of(database_url)
+    async with connected(database_url) as connection:
+        await connection.execute("""
+            CREATE TABLE extra (id serial PRIMARY KEY);
+            CREATE FUNCTION more() RETURNS int LANGUAGE sql AS 'SELECT 1';
+            ALTER EXTENSION plpgsql ADD TABLE extra;
+            ALTER EXTENSION plpgsql ADD SEQUENCE extra_id_seq;
+            ALTER EXTENSION plpgsql ADD FUNCTION more();
+        """)
+    assert differences(before, await catalog_of(database_url)) == []

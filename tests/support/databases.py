@@ -1,0 +1,34 @@
+"""Talking to a test's database by its URL, past the store."""
+
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from tests.support.catalog import Catalog, read_catalog
+from veupath_store.database_url import parse_database_url
+
+
+@asynccontextmanager
+async def connected(url: str, **options):
+    """A plain asyncpg connection."""
+    target = parse_database_url(url)
+    host, port = target.hosts[0]
+    connection = await asyncpg.connect(
+        host=host, port=port, user=target.user, password=target.password, database=target.database, **options
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def catalog_of(url: str) -> Catalog:
+    """The catalog of the database's schema `public`."""
+    async with connected(url) as connection:
+        return await read_catalog(connection)
+
+
+async def recorded(url: str) -> list[str]:
+    """The migrations that aerich has recorded, in the order in which they ran."""
+    async with connected(url) as connection:
+        return [row["version"] for row in await connection.fetch("SELECT version FROM aerich ORDER BY id")]

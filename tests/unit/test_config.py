@@ -1,0 +1,216 @@
+"""The settings: where they come from, what is refused, and that no password shows."""
+
+import copy
+import logging
+import pickle
+import runpy
+import traceback
+from pathlib import Path
+
+import pytest
+from tortoise import Tortoise
+
+from veupath_store.config import ENV_PREFIX, StoreSettings
+from veupath_store.errors import ConfigurationError
+
+SECRET = "s3cr3t-word"
+URL = f"postgresql://ann:{SECRET}@db.example.org/store"
+TORTOISE_CONFIG = Path(__file__).parents[2] / "tortoise_config.py"
+OPTIONS = sorted(StoreSettings.model_fields.keys() - {"database_url", "migration_database_url"})
+NUMBERS = [name for name in OPTIONS if StoreSettings.model_fields[name].annotation in (int, float)]
+FLAGS = ["pgbouncer", "require_head"]
+
+
+@pytest.fixture
+def url(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", URL)
+
+
+def refusal(**given) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        StoreSettings(**given)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_an_unset_url_names_both_choices(value, monkeypatch):
+    if value is not None:
+        monkeypatch.setenv("DATABASE_URL", value)
+    message = refusal()
+    assert message.startswith("DATABASE_URL is not set.")
+    assert "postgresql://USER:PASSWORD@HOST:PORT/DATABASE" in message
+    assert "embedded:PATH" in message
+
+
+def test_every_option_is_a_number_or_a_flag():
+    assert sorted(NUMBERS + FLAGS) == OPTIONS
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_is_read_from_its_variable(name, url, monkeypatch):
+    default = getattr(StoreSettings(), name)
+    wanted = 40 if name == "command_timeout" else 3
+    monkeypatch.setenv(ENV_PREFIX + name.upper(), str(wanted))
+    settings = StoreSettings()
+    assert getattr(settings, name) == wanted != default
+    assert type(getattr(settings, name)) is type(default)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_flag_is_read_from_its_variable(name, url, monkeypatch):
+    read = {}
+    for word in ("true", "false", "1", "0"):
+        monkeypatch.setenv(ENV_PREFIX + name.upper(), word)
+        read[word] = getattr(StoreSettings(), name)
+    assert read == {"true": True, "false": False, "1": True, "0": False}
+
+
+@pytest.mark.parametrize("wrong", ["", "soon", "-1", "1e9", "nan", "inf", "5s", SECRET])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_wrong_number_is_refused_by_the_name_of_its_variable(name, wrong, url, monkeypatch):
+    monkeypatch.setenv(ENV_PREFIX + name.upper(), wrong)
+    message = refusal()
+    assert message.startswith(f"{ENV_PREFIX}{name.upper()}: ")
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_a_wrong_flag_is_refused_by_the_name_of_its_variable(name, url, monkeypatch):
+    monkeypatch.setenv(ENV_PREFIX + name.upper(), SECRET)
+    message = refusal()
+    assert message.startswith(f"{ENV_PREFIX}{name.upper()}: ")
+    assert SECRET not in message
+
+
+def test_all_mistakes_are_told_at_once(url, monkeypatch):
+    monkeypatch.setenv("VEUPATH_STORE_POOL_MAX_SIZE", "0")
+    monkeypatch.setenv("VEUPATH_STORE_CONNECT_TIMEOUT", "soon")
+    assert [line.partition(":")[0] for line in refusal().splitlines()] == [
+        "VEUPATH_STORE_POOL_MAX_SIZE",
+        "VEUPATH_STORE_CONNECT_TIMEOUT",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("VEUPATH_STORE_POOL_MAX", "VEUPATH_STORE_POOL_MAX_SIZE"),
+        ("VEUPATH_STORE_COMAND_TIMEOUT", "VEUPATH_STORE_COMMAND_TIMEOUT"),
+        ("veupath_store_pgbouncr", "VEUPATH_STORE_PGBOUNCER"),
+        ("VEUPATH_STORE_DATABASE_URL", "DATABASE_URL"),
+        ("VEUPATH_STORE_MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_URL"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_right_name(variable, meant, url, monkeypatch):
+    monkeypatch.setenv(variable, SECRET)
+    assert refusal() == f"{variable} is no option of the store. Did you mean {meant}?"
+
+
+def test_a_variable_like_no_option_is_refused_without_a_guess(url, monkeypatch):
+    monkeypatch.setenv("VEUPATH_STORE_XQJ", "1")
+    assert refusal() == "VEUPATH_STORE_XQJ is no option of the store."
+
+
+@pytest.mark.parametrize("variable", ["VEUPATHDB_STORE_POOL_MAX", "VEUPATH_STORED", "POOL_MAX_SIZE", "DATABASE_URLS"])
+def test_variables_of_others_are_ignored(variable, url, monkeypatch):
+    monkeypatch.setenv(variable, "not a number")
+    assert StoreSettings().pool_max_size == 10
+
+
+def test_an_unknown_argument_is_refused(url):
+    assert refusal(pool_max=3).startswith("VEUPATH_STORE_POOL_MAX: ")
+
+
+def test_arguments_win_over_the_environment(url, monkeypatch):
+    monkeypatch.setenv("VEUPATH_STORE_POOL_MAX_SIZE", "20")
+    settings = StoreSettings(database_url="postgresql://other/store", pool_max_size=3)
+    assert settings.target.hosts == (("other", 5432),)
+    assert settings.pool_max_size == 3
+
+
+def test_the_smallest_pool_is_not_above_the_largest(url):
+    assert refusal(pool_min_size=11) == (
+        "VEUPATH_STORE_POOL_MIN_SIZE (11) must not be above VEUPATH_STORE_POOL_MAX_SIZE (10)"
+    )
+    assert StoreSettings(pool_min_size=10, pool_max_size=10).pool_min_size == 10
+
+
+def test_the_defaults_fit_each_other(url):
+    settings = StoreSettings()
+    assert settings.lock_timeout < settings.statement_timeout < settings.command_timeout
+    assert settings.connect_timeout < settings.acquire_timeout
+    assert settings.release_timeout < settings.close_timeout
+    assert settings.migration_lock_timeout < settings.lock_timeout
+
+
+def test_migrations_go_to_their_own_url_with_patience(url):
+    direct = "postgresql://direct/store"
+    settings = StoreSettings(migration_database_url=direct, pgbouncer=True).for_migrations()
+    assert settings.target.hosts == (("direct", 5432),)
+    assert not settings.pgbouncer
+    assert settings.pool_max_size == 1
+    assert settings.lock_timeout == settings.migration_lock_timeout
+    assert StoreSettings(pgbouncer=True).for_migrations().pgbouncer
+
+
+def test_settings_cannot_be_changed(url):
+    with pytest.raises(ValueError, match="frozen"):
+        StoreSettings().pool_max_size = 3
+
+
+def test_no_way_of_showing_settings_shows_the_password(url):
+    settings = StoreSettings(migration_database_url=URL)
+    shown = [
+        repr(settings),
+        str(settings),
+        f"{settings}",
+        repr(settings.target),
+        repr(settings.tortoise_orm()),
+        str(settings.model_dump()),
+        str(settings.model_dump(mode="json")),
+        settings.model_dump_json(),
+        repr(settings.for_migrations()),
+        repr(copy.deepcopy(settings)),
+        repr(pickle.loads(pickle.dumps(settings))),
+        str(StoreSettings.model_json_schema()),
+    ]
+    assert not [text for text in shown if SECRET in text]
+
+
+async def test_no_log_of_starting_up_shows_the_password(url, caplog):
+    with caplog.at_level(logging.DEBUG):
+        await Tortoise.init(config=StoreSettings().tortoise_orm())
+        await Tortoise.close_connections()
+    assert caplog.records
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"database_url": f"mysql://{SECRET}"},
+        {"database_url": [SECRET]},
+        {"pool_max_size": SECRET},
+        {"pool_min_size": 5_000},
+        {"pool_min_size": 11},
+        {SECRET.replace("-", "_"): 1, "database_url": SECRET, "connect_timeout": SECRET},
+    ],
+)
+def test_no_error_shows_what_was_given(given, url):
+    with pytest.raises(ConfigurationError) as caught:
+        StoreSettings(**given)
+    assert SECRET not in "".join(traceback.format_exception(caught.value)).replace(__file__, "")
+    assert caught.value.__cause__ is None
+
+
+def test_the_tortoise_configuration_is_made_without_connecting(url):
+    config = runpy.run_path(str(TORTOISE_CONFIG))["TORTOISE_ORM"]
+    assert config["connections"]["default"]["engine"] == "veupath_store.engine"
+    assert config["connections"]["default"]["credentials"] == {"settings": StoreSettings()}
+    assert config["apps"]["store"]["models"] == ["veupath_store.models", "aerich.models"]
+    assert SECRET not in repr(config)
+
+
+def test_the_tortoise_configuration_without_a_url_says_what_to_set():
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL is not set\. .*embedded:PATH"):
+        runpy.run_path(str(TORTOISE_CONFIG))

@@ -1,0 +1,202 @@
+"""The names and signatures that users rely on, and what every docstring of a repository must tell."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from uuid import UUID
+
+import pytest
+from tortoise import fields
+from tortoise.fields.relational import OneToOneFieldInstance
+from tortoise.models import Model
+
+import veupath_store
+from tests.support.public import public_methods, repositories
+from veupath_store import models, session
+from veupath_store import repositories as repositories_package
+from veupath_store.models.fields import JSONField
+
+# Signatures as they are documented: names, order, kinds and defaults. Annotations are checked by mypy.
+SESSION = {
+    "get_engine": "()",
+    "async_session_factory": "()",
+    "get_db_session": "()",
+    "init_db": "(create_schema=False, *, settings=None, require_head=None)",
+    "close_db": "()",
+}
+REPOSITORIES = {
+    "UserRepository": {
+        "__init__": "(self, session=None)",
+        "for_user": "(self, user_id)",
+        "get_by_id": "(self, id)",
+        "get_or_create": "(self, user_id)",
+        "get_or_create_by_external_id": "(self, external_id)",
+        "create": "(self, external_id=None)",
+    },
+    "StreamRepository": {
+        "__init__": "(self, session=None)",
+        "for_user": "(self, user_id)",
+        "create": "(self, user_id, site_id, *, stream_id=None, name='', experiment_id=None)",
+        "get_by_id": "(self, id)",
+        "delete": "(self, id)",
+        "find_by_experiment": "(self, user_id, experiment_id)",
+        "get_projection": "(self, stream_id)",
+        "list_projections": "(self, user_id, site_id=None, limit=50)",
+        "list_dismissed_projections": "(self, user_id, site_id=None, limit=50)",
+        "get_by_wdk_strategy_id": "(self, user_id, wdk_strategy_id)",
+        "dismiss": "(self, stream_id)",
+        "restore": "(self, stream_id)",
+        "prune_wdk_orphans": "(self, user_id, site_id, live_wdk_ids)",
+        "update_projection": "(self, stream_id, *, name=None, record_type=None, wdk_strategy_id=None, "
+        "wdk_strategy_id_set=False, is_saved=None, is_saved_set=False, plan=None, step_count=None, "
+        "result_count=None, result_count_set=False, gene_set_id=None, gene_set_id_set=False, "
+        "gene_set_auto_imported=None)",
+    },
+    "ControlSetRepository": {
+        "__init__": "(self, session=None)",
+        "for_user": "(self, user_id)",
+        "get_by_id": "(self, id)",
+        "list_by_site": "(self, site_id, user_id=None, tags=None, limit=100)",
+        "create": "(self, *, name, site_id, record_type, positive_ids, negative_ids, source=None, tags=None, "
+        "provenance_notes=None, is_public=False, user_id=None)",
+        "delete": "(self, id)",
+    },
+}
+MODELS = {
+    "User": "id",
+    "ControlSet": "id",
+    "ExperimentRow": "id",
+    "Stream": "id",
+    "StreamProjection": "stream_id",
+    "GeneSetRow": "id",
+    "Operation": "id",
+}
+JSON_COLUMNS = {
+    "User": set(),
+    "ControlSet": {"positive_ids", "negative_ids", "tags"},
+    "ExperimentRow": {"data"},
+    "Stream": set(),
+    "StreamProjection": {"plan"},
+    "GeneSetRow": {"gene_ids", "parameters", "parent_set_ids"},
+    "Operation": set(),
+}
+METHODS = [
+    pytest.param(repository, name, id=f"{repository.__name__}.{name}")
+    for repository in repositories()
+    for name in public_methods(repository)
+]
+COST = re.compile(r"\b(statements?|reads?|quer(y|ies)|round trips?|upserts?|No I/O)\b")
+
+
+def signature(function) -> str:
+    bare = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in inspect.signature(function).parameters.values()
+    ]
+    return str(inspect.Signature(bare))
+
+
+def sections(docstring: str) -> dict[str, str]:
+    """The parts of a Google-style docstring by their titles; what comes first is titled ``""``."""
+    parts = re.split(r"^(Args|Returns|Yields|Raises|Attributes):\n", docstring, flags=re.MULTILINE)
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+@pytest.mark.parametrize("name", SESSION)
+def test_a_session_function_has_its_documented_signature(name):
+    function = getattr(session, name)
+    assert signature(function) == SESSION[name]
+    assert getattr(veupath_store, name) is function
+
+
+def test_session_functions_are_awaited_or_not_as_documented():
+    kinds = {
+        "coroutine": [name for name in SESSION if inspect.iscoroutinefunction(getattr(session, name))],
+        "generator": [name for name in SESSION if inspect.isasyncgenfunction(getattr(session, name))],
+    }
+    assert kinds == {"coroutine": ["init_db", "close_db"], "generator": ["get_db_session"]}
+
+
+@pytest.mark.parametrize(("repository", "name"), [(it, name) for it in REPOSITORIES for name in REPOSITORIES[it]])
+def test_a_repository_method_has_its_documented_signature(repository, name):
+    method = getattr(getattr(repositories_package, repository), name)
+    assert signature(method) == REPOSITORIES[repository][name]
+    assert inspect.iscoroutinefunction(method) is (name not in ("__init__", "for_user"))
+
+
+def test_the_public_names_exist_and_are_listed():
+    for module in (veupath_store, models, repositories_package):
+        assert sorted(module.__all__) == sorted(set(module.__all__))
+        assert not [name for name in module.__all__ if not hasattr(module, name)]
+    assert {repository.__name__ for repository in repositories()} <= set(repositories_package.__all__)
+
+
+def test_every_module_can_be_imported_by_itself():
+    names = [module.name for module in pkgutil.walk_packages(veupath_store.__path__, "veupath_store.")]
+    assert "veupath_store.repositories.streams" in names
+    for name in names:
+        assert importlib.import_module(name).__doc__, f"{name} does not say what it is for"
+
+
+def test_the_documented_models_and_no_others_are_there():
+    assert set(models.__all__) == set(MODELS) == {model.__name__ for model in models.__models__}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_has_a_uuid_key_and_jsonb_columns(name):
+    model: type[Model] = getattr(models, name)
+    columns = model._meta.fields_map
+    assert model._meta.db_pk_column == MODELS[name]
+    key, kind = {"stream_id": ("stream", OneToOneFieldInstance)}.get(MODELS[name], ("id", fields.UUIDField))
+    assert isinstance(columns[key], kind)
+    assert {column for column, field in columns.items() if isinstance(field, fields.JSONField)} == JSON_COLUMNS[name]
+    assert all(isinstance(columns[column], JSONField) for column in JSON_COLUMNS[name])
+
+
+@pytest.mark.parametrize("name", [name for name, key in MODELS.items() if key == "id"])
+def test_a_new_row_gets_a_random_key_from_the_client(name):
+    model = getattr(models, name)
+    keys = {model._meta.pk.default() for _ in range(100)}
+    assert len(keys) == 100
+    assert {type(key) for key in keys} == {UUID}
+    assert {key.version for key in keys} == {4}
+
+
+@pytest.mark.parametrize(("repository", "name"), METHODS)
+def test_a_docstring_tells_result_errors_cost_and_every_parameter(repository, name):
+    method = getattr(repository, name)
+    parts = sections(inspect.getdoc(method) or "")
+    missing = []
+    if inspect.signature(method).return_annotation not in (None, "None") and not parts.keys() & {"Returns", "Yields"}:
+        missing.append("Returns")
+    if "Raises" not in parts:
+        missing.append("Raises")
+    if inspect.iscoroutinefunction(method) and not COST.search(parts[""]):
+        missing.append("the cost: how many statements, reads, queries or round trips")
+    described = re.findall(r"^    (\w+): ", parts.get("Args", ""), re.MULTILINE)
+    if described != [parameter for parameter in inspect.signature(method).parameters if parameter != "self"]:
+        missing.append(f"Args in the order of the signature, not {described}")
+    assert not missing, f"the docstring lacks {missing}"
+
+
+@pytest.mark.parametrize(("repository", "name"), METHODS)
+def test_raises_names_errors_of_the_store_in_one_order(repository, name):
+    raised = re.findall(r"^    (\w+): ", sections(inspect.getdoc(getattr(repository, name)))["Raises"], re.MULTILINE)
+    unknown = [error for error in raised if not hasattr(veupath_store.errors, error)]
+    assert raised
+    assert not unknown
+    assert len(raised) == len(set(raised))
+
+
+def test_a_session_method_and_a_function_say_what_they_raise():
+    documented = [session.Session.savepoint, session.Session.commit, session.Session.rollback]
+    documented += [session.get_engine, session.async_session_factory, session.init_db]
+    assert not [function.__name__ for function in documented if "Raises:" not in inspect.getdoc(function)]
+
+
+def test_the_example_of_the_package_is_code():
+    tree = ast.parse(inspect.cleandoc(veupath_store.__doc__.partition("In short:\n\n")[2]))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - {"session", "user", "stream", "user_id"}
+    assert used <= set(veupath_store.__all__)

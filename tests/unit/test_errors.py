@@ -1,0 +1,112 @@
+"""The error tree: what each error is, what it shows, and that it survives a trip between processes."""
+
+import copy
+import inspect
+import multiprocessing
+import pickle
+
+import pytest
+from tortoise.exceptions import IntegrityError, OperationalError
+
+from veupath_store import errors
+
+EXAMPLES = [
+    errors.StoreError("what happened"),
+    errors.ConfigurationError("DATABASE_URL is not set."),
+    errors.NotFoundError("stream", constraint="stream_projections_stream_fkey"),
+    errors.NotFoundError("user"),
+    errors.ConflictError("It is there already.", constraint="users_external_id_key"),
+    errors.PruneRefusedError(linked=10, orphaned=7),
+    errors.InvalidInputError("plan.root.parameters.x", "a number must be finite"),
+    errors.UnavailableError("Nothing was saved."),
+    errors.StoreClosedError("The store is closed."),
+    errors.OutcomeUnknownError("It is not known."),
+    errors.UnitOfWorkError("A savepoint is open."),
+    errors.SwallowedErrorError(),
+    errors.SchemaError("The database is behind."),
+    errors.InternalError("The server refused a statement."),
+]
+CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.StoreError)]
+BASES = {
+    "StoreClosedError": errors.UnavailableError,
+    "PruneRefusedError": errors.ConflictError,
+    "SwallowedErrorError": errors.UnitOfWorkError,
+}
+
+
+def seen(error: Exception) -> tuple:
+    return type(error), str(error), error.args, vars(error)
+
+
+def returned_by_another_process(error: Exception) -> Exception:
+    return error
+
+
+def test_every_error_has_an_example_here():
+    assert {type(error) for error in EXAMPLES} == set(CLASSES)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_error_is_in_the_tree_and_in_the_table_of_the_module(kind):
+    assert kind.__doc__
+    if kind is errors.StoreError:
+        return
+    base = BASES.get(kind.__name__, errors.StoreError)
+    assert kind.__mro__[1] is base
+    if base is errors.StoreError:
+        assert f"`{kind.__name__}`" in errors.__doc__
+
+
+def test_only_what_tortoise_and_aerich_catch_by_type_is_an_error_of_tortoise():
+    integrity = {kind.__name__ for kind in CLASSES if issubclass(kind, IntegrityError)}
+    assert integrity == {
+        "ConflictError",
+        "PruneRefusedError",
+    }
+    operational = {kind.__name__ for kind in CLASSES if issubclass(kind, OperationalError)}
+    assert operational == {"ConflictError", "PruneRefusedError", "SchemaError"}
+    assert issubclass(errors.InvalidInputError, ValueError)
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_survives_copy_and_pickle(error):
+    error.add_note("while the list was synchronised")
+    copies = [copy.copy(error), copy.deepcopy(error)]
+    copies += [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    assert [seen(made) for made in copies] == [seen(error)] * len(copies)
+
+
+def test_errors_come_back_from_another_process():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        returned = pool.map(returned_by_another_process, EXAMPLES)
+    assert [seen(error) for error in returned] == [seen(error) for error in EXAMPLES]
+
+
+def test_an_error_in_a_group_is_found_by_its_type():
+    group = ExceptionGroup("a batch", EXAMPLES)
+    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[7], EXAMPLES[8])
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_a_message_is_sentences_or_a_path_and_a_reason(error):
+    message = str(error)
+    assert message
+    assert "\n" not in message
+    if isinstance(error, errors.InvalidInputError):
+        assert message == f"{error.path}: {error.reason}"
+
+
+def test_a_path_shows_no_control_characters_and_is_cut():
+    error = errors.InvalidInputError(
+        "plan.a\r\nb\x1b[0m\u202e\ud800." + "x" * 10_000, "it contains the character U+0000"
+    )
+    assert error.path.startswith("plan.a??b?[0m??.xxx")
+    assert len(error.path) == 200
+    str(error).encode()
+
+
+def test_pruning_says_what_it_would_have_done_and_what_to_call():
+    error = errors.PruneRefusedError(linked=10, orphaned=7)
+    assert "7 of 10" in str(error)
+    assert "max_share" in str(error)
+    assert error.constraint is None

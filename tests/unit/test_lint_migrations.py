@@ -1,0 +1,69 @@
+"""The linter of the migrations finds what it is for."""
+
+import pytest
+
+from tests.lint_migrations import EXCLUDED, REPOSITORY, about_migration, about_source, about_sql, main
+from tests.support.checkout import copy_repository, write_migration
+
+
+def test_the_repository_has_no_finding(capsys):
+    assert main() == 0
+    assert capsys.readouterr().out.endswith(": 0 finding(s)\n")
+
+
+def test_a_finding_is_told_and_fails(tmp_path, capsys):
+    checkout = copy_repository(tmp_path / "checkout")
+    more = "ALTER TABLE users ADD more bigint NOT NULL"
+    write_migration(checkout / "migrations", "1_bad", more, "", first="DROP TABLE streams")
+    (checkout / "veupath_store" / "bad.py").write_text("rows = Model.filter(data__filter={key: 1})\n")
+    assert main([str(checkout)]) == 1
+    out = capsys.readouterr().out
+    for finding in (
+        "1_bad.py: MODELS_STATE",
+        "1_bad.py: downgrade is empty",
+        "1_bad.py: line 1 of its SQL: adding-required-field",
+        "1_bad.py: line 1 of its SQL: ban-drop-table",
+        "veupath_store/bad.py:1: __filter",
+    ):
+        assert finding in out
+
+
+def test_a_repository_without_migrations_fails(tmp_path):
+    assert main([str(tmp_path)]) == 1
+
+
+def test_a_migration_must_say_whether_it_runs_in_a_transaction(tmp_path):
+    path = tmp_path / "1_x.py"
+    path.write_text(
+        "async def upgrade(db):\n    return 'SELECT 1'\n\n\nasync def downgrade(db):\n    return 'SELECT 1'\n"
+    )
+    assert any(finding.startswith("RUN_IN_TRANSACTION") for finding in about_migration(path))
+
+
+@pytest.mark.parametrize(
+    ("sql", "rule"),
+    [
+        ("CREATE INDEX users_idx ON users (created_at)", "require-concurrent-index-creation"),
+        ("ALTER TABLE users RENAME COLUMN external_id TO login", "renaming-column"),
+        ("ALTER TABLE users ADD CONSTRAINT x CHECK (external_id <> '')", "constraint-missing-not-valid"),
+        ("DROP TABLE users", "ban-drop-table"),
+        ("SELECT FROM FROM", "syntax-error"),
+    ],
+)
+def test_squawk_sees(sql, rule):
+    assert any(rule in finding for finding in about_sql(sql, True))
+
+
+@pytest.mark.parametrize("source", ['m.filter(x__filter={"a": 1})', 'm.filter(**{"x__filter": v})', "'x__filter'"])
+def test_json_filters_are_found(source, tmp_path):
+    path = tmp_path / "x.py"
+    path.write_text(f"ok = m.filter(x=1)\n{source}\n")
+    assert [line.split(":")[0] for line in about_source(path)] == ["2"]
+
+
+def test_each_excluded_rule_is_one_that_the_first_migration_breaks(monkeypatch):
+    """An exclusion that excludes nothing only hides the next finding."""
+    monkeypatch.setattr("tests.lint_migrations.EXCLUDED", {})
+    (first, *_) = sorted((REPOSITORY / "migrations" / "store").glob("0_*.py"))
+    found = " ".join(about_migration(first))
+    assert [rule for rule in EXCLUDED if rule not in found] == []
