@@ -28,7 +28,8 @@ CREATE TABLE gene_sets (
     step_count      integer NOT NULL DEFAULT 1,
     created_at      timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
     version         integer NOT NULL DEFAULT 1,
-    gene_count      integer GENERATED ALWAYS AS (jsonb_array_length(gene_ids)) STORED,
+    gene_count      integer GENERATED ALWAYS AS
+        (CASE WHEN jsonb_typeof(gene_ids) = 'array' THEN jsonb_array_length(gene_ids) END) STORED,
     -- What a projection's link refers to: a set and its owner, so that nobody links another user's set.
     CONSTRAINT gene_sets_owner_key UNIQUE (user_id, id)
 );
@@ -57,10 +58,13 @@ CREATE TABLE control_sets (
     -- A set that the application ships; known by its site and name, and upserted by them.
     is_seed          boolean NOT NULL DEFAULT false
         CONSTRAINT control_sets_seed_check CHECK (NOT is_seed OR (is_public AND user_id IS NULL)),
-    positive_count   integer GENERATED ALWAYS AS (jsonb_array_length(positive_ids)) STORED,
-    negative_count   integer GENERATED ALWAYS AS (jsonb_array_length(negative_ids)) STORED
+    positive_count   integer GENERATED ALWAYS AS
+        (CASE WHEN jsonb_typeof(positive_ids) = 'array' THEN jsonb_array_length(positive_ids) END) STORED,
+    negative_count   integer GENERATED ALWAYS AS
+        (CASE WHEN jsonb_typeof(negative_ids) = 'array' THEN jsonb_array_length(negative_ids) END) STORED
 );
-CREATE UNIQUE INDEX control_sets_seed_key ON control_sets (user_id, site_id, name) NULLS NOT DISTINCT WHERE is_seed;
+CREATE UNIQUE INDEX control_sets_seed_key ON control_sets (user_id, site_id, name) NULLS NOT DISTINCT
+    WHERE is_seed;
 CREATE INDEX control_sets_positive_ids_idx ON control_sets USING gin (positive_ids jsonb_ops);
 CREATE INDEX control_sets_negative_ids_idx ON control_sets USING gin (negative_ids jsonb_ops);
 CREATE INDEX control_sets_public_idx ON control_sets (site_id, created_at DESC, id DESC) WHERE is_public;
@@ -73,7 +77,8 @@ CREATE TABLE experiments (
     site_id      varchar(100) NOT NULL,
     name         varchar(255) NOT NULL DEFAULT '',
     status       varchar(20) NOT NULL DEFAULT 'pending',
-    data         jsonb NOT NULL CONSTRAINT experiments_data_check CHECK (jsonb_typeof(data) = 'object'),
+    data         jsonb NOT NULL
+        CONSTRAINT experiments_data_check CHECK (jsonb_typeof(data) = 'object'),
     batch_id     varchar(50),
     benchmark_id varchar(50),
     created_at   timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
@@ -84,17 +89,18 @@ CREATE TABLE experiments (
 );
 CREATE INDEX experiments_list_idx ON experiments (user_id, updated_at DESC, id DESC);
 CREATE INDEX experiments_site_list_idx ON experiments (user_id, site_id, updated_at DESC, id DESC);
-CREATE INDEX experiments_batch_idx ON experiments (user_id, batch_id, created_at, id) WHERE batch_id IS NOT NULL;
+CREATE INDEX experiments_batch_idx ON experiments (user_id, batch_id, created_at, id)
+    WHERE batch_id IS NOT NULL;
 CREATE INDEX experiments_benchmark_idx ON experiments (user_id, benchmark_id, (NOT is_primary), created_at, id)
     WHERE benchmark_id IS NOT NULL;
 
 -- The ids of deleted documents, so that a save that comes late cannot bring one back.
 CREATE TABLE tombstones (
+    id         uuid PRIMARY KEY,
     user_id    uuid NOT NULL CONSTRAINT tombstones_user_fkey REFERENCES users ON DELETE CASCADE,
-    id         uuid NOT NULL,
-    deleted_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    PRIMARY KEY (user_id, id)
+    deleted_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
 );
+CREATE INDEX tombstones_user_idx ON tombstones (user_id, id);
 
 CREATE TABLE streams (
     id            uuid PRIMARY KEY,
@@ -106,7 +112,8 @@ CREATE TABLE streams (
     CONSTRAINT streams_owner_key UNIQUE (user_id, id)
 );
 -- One conversation for an experiment, also when two tabs open it at once.
-CREATE UNIQUE INDEX streams_experiment_key ON streams (user_id, experiment_id) WHERE experiment_id IS NOT NULL;
+CREATE UNIQUE INDEX streams_experiment_key ON streams (user_id, experiment_id)
+    WHERE experiment_id IS NOT NULL;
 
 CREATE TABLE stream_projections (
     stream_id              uuid PRIMARY KEY,
@@ -152,7 +159,8 @@ CREATE INDEX stream_projections_site_dismissed_idx
     ON stream_projections (user_id, site_id, dismissed_at DESC, stream_id DESC) WHERE dismissed_at IS NOT NULL;
 -- What the automatic import of gene sets has still to do.
 CREATE INDEX stream_projections_import_idx ON stream_projections (user_id, site_id, stream_id)
-    WHERE wdk_strategy_id IS NOT NULL AND dismissed_at IS NULL AND gene_set_id IS NULL AND NOT gene_set_auto_imported;
+    WHERE wdk_strategy_id IS NOT NULL AND dismissed_at IS NULL AND gene_set_id IS NULL
+      AND NOT gene_set_auto_imported;
 CREATE INDEX stream_projections_gene_set_idx ON stream_projections (user_id, gene_set_id)
     WHERE gene_set_id IS NOT NULL;
 
@@ -174,7 +182,8 @@ CREATE TABLE operations (
     start_position      varchar(41),
     -- How often a worker took it, and how often one may: an expired lease is given to the next until then.
     attempts            integer NOT NULL DEFAULT 0,
-    max_attempts        integer NOT NULL DEFAULT 1 CONSTRAINT operations_max_attempts_check CHECK (max_attempts > 0),
+    max_attempts        integer NOT NULL DEFAULT 1
+        CONSTRAINT operations_max_attempts_check CHECK (max_attempts > 0),
     CONSTRAINT operations_stream_fkey
         FOREIGN KEY (user_id, stream_id) REFERENCES streams (user_id, id) ON DELETE CASCADE
 );
@@ -187,7 +196,8 @@ CREATE UNIQUE INDEX operations_chat_key ON operations (user_id, stream_id)
 -- For workers, which serve every user: what is waiting, oldest first, and whose lease has expired.
 CREATE INDEX operations_waiting_idx ON operations (type, created_at, id)
     WHERE status = 'active' AND lease_token IS NULL;
-CREATE INDEX operations_expiry_idx ON operations (lease_expires_at) WHERE status = 'active' AND lease_token IS NOT NULL;
+CREATE INDEX operations_expiry_idx ON operations (lease_expires_at)
+    WHERE status = 'active' AND lease_token IS NOT NULL;
 
 -- Deleting a user deletes what is theirs; a public control set stays, and the foreign key makes it nobody's.
 CREATE FUNCTION delete_private_control_sets() RETURNS trigger LANGUAGE plpgsql AS $$

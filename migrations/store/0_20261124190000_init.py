@@ -1,4 +1,4 @@
-"""The first schema: seven tables.
+"""The first schema: seven entities, and the tombstones of deleted documents.
 
 A table's lock is waited for no longer than the session's lock_timeout; a long statement is not cut off.
 Running the file twice fails at its first CREATE TABLE.
@@ -48,10 +48,16 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
             operation       varchar(20),
             step_count      integer NOT NULL DEFAULT 1,
             created_at      timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            version         integer NOT NULL DEFAULT 1,
+            gene_count      integer GENERATED ALWAYS AS
+                (CASE WHEN jsonb_typeof(gene_ids) = 'array' THEN jsonb_array_length(gene_ids) END) STORED,
             -- What a projection's link refers to: a set and its owner, so that nobody links another user's set.
             CONSTRAINT gene_sets_owner_key UNIQUE (user_id, id)
         );
-        CREATE INDEX gene_sets_list_idx ON gene_sets (user_id, site_id, created_at DESC, id DESC);
+        CREATE INDEX gene_sets_list_idx ON gene_sets (user_id, created_at DESC, id DESC);
+        CREATE INDEX gene_sets_site_list_idx ON gene_sets (user_id, site_id, created_at DESC, id DESC);
+        CREATE INDEX gene_sets_wdk_idx ON gene_sets (user_id, wdk_strategy_id) WHERE wdk_strategy_id IS NOT NULL;
+        CREATE INDEX gene_sets_gene_ids_idx ON gene_sets USING gin (gene_ids jsonb_ops);
 
         CREATE TABLE control_sets (
             id               uuid PRIMARY KEY,
@@ -69,8 +75,19 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
             provenance_notes text,
             version          integer NOT NULL DEFAULT 1,
             is_public        boolean NOT NULL DEFAULT false,
-            created_at       timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+            created_at       timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            -- A set that the application ships; known by its site and name, and upserted by them.
+            is_seed          boolean NOT NULL DEFAULT false
+                CONSTRAINT control_sets_seed_check CHECK (NOT is_seed OR (is_public AND user_id IS NULL)),
+            positive_count   integer GENERATED ALWAYS AS
+                (CASE WHEN jsonb_typeof(positive_ids) = 'array' THEN jsonb_array_length(positive_ids) END) STORED,
+            negative_count   integer GENERATED ALWAYS AS
+                (CASE WHEN jsonb_typeof(negative_ids) = 'array' THEN jsonb_array_length(negative_ids) END) STORED
         );
+        CREATE UNIQUE INDEX control_sets_seed_key ON control_sets (user_id, site_id, name) NULLS NOT DISTINCT
+            WHERE is_seed;
+        CREATE INDEX control_sets_positive_ids_idx ON control_sets USING gin (positive_ids jsonb_ops);
+        CREATE INDEX control_sets_negative_ids_idx ON control_sets USING gin (negative_ids jsonb_ops);
         CREATE INDEX control_sets_public_idx ON control_sets (site_id, created_at DESC, id DESC) WHERE is_public;
         CREATE INDEX control_sets_own_idx ON control_sets (user_id, site_id, created_at DESC, id DESC);
         CREATE INDEX control_sets_tags_idx ON control_sets USING gin (tags jsonb_ops);
@@ -81,13 +98,30 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
             site_id      varchar(100) NOT NULL,
             name         varchar(255) NOT NULL DEFAULT '',
             status       varchar(20) NOT NULL DEFAULT 'pending',
-            data         jsonb NOT NULL,
+            data         jsonb NOT NULL
+                CONSTRAINT experiments_data_check CHECK (jsonb_typeof(data) = 'object'),
             batch_id     varchar(50),
             benchmark_id varchar(50),
             created_at   timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
-            updated_at   timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+            updated_at   timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            version      integer NOT NULL DEFAULT 1,
+            -- The one that its benchmark is named after.
+            is_primary   boolean NOT NULL DEFAULT false
         );
-        CREATE INDEX experiments_list_idx ON experiments (user_id, site_id, updated_at DESC, id DESC);
+        CREATE INDEX experiments_list_idx ON experiments (user_id, updated_at DESC, id DESC);
+        CREATE INDEX experiments_site_list_idx ON experiments (user_id, site_id, updated_at DESC, id DESC);
+        CREATE INDEX experiments_batch_idx ON experiments (user_id, batch_id, created_at, id)
+            WHERE batch_id IS NOT NULL;
+        CREATE INDEX experiments_benchmark_idx ON experiments (user_id, benchmark_id, (NOT is_primary), created_at, id)
+            WHERE benchmark_id IS NOT NULL;
+
+        -- The ids of deleted documents, so that a save that comes late cannot bring one back.
+        CREATE TABLE tombstones (
+            id         uuid PRIMARY KEY,
+            user_id    uuid NOT NULL CONSTRAINT tombstones_user_fkey REFERENCES users ON DELETE CASCADE,
+            deleted_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+        );
+        CREATE INDEX tombstones_user_idx ON tombstones (user_id, id);
 
         CREATE TABLE streams (
             id            uuid PRIMARY KEY,
@@ -98,7 +132,9 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
             -- What projections and operations refer to: a stream and its owner, so that the two cannot differ.
             CONSTRAINT streams_owner_key UNIQUE (user_id, id)
         );
-        CREATE INDEX streams_experiment_idx ON streams (user_id, experiment_id) WHERE experiment_id IS NOT NULL;
+        -- One conversation for an experiment, also when two tabs open it at once.
+        CREATE UNIQUE INDEX streams_experiment_key ON streams (user_id, experiment_id)
+            WHERE experiment_id IS NOT NULL;
 
         CREATE TABLE stream_projections (
             stream_id              uuid PRIMARY KEY,
@@ -127,7 +163,7 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
                 ON DELETE SET NULL (gene_set_id),
             CONSTRAINT stream_projections_dismissed_check
                 CHECK ((dismissed_at IS NULL) = (dismissed_reason IS NULL)
-                       AND dismissed_reason IN ('user', 'wdk_orphan'))
+                       AND dismissed_reason IN ('user', 'wdk_orphan', 'purge'))
         );
         CREATE UNIQUE INDEX stream_projections_name_key ON stream_projections (user_id, site_id, name);
         CREATE UNIQUE INDEX stream_projections_wdk_key ON stream_projections (user_id, site_id, wdk_strategy_id)
@@ -142,6 +178,10 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
             WHERE dismissed_at IS NOT NULL;
         CREATE INDEX stream_projections_site_dismissed_idx
             ON stream_projections (user_id, site_id, dismissed_at DESC, stream_id DESC) WHERE dismissed_at IS NOT NULL;
+        -- What the automatic import of gene sets has still to do.
+        CREATE INDEX stream_projections_import_idx ON stream_projections (user_id, site_id, stream_id)
+            WHERE wdk_strategy_id IS NOT NULL AND dismissed_at IS NULL AND gene_set_id IS NULL
+              AND NOT gene_set_auto_imported;
         CREATE INDEX stream_projections_gene_set_idx ON stream_projections (user_id, gene_set_id)
             WHERE gene_set_id IS NOT NULL;
 
@@ -161,10 +201,24 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
             cancel_requested_at timestamptz,
             error               text,
             start_position      varchar(41),
+            -- How often a worker took it, and how often one may: an expired lease is given to the next until then.
+            attempts            integer NOT NULL DEFAULT 0,
+            max_attempts        integer NOT NULL DEFAULT 1
+                CONSTRAINT operations_max_attempts_check CHECK (max_attempts > 0),
             CONSTRAINT operations_stream_fkey
                 FOREIGN KEY (user_id, stream_id) REFERENCES streams (user_id, id) ON DELETE CASCADE
         );
         CREATE INDEX operations_stream_idx ON operations (user_id, stream_id, status);
+        CREATE INDEX operations_list_idx ON operations (user_id, created_at DESC, id DESC);
+        CREATE INDEX operations_active_idx ON operations (user_id, created_at DESC, id DESC) WHERE status = 'active';
+        -- Two producers on one conversation would interleave.
+        CREATE UNIQUE INDEX operations_chat_key ON operations (user_id, stream_id)
+            WHERE status = 'active' AND type IN ('chat', 'workbench_chat') AND stream_id IS NOT NULL;
+        -- For workers, which serve every user: what is waiting, oldest first, and whose lease has expired.
+        CREATE INDEX operations_waiting_idx ON operations (type, created_at, id)
+            WHERE status = 'active' AND lease_token IS NULL;
+        CREATE INDEX operations_expiry_idx ON operations (lease_expires_at)
+            WHERE status = 'active' AND lease_token IS NOT NULL;
 
         -- Deleting a user deletes what is theirs; a public control set stays, and the foreign key makes it nobody's.
         CREATE FUNCTION delete_private_control_sets() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -181,60 +235,64 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
 async def downgrade(db: BaseDBAsyncClient) -> str:
     return """
         SET LOCAL statement_timeout = 0;
-        DROP TABLE operations, stream_projections, streams, experiments, control_sets, gene_sets, users;
+        DROP TABLE operations, stream_projections, streams, experiments, control_sets, gene_sets, tombstones, users;
         DROP FUNCTION delete_private_control_sets();
     """
 
 
 MODELS_STATE = (
-    "eJztXXtz2rgW/yoa/mk6w80kJGl6s3fuDEnTbnbT0Ankdmcf4xW2Am6M5EoyJNOb776SsM"
-    "FPwGCD8Wimk4KkI5vfkY7O0/7RYJxQdPjAEG1cgB8NDEdIfAg3N0EDuu6sUX7nsO+oYZ4Y"
-    "wNSIPuMUmlw0PkKHIdFkIWZS2+U2wXJol4xQn1gvYDIkgEwwAybBY0EO5QjWBAxxBiC2AH"
-    "p2EbVHCHN2KOe2iCkmt/Fgs2k8bH/3kMHJAPGh+rl//CWabWyhZ8SCr+6T8Wgjx4qgYVty"
-    "AtVu8BdXtT083Hz4qEbKW+wbJnG8EZ6Pdl/4kODZcM+zrUNJI/sGCCMKObJCcGHPcXxYg6"
-    "bpHYsGTj00u1Vr3mChR+g5EvTGfx49bEoIgLqS/HP6X//WQsMM467TM7rXPcNoJHgkbyGG"
-    "t98kMJb8tQWWEpjX6bxzQFRrQ17g6uf2/cHJu7cKAsL4gKpOBVfjVRFCDqekCvQ5yuiZI4"
-    "qhY6TBfTWENB3uGFkMd3HbKyDu45kD8ACrEtBtjOCz4SA84EPxtXV2tgDu/7XvFeJilIKc"
-    "iE043Zp3fldr2iehn0NtUiTBMCBPIv1B9HCxb9LRjlLGwLZ80sPgwzqLPWiYgz+XKAvRvy"
-    "OTg7flrOrezefrbq/9+YucfsTYd0ch1e5dy56Wan2JtR68i3FkNgn4etP7Gciv4PfO3XV8"
-    "q8zG9X5vyHuCHicGJhMDWmE0guag6VWKr8en0NaSDX1oPk0gtYxIT2glEMwpcQwpNpNr4d"
-    "Kn/vjrPXKUhE3dYvKsuJpO1EV8jf22Ns8LlWfzVv8WI3smdJ5sBNT1bJ57wbxtbpAtgiW6"
-    "EBxtBlRXzVFXhORv2nzXfRKziC1X45VEXPmTpG63EVCdYJo64SQFPGmRLJGf7Bq1RvEWiO"
-    "FA/SR5bXmlhDhP2gVRWZ9pHcTPluVGwj3ymKQGjs2EGk8egWQVA3wIOYBCt4fUHAI2JJ5j"
-    "gUfBDnAgTk6b22P0Vin9fhcm3O/GaABVd9KUKPti2uCouMGh/s9haQTj1zIxqiZUtmBliL"
-    "2CchpzIZIaonx8dLQCymJUJsqqL4oyRSahPrY5kI6RabRXQzs4AcQiTVFIful27tLhjtPF"
-    "LWfb5OD/6iTaKu7d786H6beDPxtv/vjrzcXFN0Zw/89GSZa0RChiRAdoH3xu/xZnxNVt5z"
-    "Iu1+UElzGmBOduXqbE6TRTCmQKIx41c4mkOUUhTrxKCaOzVWTRWbYoOktIIg4HuRZ7MF4v"
-    "8gIXuUvJGGGITWQIMwClMKSHnnnGkZBCW4eFv8iPev1bbzEPZm7U287dp2B4nDFRHsjoj2"
-    "/YR6G/wRnIhyhigEvjeou74HgD8TKQF/5X6/j0/PT9ybvT92KIurlZy/kCRtzc9WIo2sxw"
-    "vb5jmyluFkIcBHGG8Rmmi6HZF4TbhDPdq1DEwr3sdG4jC/fyJr4yHz5fXgt1Uq1iMUgYMu"
-    "lA69hLDWMvYQbLoHiq2ZvtwQmRbODG2Z9zYInTJhHJioKbRPYjocge4F/Ri8L3RtyHPFcz"
-    "vcFBYsNeAprwA4tmCiczN2J4NYlfbiEHTWWRuD64e7i9bbxmRwZLdClHA19Jr3IiMJbpWI"
-    "6F4pb7lTsYATSGjqdCAIB6uAkgkAodELB7cqafgM3BCL6APnIIHgBOxIg+5OZQDu0jbA5H"
-    "kD41AaGgT/gw6U8u6yLaj1wBkdRc4EfWfs5teN721FtfcRc9h9xLsVoXrNwZxY6BdRG2JH"
-    "qF4bvKmm1lL9lWYsVKgZHHQxOMr4iHpnSRW4pHRp2mOaVxmKYOHpiyXY8zRSUvzjE6jfVy"
-    "rLW7oO7uAtdak8FRSs3gqjJ4V/6gPVIF9sQhVFFE1/YIXbW7V+0P1ztyCPkJvklP0DzzN9"
-    "MFFEowXs39Ey4TugA2Z8C2EOY2f1G5fLKBTATzD8FXmf9nDiEeIDFI/MOq9+/pXX2h5BtS"
-    "Dou/011AZV1Iu4EqIIia2g20S2V47vjNeaAmCHWYRZsZWgvVWqjWQvdCC91pPVA1Bf6G5U"
-    "CRHDZf0cxGVCi2PSL+rFi09yUyZY3gzWvchIDIMnOiWC0xeIw5s1a0fb5Oq5nCVskbBtBY"
-    "Bs+BOD+A5wJOLuQQaA4ReCRUTMU4EJezUh7AUMB8G1gyPgr5zrEI0XbtmkqeY80FRoxWEw"
-    "pVq7VNWLpNuKd5AXtTxbfD+rKKaQZbSHKZWE+GvCRHg5dUuXFpDzLT2lOI10pvrxrs00z3"
-    "f7daJyfnraOTd+/PTs/Pz94fzVLek12Lct8vbz7JrOwIU1Lz4RkcozQWLEmHn5HpbPjl2f"
-    "AjIuzAnCdkmEbLlZXkyggxJswUAaKHUzx8mSIlQbfbepmjjaVIYfUyjCM3N5xRIo1l4IFw"
-    "YIrvYUExtT++Ioly0VLGH6/7WcoousQvyL2k42Q10jgKW98OZNxQLpKcJ12CsH7H3enxCq"
-    "fd6XHmYSe7omjrhKqah7Ism41sxtZicZy2ACZXbHvVk9MUQZYWoMiWnWm09ROfxVctBA8m"
-    "NBRn7JFLKM9tBmdPoo3i5UbxDL18jvgYmU5xWRiyD9BKIpw3bJ/rIZzVhHZp7D62tgqoK4"
-    "4H9ZJ8CILOq3Ghu/bjYqsQxlvKgEgQc4X0iU0Sc0MLOhm1jq72zHh15Pm2y8PUbWW2Bw/h"
-    "BLbFVOSYDxGYEPqkKodC1dPAQtQeIws8UjICRIaRmSyaDk6aaTsEgTs8GcfexgV1ym4Fjo"
-    "Dmgmi3Ds/qyu39j9AqUZvz0Ydhmkq6Uff1iXBbf+xhcQxwIeOowpapDo6nYL6T4PgUTOSu"
-    "yYUZoebAuhyYPp3eyHu0xshq6A/TKVB7ri26kIpP3H+x3Moh4QjVRhpNxSDftgIjkJTxxq"
-    "mvJy8PYpRasyyQMSRcsrKqDIoQ1U8CFa9k7n1eT4WeKayLSmsen9XVIrqotFxEt1NUGquq"
-    "W7uqtObVjyU9B2Zei5uMNkXqdDODTdGi4FWiTfLGB1Sc2Bb4RvrBO99MxxYaLDAhBpbNTD"
-    "JGtKme2iLDQg6CDAFBgSiYDG1zKAhkqEh8pR5mwOZpUabyLqSjSxUQ380F0aW8/oKNHAVV"
-    "k99ll/3t8ZNrhWiyx1V2tGu9veZ6u0lGrlSU1mJxjFZn0FaZ01O9IWeOQ4Sohk6jMmIESm"
-    "kTytgTSvHPZetWMTKdsxlFdYgg5X1xpqwhqOK0WlBVWVBNNwJ6dm0x6RrcTqPXHK8yx03p"
-    "tnIMigSybE1dJH0Kzfcq8x1RSlL8mtkvypwR1EEVWcTJMt6OKaxeyo3p66fzhQ6TlHXAv+"
-    "zqU7bLJ5RVDOtidEAdZCozyJRVfJM3zLRy+U0112gR9TfxRatjd3v5WoI2orY5bCRjUX5H"
-    "c0EgCs6HLAtCZaNZcGAnM2tl1Rxcn3WbBXTKz8DdMG0lO46T+YLxbN0p+w3jdYjmlOJAk3"
-    "sqB8L+8BqiW0pWrbgiR2k5bdnpnCGSiuRx7k9CbULh2uZJ9voP9jMo5w=="
+    "eJztXW1v2zgS/iuEvzQFfEHiJE0vdzggSdNubtO4SJzrYl+gpSXGViORKknFCbr570vSkq"
+    "1X25IlR9YRWHRjkkPJz5BDzjwc+keHcULR7h1DtHMCfnQwdJH4I1rcBR3oebNC+ZnDoaOa"
+    "+aIBUy2GjFNoclF4Dx2GRJGFmEltj9sEy6a3xEVDYj2DyZgAMsEMmAQ/CnEoW7AuYIgzAL"
+    "EF0JOHqO0izNmu7NsipujcxqP1uvGx/d1HBicjxMfq6/72hyi2sYWeEAs/eg/GvY0cK4aG"
+    "bckOVLnBnz1Vdnd3+eGjailfcWiYxPFdPG/tPfMxwbPmvm9bu1JG1o0QRhRyZEXgwr7jBL"
+    "CGRdM3FgWc+mj2qta8wEL30Hck6J1/3/vYlBAA9ST5z+F/gleLNDOM6/7AuL0YGEYnpSP5"
+    "Cgm8gyKBsdSvLbCUwLxM+50Doko78gHnP53e7By8e6sgIIyPqKpUcHVelCDkcCqqQJ+jjJ"
+    "44ohg6Rhbc52NIs+FOiCVwF6+9AuIBngUAD7GqAd2OC58MB+ERH4uPvaOjBXD/7/RGIS5a"
+    "KciJmITTqXkdVPWmdRL6OdQmRRIMA/I00h9EDRfzJhvtuGQCbCsQ3Q3/KDPYw4I5+HOLsh"
+    "D9azLZeVvPqB5cfr64HZx+/iK7dxn77iikTgcXsqanSp8TpTvvEhqZdQK+Xg5+AvIj+LV/"
+    "fZGcKrN2g1878p2gz4mBycSAVhSNsDgsepHm6/4hMrVkwRCaDxNILSNWExkJBHNKHEOazf"
+    "RYOAukP/58gxxlYTOnmFwrzqcd3SJeYr6V1nml9mxeGrxibM5E1pO1gLqY9XMjlLfJCbJB"
+    "sEQVgu56QN2qPtqKkPxO68+6T6IXMeVaPJKIJ7+S3NutBVQ/7KatOHHiij04wWg9nAZhN2"
+    "3CSS6EpEfylsZ0ldtzkyUQw5H6SvLZ8kmpZS/tP8XXxFwvKrkGL3embpDPpDRwbCbcHXIP"
+    "pKoY4GPIARQ+EKTmGLAx8R0L3At1gB2xw7C5/YjeKucoqMKEB9UYjaCqTrtcdT9MO2YNd8"
+    "zU/1M453tkYftSrljTjMoGvDExV1BBpzci0kKU9/f2VkBZtMpFWdXFUabIJDTAtgDSCTGN"
+    "9mpohyuAGKQZG5L/3vavs+FOyiUjDLbJwV9qJdoo7rffnQ/TTzu/d9789sebk5NvjODh75"
+    "2aIg4SoViwIUR75/PpL0lFnF/1z5J2XXZwllBKuO4WVUpSTiulQqUw4lOzkEmaS1QS7GyU"
+    "MTpaxRYd5Zuio5Ql4nBUaLCH7fUgr3CQe5Q8IgyxiQzhBmT5qAP0xHOWhAzZNgz8RfHmi1"
+    "8Gi3UwCzdf9a8/hc2TionrQLJkgesfh/4S5yAfkUgALp3rDc6C/TXMy0g++B+9/cPjw/cH"
+    "7w7fiybq5WYlxwsUcXk9SKBoM8Pzh45tZoRZCHEQxDnOZ1QugeZQCG4SzuyoQhUD96zfv4"
+    "oN3LPL5Mi8+3x2IbaTahSLRsKRyQZac1Qt5KgSM4khlOH2LptHoZSeRctnkTyhkRlbyA+T"
+    "RUTWiJVtz2K7JDKWolXj4KaR/Ugoskf4Z/Ss8L0U7yE3L7kh9/CUzVYCmgq2i2IKJ7NYbX"
+    "Q0iW9uIQdNh6p4Pri+u7rqvOTT1DXG7eMsbDp0n2Jpc6P3CV54efC+jxFAj9DxFRMDqI+7"
+    "AAK5awYCdl/29C9gc+DCZzBEDsEjwIloMYTcHMumQ4TNsQvpQxcQCoaEj9NB+7oeooP1DT"
+    "BJ3QXBeh1M3kR4c0spkYbzIBxyPyM0sGDkziReGVgPYUuiVxm+q4zZXv6Q7aVGrDQYRcJg"
+    "YfuGhMFqN7m1hL3UalrQGkdl2hDmqju+O9uoFMU5IaexXo61jsm0PCbje1ZJBccltYIbqm"
+    "BNAlRFAgifH9LnEizAXFAHMBscwNyiveuWRDAbimjpEOb56e356YeLV4pgBukR6dDlPG8i"
+    "N2YZSc9YLV4ZTbI8ATZnwLYQ5jZ/Vid8ZQGZCOXvgq/yVLA5hniERCPxH1a1f07f6gsl35"
+    "CKsP2ZHbOs60E6btkAQ9TVccvX9N7mTEXBBTUlqHlB7Rf/X7lNeheqd6Hbuwt91WzKZhr8"
+    "NZMEYydbg41mPqJiYzsg4p8VU56/xLpsEbxFnZsIEHluThyrJQ6PMVfWir7P12mOY9Qrec"
+    "MAepSnPYBYP4DvAU5OZBNojhG4J1R0xTgQj7Myrq+poL81PJkAhWLrWExos35NI9ex7gIn"
+    "Rm8TKt1Wa5+wdp9wSw+ybE1u7ytmnTZsZ7CBU1kT68GQj+Ro9JxpN87sUS7PlSFciu9qGu"
+    "xT6uufvd7BwXFv7+Dd+6PD4+Oj93szDixdtYgMO7v8JEmamFIyCTIGH0sd7g/FNDm2nBxz"
+    "ifADC66QURltV1ayKy5iTLgpAkQfZ0T4ck1KSu51CfS9ta1IZQQ648grDGdcSGMZRiAcmB"
+    "F7WHDFQtC+ISc74wnOP162M8FZVIlvUHhIJ8VatOOobHw7kHFDhUgKrnQpwfYtd4f7K6x2"
+    "h/u5i52sSpy30ScAC1mTraOyLJu5NmOlVJyUrUDJDZte7dQ0RZBlERT5tjNLtn3ms/o0m/"
+    "BaV0NpxnY9QnlhNzi/E+0UL3eKZ+gVC8QnxPQRl4WUfYhWGuGitH2hK4ybCe1S7j4xtipI"
+    "hE+Semk9hKTzalq4LX3ZdhNovKUKiJGYKxyfWOdgbmRAp1nr+GjP5atjt4Mvp6lPldseXs"
+    "0LbIsp5piPEZgQ+qBS3SLp/sBC1H5EFrinxAVE0shMZvmHK820HIIwHJ7msTfxQH1ktwFL"
+    "QHcB263pWX3VwPYztMrUFrwQNSrTyDDqtt4TufHLUKtTgAcZRw32TDU5noH5q5DjUzCRV1"
+    "ILM0GtgbIamP5mhVF0aU2ItTAepo9Abflu0YNU/MWDn+VcmRKOSa21o2kY5JvewAgkJd84"
+    "jfUU1UFCUu8sK1QMiaasrGqDYkLts0DVbzK3/lxPgy4Z0UmlLedn9V08VUwTnXOjU3PrRX"
+    "QzqbmJ3MTSubktzyGt6TadeUZzmrOLZTvnUnbx1OpVODv54iMq9j0W+EaG4e9pmo4t/ABg"
+    "Qgwsm5lE2PyuuvtGkmsOggwBIYEomIxtcywEJOEmPlIfM2DzLK6uvgdpjq4B5ru7gKMrGn"
+    "VZK9zSNPtdd/LkFl9YLUyT/dhkukJ7Py33fkzienKjVErFCVl9DrnJmp7uGwqeFIkJtTD0"
+    "VgfTojZtYjP2gDKCCvl7q4SYPvkaR3WMIOVDsaaUMFRJWW2ommyophMBPXm26LSEtrPktc"
+    "abrHFThq0cgyKBLCu5F8nuQuu9yXpHlJKMuGb+jxDPBNqwFVmkyTp+eVh4vZQbQod2UQI2"
+    "LdkG/OvO4YWcI9fjGZGJXGYpKqJvVgjv/RBqKoFlUkxTdU24f7BhNqAa30STn3WSn3mpdU"
+    "Xpz5WT65o5RqvIrksO2vVB1ZzyK/zoyIC4Q/EXRp00TTqv6y6gSXnYakWadDCW6YUy0xCC"
+    "KQrW7BeMu4CRkM2U98ZN/zaJixhwxJCQ3CYmHAylRmQ2osQgTZDW8whNjTbAuHcXUKOBqs"
+    "tcg4IqJh80w1SHk683R/pkmF7FM1bxU0Rtc5yxhAcVi9ZvOG+ybO3OR7PitTHXE181Ty5Q"
+    "3XprYp0Bo0oc8fylMPckcn5kLv8ochvOCtVCz8o5VQDhoHkL0a0l8008kaOsvJP8lKuISE"
+    "NyrbYn6S21M9jkSvbyN6DPlwg="
 )

@@ -55,6 +55,8 @@ async def test_models_and_tables_have_the_same(kind, connection):
     own_sequence = "column aerich.id"
     modelled.pop(own_sequence, None)
     migrated.pop(own_sequence, None)
+    # What the database derives is read by summaries, never by a model, which would write it.
+    migrated = {name: definition for name, definition in migrated.items() if "GENERATED" not in definition}
     different = differences(modelled, migrated)
     assert not different, f"models (first) and migrations (second) differ in a {kind}:\n" + "\n".join(different)
 
@@ -75,7 +77,7 @@ async def test_each_relation_is_a_foreign_key_with_the_same_action(connection):
     """A foreign key of ours may also hold the owner; the relation's own column refers to the same column."""
     modelled = await connection.fetch(FOREIGN_KEYS, "of_models")
     migrated = await connection.fetch(FOREIGN_KEYS, "public")
-    assert len(modelled) == len(migrated) == 8
+    assert len(modelled) == len(migrated) == 9
     for key in migrated:
         (column, referred_column) = key["columns"][-1], key["referred_columns"][-1]
         twins = [

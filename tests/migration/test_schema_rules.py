@@ -48,7 +48,7 @@ async def owners(db):
     tables = await db.fetch(
         "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'user_id'"
     )
-    assert len(tables) == 6
+    assert len(tables) == 7
     return {
         (row["table_name"], counted["user_id"]): counted["count"]
         for row in tables

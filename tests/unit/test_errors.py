@@ -17,6 +17,7 @@ EXAMPLES = [
     errors.NotFoundError("user"),
     errors.ConflictError("It is there already.", constraint="users_external_id_key"),
     errors.PruneRefusedError(linked=10, orphaned=7),
+    errors.StaleVersionError("control set"),
     errors.InvalidInputError("plan.root.parameters.x", "a number must be finite"),
     errors.UnavailableError("Nothing was saved."),
     errors.StoreClosedError("The store is closed."),
@@ -30,6 +31,7 @@ CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) an
 BASES = {
     "StoreClosedError": errors.UnavailableError,
     "PruneRefusedError": errors.ConflictError,
+    "StaleVersionError": errors.ConflictError,
     "SwallowedErrorError": errors.UnitOfWorkError,
 }
 
@@ -62,9 +64,10 @@ def test_only_what_tortoise_and_aerich_catch_by_type_is_an_error_of_tortoise():
     assert integrity == {
         "ConflictError",
         "PruneRefusedError",
+        "StaleVersionError",
     }
     operational = {kind.__name__ for kind in CLASSES if issubclass(kind, OperationalError)}
-    assert operational == {"ConflictError", "PruneRefusedError", "SchemaError"}
+    assert operational == {"ConflictError", "PruneRefusedError", "StaleVersionError", "SchemaError"}
     assert issubclass(errors.InvalidInputError, ValueError)
 
 
@@ -84,7 +87,7 @@ def test_errors_come_back_from_another_process():
 
 def test_an_error_in_a_group_is_found_by_its_type():
     group = ExceptionGroup("a batch", EXAMPLES)
-    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[7], EXAMPLES[8])
+    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[8], EXAMPLES[9])
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

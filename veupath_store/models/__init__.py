@@ -6,8 +6,9 @@ from veupath_store.models.gene_set import GeneSetRow
 from veupath_store.models.operation import Operation
 from veupath_store.models.stream import Stream
 from veupath_store.models.stream_projection import StreamProjection
+from veupath_store.models.tombstone import Tombstone
 from veupath_store.models.user import User
 
-__models__ = [User, ControlSet, ExperimentRow, Stream, StreamProjection, GeneSetRow, Operation]
+__models__ = [User, ControlSet, ExperimentRow, Stream, StreamProjection, GeneSetRow, Operation, Tombstone]
 
 __all__ = ["ControlSet", "ExperimentRow", "GeneSetRow", "Operation", "Stream", "StreamProjection", "User"]
