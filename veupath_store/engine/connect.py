@@ -1,5 +1,6 @@
 """Opening one connection, on the first host that will have us."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
@@ -93,3 +94,55 @@ async def connect(target: DatabaseTarget, timeout: float, arguments: Mapping[str
         tried = ", ".join(f"{host}:{port}" for host, port in target.hosts)
         raise UnavailableError(f"No server accepted a connection within {timeout:g} s each: {tried}.") from failure
     raise translate(failure, Phase.CONNECT) from failure
+
+
+class Connector:
+    """Opens the connections of one pool. What a cancelled task began to open is finished for the next task.
+
+    Opening takes longer than many a request is patient: if each cancelled task threw its attempt away, a pool
+    could stay empty for as long as tasks are cancelled quickly (4,000 of 4,000 were, over TCP, before they had
+    a connection). No more connections than the pool's size are made: an attempt that was left is taken up first.
+    """
+
+    def __init__(self, target: DatabaseTarget, timeout: float, arguments: Mapping[str, Any]) -> None:
+        self._target, self._timeout, self._arguments = target, timeout, arguments
+        self._left: list[asyncio.Task[Any]] = []
+
+    async def __call__(self, *_: object, **driver: Any) -> Any:  # noqa: ANN401
+        """Open a connection; asyncpg's pool calls this in place of ``asyncpg.connect``.
+
+        Raises:
+            UnavailableError: As `connect`.
+            ConfigurationError: As `connect`.
+        """
+        attempt = self._taken_up()
+        if attempt is None:
+            own = {key: driver[key] for key in ("loop", "connection_class", "record_class")}
+            opening = connect(self._target, self._timeout, {**self._arguments, **own})
+            attempt = asyncio.get_running_loop().create_task(opening)
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            self._left.append(attempt)
+            attempt.add_done_callback(_failed)  # asks for its error, which nobody else may do
+            raise
+
+    def _taken_up(self) -> asyncio.Task[Any] | None:
+        while self._left:
+            attempt = self._left.pop()
+            if not attempt.done() or not (_failed(attempt) or attempt.result().is_closed()):
+                return attempt
+        return None
+
+    async def close(self) -> None:
+        """Close what was left and never taken up."""
+        left, self._left = self._left, []
+        for attempt in left:
+            attempt.cancel()
+        for connection in await asyncio.gather(*left, return_exceptions=True):
+            if not isinstance(connection, BaseException):
+                connection.terminate()
+
+
+def _failed(attempt: asyncio.Task[Any]) -> bool:
+    return attempt.cancelled() or attempt.exception() is not None
