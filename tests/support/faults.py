@@ -1,0 +1,62 @@
+"""What fault tests ask of the store and of the server, and what they do to backends."""
+
+import asyncio
+import os
+import signal
+from contextlib import contextmanager
+
+from tests.support.servers import running_server
+from veupath_store.database_url import parse_database_url
+from veupath_store.session import get_engine
+
+_OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+_BACKENDS = f"{_OTHERS} AND backend_type = 'client backend'"
+
+
+async def watcher(url: str):
+    """A connection of one's own to the same database, beside the store."""
+    return await running_server(url).connect(parse_database_url(url).database)
+
+
+async def pids(connection) -> list[int]:
+    """The process ids of the other backends on this database."""
+    return [row["pid"] for row in await connection.fetch(f"SELECT pid {_BACKENDS}")]
+
+
+async def idle_in_transaction(connection) -> int:
+    """How many other backends sit in a transaction."""
+    return await connection.fetchval(f"SELECT count(*) {_BACKENDS} AND state LIKE 'idle in transaction%'")
+
+
+async def kill_backends(connection) -> int:
+    """End every other backend on this database; how many there were."""
+    return await connection.fetchval(f"SELECT count(pg_terminate_backend(pid)) {_BACKENDS}")
+
+
+async def client_pid(client) -> int:
+    """The backend behind a client or transaction."""
+    return (await client.execute_rows("SELECT pg_backend_pid() AS pid"))[0]["pid"]
+
+
+async def borrow_all(client) -> None:
+    """Take every connection of the pool at once and give it back: what leaks or hangs is missing here."""
+    connections = await asyncio.gather(*(client.lend() for _ in range(client.settings.pool_max_size)))
+    await asyncio.gather(*(client.take_back(connection) for connection in connections))
+
+
+async def assert_pool_whole(within: float = 1.0) -> None:
+    """All of the pool can be borrowed at once."""
+    async with asyncio.timeout(within):
+        await borrow_all(await get_engine().open())
+
+
+@contextmanager
+def frozen(processes: list[int]):
+    """Backends that are alive and do nothing, as behind a dead network or a full disk."""
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
