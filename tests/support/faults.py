@@ -5,8 +5,10 @@ import os
 import signal
 from contextlib import contextmanager
 
-from tests.support.servers import running_server
+from tests.support.servers import Server, running_server
+from veupath_store.config import StoreSettings
 from veupath_store.database_url import parse_database_url
+from veupath_store.migrations import migrate
 from veupath_store.session import get_engine
 
 _OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -16,6 +18,13 @@ _BACKENDS = f"{_OTHERS} AND backend_type = 'client backend'"
 async def watcher(url: str):
     """A connection of one's own to the same database, beside the store."""
     return await running_server(url).connect(parse_database_url(url).database)
+
+
+def make_template(server: Server, name: str = "faults_template") -> str:
+    """A migrated, empty database on a server of one's own."""
+    asyncio.run(server.create(name))
+    asyncio.run(migrate(StoreSettings(database_url=server.url(name))))
+    return name
 
 
 async def pids(connection) -> list[int]:
