@@ -104,14 +104,16 @@ async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_wr
 
 
 async def test_a_retry_in_the_same_task_succeeds_after_its_backend_was_killed(store, watcher):
-    with pytest.raises(UnavailableError):
+    async def work(fault) -> None:
         async with async_session_factory() as session:
-            await UserRepository(session).create("lost")
-            await faults.kill_backends(watcher)
-            await UserRepository(session).create("after")
-    async with async_session_factory() as session:
-        await UserRepository(session).create("lost")
-    assert await watcher.fetch("SELECT external_id FROM users") == [("lost",)]
+            await UserRepository(session).create("somebody")
+            await fault
+            await UserRepository(session).create("somebody else")
+
+    with pytest.raises(UnavailableError):
+        await work(faults.kill_backends(watcher))
+    await work(asyncio.sleep(0))
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
 
 
 async def _outcomes(waiters: list, within: float) -> Counter[str]:
@@ -132,8 +134,8 @@ async def test_100_waiters_on_a_pool_of_4_proceed_when_its_backends_are_killed(p
     await faults.kill_backends(connection)
     outcomes = await _outcomes(waiters, within=2)
     await connection.close()
-    assert set(outcomes) == {"ok", "UnavailableError"}
-    assert outcomes["ok"] >= 90
+    assert set(outcomes) <= {"ok", "UnavailableError", "OutcomeUnknownError"}
+    assert 90 <= outcomes["ok"] < 100
 
 
 async def test_100_waiters_on_a_pool_of_4_fail_in_time_when_its_backends_are_frozen(pool_of_4, private_url):
