@@ -45,9 +45,7 @@ class Session:
             UnitOfWorkError: Another task has a savepoint open in this session.
         """
         around = self._transaction
-        async with around._in_transaction() as inner:
-            if not isinstance(inner, StoreTransaction):
-                raise TypeError("the connection is not the store's")
+        async with around.nested() as inner:
             self._transaction = inner
             try:
                 yield self
