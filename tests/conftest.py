@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import faults
 from tests.support.servers import EmbeddedServer, new_name, running_server
 from veupath_store.config import StoreSettings
 from veupath_store.migrations import migrate
@@ -74,6 +75,14 @@ async def store(settings):
     engine = await init_db(settings=settings)
     yield engine
     await close_db()
+
+
+@pytest.fixture
+async def watcher(database_url):
+    """A connection to the same database that the store knows nothing of."""
+    connection = await faults.watcher(database_url)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from uuid import UUID, uuid4
 
-import pytest
 from tortoise.transactions import in_transaction
 
 from tests.support import faults
@@ -94,13 +93,6 @@ _ALL_PHASES = (
     "release",
     "rollback",
 )
-
-
-@pytest.fixture
-async def watcher(database_url):
-    connection = await faults.watcher(database_url)
-    yield connection
-    await connection.close()
 
 
 async def test_4000_random_cancellations_leave_the_pool_whole(user, watcher, monkeypatch):

@@ -15,13 +15,6 @@ from veupath_store.errors import UnavailableError
 WRITERS = 64
 
 
-@pytest.fixture
-async def watcher(database_url):
-    connection = await faults.watcher(database_url)
-    yield connection
-    await connection.close()
-
-
 @pytest.fixture(scope="module")
 def private_template(private_server):
     return faults.make_template(private_server.server)

@@ -69,3 +69,25 @@ def frozen(processes: list[int]):
     finally:
         for pid in processes:
             os.kill(pid, signal.SIGCONT)
+
+
+async def check_at_commit(connection) -> None:
+    """Let COMMIT fail for a user named ``refused…``, and take its time for one named ``slow…``."""
+    await connection.execute("""
+        CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.external_id LIKE 'slow%' THEN PERFORM pg_sleep(30); END IF;
+            IF NEW.external_id LIKE 'refused%' THEN
+                RAISE EXCEPTION 'refused %', NEW.external_id
+                USING ERRCODE = 'unique_violation', CONSTRAINT = 'users_at_commit', DETAIL = NEW.external_id;
+            END IF;
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER users_at_commit AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION at_commit();
+    """)
+
+
+async def committing(connection) -> bool:
+    """Whether some other backend is in the middle of COMMIT."""
+    return await connection.fetchval(f"SELECT count(*) {_BACKENDS} AND state = 'active' AND query LIKE 'COMMIT%'") > 0
