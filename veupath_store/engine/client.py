@@ -12,8 +12,9 @@ from tortoise.connection import ConnectionHandler
 from veupath_store.config import StoreSettings
 from veupath_store.embedded import start_embedded
 from veupath_store.engine import connect as connecting
+from veupath_store.engine.connect import is_lost
 from veupath_store.engine.statements import Statements, autocommit_phase
-from veupath_store.engine.transaction import PooledTransaction, is_lost, terminate
+from veupath_store.engine.transaction import PooledTransaction, terminate
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
 

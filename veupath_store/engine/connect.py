@@ -96,6 +96,14 @@ async def connect(target: DatabaseTarget, timeout: float, arguments: Mapping[str
     raise translate(failure, Phase.CONNECT) from failure
 
 
+def is_lost(connection: Any) -> bool:  # noqa: ANN401
+    """Whether a borrowed connection is closed; asyncpg takes a closed one away from its borrower."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
 class Connector:
     """Opens the connections of one pool. What a cancelled task began to open is finished for the next task.
 

@@ -20,6 +20,7 @@ import asyncpg
 from tortoise.backends.base.client import TransactionalDBClient, TransactionContext
 from tortoise.connection import ConnectionHandler, ConnectionToken, get_connections
 
+from veupath_store.engine.connect import is_lost
 from veupath_store.engine.statements import Statements
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 from veupath_store.errors import SwallowedErrorError, UnavailableError, UnitOfWorkError
@@ -334,14 +335,6 @@ class Savepoint(TransactionContext):
             if not isinstance(exc, Exception):
                 raise
             logger.debug("a savepoint could not be undone; its transaction is lost", exc_info=True)
-
-
-def is_lost(connection: Any) -> bool:  # noqa: ANN401
-    """Whether a borrowed connection is closed; asyncpg takes a closed one away from its borrower."""
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:
-        return True
 
 
 def terminate(connection: Any) -> None:  # noqa: ANN401
