@@ -164,6 +164,11 @@ class StoreClient(Statements):
         """
         await self.execute_rows("SELECT 1")
 
+    def reopen(self) -> None:
+        """Admit work again after closing, which the next statement's pool serves."""
+        if self._pool is None:
+            self._closing = False
+
     async def _close(self) -> None:
         """Refuse new work, wait for work in flight, then close what is left."""
         self._closing = True

@@ -168,6 +168,8 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     def _refuse_lost_connection(self) -> None:
         """A COMMIT that is never sent saves nothing for certain, whatever asyncpg would raise for it."""
+        if self._finalized:
+            raise UnitOfWorkError(_ENDED)
         if is_lost(self._connection):
             self._finalized = True
             raise UnavailableError("Nothing was saved: the connection was lost before COMMIT. It may be repeated.")
@@ -222,19 +224,27 @@ class Publication:
     def __init__(self, handler: ConnectionHandler | None) -> None:
         self.handler = handler
         self._token: ConnectionToken | None = None
+        self._transaction: StoreTransaction | None = None
 
     def publish(self, transaction: StoreTransaction) -> None:
         """Set the context variable."""
         transaction.handler = self.handler = self.handler or get_connections()
+        self._transaction = transaction
         self._token = self.handler.set(transaction.connection_name, transaction)
 
     def withdraw(self) -> None:
         """Restore what was there before."""
-        # An async generator may be finished in another context than it began in. There is nothing to
-        # restore in that one, and the transaction must end all the same.
-        if self.handler is not None:
-            with contextlib.suppress(ValueError):
-                self.handler.reset(self._token)
+        if self.handler is None or self._token is None:
+            return
+        try:
+            self.handler.reset(self._token)
+        except ValueError:
+            # An async generator may be finished, and a session left, in another context than it was entered in.
+            # That one stays as it is, and tells its queries that the transaction has ended; a child's copy of it,
+            # where we are now, can be mended.
+            name, before = self._token._alias, self._token._old_value
+            if before is not None and self.handler._get_storage().get(name) is self._transaction:
+                self.handler.set(name, before)
 
 
 class PooledTransaction(TransactionContext):
