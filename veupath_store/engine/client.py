@@ -74,7 +74,8 @@ class StoreClient(Statements):
         try:
             self._pool = await pool
         except BaseException:
-            # Of several connections the first may be open: asyncpg forgets them.
+            # Of several connections some may be open, and others still be opening: asyncpg forgets them.
+            await self._connector.close()
             for holder in pool._holders:
                 holder.terminate()
             raise

@@ -10,7 +10,7 @@ import asyncpg
 from veupath_store.config import StoreSettings
 from veupath_store.database_url import DatabaseTarget
 from veupath_store.engine.translation import Phase, translate
-from veupath_store.errors import UnavailableError
+from veupath_store.errors import StoreClosedError, UnavailableError
 
 logger = logging.getLogger("veupath_store.engine")
 
@@ -115,6 +115,7 @@ class Connector:
     def __init__(self, target: DatabaseTarget, timeout: float, arguments: Mapping[str, Any]) -> None:
         self._target, self._timeout, self._arguments = target, timeout, arguments
         self._left: list[asyncio.Task[Any]] = []
+        self._closed = False
 
     async def __call__(self, *_: object, **driver: Any) -> Any:  # noqa: ANN401
         """Open a connection; asyncpg's pool calls this in place of ``asyncpg.connect``.
@@ -122,6 +123,7 @@ class Connector:
         Raises:
             UnavailableError: As `connect`.
             ConfigurationError: As `connect`.
+            StoreClosedError: The pool was closed meanwhile.
         """
         attempt = self._taken_up()
         if attempt is None:
@@ -129,11 +131,15 @@ class Connector:
             opening = connect(self._target, self._timeout, {**self._arguments, **own})
             attempt = asyncio.get_running_loop().create_task(opening)
         try:
-            return await asyncio.shield(attempt)
+            connection = await asyncio.shield(attempt)
         except asyncio.CancelledError:
             self._left.append(attempt)
             attempt.add_done_callback(_failed)  # asks for its error, which nobody else may do
             raise
+        if self._closed:
+            connection.terminate()
+            raise StoreClosedError("The store was closed while a connection was being opened; nothing was saved.")
+        return connection
 
     def _taken_up(self) -> asyncio.Task[Any] | None:
         while self._left:
@@ -143,7 +149,8 @@ class Connector:
         return None
 
     async def close(self) -> None:
-        """Close what was left and never taken up."""
+        """Close what was left and never taken up, and whatever is opened from now on."""
+        self._closed = True
         left, self._left = self._left, []
         for attempt in left:
             attempt.cancel()
