@@ -64,6 +64,15 @@ async def database_url(server, template):
         yield url
 
 
+@pytest.fixture(scope="module")
+def shared_url(server, template):
+    """The URL of a migrated database that the tests of a module share; `faults.emptied` makes it as new."""
+    name = new_name()
+    asyncio.run(server.create(name, template))
+    yield server.url(name)
+    asyncio.run(server.drop(name))
+
+
 @pytest.fixture
 def settings(database_url):
     return StoreSettings(database_url=database_url)

@@ -11,6 +11,11 @@ from veupath_store.errors import UnitOfWorkError
 from veupath_store.models import User
 
 
+@pytest.fixture
+async def database_url(shared_url):
+    return await faults.emptied(shared_url)
+
+
 async def _create(login: str, when: asyncio.Event | None = None) -> None:
     if when is not None:
         await when.wait()

@@ -23,6 +23,11 @@ SLOW_BEGIN = "BEGIN; SELECT pg_sleep(30)"
 
 
 @pytest.fixture
+async def database_url(shared_url):
+    return await faults.emptied(shared_url)
+
+
+@pytest.fixture
 async def slow_begin(store, monkeypatch):
     """Transactions whose BEGIN is under way for as long as the block lasts."""
     client = await store.open()

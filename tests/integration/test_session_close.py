@@ -20,6 +20,11 @@ from veupath_store import (
 from veupath_store.errors import OutcomeUnknownError, StoreClosedError, UnavailableError
 
 
+@pytest.fixture
+async def database_url(shared_url):
+    return await faults.emptied(shared_url)
+
+
 @pytest.fixture(autouse=True)
 async def closed_afterwards():
     yield

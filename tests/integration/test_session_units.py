@@ -11,6 +11,11 @@ from veupath_store.errors import UnavailableError, UnitOfWorkError
 from veupath_store.models import User
 
 
+@pytest.fixture
+async def database_url(shared_url):
+    return await faults.emptied(shared_url)
+
+
 async def logins(watcher) -> list[str]:
     return [row["external_id"] for row in await watcher.fetch("SELECT external_id FROM users ORDER BY 1")]
 

@@ -5,7 +5,7 @@ import os
 import signal
 from contextlib import contextmanager
 
-from tests.support.servers import Server, running_server
+from tests.support.servers import Server, running_server, until
 from veupath_store.config import StoreSettings
 from veupath_store.database_url import parse_database_url
 from veupath_store.migrations import migrate
@@ -25,6 +25,20 @@ def make_template(server: Server, name: str = "faults_template") -> str:
     asyncio.run(server.create(name))
     asyncio.run(migrate(StoreSettings(database_url=server.url(name))))
     return name
+
+
+async def emptied(url: str) -> str:
+    """A shared database without rows, and without backends that an earlier test left to die."""
+    connection = await watcher(url)
+    await kill_backends(connection)
+
+    async def alone() -> bool:
+        return not await pids(connection)
+
+    await until(alone, within=5, what="earlier backends are gone")
+    await connection.execute("DROP FUNCTION IF EXISTS at_commit CASCADE; DELETE FROM users; DELETE FROM control_sets")
+    await connection.close()
+    return url
 
 
 async def pids(connection) -> list[int]:
