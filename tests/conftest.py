@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import faults
 from tests.support.servers import EmbeddedServer, new_name, running_server
 from veupath_store.config import StoreSettings
 from veupath_store.migrations import migrate
@@ -63,6 +64,15 @@ async def database_url(server, template):
         yield url
 
 
+@pytest.fixture(scope="module")
+def shared_url(server, template):
+    """The URL of a migrated database that the tests of a module share; `faults.emptied` makes it as new."""
+    name = new_name()
+    asyncio.run(server.create(name, template))
+    yield server.url(name)
+    asyncio.run(server.drop(name))
+
+
 @pytest.fixture
 def settings(database_url):
     return StoreSettings(database_url=database_url)
@@ -74,6 +84,14 @@ async def store(settings):
     engine = await init_db(settings=settings)
     yield engine
     await close_db()
+
+
+@pytest.fixture
+async def watcher(database_url):
+    """A connection to the same database that the store knows nothing of."""
+    connection = await faults.watcher(database_url)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

@@ -136,9 +136,9 @@ class UnitOfWorkError(StoreError):
 class SwallowedErrorError(UnitOfWorkError):
     """A statement failed, its error was swallowed, and the unit of work went on: PostgreSQL saved nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "unit of work") -> None:
         super().__init__(
-            "Nothing of this unit of work was saved: one of its statements failed and the error was swallowed. "
+            f"Nothing of this {what} was saved: one of its statements failed and the error was swallowed. "
             "To go on after an error, put the statement in 'async with session.savepoint():' and catch around it."
         )
 

@@ -45,9 +45,7 @@ class Session:
             UnitOfWorkError: Another task has a savepoint open in this session.
         """
         around = self._transaction
-        async with around._in_transaction() as inner:
-            if not isinstance(inner, StoreTransaction):
-                raise TypeError("the connection is not the store's")
+        async with around.nested() as inner:
             self._transaction = inner
             try:
                 yield self
@@ -81,6 +79,7 @@ class Engine:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._context = context
         self._adopted = context is not None
+        self._closed = False
         self._changing = asyncio.Lock()
 
     @property
@@ -93,7 +92,12 @@ class Engine:
 
         Returns:
             The client that runs statements in autocommit.
+
+        Raises:
+            StoreClosedError: This store was closed. A store that `init_db` opened later is another one.
         """
+        if self._closed:
+            raise StoreClosedError(_CLOSED)
         self.loop = asyncio.get_running_loop()
         if self._context is None:
             async with self._changing:
@@ -121,19 +125,24 @@ class Engine:
     async def close(self) -> None:
         """Drain and close the pool. Of what ``register_tortoise`` opened, its own hook closes the rest."""
         async with self._changing:
-            context = self._context
-            if context is None:
+            self._closed = True
+            if self._context is None:
                 return
-            if self._adopted:
-                await _store_client(context).close()
-            else:
-                await context.close_connections()
-            self._context = None
+            try:
+                # Not by Tortoise's close_connections: inside a transaction that would "close" the transaction.
+                await _store_client(self._context).close()
+            finally:
+                self.forget()
+
+    @property
+    def is_forsaken(self) -> bool:
+        """Whether the application has closed the Tortoise context that was adopted."""
+        return self._adopted and self._context is not None and self._context._connections is None
 
     def forget(self) -> None:
-        """Drop a store whose loop has ended without close_db: its pool died with the loop and cannot be awaited."""
+        """Let go of Tortoise's context. What still is open in it dies with its loop."""
         context, self._context = self._context, None
-        if context is not None:
+        if context is not None and not self._adopted:
             context._connections = None
             if tortoise.context._global_context is context:
                 tortoise.context._global_context = None
@@ -157,6 +166,7 @@ class _Process:
 
 
 _process: Final = _Process()
+_CLOSED: Final = "The store is closed in this process; await init_db() to open it again."
 _WRONG_LOOP: Final = (
     "The store is open on another event loop of this process. Await close_db() there first; "
     "a connection pool cannot serve two loops."
@@ -174,7 +184,7 @@ def get_engine() -> Engine:
         UnitOfWorkError: The store is open on another event loop that still runs.
     """
     if _process.closed:
-        raise StoreClosedError("The store is closed in this process; await init_db() to open it again.")
+        raise StoreClosedError(_CLOSED)
     engine = _current_engine()
     if engine is None:
         engine = _process.engine = _new_engine(None)
@@ -182,15 +192,24 @@ def get_engine() -> Engine:
 
 
 def _current_engine() -> Engine | None:
-    """What is open here; a store that another loop left behind is dropped."""
+    """What is open here; a store that another loop, or the closing of Tortoise, left behind is dropped."""
     engine = _process.engine
-    if engine is None or engine.loop is None or engine.loop is _running_loop():
+    if engine is None or not (engine.is_forsaken or _left_by_its_loop(engine)):
         return engine
-    if not engine.loop.is_closed():
-        raise UnitOfWorkError(_WRONG_LOOP)
     engine.forget()
     _process.engine = None
     return None
+
+
+def _left_by_its_loop(engine: Engine) -> bool:
+    running = _running_loop()
+    if engine.loop is None or engine.loop is running:
+        return False
+    if engine.loop.is_closed():
+        return True
+    if running is not None:
+        raise UnitOfWorkError(_WRONG_LOOP)
+    return False  # asked by synchronous code, which cannot use it but may look at it
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -202,8 +221,11 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _new_engine(settings: StoreSettings | None) -> Engine:
     current = get_current_context()
-    if current is not None and current.inited:
-        return Engine(_store_client(current).settings, current)
+    # Tortoise calls a context initialised also after it has closed it.
+    if current is not None and current.inited and current._connections is not None:
+        client = _store_client(current)
+        client.reopen()
+        return Engine(client.settings, current)
     return Engine(settings or StoreSettings())
 
 
@@ -239,7 +261,7 @@ async def init_db(
 ) -> Engine:
     """Open the store: ping the server, and check that its migrations are at head.
 
-    Calling it again while the store is open is harmless: it pings and checks again.
+    Calling it again while the store is open is harmless: it pings and checks again, and a failure leaves it open.
 
     Args:
         create_schema: Apply the migrations first, as ``veupath-store migrate`` does. For development.
@@ -255,7 +277,9 @@ async def init_db(
         SchemaError: Migrations are behind.
         UnitOfWorkError: The store is open with other settings, or on another loop.
     """
-    before = _process.engine
+    if _process.closed:
+        await close_db()  # a closing that is under way comes to its end first
+    was_open = _process.engine if _process.engine is not None and _process.engine.is_open else None
     engine = _engine_for(settings)
     try:
         if create_schema:
@@ -265,7 +289,7 @@ async def init_db(
         if engine.settings.require_head if require_head is None else require_head:
             await _require_head(client)
     except BaseException:
-        if engine is not before:
+        if engine is not was_open:
             await close_db()
         raise
     return engine

@@ -13,8 +13,9 @@ from tortoise.connection import ConnectionHandler
 from veupath_store.config import StoreSettings
 from veupath_store.embedded import start_embedded
 from veupath_store.engine import connect as connecting
+from veupath_store.engine.connect import is_lost
 from veupath_store.engine.statements import Statements, autocommit_phase
-from veupath_store.engine.transaction import PooledTransaction, is_lost, terminate
+from veupath_store.engine.transaction import PooledTransaction, terminate
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
 
@@ -52,6 +53,7 @@ class StoreClient(Statements):
         self.release_timeout = settings.release_timeout
         self._closing = False
         self._making: asyncio.Task[None] | None = None
+        self._connector: connecting.Connector | None = None
         self._cleanups: set[asyncio.Task[None]] = set()
 
     def phase_of(self, query: str) -> Phase:
@@ -79,30 +81,35 @@ class StoreClient(Statements):
         target = self.settings.target
         if target.embedded is not None:
             target = await asyncio.to_thread(start_embedded, target)
-        arguments = connecting.connect_arguments(self.settings, target)
-
-        async def connect(*_: object, **driver: Any) -> Any:  # noqa: ANN401
-            own = {key: driver[key] for key in ("loop", "connection_class", "record_class")}
-            return await connecting.connect(target, self.settings.connect_timeout, {**arguments, **own})
-
-        self._pool = await asyncpg.create_pool(
-            min_size=self.settings.pool_min_size,
-            max_size=self.settings.pool_max_size,
-            connect=connect,
+        self._connector = connecting.Connector(
+            target, self.settings.connect_timeout, connecting.connect_arguments(self.settings, target)
         )
+        pool = asyncpg.create_pool(
+            min_size=self.settings.pool_min_size, max_size=self.settings.pool_max_size, connect=self._connector
+        )
+        try:
+            self._pool = await pool
+        except BaseException:
+            # Of several connections some may be open, and others still be opening: asyncpg forgets them.
+            await self._connector.close()
+            for holder in pool._holders:
+                holder.terminate()
+            raise
         await self._post_connect()
 
     async def _made_pool(self) -> asyncpg.Pool:
         if self._closing:
             raise StoreClosedError(_CLOSED)
         if self._pool is None:
-            async with self._pool_init_lock:
-                if self._pool is None:
-                    # Whoever is cancelled while it waits leaves the making to go on for the next.
-                    making = self._making or asyncio.get_running_loop().create_task(self.create_connection(True))
-                    self._making = making
-                    making.add_done_callback(self._made)
-                    await asyncio.shield(making)
+            # One making for all who wait: it goes on when one of them is cancelled, and fails once for all of them.
+            if self._making is None:
+                self._making = asyncio.get_running_loop().create_task(self.create_connection(True))
+                self._making.add_done_callback(self._made)
+            making = self._making
+            await asyncio.wait([making])
+            if making.cancelled():
+                raise StoreClosedError(_CLOSED)
+            making.result()
         return self._pool
 
     def _made(self, making: asyncio.Task[None]) -> None:
@@ -118,20 +125,25 @@ class StoreClient(Statements):
             StoreClosedError: The store is closing.
         """
         try:
-            pool = await self._made_pool()
             async with asyncio.timeout(self.settings.acquire_timeout):
-                return await pool.acquire()
+                pool = await self._made_pool()
+                connection = await pool.acquire()
         except StoreError:
             raise
         except TimeoutError as exc:
             raise UnavailableError(
-                f"No connection was free within {self.settings.acquire_timeout:g} s "
-                f"(all {self.settings.pool_max_size} of the pool are in use). Nothing was saved."
+                f"No connection was free within {self.settings.acquire_timeout:g} s: "
+                f"all {self.settings.pool_max_size} of the pool were in use, or being opened. Nothing was saved."
             ) from exc
         except DRIVER_ERRORS as exc:
             if self._closing:
                 raise StoreClosedError(_CLOSED) from exc
             raise translate(exc, Phase.CONNECT) from exc
+        if self._closing:
+            # It waited in the queue when closing began. The pool does not wait for it, so it must not begin.
+            await self.take_back(connection)
+            raise StoreClosedError(_CLOSED)
+        return connection
 
     async def take_back(self, connection: Any) -> None:  # noqa: ANN401
         """Give back a connection that is in no transaction. One that cannot be reset in time is closed."""
@@ -176,20 +188,32 @@ class StoreClient(Statements):
         """
         await self.execute_rows("SELECT 1")
 
+    def reopen(self) -> None:
+        """Admit work again after closing, which the next statement's pool serves."""
+        if self._pool is None:
+            self._closing = False
+
     async def _close(self) -> None:
         """Refuse new work, wait for work in flight, then close what is left."""
         self._closing = True
-        pool, patience = self._pool, self.settings.close_timeout
+        if self._making is not None:
+            self._making.cancel()
+            await asyncio.wait([self._making])
         try:
-            if pool is not None:
-                try:
-                    async with asyncio.timeout(patience):
-                        await pool.close()
-                except TimeoutError:
-                    logger.warning("work was cut off: it was still in flight %g s after closing began", patience)
-                    pool.terminate()
+            if self._pool is not None:
+                await self._drain(self._pool, self.settings.close_timeout)
         finally:
             self._pool = None
+            if self._connector is not None:
+                await self._connector.close()
+
+    async def _drain(self, pool: asyncpg.Pool, patience: float) -> None:
+        try:
+            async with asyncio.timeout(patience):
+                await pool.close()
+        except TimeoutError:
+            logger.warning("work was cut off: it was still in flight %g s after closing began", patience)
+            pool.terminate()
 
 
 class _Loan:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 from tortoise.backends.asyncpg.client import AsyncpgDBClient
 
+from veupath_store.engine.connect import is_lost
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 
 T = TypeVar("T")
@@ -15,7 +16,8 @@ T = TypeVar("T")
 SCRIPT_TIMEOUT: Final = 86_400.0
 """Seconds for a script. Scripts are migrations, which bound themselves by their own server timeouts."""
 
-_WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|COPY|CALL)\b", re.IGNORECASE)
+_READS: Final = re.compile(r"\s*(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN)\b", re.IGNORECASE)
+_WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|INTO)\b", re.IGNORECASE)
 _RETURNS_ROWS: Final = re.compile(r"^\s*(SELECT|WITH|VALUES|SHOW|EXPLAIN)\b|\bRETURNING\b", re.IGNORECASE)
 
 logger = logging.getLogger("veupath_store.engine")
@@ -39,7 +41,7 @@ class Statements(AsyncpgDBClient):
             try:
                 return await call(connection)
             except DRIVER_ERRORS as exc:
-                raise translate(exc, self.phase_of(query)) from exc
+                raise translate(exc, self.phase_of(query), connected=not is_lost(connection)) from exc
 
     async def execute_insert(self, query: str, values: list[Any]) -> Any:  # noqa: ANN401 - asyncpg.Record
         """Run an INSERT and return its RETURNING row, or ``None`` without one."""
@@ -78,4 +80,5 @@ class Statements(AsyncpgDBClient):
 
 def autocommit_phase(query: str) -> Phase:
     """Whether a statement outside of a transaction reads or writes. In doubt it writes."""
-    return Phase.AUTOCOMMIT_WRITE if _WRITES.search(query) else Phase.READ
+    reads = _READS.match(query) and not _WRITES.search(query)
+    return Phase.READ if reads else Phase.AUTOCOMMIT_WRITE

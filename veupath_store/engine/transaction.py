@@ -10,7 +10,9 @@ cancelled in between leaks the connection and keeps a dead transaction. The orde
 
 import asyncio
 import contextlib
+import itertools
 import logging
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
@@ -18,6 +20,7 @@ import asyncpg
 from tortoise.backends.base.client import TransactionalDBClient, TransactionContext
 from tortoise.connection import ConnectionHandler, ConnectionToken, get_connections
 
+from veupath_store.engine.connect import is_lost
 from veupath_store.engine.statements import Statements
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 from veupath_store.errors import SwallowedErrorError, UnavailableError, UnitOfWorkError
@@ -62,10 +65,14 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     def __init__(self, pool: Pool, connection: Any, parent: "StoreTransaction | None" = None) -> None:  # noqa: ANN401
         self.pool = pool
+        self.handler: ConnectionHandler | None = parent.handler if parent else None
         self.connection_name = pool.connection_name
         self._connection = connection
         self._lock: asyncio.Lock = parent._lock if parent else asyncio.Lock()
-        self._depth: int = parent._depth + 1 if parent else 0
+        # Every savepoint of a transaction has a name of its own. One that was cancelled while it was set may be there
+        # all the same, and going back to a second one of that name would go back too far.
+        self._numbers: Iterator[int] = parent._numbers if parent else itertools.count(1)
+        self._savepoint: str = f"s{next(self._numbers)}" if parent else ""
         self._savepoint_open = False
         self._finalized = False
 
@@ -80,7 +87,11 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     def _in_transaction(self) -> TransactionContext:
         """A savepoint; or, once this transaction has ended, a new transaction."""
-        return self.pool.pooled_transaction() if self._finalized else Savepoint(self)
+        return self.pool.pooled_transaction() if self._finalized else self.nested()
+
+    def nested(self) -> "Savepoint":
+        """A savepoint; entering it is refused once this transaction has ended."""
+        return Savepoint(self)
 
     async def begin(self) -> None:
         """Send BEGIN."""
@@ -93,7 +104,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
             SwallowedErrorError: An earlier statement failed unnoticed: nothing was saved.
             OutcomeUnknownError: The answer was lost.
         """
-        if self._depth:
+        if self._savepoint:
             await self.release_savepoint()
             return
         self._refuse_lost_connection()
@@ -103,7 +114,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     async def rollback(self) -> None:
         """Send ROLLBACK, or roll back to the savepoint; the transaction has ended."""
-        if self._depth:
+        if self._savepoint:
             await self.savepoint_rollback()
             return
         await self._finish("ROLLBACK", Phase.IN_TRANSACTION)
@@ -118,7 +129,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
         """
         self._refuse_inside_savepoint("commit")
         self._refuse_lost_connection()
-        if await self._control("COMMIT AND CHAIN", Phase.COMMIT) == "ROLLBACK":
+        if await self._chain("COMMIT AND CHAIN", Phase.COMMIT) == "ROLLBACK":
             raise SwallowedErrorError
 
     async def rollback_and_continue(self) -> None:
@@ -128,30 +139,48 @@ class StoreTransaction(Statements, TransactionalDBClient):
             UnitOfWorkError: A savepoint is open.
         """
         self._refuse_inside_savepoint("roll back")
-        await self._control("ROLLBACK AND CHAIN", Phase.IN_TRANSACTION)
+        await self._chain("ROLLBACK AND CHAIN", Phase.IN_TRANSACTION)
 
     async def savepoint(self) -> None:
         """Set this savepoint."""
-        await self._control(f"SAVEPOINT s{self._depth}", Phase.IN_TRANSACTION)
+        await self._control(f"SAVEPOINT {self._savepoint}", Phase.IN_TRANSACTION)
 
     async def release_savepoint(self) -> None:
-        """Keep what was done since this savepoint."""
-        await self._finish(f"RELEASE SAVEPOINT s{self._depth}", Phase.IN_TRANSACTION)
+        """Keep what was done since this savepoint.
+
+        Raises:
+            SwallowedErrorError: A statement since then failed unnoticed: this cannot be kept, only undone.
+        """
+        try:
+            await self._control(f"RELEASE SAVEPOINT {self._savepoint}", Phase.IN_TRANSACTION)
+        except SwallowedErrorError as exc:
+            raise SwallowedErrorError("savepoint") from exc.__cause__
+        self._finalized = True
 
     async def savepoint_rollback(self) -> None:
         """Undo what was done since this savepoint."""
-        name = f"s{self._depth}"
+        name = self._savepoint
         await self._finish(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}", Phase.IN_TRANSACTION)
 
     def _refuse_inside_savepoint(self, verb: str) -> None:
-        if self._depth or self._savepoint_open:
+        if self._savepoint or self._savepoint_open:
             raise UnitOfWorkError(f"Leave the savepoint before you {verb} half-way.")
 
     def _refuse_lost_connection(self) -> None:
         """A COMMIT that is never sent saves nothing for certain, whatever asyncpg would raise for it."""
+        if self._finalized:
+            raise UnitOfWorkError(_ENDED)
         if is_lost(self._connection):
             self._finalized = True
             raise UnavailableError("Nothing was saved: the connection was lost before COMMIT. It may be repeated.")
+
+    async def _chain(self, sql: str, phase: Phase) -> str:
+        try:
+            return await self._control(sql, phase)
+        except BaseException:
+            # A COMMIT AND CHAIN that fails begins no transaction: whatever ran next would be saved at once.
+            self._finalized = True
+            raise
 
     async def _finish(self, sql: str, phase: Phase) -> str:
         if self._finalized:
@@ -193,21 +222,29 @@ class Publication:
     """Makes a transaction the task's current connection, as Tortoise expects, and takes that back."""
 
     def __init__(self, handler: ConnectionHandler | None) -> None:
-        self._handler = handler
+        self.handler = handler
         self._token: ConnectionToken | None = None
+        self._transaction: StoreTransaction | None = None
 
     def publish(self, transaction: StoreTransaction) -> None:
         """Set the context variable."""
-        self._handler = self._handler or get_connections()
-        self._token = self._handler.set(transaction.connection_name, transaction)
+        transaction.handler = self.handler = self.handler or get_connections()
+        self._transaction = transaction
+        self._token = self.handler.set(transaction.connection_name, transaction)
 
     def withdraw(self) -> None:
         """Restore what was there before."""
-        # An async generator may be finished in another context than it began in. There is nothing to
-        # restore in that one, and the transaction must end all the same.
-        if self._handler is not None:
-            with contextlib.suppress(ValueError):
-                self._handler.reset(self._token)
+        if self.handler is None or self._token is None:
+            return
+        try:
+            self.handler.reset(self._token)
+        except ValueError:
+            # An async generator may be finished, and a session left, in another context than it was entered in.
+            # That one stays as it is, and tells its queries that the transaction has ended; a child's copy of it,
+            # where we are now, can be mended.
+            name, before = self._token._alias, self._token._old_value
+            if before is not None and self.handler._get_storage().get(name) is self._transaction:
+                self.handler.set(name, before)
 
 
 class PooledTransaction(TransactionContext):
@@ -253,12 +290,14 @@ class Savepoint(TransactionContext):
 
     client: StoreTransaction
 
-    def __init__(self, around: StoreTransaction, handler: ConnectionHandler | None = None) -> None:
+    def __init__(self, around: StoreTransaction) -> None:
         self._around = around
-        self._publication = Publication(handler)
+        self._publication = Publication(around.handler)
 
     async def __aenter__(self) -> StoreTransaction:
         around = self._around
+        if around._finalized:
+            raise UnitOfWorkError(_ENDED)
         if around._savepoint_open:
             raise UnitOfWorkError(_CONCURRENT)
         around._savepoint_open = True
@@ -277,12 +316,20 @@ class Savepoint(TransactionContext):
             if self.client._finalized:
                 return
             if exc_type is None:
-                await self.client.release_savepoint()
+                await self._keep()
             else:
                 await self._undo()
         finally:
             self.client._finalized = True
             self._around._savepoint_open = False
+
+    async def _keep(self) -> None:
+        try:
+            await self.client.release_savepoint()
+        except BaseException:
+            # The caller hears that the block failed: nothing of it may stay.
+            await self._undo()
+            raise
 
     async def _undo(self) -> None:
         """Undo without hiding the error that ended the block.
@@ -298,14 +345,6 @@ class Savepoint(TransactionContext):
             if not isinstance(exc, Exception):
                 raise
             logger.debug("a savepoint could not be undone; its transaction is lost", exc_info=True)
-
-
-def is_lost(connection: Any) -> bool:  # noqa: ANN401
-    """Whether a borrowed connection is closed; asyncpg takes a closed one away from its borrower."""
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:
-        return True
 
 
 def terminate(connection: Any) -> None:  # noqa: ANN401

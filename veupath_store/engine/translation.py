@@ -69,7 +69,7 @@ _REASONS: Final = {
 }
 
 
-def translate(error: BaseException, phase: Phase) -> StoreError:
+def translate(error: BaseException, phase: Phase, *, connected: bool = False) -> StoreError:
     """The store's error for a driver's error.
 
     Stored values are removed from the driver's error, so that it can be logged as the ``__cause__``.
@@ -77,6 +77,8 @@ def translate(error: BaseException, phase: Phase) -> StoreError:
     Args:
         error: What asyncpg or the operating system raised.
         phase: What was under way.
+        connected: Whether the connection is known to have outlived the error. Then an `InterfaceError` is asyncpg's
+            refusal of the call, and the server has seen nothing.
 
     Returns:
         The error to raise ``from`` the given one. A `StoreError` is returned as it is.
@@ -86,7 +88,7 @@ def translate(error: BaseException, phase: Phase) -> StoreError:
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         _scrub(error)
         return _by_sqlstate(error, phase)
-    if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+    if isinstance(error, asyncpg.InterfaceError) and (connected or isinstance(error, ValueError)):
         return _refused_by_client(error, phase)
     if isinstance(error, TimeoutError):
         return _lost(phase, "the server did not answer within the command timeout")
@@ -96,11 +98,11 @@ def translate(error: BaseException, phase: Phase) -> StoreError:
 
 
 def _refused_by_client(error: asyncpg.InterfaceError, phase: Phase) -> StoreError:
-    """Asyncpg could not use an argument: the server has seen nothing."""
-    error.args = ("a value could not be used",)
+    """Asyncpg refused the call: the server has seen nothing."""
     if phase is Phase.CONNECT:
+        error.args = ("a connection option could not be used",)
         return ConfigurationError("asyncpg cannot use a connection option; check DATABASE_URL.")
-    return InvalidInputError("value", "it does not fit its column's type")
+    return InternalError(f"asyncpg refused {phase.value} as it was called; nothing was sent to the server.")
 
 
 def _lost(phase: Phase, why: str) -> StoreError:
@@ -164,5 +166,8 @@ def _scrub(error: asyncpg.PostgresError) -> None:
     error.hint = None
     error.context = None
     error.query = None
+    # For an argument that asyncpg refuses, its codec's error, which may show the argument.
+    error.__cause__ = None
+    error.__context__ = None
     if error.sqlstate and error.sqlstate[:2] in ("22", "23"):
         error.args = (f"SQLSTATE {error.sqlstate}, constraint {error.constraint_name}",)

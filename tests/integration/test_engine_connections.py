@@ -1,0 +1,201 @@
+"""How connections are made: several hosts, PgBouncer, timeouts, a pool that is full."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from tests.support import faults
+from tests.support.servers import until
+from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
+from veupath_store.engine.connect import connect_arguments, server_settings
+from veupath_store.errors import UnavailableError
+
+SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+
+@pytest.fixture
+async def database_url(shared_url):
+    return await faults.emptied(shared_url)
+
+
+@pytest.fixture
+def silent():
+    """The port of a host that accepts and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(50)
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def refusing():
+    """A port on which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def after(port: int, settings: StoreSettings, **options) -> StoreSettings:
+    """The same database, behind a first host that is no use."""
+    target = settings.target
+    hosts = [f"127.0.0.1:{port}", *(host if host.startswith("/") else f"{host}:{p}" for host, p in target.hosts)]
+    password = f":{target.password}" if target.password else ""
+    url = f"postgresql://{target.user}{password}@/{target.database}?host={','.join(hosts)}"
+    return StoreSettings(database_url=url, **options)
+
+
+async def _settings_of(client) -> dict[str, str]:
+    names = ", ".join(f"current_setting('{name}') AS {name}" for name in SETTINGS)
+    return dict((await client.execute_rows(f"SELECT {names}"))[0])
+
+
+async def test_the_second_host_is_used_when_the_first_refuses(settings, refusing):
+    await init_db(settings=after(refusing, settings))
+    assert await UserRepository().create()
+    await close_db()
+
+
+async def test_the_second_host_is_used_when_the_first_hangs(settings, silent):
+    started = time.monotonic()
+    await init_db(settings=after(silent, settings, connect_timeout=0.3))
+    assert time.monotonic() - started < 2
+    assert await UserRepository().create()
+    await close_db()
+
+
+async def test_a_host_that_hangs_is_unavailable_in_time_for_all_who_wait(silent):
+    hanging = StoreSettings(database_url=f"postgresql://127.0.0.1:{silent}/store", connect_timeout=0.3)
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
+        await init_db(settings=hanging)
+    engine = await _lazily(hanging)
+    async with asyncio.timeout(1):
+        errors = await asyncio.gather(*(engine.ping() for _ in range(100)), return_exceptions=True)
+    assert {type(error) for error in errors} == {UnavailableError}
+    await close_db()
+
+
+async def test_making_the_pool_counts_into_the_acquire_timeout(silent):
+    url = f"postgresql://127.0.0.1:{silent}/store"
+    client = await _lazily(StoreSettings(database_url=url, connect_timeout=30, acquire_timeout=0.2))
+    async with asyncio.timeout(1):
+        with pytest.raises(UnavailableError, match=r"within 0\.2 s"):
+            await client.ping()
+    await close_db()
+
+
+async def _lazily(settings: StoreSettings):
+    """An open store that has not met its server yet."""
+    from veupath_store import session
+
+    await close_db()
+    return await session._engine_for(settings).open()
+
+
+async def _cut_short(work) -> None:
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    await asyncio.sleep(0.001)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def test_a_cancelled_task_s_attempt_to_connect_is_finished_for_the_next(database_url, watcher):
+    engine = await init_db(settings=StoreSettings(database_url=database_url, pool_min_size=0, pool_max_size=3))
+    client = await engine.open()
+    for _ in range(20):
+        await _cut_short(client.ping() for _ in range(3))
+    await faults.assert_pool_whole()
+    assert len(await faults.pids(watcher)) == 3
+    await close_db()
+
+    async def none() -> bool:
+        return not await faults.pids(watcher)
+
+    await until(none, within=1, what="no connection is left")
+
+
+async def test_an_attempt_that_was_left_behind_is_closed_with_the_store(database_url, watcher):
+    engine = await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=5))
+    client = await engine.open()
+    await _cut_short(client.ping() for _ in range(5))
+    await asyncio.sleep(0.1)
+    assert len(await faults.pids(watcher)) > client._pool.get_size(), "nothing was left behind"
+    await close_db()
+
+    async def none() -> bool:
+        return not await faults.pids(watcher)
+
+    await until(none, within=1, what="no connection is left")
+
+
+async def test_a_full_pool_is_unavailable_within_the_acquire_timeout(database_url):
+    await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=1, acquire_timeout=0.2))
+    async with async_session_factory(), asyncio.timeout(1):
+        with pytest.raises(UnavailableError, match="all 1 of the pool"):
+            await UserRepository().create()
+        with pytest.raises(UnavailableError):
+            async with async_session_factory():
+                pytest.fail("there is no second connection")
+    await UserRepository().create()
+    await close_db()
+
+
+async def test_the_server_knows_the_timeouts_of_every_connection(database_url):
+    await init_db(
+        settings=StoreSettings(
+            database_url=database_url, statement_timeout=7, lock_timeout=2.5, idle_in_transaction_timeout=9
+        )
+    )
+    expected = dict(zip(SETTINGS, ("7s", "2500ms", "9s"), strict=True))
+    assert await _settings_of(await (await init_db()).open()) == expected
+    async with async_session_factory() as session:
+        assert await _settings_of(session.client) == expected
+    await close_db()
+
+
+async def test_through_pgbouncer_timeouts_are_set_in_each_transaction_only(database_url):
+    settings = StoreSettings(
+        database_url=database_url, pgbouncer=True, statement_timeout=7, lock_timeout=2.5, idle_in_transaction_timeout=9
+    )
+    assert server_settings(settings, settings.target) == {}
+    assert connect_arguments(settings, settings.target)["statement_cache_size"] == 0
+    engine = await init_db(settings=settings)
+    bare = await _settings_of(await engine.open())
+    async with async_session_factory() as session:
+        assert await _settings_of(session.client) == dict(zip(SETTINGS, ("7s", "2500ms", "9s"), strict=True))
+        await UserRepository(session).create("kept")
+    assert await _settings_of(await engine.open()) == bare
+    assert bare["statement_timeout"] == "0"
+    await close_db()
+
+
+async def test_a_session_state_that_a_unit_of_work_left_is_gone_with_the_next(database_url):
+    engine = await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=1))
+    async with async_session_factory() as session:
+        await session.client.execute_script("SET lock_timeout = 123; SELECT pg_advisory_lock(42)")
+    client = await engine.open()
+    assert (await _settings_of(client))["lock_timeout"] == "5s"
+    locks = await client.execute_rows(
+        "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory' AND objid = 42"
+    )
+    assert locks[0]["held"] == 0
+    await close_db()
+
+
+async def test_a_pool_of_several_that_cannot_be_made_leaves_no_connection(database_url, watcher):
+    await watcher.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 2")
+
+    async def none() -> bool:
+        return not await faults.pids(watcher)
+
+    try:
+        url = database_url.replace("//postgres@", "//limited@")
+        with pytest.raises(UnavailableError, match="no connection left"):
+            await init_db(settings=StoreSettings(database_url=url, pool_min_size=5))
+        await until(none, within=2, what="no connection is left")
+        await asyncio.sleep(0.1)
+        assert await none(), "none comes late"
+    finally:
+        await watcher.execute("DROP ROLE limited")

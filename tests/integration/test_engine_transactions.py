@@ -1,0 +1,332 @@
+"""Transactions and savepoints: one named test for each trap that the engine works around."""
+
+import asyncio
+import contextlib
+import contextvars
+
+import pytest
+from tortoise.transactions import in_transaction
+
+from tests.support import faults
+from tests.support.servers import until
+from veupath_store import StreamRepository, UserRepository, async_session_factory
+from veupath_store.errors import (
+    ConflictError,
+    OutcomeUnknownError,
+    SwallowedErrorError,
+    UnavailableError,
+    UnitOfWorkError,
+)
+from veupath_store.models import User
+
+SLOW_BEGIN = "BEGIN; SELECT pg_sleep(30)"
+
+
+@pytest.fixture
+async def database_url(shared_url):
+    return await faults.emptied(shared_url)
+
+
+@pytest.fixture
+async def slow_begin(store, monkeypatch):
+    """Transactions whose BEGIN is under way for as long as the block lasts."""
+    client = await store.open()
+
+    @contextlib.contextmanager
+    def during():
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "begin_sql", SLOW_BEGIN)
+            yield
+
+    return during
+
+
+async def logins(watcher) -> list[str]:
+    return [row["external_id"] for row in await watcher.fetch("SELECT external_id FROM users ORDER BY 1")]
+
+
+async def test_a_cancelled_begin_returns_its_connection(store, slow_begin, watcher):
+    async def work() -> None:
+        async with in_transaction("default"):
+            raise AssertionError("it has begun")
+
+    with slow_begin():
+        tasks = [asyncio.create_task(work()) for _ in range(store.settings.pool_max_size)]
+        await until(_all_sleep(watcher, len(tasks)), within=2, what="every BEGIN is under way")
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert all(task.cancelled() for task in tasks)
+    await faults.assert_pool_whole()
+    assert await faults.idle_in_transaction(watcher) == 0
+
+
+async def test_a_create_after_a_begin_that_timed_out_is_committed(store, slow_begin, watcher):
+    with slow_begin(), pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1), in_transaction("default"):
+            raise AssertionError("it has begun")
+    await User.create(external_id="after")
+    assert await logins(watcher) == ["after"]
+
+
+async def test_a_task_whose_commit_failed_goes_on_with_the_pool(store, watcher):
+    await faults.check_at_commit(watcher)
+    with pytest.raises(ConflictError):
+        async with in_transaction("default"):
+            await User.create(external_id="refused")
+    await User.create(external_id="after")
+    assert await logins(watcher) == ["after"]
+
+
+async def test_a_task_whose_commit_was_cancelled_goes_on_with_the_pool(store, watcher):
+    await faults.check_at_commit(watcher)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1), in_transaction("default"):
+            await User.create(external_id="slow")
+    await User.create(external_id="after")
+    assert await logins(watcher) == ["after"]
+
+
+async def test_a_transaction_is_withdrawn_before_it_is_committed(store, watcher):
+    """Whatever runs in the same context while COMMIT is under way must not join the transaction that ends."""
+    await faults.check_at_commit(watcher)
+    context = contextvars.copy_context()
+
+    async def work() -> None:
+        transaction = in_transaction("default")
+        await transaction.__aenter__()
+        await User.create(external_id="slow")
+        ending = asyncio.create_task(transaction.__aexit__(None, None, None), context=context)
+        await until(lambda: faults.committing(watcher), within=2, what="COMMIT is under way")
+        await User.create(external_id="meanwhile")
+        ending.cancel()
+        await asyncio.wait([ending])
+
+    await asyncio.create_task(work(), context=context)
+    assert await logins(watcher) == ["meanwhile"]
+
+
+async def test_a_rollback_on_a_dead_connection_does_not_hide_the_error_of_the_block(store, watcher):
+    with pytest.raises(LookupError):
+        async with async_session_factory() as session:
+            await UserRepository(session).create("lost")
+            await faults.kill_backends(watcher)
+            raise LookupError
+    assert await logins(watcher) == []
+    await faults.assert_pool_whole()
+
+
+async def test_a_swallowed_error_makes_the_session_raise_instead_of_committing_nothing(user, watcher):
+    with pytest.raises(SwallowedErrorError, match="savepoint"):
+        async with async_session_factory() as session:
+            await UserRepository(session).create("before")
+            with contextlib.suppress(ConflictError):
+                await User.create(id=user.id, using_db=session.client)
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 1
+
+
+async def test_a_statement_after_a_swallowed_error_says_so(user):
+    with pytest.raises(SwallowedErrorError):
+        async with async_session_factory() as session:
+            with contextlib.suppress(ConflictError):
+                await User.create(id=user.id, using_db=session.client)
+            await UserRepository(session).create("after")
+
+
+async def test_a_swallowed_error_makes_plain_in_transaction_raise(user):
+    with pytest.raises(SwallowedErrorError):
+        async with in_transaction("default"):
+            with contextlib.suppress(ConflictError):
+                await User.create(id=user.id)
+
+
+async def test_a_swallowed_error_makes_half_way_commits_raise(user, watcher):
+    async with async_session_factory() as session:
+        await UserRepository(session).create("lost")
+        with contextlib.suppress(ConflictError):
+            await User.create(id=user.id, using_db=session.client)
+        with pytest.raises(SwallowedErrorError):
+            await session.commit()
+        await UserRepository(session).create("kept")
+    assert await logins(watcher) == ["kept", None]
+
+
+async def test_an_error_around_a_savepoint_undoes_the_savepoint_only(user, watcher):
+    async with async_session_factory() as session:
+        await UserRepository(session).create("before")
+        with pytest.raises(ConflictError):
+            async with session.savepoint():
+                await UserRepository(session).create("undone")
+                await User.create(id=user.id, using_db=session.client)
+        await UserRepository(session).create("after")
+    assert await logins(watcher) == ["after", "before", None]
+
+
+async def test_an_error_swallowed_inside_a_savepoint_undoes_the_savepoint_and_raises(user, watcher):
+    async with async_session_factory() as session:
+        await UserRepository(session).create("before")
+        with pytest.raises(SwallowedErrorError, match="Nothing of this savepoint"):
+            async with session.savepoint():
+                await UserRepository(session).create("undone")
+                with contextlib.suppress(ConflictError):
+                    await User.create(id=user.id, using_db=session.client)
+        await UserRepository(session).create("after")
+    assert await logins(watcher) == ["after", "before", None]
+
+
+async def test_a_timeout_inside_a_savepoint_undoes_the_savepoint_only(store, watcher):
+    async with async_session_factory() as session:
+        await UserRepository(session).create("before")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1), session.savepoint():
+                await UserRepository(session).create("undone")
+                await session.client.execute_rows("SELECT pg_sleep(30)")
+        await UserRepository(session).create("after")
+    assert await logins(watcher) == ["after", "before"]
+
+
+async def test_savepoints_nest(store, watcher):
+    async with async_session_factory() as session:
+        async with session.savepoint():
+            await UserRepository(session).create("outer")
+            with contextlib.suppress(LookupError):
+                async with session.savepoint():
+                    await UserRepository(session).create("inner")
+                    raise LookupError
+            async with session.savepoint():
+                await UserRepository(session).create("second")
+        with contextlib.suppress(LookupError):
+            async with session.savepoint():
+                async with session.savepoint():
+                    await UserRepository(session).create("kept inside, undone around")
+                raise LookupError
+    assert await logins(watcher) == ["outer", "second"]
+
+
+async def test_a_session_that_has_ended_opens_no_savepoint(store, watcher):
+    async with async_session_factory() as session:
+        await UserRepository(session).create("kept")
+    with pytest.raises(UnitOfWorkError, match="has ended"):
+        async with session.savepoint():
+            await UserRepository(session).create("saved by nobody's COMMIT")
+    assert await logins(watcher) == ["kept"]
+
+
+async def test_savepoints_of_two_tasks_in_one_session_are_refused(store, watcher):
+    async def item(session, login: str) -> None:
+        async with session.savepoint():
+            await UserRepository(session).create(login)
+            await asyncio.sleep(0.05)
+
+    with pytest.raises(UnitOfWorkError, match="belongs to one task"):
+        async with async_session_factory() as session:
+            await asyncio.gather(item(session, "one"), item(session, "two"))
+    assert await logins(watcher) == []
+    await faults.assert_pool_whole()
+
+
+async def test_statements_of_two_tasks_in_one_session_take_turns(store, watcher):
+    async with async_session_factory() as session:
+        await asyncio.gather(*(UserRepository(session).create(f"{number}") for number in range(10)))
+    assert len(await logins(watcher)) == 10
+
+
+async def test_a_dead_connection_makes_the_whole_transaction_unavailable_not_half_of_it(store, watcher):
+    with pytest.raises(UnavailableError):
+        async with async_session_factory() as session:
+            await UserRepository(session).create("before")
+            with contextlib.suppress(UnavailableError):
+                async with session.savepoint():
+                    await UserRepository(session).create("inside")
+                    await faults.kill_backends(watcher)
+                    await UserRepository(session).create("killed")
+            await UserRepository(session).create("after")
+    assert await logins(watcher) == []
+
+
+async def test_a_connection_killed_before_commit_is_unavailable(store, watcher):
+    with pytest.raises(UnavailableError, match="before COMMIT"):
+        async with async_session_factory() as session:
+            await UserRepository(session).create("lost")
+            await faults.kill_backends(watcher)
+            await asyncio.sleep(0.1)
+    assert await logins(watcher) == []
+
+
+async def test_a_connection_killed_during_commit_is_an_unknown_outcome(store, watcher):
+    await faults.check_at_commit(watcher)
+
+    async def work() -> None:
+        async with async_session_factory() as session:
+            await UserRepository(session).create("slow")
+
+    task = asyncio.create_task(work())
+    await until(lambda: faults.committing(watcher), within=2, what="COMMIT is under way")
+    await faults.kill_backends(watcher)
+    with pytest.raises(OutcomeUnknownError):
+        await task
+    await faults.assert_pool_whole()
+
+
+async def test_a_half_way_commit_that_fails_ends_the_session_and_nothing_is_saved_afterwards(store, watcher):
+    await faults.check_at_commit(watcher)
+    async with async_session_factory() as session:
+        await UserRepository(session).create("kept")
+        await session.commit()
+        await UserRepository(session).create("refused")
+        with pytest.raises(ConflictError):
+            await session.commit()
+        # The server has begun no new transaction: a statement now would be saved at once.
+        with pytest.raises(UnitOfWorkError):
+            await UserRepository(session).create("in autocommit")
+    assert await logins(watcher) == ["kept"]
+    await faults.assert_pool_whole()
+
+
+async def test_an_isolation_level_set_first_holds_for_the_session(store):
+    async with async_session_factory() as session:
+        await session.client.execute_script("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        rows = await session.client.execute_rows("SELECT current_setting('transaction_isolation') AS level")
+        assert rows[0]["level"] == "serializable"
+
+
+async def test_in_transaction_works_with_the_name_of_the_connection_and_nests_as_a_savepoint(store, watcher):
+    async with in_transaction("default"):
+        await User.create(external_id="kept")
+        with contextlib.suppress(LookupError):
+            async with in_transaction("default"):
+                await User.create(external_id="undone")
+                raise LookupError
+    assert await logins(watcher) == ["kept"]
+
+
+async def test_an_explicit_commit_or_rollback_ends_a_plain_transaction(store, watcher):
+    async with in_transaction("default") as transaction:
+        await User.create(external_id="kept")
+        await transaction.commit()
+    async with in_transaction("default") as transaction:
+        await User.create(external_id="undone")
+        await transaction.rollback()
+        with pytest.raises(UnitOfWorkError, match="has ended"):
+            await User.create(external_id="late")
+    assert await logins(watcher) == ["kept"]
+    await faults.assert_pool_whole()
+
+
+async def test_a_session_inside_plain_in_transaction_is_independent_of_it(user, watcher):
+    with contextlib.suppress(LookupError):
+        async with in_transaction("default"):
+            await User.create(external_id="undone")
+            async with async_session_factory() as session:
+                await StreamRepository(session).create(user.id, "plasmodb")
+            raise LookupError
+    assert await watcher.fetchval("SELECT count(*) FROM streams") == 1
+    assert await logins(watcher) == [None]
+
+
+def _all_sleep(watcher, count: int):
+    async def condition() -> bool:
+        found = await watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query = $1", SLOW_BEGIN)
+        return found == count
+
+    return condition

@@ -1,0 +1,156 @@
+"""Backends that are killed and servers that go down: no acknowledged write is lost, no task stays broken."""
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from tests.support import faults
+from tests.support.servers import until
+from tests.support.writers import Ledger, write_until
+from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
+from veupath_store.errors import UnavailableError
+
+WRITERS = 64
+
+
+@pytest.fixture(scope="module")
+def private_template(private_server):
+    return faults.make_template(private_server.server)
+
+
+@pytest.fixture
+async def private_url(private_server, private_template):
+    async with private_server.server.database(private_template) as url:
+        yield url
+
+
+@pytest.fixture
+async def private_store(private_url):
+    yield await init_db(settings=StoreSettings(database_url=private_url))
+    await close_db()
+
+
+@pytest.fixture
+async def pool_of_4(private_url):
+    yield await init_db(settings=StoreSettings(database_url=private_url, pool_max_size=4, acquire_timeout=1.5))
+    await close_db()
+
+
+class Writers:
+    def __init__(self) -> None:
+        self.ledger, self._stop = Ledger(), asyncio.Event()
+
+    async def __aenter__(self) -> "Writers":
+        self._tasks = [asyncio.create_task(write_until(self._stop, n, self.ledger)) for n in range(WRITERS)]
+        await self.all_write(within=5)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._stop.set()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*self._tasks)
+
+    async def all_write(self, within: float) -> None:
+        """Wait until each of them has written something again."""
+        since = time.monotonic()
+
+        async def all_have() -> bool:
+            return self.ledger.alive_since(since) == WRITERS
+
+        await until(all_have, within, f"all {WRITERS} writers write")
+
+
+async def test_killed_backends_lose_no_acknowledged_write_of_64_writers(store, watcher):
+    async with Writers() as writers:
+        killed = 0
+        for _ in range(25):
+            killed += await faults.kill_backends(watcher)
+            await asyncio.sleep(0.06)
+        await writers.all_write(within=5)
+    assert killed >= 100
+    assert writers.ledger.refused, "no writer was told to try again: nothing was tested"
+    await writers.ledger.assert_true(watcher)
+    await faults.assert_pool_whole()
+
+
+async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_write_follows_within_a_second(
+    private_store, private_server, private_url
+):
+    async with Writers() as writers:
+        await asyncio.to_thread(private_server.crash)
+        down = time.monotonic()
+        await asyncio.to_thread(private_server.start)
+        accepting = time.monotonic()
+
+        async def written() -> bool:
+            return writers.ledger.alive_since(down) > 0
+
+        await until(written, within=1 - (time.monotonic() - accepting), what="the first write after the restart")
+        await writers.all_write(within=5)
+    connection = await faults.watcher(private_url)
+    await writers.ledger.assert_true(connection)
+    await connection.close()
+    assert writers.ledger.refused
+    await faults.assert_pool_whole()
+
+
+async def test_a_retry_in_the_same_task_succeeds_after_its_backend_was_killed(store, watcher):
+    async def work(fault) -> None:
+        async with async_session_factory() as session:
+            await UserRepository(session).create("somebody")
+            await fault
+            await UserRepository(session).create("somebody else")
+
+    with pytest.raises(UnavailableError):
+        await work(faults.kill_backends(watcher))
+    await work(asyncio.sleep(0))
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
+
+
+async def _outcomes(waiters: list, within: float) -> Counter[str]:
+    async with asyncio.timeout(within):
+        results = await asyncio.gather(*waiters, return_exceptions=True)
+    return Counter("ok" if not isinstance(result, BaseException) else type(result).__name__ for result in results)
+
+
+async def _brief_unit() -> None:
+    async with async_session_factory() as session:
+        await session.client.execute_rows("SELECT pg_sleep(0.02)")
+
+
+async def test_100_waiters_on_a_pool_of_4_proceed_when_its_backends_are_killed(pool_of_4, private_url):
+    connection = await faults.watcher(private_url)
+    waiters = [asyncio.create_task(_brief_unit()) for _ in range(100)]
+    await asyncio.sleep(0.1)
+    await faults.kill_backends(connection)
+    outcomes = await _outcomes(waiters, within=2)
+    await connection.close()
+    assert set(outcomes) <= {"ok", "UnavailableError", "OutcomeUnknownError"}
+    assert 90 <= outcomes["ok"] < 100
+
+
+async def test_100_waiters_on_a_pool_of_4_fail_in_time_when_its_backends_are_frozen(pool_of_4, private_url):
+    connection = await faults.watcher(private_url)
+    await faults.borrow_all(await pool_of_4.open())
+    with faults.frozen(await faults.pids(connection)):
+        holders = [asyncio.create_task(_brief_unit()) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        outcomes = await _outcomes([_brief_unit() for _ in range(100)], within=2.5)
+        for holder in holders:
+            holder.cancel()
+        await asyncio.wait(holders)
+    await connection.close()
+    assert outcomes == {"UnavailableError": 100}
+    assert await _outcomes([_brief_unit() for _ in range(100)], within=5) == {"ok": 100}
+
+
+async def test_100_waiters_on_a_pool_of_4_fail_in_time_when_the_server_is_down(pool_of_4, private_server):
+    await asyncio.to_thread(private_server.crash)
+    try:
+        outcomes = await _outcomes([_brief_unit() for _ in range(100)], within=2.5)
+    finally:
+        await asyncio.to_thread(private_server.start)
+    assert outcomes == {"UnavailableError": 100}
+    assert await _outcomes([_brief_unit() for _ in range(100)], within=5) == {"ok": 100}

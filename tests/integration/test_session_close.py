@@ -1,0 +1,204 @@
+"""Closing with work in flight: it drains, refuses what is new, and ends in time."""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+
+import pytest
+
+from tests.support import faults
+from tests.support.servers import until
+from veupath_store import (
+    StoreSettings,
+    StreamRepository,
+    UserRepository,
+    async_session_factory,
+    close_db,
+    init_db,
+)
+from veupath_store.errors import OutcomeUnknownError, StoreClosedError, UnavailableError
+
+
+@pytest.fixture
+async def database_url(shared_url):
+    return await faults.emptied(shared_url)
+
+
+@pytest.fixture(autouse=True)
+async def closed_afterwards():
+    yield
+    await close_db()
+
+
+async def nobody_connected(watcher) -> None:
+    async def none() -> bool:
+        return not await faults.pids(watcher)
+
+    await until(none, within=1, what="no connection is left")
+
+
+async def test_close_db_lets_work_in_flight_commit_and_refuses_new_work(settings, watcher):
+    await init_db(settings=settings)
+    begun, finish = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async with async_session_factory() as session:
+            user = await UserRepository(session).create()
+            begun.set()
+            await finish.wait()
+            async with session.savepoint():
+                await StreamRepository(session).create(user.id, "plasmodb")
+
+    task = asyncio.create_task(work())
+    await begun.wait()
+    closing = asyncio.create_task(close_db())
+    await asyncio.sleep(0.05)
+    with pytest.raises(StoreClosedError):
+        async_session_factory()
+    with pytest.raises(StoreClosedError):
+        await UserRepository().create()
+    assert not closing.done()
+    finish.set()
+    await asyncio.gather(task, closing)
+    assert await watcher.fetchval("SELECT count(*) FROM streams") == 1
+    await nobody_connected(watcher)
+
+
+async def test_concurrent_close_db_calls_all_wait_for_the_end(settings, watcher):
+    await init_db(settings=settings)
+
+    async def work() -> None:
+        async with async_session_factory() as session:
+            await session.client.execute_rows("SELECT pg_sleep(0.2)")
+            await UserRepository(session).create("kept")
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.05)
+    await asyncio.gather(*(close_db() for _ in range(5)))
+    assert task.done()
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 1
+    await nobody_connected(watcher)
+
+
+async def test_what_waits_for_a_connection_when_closing_begins_is_refused_not_cut_off(database_url, watcher):
+    await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=2))
+
+    async def work() -> str:
+        try:
+            async with async_session_factory() as session:
+                await session.client.execute_rows("SELECT pg_sleep(0.1)")
+                await UserRepository(session).create()
+        except StoreClosedError:
+            return "refused"
+        return "saved"
+
+    tasks = [asyncio.create_task(work()) for _ in range(50)]
+    await asyncio.sleep(0.05)
+    await close_db()
+    outcomes = Counter(await asyncio.gather(*tasks))
+    assert outcomes == {"saved": 2, "refused": 48}
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
+    await nobody_connected(watcher)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+async def test_work_that_is_longer_than_the_close_timeout_is_cut_off_in_time(database_url, watcher, busy):
+    await init_db(settings=StoreSettings(database_url=database_url, close_timeout=0.3))
+
+    async def work() -> None:
+        async with async_session_factory() as session:
+            await UserRepository(session).create("lost")
+            if busy:
+                await session.client.execute_rows("SELECT pg_sleep(30)")
+            else:
+                await asyncio.sleep(0.6)
+                await UserRepository(session).create("late")
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.1)
+    started = time.monotonic()
+    await close_db()
+    assert 0.2 < time.monotonic() - started < 1
+    with pytest.raises(UnavailableError):
+        await task
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_a_commit_that_is_cut_off_is_an_unknown_outcome(database_url, watcher):
+    await faults.check_at_commit(watcher)
+    await init_db(settings=StoreSettings(database_url=database_url, close_timeout=0.2))
+
+    async def work() -> None:
+        async with async_session_factory() as session:
+            await UserRepository(session).create("slow")
+
+    task = asyncio.create_task(work())
+    await until(lambda: faults.committing(watcher), within=2, what="COMMIT is under way")
+    await close_db()
+    with pytest.raises(OutcomeUnknownError):
+        await task
+
+
+async def test_close_db_inside_a_session_ends_in_time_and_closes_the_store(database_url, watcher):
+    await init_db(settings=StoreSettings(database_url=database_url, close_timeout=0.2))
+    with pytest.raises(UnavailableError):
+        async with async_session_factory() as session:
+            await UserRepository(session).create("lost")
+            await close_db()
+    await nobody_connected(watcher)
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_init_db_while_the_store_is_closing_waits_and_opens_it_again(settings, watcher):
+    before = await init_db(settings=settings)
+
+    async def work() -> None:
+        async with async_session_factory() as session:
+            await session.client.execute_rows("SELECT pg_sleep(0.2)")
+            await UserRepository(session).create("kept")
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.05)
+    closing = asyncio.create_task(close_db())
+    await asyncio.sleep(0)
+    after = await init_db(settings=settings)
+    await asyncio.gather(task, closing)
+    assert after is not before
+    await UserRepository().create("kept too")
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
+
+
+async def test_close_db_while_the_first_connection_is_made_leaves_nothing_open():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/store"
+        opening = asyncio.create_task(init_db(settings=StoreSettings(database_url=url, connect_timeout=30)))
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(1):
+            await close_db()
+            with pytest.raises(StoreClosedError):
+                await opening
+
+
+async def test_a_cancelled_close_db_still_closes(settings, watcher):
+    await init_db(settings=settings)
+    cancelled = asyncio.Event()
+
+    async def work() -> None:
+        async with async_session_factory() as session:
+            await UserRepository(session).create("lost")
+            await cancelled.wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.05)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await close_db()
+    await nobody_connected(watcher)
+    cancelled.set()
+    with pytest.raises(UnavailableError):
+        await task
+    await init_db(settings=settings)
+    assert not await watcher.fetchval("SELECT count(*) FROM users")
