@@ -13,12 +13,14 @@ from veupath_store.errors import (
     ConfigurationError,
     ConflictError,
     InvalidInputError,
+    LeaseLostError,
     NotFoundError,
+    OperationActiveError,
     OutcomeUnknownError,
     StoreError,
     UnavailableError,
 )
-from veupath_store.repositories import ControlSetRepository, StreamRepository, UserRepository
+from veupath_store.repositories import ControlSetRepository, OperationRepository, StreamRepository, UserRepository
 from veupath_store.session import Session, async_session_factory, close_db, get_db_session, get_engine, init_db
 
 __all__ = [
@@ -26,7 +28,10 @@ __all__ = [
     "ConflictError",
     "ControlSetRepository",
     "InvalidInputError",
+    "LeaseLostError",
     "NotFoundError",
+    "OperationActiveError",
+    "OperationRepository",
     "OutcomeUnknownError",
     "Session",
     "StoreError",

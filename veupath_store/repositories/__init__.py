@@ -6,7 +6,8 @@ StreamRepository(session).for_user(user.id)   # what request code gets: restrict
 """
 
 from veupath_store.repositories.control_sets import ControlSetRepository
+from veupath_store.repositories.operations import OperationRepository
 from veupath_store.repositories.streams import StreamRepository
 from veupath_store.repositories.users import UserRepository
 
-__all__ = ["ControlSetRepository", "StreamRepository", "UserRepository"]
+__all__ = ["ControlSetRepository", "OperationRepository", "StreamRepository", "UserRepository"]

@@ -1,6 +1,15 @@
 """Frozen values that repositories take and return: what callers hold in their hands beside the models."""
 
 from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
+from veupath_store.values.operations import (
+    Heartbeat,
+    Lease,
+    OperationStatus,
+    OperationStatusView,
+    OperationSummary,
+    OperationType,
+    SweepReport,
+)
 from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
@@ -8,8 +17,15 @@ __all__ = [
     "ControlSetSummary",
     "DismissReason",
     "GeneMatch",
+    "Heartbeat",
+    "Lease",
+    "OperationStatus",
+    "OperationStatusView",
+    "OperationSummary",
+    "OperationType",
     "ProjectionSort",
     "ProjectionSummary",
+    "SweepReport",
     "SyncOutcome",
     "SyncReport",
     "SyncedStrategy",
