@@ -20,6 +20,7 @@ from veupath_store.errors import (
     StoreError,
     UnavailableError,
 )
+from veupath_store.jobs import JobContext, Worker, leased_session, run_under_lease
 from veupath_store.repositories import ControlSetRepository, OperationRepository, StreamRepository, UserRepository
 from veupath_store.session import Session, async_session_factory, close_db, get_db_session, get_engine, init_db
 
@@ -28,6 +29,7 @@ __all__ = [
     "ConflictError",
     "ControlSetRepository",
     "InvalidInputError",
+    "JobContext",
     "LeaseLostError",
     "NotFoundError",
     "OperationActiveError",
@@ -39,10 +41,13 @@ __all__ = [
     "StreamRepository",
     "UnavailableError",
     "UserRepository",
+    "Worker",
     "async_session_factory",
     "close_db",
     "get_db_session",
     "get_engine",
     "init_db",
+    "leased_session",
+    "run_under_lease",
     "start_detached",
 ]

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 from veupath_store import OperationRepository, StreamRepository
 from veupath_store.config import StoreSettings
+from veupath_store.engine import StoreClient
 from veupath_store.models import Operation
-from veupath_store.session import Engine
 from veupath_store.values import OperationType
 
 WORKER = "host:1"
@@ -49,13 +49,13 @@ async def at_once(calls):
 @asynccontextmanager
 async def another_pool(url, **settings):
     """Repositories on a pool of their own, as in another process: call what it yields for one."""
-    engine = Engine(StoreSettings(database_url=url, **settings))
+    client = StoreClient(StoreSettings(database_url=url, **settings), "elsewhere")
 
     class Elsewhere(OperationRepository):
         async def _client(self):
-            return await engine.open()
+            return client
 
     try:
         yield Elsewhere
     finally:
-        await engine.close()
+        await client.close()

@@ -1,102 +1,26 @@
-"""Running jobs under leases.
-
-A job is an async function. `run_under_lease` runs one whose operation was started in this process; a `Worker` takes
-waiting operations, from whatever process they come, and runs each under its lease.
-
-    async def evaluate(context: JobContext) -> None:
-        result = await long_work()                     # no connection is held meanwhile
-        async with context.session(complete=True) as session:
-            await ResultRepository(session).save(result)   # exactly once
-
-    worker = Worker("host:1", {OperationType.EXPERIMENT: evaluate})
-    await worker.run()
-"""
+"""Running one job under its lease."""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from veupath_store import limits
 from veupath_store.engine import start_detached
 from veupath_store.errors import LeaseLostError, OutcomeUnknownError, UnavailableError
+from veupath_store.jobs.context import Job, JobContext
 from veupath_store.repositories import OperationRepository
-from veupath_store.session import Session, async_session_factory
 from veupath_store.validation import seconds
 from veupath_store.values import Lease, OperationStatus
 
 logger = logging.getLogger("veupath_store.jobs")
-
-Job: TypeAlias = "Callable[[JobContext], Awaitable[None]]"
 
 _PASSING: Final = (UnavailableError, OutcomeUnknownError, TimeoutError)
 _RETRY_SECONDS: Final = 0.2
 
 _MARGIN: Final = 0.1
 """The share of a lease that a job has to stop in, when no heartbeat got through, before another may begin."""
-
-
-@asynccontextmanager
-async def leased_session(lease: Lease, *, complete: bool = False) -> AsyncIterator[Session]:
-    """A unit of work for the effects of a job: it is saved only if the lease holds until COMMIT.
-
-    The operation's row is locked meanwhile: keep it much shorter than the lease. Two statements at most beside yours.
-
-    Args:
-        lease: The lease.
-        complete: Whether the operation ends with it, so that effect and completion are one transaction: the effect
-            then happens exactly once, whatever becomes of the worker.
-
-    Yields:
-        The session.
-
-    Raises:
-        LeaseLostError: On entering: the lease has expired, or the operation has ended.
-        UnavailableError: Nothing was saved.
-        OutcomeUnknownError: The answer to COMMIT was lost; `OperationRepository.get_outcome` tells.
-    """
-    async with async_session_factory() as session:
-        operations = OperationRepository(session)
-        await operations.assert_lease(lease)
-        yield session
-        if complete:
-            await operations.complete(lease)
-
-
-class JobContext:
-    """What a job is told.
-
-    Attributes:
-        lease: Its lease.
-        cancel_requested: Set when somebody asked to cancel the operation; the job is cancelled at the same moment.
-    """
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-        self.cancel_requested = asyncio.Event()
-        self._deadline = lease.deadline
-
-    def session(self, *, complete: bool = False) -> AbstractAsyncContextManager[Session]:
-        """`leased_session` with the job's lease."""
-        return leased_session(self.lease, complete=complete)
-
-    async def checkpoint(self) -> None:
-        """Let others run, and stop if the job must: for a job that computes for long without awaiting.
-
-        Without it such a job keeps its own heartbeats from being sent.
-
-        Raises:
-            CancelledError: Somebody asked to cancel the operation.
-            LeaseLostError: The lease has expired meanwhile.
-        """
-        await asyncio.sleep(0)
-        if self.cancel_requested.is_set():
-            raise asyncio.CancelledError
-        if time.monotonic() >= self._deadline:
-            raise LeaseLostError
 
 
 async def run_under_lease(
@@ -133,19 +57,16 @@ async def run_under_lease(
         LeaseLostError: The lease was lost; nothing was recorded by this call.
         InvalidInputError: `heartbeat_every` is no time that fits into the lease.
     """
-    every = lease.seconds / 3
     if heartbeat_every is not None:
-        every = seconds(heartbeat_every, "heartbeat_every", lease.seconds)
-    run = _Run(lease, job, every, repository)
-    running = start_detached(run.supervise(), name=f"operation {lease.operation_id}")
+        seconds(heartbeat_every, "heartbeat_every", lease.seconds)
+    run = Run(lease, job, heartbeat_every, repository)
     try:
-        await asyncio.wait({running})
+        await asyncio.wait({run.ended})
     except asyncio.CancelledError:
         run.shut_down()
-        await asyncio.wait({running})
-        running.exception()
+        await asyncio.wait({run.ended})
         raise
-    return running.result()
+    return run.ended.result()
 
 
 class _Stop(Enum):
@@ -156,23 +77,33 @@ class _Stop(Enum):
     SHUTDOWN = "the worker was shut down"
 
 
-class _Run:
-    """One run of one job: the job's task, its heartbeats, and the record of its end."""
+class Run:
+    """One run of one job: the job's task, its heartbeats, and the record of its end.
 
-    def __init__(self, lease: Lease, job: Job, every: float, repository: Callable[[], OperationRepository]) -> None:
-        self._context = JobContext(lease)
+    Attributes:
+        ended: The task that sees to it all and is never cancelled; its result is `run_under_lease`'s.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        job: Job,
+        heartbeat_every: float | None = None,
+        repository: Callable[[], OperationRepository] = OperationRepository,
+    ) -> None:
         self._lease = lease
-        self._every = every
+        self._every = heartbeat_every or lease.seconds / 3
         self._repository = repository
-        self._task: asyncio.Task[None] = start_detached(_call(job, self._context))
+        self._context = JobContext(lease)
         self._stop: _Stop | None = None
+        self._job = start_detached(_begin(job, self._context), name=f"job {lease.operation_id}")
+        self.ended = start_detached(self._supervise(), name=f"lease {lease.operation_id}")
+        self.ended.add_done_callback(_retrieve)
 
-    async def supervise(self) -> OperationStatus:
-        """Run to the end. Never cancelled itself; `shut_down` asks it to hurry."""
+    async def _supervise(self) -> OperationStatus:
         beating = start_detached(self._beat())
-        await asyncio.wait({self._task, beating}, return_when=asyncio.FIRST_COMPLETED)
-        if not self._task.done():
-            await asyncio.wait({self._task})
+        await asyncio.wait({self._job, beating}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({self._job})
         beating.cancel()
         await asyncio.wait({beating})
         return await self._record()
@@ -182,24 +113,25 @@ class _Run:
         self._stop_job(_Stop.SHUTDOWN)
 
     def _stop_job(self, reason: _Stop) -> None:
-        if self._task.cancel():
+        if self._job.cancel():
             logger.info("operation %s is stopped: %s", self._lease.operation_id, reason.value)
             # What is lost cannot be cancelled, and what is cancelled is not given back.
             if self._stop is None or reason is _Stop.LOST:
                 self._stop = reason
+            self._context._stopped = True
 
     async def _beat(self) -> None:
         """Renew the lease until it is lost, or the job has ended its operation itself."""
         pause = self._every
         while True:
-            await asyncio.sleep(min(pause, max(0.0, self._give_up - time.monotonic())))
+            await asyncio.sleep(min(pause, self._patience()))
             pause = self._every
             try:
-                async with asyncio.timeout_at(self._give_up):
+                async with asyncio.timeout(self._patience()):
                     if not await self._renew():
                         return
             except _PASSING as exc:
-                if time.monotonic() >= self._give_up:
+                if not self._patience():
                     self._stop_job(_Stop.LOST)
                     return
                 logger.warning("a heartbeat of operation %s failed: %s", self._lease.operation_id, exc)
@@ -223,10 +155,9 @@ class _Run:
             self._stop_job(_Stop.CANCEL)
         return True
 
-    @property
-    def _give_up(self) -> float:
-        """When the job must stop, by the monotonic clock."""
-        return self._context._deadline - _MARGIN * self._lease.seconds
+    def _patience(self) -> float:
+        """Seconds until the job must stop if no heartbeat gets through."""
+        return max(0.0, self._context._deadline - _MARGIN * self._lease.seconds - time.monotonic())
 
     async def _record(self) -> OperationStatus:
         """Write down how the job ended, and return what stands there then."""
@@ -262,8 +193,8 @@ class _Run:
             await operations.cancel(lease)
             return OperationStatus.CANCELLED
         if self._stop is _Stop.SHUTDOWN:
-            return await operations.release(lease)
-        error = asyncio.CancelledError() if self._task.cancelled() else self._task.exception()
+            return await operations.release(lease, begun=self._context._begun)
+        error = asyncio.CancelledError() if self._job.cancelled() else self._job.exception()
         if error is None:
             await operations.complete(lease)
             return OperationStatus.COMPLETED
@@ -272,8 +203,14 @@ class _Run:
         return OperationStatus.FAILED
 
 
-async def _call(job: Job, context: JobContext) -> None:
+async def _begin(job: Job, context: JobContext) -> None:
+    context._begun = True
     await job(context)
+
+
+def _retrieve(ended: "asyncio.Task[OperationStatus]") -> None:
+    """Nobody need ask how it ended."""
+    ended.exception()
 
 
 def describe(error: BaseException) -> str:
@@ -284,4 +221,4 @@ def describe(error: BaseException) -> str:
     except Exception:
         logger.debug("an exception has no message", exc_info=True)
         message = ""
-    return f"{name}: {message}"[: limits.OPERATION_ERROR] if message else name
+    return f"{name}: {message}" if message else name
