@@ -118,8 +118,10 @@ class Worker:
     def _ended(self, ended: "asyncio.Task[OperationStatus]") -> None:
         del self._runs[ended]
         error = ended.exception()
-        if error is not None:
-            logger.warning("worker %s lost a job: %s", self._worker_id, error, exc_info=error)
+        if isinstance(error, LeaseLostError):
+            logger.warning("worker %s lost the lease of a job", self._worker_id)
+        elif error is not None:
+            logger.error("worker %s could not record the end of a job", self._worker_id, exc_info=error)
 
     async def _until_all_ended(self) -> None:
         while self._runs:
