@@ -25,7 +25,7 @@ from veupath_store import (
     run_under_lease,
 )
 from veupath_store.config import StoreSettings
-from veupath_store.jobs.run import describe
+from veupath_store.jobs.run import Run, describe
 from veupath_store.models import Operation, Stream
 from veupath_store.values import OperationStatus, OperationType
 
@@ -304,6 +304,13 @@ async def test_a_job_that_was_done_at_its_shutdown_is_completed_not_repeated(use
     task.cancel()
     await at_once([task])
     assert (await status_of(lease)).status == "completed"
+
+
+async def test_a_job_that_was_not_begun_at_the_shutdown_has_lost_no_attempt(user):
+    run = Run(await leased(user), forever)
+    run.shut_down()
+    assert await run.ended == OperationStatus.ACTIVE
+    assert (await next_lease()).attempts == 1
 
 
 async def test_a_job_started_in_a_unit_of_work_is_no_part_of_it(user):

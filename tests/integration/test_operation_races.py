@@ -159,7 +159,7 @@ async def test_a_unit_of_work_that_holds_its_lease_keeps_it_from_everybody_until
         await OperationRepository(session).assert_lease(lease)
         # Its end is recorded in time, but its COMMIT comes after the expiry.
         await OperationRepository(session).complete(lease)
-        for _ in range(5):
+        for _ in range(8):
             await asyncio.sleep(0.07)
             assert len(await OperationRepository().sweep()) == 0
             assert await OperationRepository().acquire(WORKER, ["experiment"], lease_seconds=30) is None
