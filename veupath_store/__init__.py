@@ -15,12 +15,15 @@ from veupath_store.errors import (
     ConfigurationError,
     ConflictError,
     InvalidInputError,
+    LeaseLostError,
     NotFoundError,
+    OperationActiveError,
     OutcomeUnknownError,
     StoreError,
     UnavailableError,
 )
-from veupath_store.repositories import ControlSetRepository, StreamRepository, UserRepository
+from veupath_store.jobs import JobContext, Worker, leased_session, run_under_lease
+from veupath_store.repositories import ControlSetRepository, OperationRepository, StreamRepository, UserRepository
 from veupath_store.session import Session, async_session_factory, close_db, get_db_session, get_engine, init_db
 
 __all__ = [
@@ -28,7 +31,11 @@ __all__ = [
     "ConflictError",
     "ControlSetRepository",
     "InvalidInputError",
+    "JobContext",
+    "LeaseLostError",
     "NotFoundError",
+    "OperationActiveError",
+    "OperationRepository",
     "OutcomeUnknownError",
     "Session",
     "StoreError",
@@ -36,10 +43,13 @@ __all__ = [
     "StreamRepository",
     "UnavailableError",
     "UserRepository",
+    "Worker",
     "async_session_factory",
     "close_db",
     "get_db_session",
     "get_engine",
     "init_db",
+    "leased_session",
+    "run_under_lease",
     "start_detached",
 ]

@@ -97,6 +97,23 @@ class PruneRefusedError(ConflictError):
         self.orphaned = orphaned
 
 
+class OperationActiveError(ConflictError):
+    """The conversation has an active chat operation: a second one would interleave with it. Nothing was saved."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The conversation has an active operation already; wait for it to end, or cancel it.",
+            constraint="operations_chat_key",
+        )
+
+
+class LeaseLostError(ConflictError):
+    """The lease has expired, or the operation has ended: whoever held it must stop, and can record nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("The lease of the operation is lost; another worker may have it. Stop, and write nothing.")
+
+
 class InvalidInputError(StoreError, ValueError):
     """A value was refused before (or by) the database.
 

@@ -23,6 +23,8 @@ LOG_POSITION: Final = 41
 
 # Text without a column width, in characters.
 PROVENANCE_NOTES: Final = 100_000
+# A longer error of an operation is cut.
+OPERATION_ERROR: Final = 10_000
 
 # Integers.
 INT32_MAX: Final = 2**31 - 1
@@ -50,3 +52,9 @@ PAGE: Final = 1_000
 
 # The share of a user's WDK-linked conversations that one pruning may dismiss.
 PRUNE_SHARE: Final = 0.5
+
+# Seconds that a lease may hold, and how often an operation may be tried.
+LEASE_SECONDS: Final = 86_400.0
+ATTEMPTS: Final = 1_000
+# Expired leases that one sweep takes back at most.
+SWEEP: Final = 10_000

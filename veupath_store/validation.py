@@ -122,6 +122,26 @@ def share(value: object, path: str) -> float:
     return float(value)
 
 
+def seconds(value: object, path: str, highest: float) -> float:
+    """A span of time in seconds, above 0.
+
+    Raises:
+        InvalidInputError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
+        raise InvalidInputError(path, f"a number of seconds above 0, up to {highest:g}, is needed")
+    return float(value)
+
+
+def recordable(value: str, longest: int) -> str:
+    """Any text as PostgreSQL can store it: U+0000 and lone surrogates become U+FFFD, and what is too long is cut.
+
+    For text that must never keep the record around it from being written, as the message of an exception.
+    """
+    stored = value[:longest].replace("\x00", "\ufffd")
+    return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in stored)
+
+
 def page_size(value: object, path: str = "limit") -> int:
     """How many rows to return: 1 to `limits.PAGE`.
 

@@ -9,7 +9,8 @@ A repository is made where it is used:
 
 from veupath_store.repositories.accounts import AccountRepository
 from veupath_store.repositories.control_sets import ControlSetRepository
+from veupath_store.repositories.operations import OperationRepository
 from veupath_store.repositories.streams import StreamRepository
 from veupath_store.repositories.users import UserRepository
 
-__all__ = ["AccountRepository", "ControlSetRepository", "StreamRepository", "UserRepository"]
+__all__ = ["AccountRepository", "ControlSetRepository", "OperationRepository", "StreamRepository", "UserRepository"]

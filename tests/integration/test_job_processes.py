@@ -1,0 +1,145 @@
+"""Eight worker processes, five hundred jobs, and every second a process that is killed or frozen."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from itertools import count
+
+import pytest
+
+from tests.support.jobs import registered
+from tests.support.servers import until
+from tests.support.worker import EFFECTS, LEASE, SWEEP_EVERY
+from veupath_store import OperationRepository
+from veupath_store.models import Operation
+
+PROCESSES = 8
+JOBS = 500
+SIGNALS = 10
+SLACK = 1.0
+"""Seconds for two busy cores: between a job's being free and the moment at which a worker has asked for it."""
+
+
+class Workers:
+    """Worker processes by their worker's id."""
+
+    def __init__(self, url):
+        self._url = url
+        self._ids = count()
+        self._running = {}
+        self._frozen = {}
+
+    async def start(self):
+        worker_id = f"w{next(self._ids)}"
+        self._running[worker_id] = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.support.worker", self._url, worker_id
+        )
+
+    def can_be_hit(self, worker_id):
+        return worker_id in self._running
+
+    async def kill(self, worker_id):
+        process = self._running.pop(worker_id)
+        process.kill()
+        await process.wait()
+
+    def freeze(self, worker_id):
+        self._frozen[worker_id] = self._running.pop(worker_id)
+        self._frozen[worker_id].send_signal(signal.SIGSTOP)
+
+    def wake(self, worker_id):
+        self._running[worker_id] = self._frozen.pop(worker_id)
+        self._running[worker_id].send_signal(signal.SIGCONT)
+
+    async def all_awake(self):
+        return not self._frozen
+
+    async def stop(self):
+        """End them as a deploy does; their exit codes."""
+        for process in self._running.values():
+            process.terminate()
+        return [await process.wait() for process in self._running.values()]
+
+    async def clean_up(self):
+        for process in [*self._running.values(), *self._frozen.values()]:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+@pytest.fixture
+async def workers(store, database_url):
+    await Operation._meta.db.execute_script(EFFECTS)
+    workers = Workers(database_url)
+    try:
+        for _ in range(PROCESSES):
+            await workers.start()
+        yield workers
+    finally:
+        await workers.clean_up()
+
+
+async def busy_worker(workers):
+    """A worker that runs a job at this moment."""
+    while True:
+        rows = await rows_of(
+            "SELECT worker_id FROM operations WHERE status = 'active' AND lease_expires_at > clock_timestamp()"
+        )
+        for row in rows:
+            if workers.can_be_hit(row["worker_id"]):
+                return row["worker_id"]
+        await asyncio.sleep(0.01)
+
+
+async def rows_of(sql):
+    return await Operation._meta.db.execute_rows(sql)
+
+
+async def torment(workers):
+    """A kill or a freeze each second, in turn. A killed process is replaced, a frozen one wakes up too late."""
+    for number in range(SIGNALS):
+        await asyncio.sleep(1)
+        victim = await busy_worker(workers)
+        if number % 2:
+            await workers.kill(victim)
+            await workers.start()
+        else:
+            workers.freeze(victim)
+            asyncio.get_running_loop().call_later(LEASE + SWEEP_EVERY + SLACK, workers.wake, victim)
+
+
+async def register_all(user):
+    for _ in range(JOBS):
+        await registered(user, max_attempts=20)
+        await asyncio.sleep(SIGNALS * 0.9 / JOBS)
+
+
+async def none_is_active():
+    return not await Operation.filter(status="active").exists()
+
+
+async def test_every_effect_happens_once_and_no_job_waits_longer_than_its_lease_and_one_sweep(user, workers):
+    await asyncio.gather(register_all(user), torment(workers))
+    await until(none_is_active, 20, "all jobs have ended")
+    await until(workers.all_awake, 5, "the last frozen worker was woken")
+    # What it would write now.
+    await asyncio.sleep(0.5)
+    assert set(await workers.stop()) == {0}
+
+    statuses = await rows_of("SELECT status, count(*) FROM operations GROUP BY status")
+    assert [tuple(row) for row in statuses] == [("completed", JOBS)]
+    effects = await rows_of("SELECT operation_id, count(*) AS times FROM effects GROUP BY operation_id")
+    assert [row for row in effects if row["times"] != 1] == []
+    assert len(effects) == JOBS
+    losses = await rows_of(
+        "SELECT extract(epoch FROM min(next.at) - lost.old_expiry)::float8 AS waited FROM leases lost "
+        "JOIN leases next ON next.operation_id = lost.operation_id AND next.n >= lost.n AND next.worker_id IS NOT NULL "
+        "WHERE lost.old_expiry IS NOT NULL GROUP BY lost.n, lost.old_expiry"
+    )
+    assert len(losses) >= SIGNALS / 2
+    # A lease ends at most LEASE seconds after its worker was lost: from then on it is the others' turn.
+    longest = max(row["waited"] for row in losses)
+    assert 0 <= longest <= SWEEP_EVERY + SLACK
+    print(f"{len(losses)} leases lost; the longest wait after an expiry was {longest:.3f} s")  # noqa: T201
+    assert len(await OperationRepository().sweep()) == 0

@@ -1,0 +1,474 @@
+"""Jobs under leases: how they end, and what they hold while they run."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from tests.support.jobs import WORKER, another_pool, at_once, expire, leased, registered, stored
+from tests.support.servers import until
+from veupath_store import (
+    InvalidInputError,
+    LeaseLostError,
+    OperationRepository,
+    OutcomeUnknownError,
+    StreamRepository,
+    UnavailableError,
+    UserRepository,
+    Worker,
+    async_session_factory,
+    close_db,
+    init_db,
+    leased_session,
+    limits,
+    run_under_lease,
+)
+from veupath_store.config import StoreSettings
+from veupath_store.jobs.run import Run, describe
+from veupath_store.models import Operation, Stream
+from veupath_store.values import OperationStatus, OperationType
+
+EXPERIMENT = [OperationType.EXPERIMENT]
+
+
+async def status_of(lease):
+    return await OperationRepository().get_status(lease.operation_id)
+
+
+async def next_lease():
+    return await OperationRepository().acquire("host:2", EXPERIMENT, lease_seconds=30)
+
+
+async def nothing(context):
+    pass
+
+
+async def forever(context):
+    await asyncio.Event().wait()
+
+
+class Running:
+    """A job that tells when it has begun, and how it was ended."""
+
+    def __init__(self, cleanup=0.0):
+        self.begun = asyncio.Event()
+        self.cancelled_at = None
+        self._cleanup = cleanup
+
+    async def __call__(self, context):
+        self.context = context
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled_at = time.monotonic()
+            await asyncio.sleep(self._cleanup)
+            raise
+
+
+async def begun(lease, job, **given):
+    """The task of a job that runs."""
+    task = asyncio.create_task(run_under_lease(lease, job, **given))
+    await asyncio.wait_for(job.begun.wait(), 5)
+    return task
+
+
+async def test_a_job_that_returns_completes_its_operation(user):
+    lease = await leased(user)
+    assert await run_under_lease(lease, nothing) == OperationStatus.COMPLETED
+    assert (await status_of(lease)).status == "completed"
+
+
+async def test_a_job_outlives_many_times_its_lease(user):
+    lease = await leased(user, seconds=0.4)
+
+    async def job(context):
+        await asyncio.sleep(1.2)
+        assert len(await OperationRepository().sweep()) == 0
+
+    assert await run_under_lease(lease, job) == OperationStatus.COMPLETED
+
+
+async def test_twenty_jobs_at_once_hold_no_connection_of_a_pool_of_one(database_url):
+    await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=1, acquire_timeout=2))
+    user = await UserRepository().create()
+    leases = [await leased(user, seconds=2) for _ in range(20)]
+    all_run, queries = asyncio.Barrier(20), []
+
+    async def job(context):
+        await all_run.wait()
+        started = time.monotonic()
+        await status_of(context.lease)
+        queries.append(time.monotonic() - started)
+        await asyncio.sleep(1.5)
+
+    ended = await asyncio.gather(*(run_under_lease(lease, job) for lease in leases))
+    assert ended == [OperationStatus.COMPLETED] * 20
+    assert len(queries) == 20
+    await close_db()
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        ("no such gene", "ValueError: no such gene"),
+        ("", "ValueError"),
+        ("a\x00b\ud800", "ValueError: a\ufffdb\ufffd"),
+        ("x" * 1_000_000, ("ValueError: " + "x" * 1_000_000)[: limits.OPERATION_ERROR]),
+    ],
+)
+async def test_a_job_that_raises_has_failed_whatever_it_says(user, message, kept):
+    async def job(context):
+        raise ValueError(message)
+
+    lease = await leased(user)
+    assert await run_under_lease(lease, job) == OperationStatus.FAILED
+    assert (await status_of(lease)).error == kept
+
+
+def test_an_exception_without_a_message_is_described_all_the_same():
+    class MuteError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    assert describe(MuteError()) == "MuteError"
+
+
+async def test_a_job_that_cancels_itself_has_failed(user):
+    async def job(context):
+        raise asyncio.CancelledError
+
+    lease = await leased(user)
+    assert await run_under_lease(lease, job) == OperationStatus.FAILED
+    assert (await status_of(lease)).error == "CancelledError"
+
+
+async def test_a_cancel_request_of_another_process_reaches_the_job(user, database_url):
+    lease, job = await leased(user, seconds=0.6), Running()
+    task = await begun(lease, job)
+    async with another_pool(database_url) as elsewhere:
+        await elsewhere().for_user(user.id).request_cancel(lease.operation_id)
+        requested = time.monotonic()
+        assert await task == OperationStatus.CANCELLED
+        assert (await elsewhere().get_status(lease.operation_id)).status == "cancelled"
+    assert job.context.cancel_requested.is_set()
+    assert job.cancelled_at - requested < lease.seconds
+
+
+async def test_a_cancelled_job_may_clean_up_for_longer_than_its_lease(user):
+    lease, job = await leased(user, seconds=0.5), Running(cleanup=1.0)
+    task = await begun(lease, job)
+    await OperationRepository().request_cancel(lease.operation_id)
+    assert await task == OperationStatus.CANCELLED
+    assert len(await OperationRepository().sweep()) == 0
+
+
+async def test_a_job_that_swallows_its_cancellation_is_cancelled_and_stopped_by_its_next_checkpoint(user):
+    went_on = []
+
+    async def job(context):
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        for step in range(3):
+            await context.checkpoint()
+            went_on.append(step)
+
+    lease = await leased(user, seconds=0.4)
+    await OperationRepository().request_cancel(lease.operation_id)
+    assert await run_under_lease(lease, job) == OperationStatus.CANCELLED
+    assert went_on == []
+
+
+async def test_a_job_that_finishes_before_it_hears_of_the_cancel_has_completed(user):
+    lease = await leased(user)
+    await OperationRepository().request_cancel(lease.operation_id)
+    assert await run_under_lease(lease, nothing) == OperationStatus.COMPLETED
+
+
+async def test_a_job_whose_lease_is_lost_is_cancelled_and_records_nothing(user):
+    lease, job = await leased(user, seconds=0.5, max_attempts=2), Running()
+    task = await begun(lease, job)
+    await expire(lease)
+    other = await next_lease()
+    before = dict(await stored(lease.operation_id))
+    with pytest.raises(LeaseLostError):
+        await task
+    assert job.cancelled_at is not None
+    assert dict(await stored(lease.operation_id)) == before
+    await OperationRepository().complete(other)
+
+
+async def test_a_job_that_blocks_its_process_past_its_lease_writes_nothing(user):
+    async def job(context):
+        time.sleep(0.5)  # noqa: ASYNC251 - as a process does that is frozen
+        with pytest.raises(LeaseLostError):
+            await context.checkpoint()
+        async with context.session(complete=True) as session:
+            await StreamRepository(session).create(user.id, "plasmodb")
+
+    with pytest.raises(LeaseLostError):
+        await run_under_lease(await leased(user, seconds=0.3), job)
+    assert await Stream.all().count() == 0
+
+
+async def test_an_effect_and_the_end_of_its_operation_are_one_transaction(user):
+    async def job(context):
+        async with context.session(complete=True) as session:
+            await StreamRepository(session).create(user.id, "plasmodb")
+            await asyncio.sleep(0)
+            assert (await status_of(context.lease)).status == "active"
+        assert (await status_of(context.lease)).status == "completed"
+
+    lease = await leased(user)
+    assert await run_under_lease(lease, job) == OperationStatus.COMPLETED
+    assert await Stream.all().count() == 1
+
+
+async def test_an_effect_of_a_unit_of_work_that_cannot_complete_is_undone(user):
+    lease = await leased(user, max_attempts=2)
+    with pytest.raises(LeaseLostError):
+        async with leased_session(lease, complete=True) as session:
+            await StreamRepository(session).create(user.id, "plasmodb")
+            await OperationRepository(session).cancel(lease)
+    assert await Stream.all().count() == 0
+    assert (await status_of(lease)).status == "active"
+
+
+async def test_a_job_that_has_ended_its_operation_may_go_on(user):
+    async def job(context):
+        async with context.session(complete=True) as session:
+            await StreamRepository(session).create(user.id, "plasmodb")
+        await asyncio.sleep(0.8)
+        job.went_on = True
+
+    assert await run_under_lease(await leased(user, seconds=0.3), job) == OperationStatus.COMPLETED
+    assert job.went_on
+
+
+async def test_a_worker_that_freezes_in_its_unit_of_work_loses_it_when_its_lease_expires(user):
+    lease = await leased(user, seconds=0.5, max_attempts=2)
+
+    async def can_be_taken():
+        return (await next_lease()) is not None
+
+    with pytest.raises(UnavailableError):
+        async with leased_session(lease, complete=True) as session:
+            await StreamRepository(session).create(user.id, "plasmodb")
+            # Nothing is said to the server from here on, as if the process had been stopped.
+            waited = await until(can_be_taken, 3, "another worker takes the operation")
+            assert waited > 0.2
+    assert await Stream.all().count() == 0
+
+
+async def test_a_unit_of_work_with_a_long_lease_keeps_the_configured_timeout(database_url):
+    await init_db(settings=StoreSettings(database_url=database_url, idle_in_transaction_timeout=7))
+    user = await UserRepository().create()
+    async with leased_session(await leased(user, seconds=3600)) as session:
+        rows = await session.client.execute_rows("SHOW idle_in_transaction_session_timeout")
+        assert rows[0][0] == "7s"
+    async with async_session_factory() as session:
+        rows = await session.client.execute_rows("SHOW idle_in_transaction_session_timeout")
+        assert rows[0][0] == "7s"
+    await close_db()
+
+
+async def test_a_shutdown_gives_the_operation_back_for_another_worker_to_take_at_once(user):
+    lease, job = await leased(user, max_attempts=2), Running(cleanup=0.1)
+    task = await begun(lease, job)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert job.cancelled_at is not None
+    other = await next_lease()
+    assert (other.operation_id, other.attempts) == (lease.operation_id, 2)
+
+
+async def test_a_job_that_may_be_tried_once_has_failed_when_its_worker_is_shut_down(user):
+    lease, job = await leased(user), Running()
+    task = await begun(lease, job)
+    task.cancel()
+    await at_once([task])
+    view = await status_of(lease)
+    assert (view.status, view.error) == ("failed", "the worker was shut down")
+
+
+async def test_a_job_that_was_done_at_its_shutdown_is_completed_not_repeated(user):
+    lease, done = await leased(user, max_attempts=2), asyncio.Event()
+
+    async def job(context):
+        done.set()
+
+    task = asyncio.create_task(run_under_lease(lease, job))
+    await done.wait()
+    task.cancel()
+    await at_once([task])
+    assert (await status_of(lease)).status == "completed"
+
+
+async def test_a_job_that_was_not_begun_at_the_shutdown_has_lost_no_attempt(user):
+    run = Run(await leased(user), forever)
+    run.shut_down()
+    assert await run.ended == OperationStatus.ACTIVE
+    assert (await next_lease()).attempts == 1
+
+
+async def test_a_job_started_in_a_unit_of_work_is_no_part_of_it(user):
+    lease = await leased(user)
+
+    async def job(context):
+        await Stream.create(user_id=user.id, site_id="plasmodb")
+
+    with pytest.raises(ZeroDivisionError):
+        async with async_session_factory():
+            await run_under_lease(lease, job)
+            raise ZeroDivisionError
+    assert await Stream.all().count() == 1
+
+
+class Deaf(OperationRepository):
+    """Its first answers are lost: before or after the server has heard the question."""
+
+    lost = 0
+
+    async def complete(self, lease):
+        type(self).lost += 1
+        if self.lost == 1:
+            raise UnavailableError("not asked")
+        await super().complete(lease)
+        if self.lost == 2:
+            raise OutcomeUnknownError("asked, not heard")
+
+
+async def test_a_completion_whose_answer_was_lost_is_repeated_and_counts_once(user):
+    lease = await leased(user)
+    assert await run_under_lease(lease, nothing, repository=Deaf) == OperationStatus.COMPLETED
+    assert Deaf.lost == 3
+    assert (await status_of(lease)).status == "completed"
+
+
+@pytest.mark.parametrize("every", [0, -1, float("nan"), 31, "5", True])
+async def test_an_odd_heartbeat_is_refused(user, every):
+    with pytest.raises(InvalidInputError) as caught:
+        await run_under_lease(await leased(user), nothing, heartbeat_every=every)
+    assert caught.value.path == "heartbeat_every"
+
+
+@pytest.fixture
+def worker(store):
+    """Makes quick workers, and runs them."""
+    running = []
+
+    def make(job, **given):
+        options = {"lease_seconds": 1, "poll_seconds": 0.05, "sweep_every": 0.2, **given}
+        made = Worker(WORKER, {OperationType.EXPERIMENT: job}, **options)
+        running.append(asyncio.create_task(made.run()))
+        return made, running[-1]
+
+    return make
+
+
+async def all_ended():
+    return not await Operation.filter(status="active").exists()
+
+
+async def test_a_worker_runs_what_waits_so_many_at_once_until_it_is_stopped(user, worker):
+    now, most = 0, 0
+
+    async def job(context):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.02)
+        now -= 1
+
+    made = await registered(user, count=20)
+    other = await registered(user, "batch")
+    working, task = worker(job, concurrency=3)
+
+    async def done():
+        return (await OperationRepository().page_active(user.id)).items == [other]
+
+    await until(done, 5, "all but the batch are done")
+    working.stop()
+    await asyncio.wait_for(task, 1)
+    assert most == 3
+    assert {(await stored(item.id)).status for item in made} == {"completed"}
+
+
+async def test_a_stopped_worker_ends_its_jobs_and_takes_no_more(user, worker):
+    hold, started = asyncio.Event(), []
+
+    async def job(context):
+        started.append(context.lease.operation_id)
+        await hold.wait()
+
+    first, second = await registered(user, count=2)
+    working, task = worker(job, concurrency=1)
+
+    async def one_runs():
+        return len(started) == 1
+
+    await until(one_runs, 5, "one runs")
+    working.stop()
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    hold.set()
+    await asyncio.wait_for(task, 2)
+    assert started == [first.id]
+    assert [(await stored(item.id)).status for item in (first, second)] == ["completed", "active"]
+
+
+async def test_a_cancelled_worker_gives_back_all_its_operations(user, worker):
+    made = await registered(user, count=3, max_attempts=2)
+    _, task = worker(forever)
+
+    async def all_run():
+        return await Operation.filter(attempts=1).count() == 3
+
+    await until(all_run, 5, "all run")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    taken = [await next_lease() for _ in range(4)]
+    assert [lease and lease.operation_id for lease in taken] == [*(item.id for item in made), None]
+
+
+async def test_a_worker_cancelled_at_any_moment_leaves_no_operation_to_wait_for_its_lease(user, worker):
+    await registered(user, count=30, max_attempts=1_000)
+    for number in range(30):
+        _, task = worker(forever, concurrency=30, lease_seconds=30)
+        await asyncio.sleep(0.002 * number)
+        task.cancel()
+        await at_once([task])
+        assert await Operation.filter(lease_token__not_isnull=True).count() == 0
+
+
+async def test_a_worker_sweeps_up_after_others(user, worker):
+    lost, used_up = await leased(user, max_attempts=2), await leased(user)
+    for lease in (lost, used_up):
+        await expire(lease)
+    working, task = worker(nothing)
+    await until(all_ended, 5, "both have ended")
+    working.stop()
+    await task
+    assert [(await status_of(lease)).status for lease in (lost, used_up)] == ["completed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({"worker_id": ""}, "worker_id"),
+        ({"handlers": {}}, "handlers"),
+        ({"handlers": {"chatter": nothing}}, "handlers"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"lease_seconds": 0}, "lease_seconds"),
+        ({"poll_seconds": None}, "poll_seconds"),
+        ({"sweep_every": -1}, "sweep_every"),
+    ],
+)
+def test_an_odd_worker_is_refused(given, path):
+    options = {"worker_id": WORKER, "handlers": {"batch": nothing}, **given}
+    with pytest.raises(InvalidInputError) as caught:
+        Worker(options.pop("worker_id"), options.pop("handlers"), **options)
+    assert caught.value.path == path

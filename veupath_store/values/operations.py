@@ -1,0 +1,155 @@
+"""Values of operations: what clients see of a background job, and what its worker holds."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class OperationType(StrEnum):
+    """What kind of job it is."""
+
+    CHAT = "chat"
+    WORKBENCH_CHAT = "workbench_chat"
+    EXPERIMENT = "experiment"
+    BATCH = "batch"
+    BENCHMARK = "benchmark"
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it writes to a conversation, which takes one such writer at a time."""
+        return self in (OperationType.CHAT, OperationType.WORKBENCH_CHAT)
+
+
+class OperationStatus(StrEnum):
+    """How far it is. Only ``active`` ever changes."""
+
+    ACTIVE = "active"
+    """It waits for a worker, or runs."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class OperationSummary(BaseModel):
+    """All that a client may see of an operation.
+
+    Attributes:
+        id: The operation.
+        user_id: Its owner.
+        stream_id: The conversation that it works for, or ``None``.
+        type: What kind of job it is.
+        status: How far it is.
+        created_at: When it was registered (UTC).
+        completed_at: When it ended (UTC), however it did; ``None`` while it is active.
+        cancel_requested_at: When somebody asked to cancel it (UTC), or ``None``.
+        error: Why it failed, or ``None``.
+        start_position: Where in the log its events begin, or ``None``.
+        attempts: How often a worker took it.
+        max_attempts: How often one may.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    user_id: UUID
+    stream_id: UUID | None
+    type: OperationType
+    status: OperationStatus
+    created_at: datetime
+    completed_at: datetime | None
+    cancel_requested_at: datetime | None
+    error: str | None
+    start_position: str | None
+    attempts: int
+    max_attempts: int
+
+
+class OperationStatusView(BaseModel):
+    """What a client polls.
+
+    Attributes:
+        id: The operation.
+        status: How far it is.
+        cancel_requested: Whether somebody asked to cancel it.
+        error: Why it failed, or ``None``.
+        completed_at: When it ended (UTC), or ``None``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: UUID
+    status: OperationStatus
+    cancel_requested: bool
+    error: str | None
+    completed_at: datetime | None
+
+
+class Lease(BaseModel):
+    """A worker's right to run one operation, until it expires. For the worker only: the token is a secret.
+
+    Attributes:
+        operation_id: The operation.
+        user_id: Its owner.
+        stream_id: The conversation that it works for, or ``None``.
+        type: What kind of job it is.
+        start_position: Where in the log its events begin, or ``None``.
+        attempts: How often a worker took it, this one included.
+        max_attempts: How often one may.
+        worker_id: The worker that holds the lease.
+        token: Known to the holder only; a new one for each holder. Not in ``repr``.
+        seconds: How long the lease holds after a heartbeat.
+        expires_at: When it expires, by the server's clock, as of when it was taken.
+        deadline: The same by this process's ``time.monotonic``, and never later than it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    operation_id: UUID
+    user_id: UUID
+    stream_id: UUID | None
+    type: OperationType
+    start_position: str | None
+    attempts: int
+    max_attempts: int
+    worker_id: str
+    token: UUID = Field(repr=False)
+    seconds: float
+    expires_at: datetime
+    deadline: float
+
+
+class Heartbeat(BaseModel):
+    """The server's answer to a heartbeat.
+
+    Attributes:
+        cancel_requested: Whether somebody asked to cancel the operation.
+        expires_at: When the lease expires now, by the server's clock.
+        deadline: The same by this process's ``time.monotonic``, and never later than it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cancel_requested: bool
+    expires_at: datetime
+    deadline: float
+
+
+class SweepReport(BaseModel):
+    """What a sweep did with the operations whose lease had expired.
+
+    Attributes:
+        requeued: They wait for another worker.
+        failed: Their attempts were used up.
+        cancelled: Somebody had asked to cancel them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    requeued: tuple[UUID, ...]
+    failed: tuple[UUID, ...]
+    cancelled: tuple[UUID, ...]
+
+    def __len__(self) -> int:
+        return len(self.requeued) + len(self.failed) + len(self.cancelled)
