@@ -18,6 +18,8 @@ EXAMPLES = [
     errors.ConflictError("It is there already.", constraint="users_external_id_key"),
     errors.PruneRefusedError(linked=10, orphaned=7),
     errors.StaleVersionError("control set"),
+    errors.OperationActiveError(),
+    errors.LeaseLostError(),
     errors.InvalidInputError("plan.root.parameters.x", "a number must be finite"),
     errors.UnavailableError("Nothing was saved."),
     errors.StoreClosedError("The store is closed."),
@@ -32,6 +34,8 @@ BASES = {
     "StoreClosedError": errors.UnavailableError,
     "PruneRefusedError": errors.ConflictError,
     "StaleVersionError": errors.ConflictError,
+    "OperationActiveError": errors.ConflictError,
+    "LeaseLostError": errors.ConflictError,
     "SwallowedErrorError": errors.UnitOfWorkError,
 }
 
@@ -65,9 +69,11 @@ def test_only_what_tortoise_and_aerich_catch_by_type_is_an_error_of_tortoise():
         "ConflictError",
         "PruneRefusedError",
         "StaleVersionError",
+        "OperationActiveError",
+        "LeaseLostError",
     }
     operational = {kind.__name__ for kind in CLASSES if issubclass(kind, OperationalError)}
-    assert operational == {"ConflictError", "PruneRefusedError", "StaleVersionError", "SchemaError"}
+    assert operational == {*integrity, "SchemaError"}
     assert issubclass(errors.InvalidInputError, ValueError)
 
 
@@ -87,7 +93,7 @@ def test_errors_come_back_from_another_process():
 
 def test_an_error_in_a_group_is_found_by_its_type():
     group = ExceptionGroup("a batch", EXAMPLES)
-    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[8], EXAMPLES[9])
+    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[10], EXAMPLES[11])
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
