@@ -13,6 +13,7 @@ from veupath_store import repositories
 from veupath_store.repositories import (
     AccountRepository,
     ControlSetRepository,
+    OperationRepository,
     StreamRepository,
     UserRepository,
 )
@@ -49,7 +50,7 @@ async def everything(items: AsyncIterator[Any]) -> list[Any]:
 USERS = {
     "get_by_id": Case(lambda r, w: r.get_by_id(w.owner)),
     "delete": Case(lambda r, w: r.delete(w.owner)),
-    "get_or_create": Case(lambda r, w: r.get_or_create(w.owner)),
+    "get_or_create": Case(lambda r, w: r.get_or_create(w.owner), same_for_all="an unknown user is made"),
     "get_or_create_by_external_id": Case(
         lambda r, w: r.get_or_create_by_external_id(f"{w.owner}@example.org"), statements=2
     ),
@@ -104,11 +105,41 @@ ACCOUNTS = {
     "purge": Case(lambda r, w: r.purge(w.owner), statements=3),
     "export": Case(lambda r, w: everything(r.export(w.owner)), statements=15),
 }
+OPERATIONS = {
+    "get_by_id": Case(lambda r, w: r.get_by_id(w.operation)),
+    "delete": Case(lambda r, w: r.delete(w.operation)),
+    "get_summary": Case(lambda r, w: r.get_summary(w.operation)),
+    "get_status": Case(lambda r, w: r.get_status(w.operation)),
+    "register": Case(lambda r, w: r.register(w.owner, "experiment")),
+    "start": Case(lambda r, w: r.start(w.owner, "batch", stream_id=w.dismissed, worker_id="w", lease_seconds=60)),
+    "request_cancel": Case(lambda r, w: r.request_cancel(w.operation)),
+    "page": Case(lambda r, w: r.page(w.owner)),
+    "page_active": Case(lambda r, w: r.page_active(w.owner, type="chat")),
+    "list_active_by_stream": Case(lambda r, w: r.list_active_by_stream(w.stream)),
+    "acquire": Case(
+        lambda r, w: r.acquire("w", ["batch"], lease_seconds=60),
+        same_for_all="a restricted repository takes no jobs",
+        job_side="workers serve every user",
+    ),
+    "sweep": Case(
+        lambda r, w: r.sweep(),
+        same_for_all="a restricted repository sweeps nothing",
+        job_side="sweepers serve every user",
+    ),
+    "heartbeat": Case(lambda r, w: r.heartbeat(w.lease)),
+    "complete": Case(lambda r, w: r.complete(w.lease)),
+    "fail": Case(lambda r, w: r.fail(w.lease, "error")),
+    "cancel": Case(lambda r, w: r.cancel(w.lease)),
+    "release": Case(lambda r, w: r.release(w.lease)),
+    "get_outcome": Case(lambda r, w: r.get_outcome(w.lease), same_for_all="the lease has ended nothing"),
+    "assert_lease": Case(lambda r, w: r.assert_lease(w.lease), same_for_all="it needs a session"),
+}
 CASES: dict[type[Repository[Any]], dict[str, Case]] = {
     UserRepository: USERS,
     StreamRepository: STREAMS,
     ControlSetRepository: CONTROL_SETS,
     AccountRepository: ACCOUNTS,
+    OperationRepository: OPERATIONS,
 }
 
 

@@ -5,8 +5,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from veupath_store.models import User
-from veupath_store.repositories import ControlSetRepository, StreamRepository, UserRepository
+from veupath_store.repositories import ControlSetRepository, OperationRepository, StreamRepository, UserRepository
 from veupath_store.repositories.inventory import OWNED_TABLES
+from veupath_store.values import Lease, OperationType
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,17 @@ class World:
     experiment: UUID
     control_set: UUID
     gene_set: UUID
+    operation: UUID
+    lease: Lease
     wdk: int = 7
 
     def unknown(self) -> "World":
         """The same world, with ids that nobody has."""
         strange = {field.name: uuid4() for field in fields(self) if field.type == "UUID" or field.type is UUID}
-        return replace(self, **strange, wdk=999_999)
+        lease = self.lease.model_copy(
+            update={"operation_id": uuid4(), "user_id": strange["owner"], "token": uuid4(), "stream_id": None}
+        )
+        return replace(self, **strange, lease=lease, wdk=999_999)
 
 
 async def make_world(external_id: str | None = None) -> World:
@@ -45,6 +51,10 @@ async def make_world(external_id: str | None = None) -> World:
         tags=["t"],
         user_id=owner.id,
     )
+    operation = await OperationRepository().register(owner.id, OperationType.BATCH)
+    lease = await OperationRepository().start(
+        owner.id, OperationType.CHAT, stream_id=stream.id, worker_id="worker", lease_seconds=60
+    )
     return World(
         owner=owner.id,
         stream=stream.id,
@@ -52,6 +62,8 @@ async def make_world(external_id: str | None = None) -> World:
         experiment=experiment,
         control_set=control_set.id,
         gene_set=uuid4(),
+        operation=operation.id,
+        lease=lease,
     )
 
 
