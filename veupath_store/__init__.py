@@ -18,13 +18,21 @@ from veupath_store.errors import (
     StoreError,
     UnavailableError,
 )
-from veupath_store.repositories import ControlSetRepository, StreamRepository, UserRepository
+from veupath_store.repositories import (
+    ControlSetRepository,
+    ExperimentRepository,
+    GeneSetRepository,
+    StreamRepository,
+    UserRepository,
+)
 from veupath_store.session import Session, async_session_factory, close_db, get_db_session, get_engine, init_db
 
 __all__ = [
     "ConfigurationError",
     "ConflictError",
     "ControlSetRepository",
+    "ExperimentRepository",
+    "GeneSetRepository",
     "InvalidInputError",
     "NotFoundError",
     "OutcomeUnknownError",

@@ -44,12 +44,15 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
         CREATE INDEX control_sets_positive_ids_idx ON control_sets USING gin (positive_ids jsonb_ops);
         CREATE INDEX control_sets_negative_ids_idx ON control_sets USING gin (negative_ids jsonb_ops);
 
-        -- The ids of deleted documents, so that a save that comes late cannot bring one back.
-        CREATE TABLE tombstones (
-            user_id    uuid NOT NULL CONSTRAINT tombstones_user_fkey REFERENCES users ON DELETE CASCADE,
+        -- Every id that a user's documents have or had. A first save takes its id here, for good: the primary key
+        -- decides between two first saves, and between a delete and a save that comes late.
+        CREATE TABLE document_ids (
+            user_id    uuid NOT NULL CONSTRAINT document_ids_user_fkey REFERENCES users ON DELETE CASCADE,
+            kind       varchar(20) NOT NULL
+                CONSTRAINT document_ids_kind_check CHECK (kind IN ('experiments', 'gene_sets')),
             id         uuid NOT NULL,
-            deleted_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
-            PRIMARY KEY (user_id, id)
+            deleted_at timestamptz,
+            PRIMARY KEY (user_id, kind, id)
         );
 
         -- One conversation for an experiment, also when two tabs open it at once.
@@ -89,7 +92,7 @@ async def downgrade(db: BaseDBAsyncClient) -> str:
             control_sets_positive_ids_idx, control_sets_negative_ids_idx, gene_sets_list_idx, gene_sets_site_list_idx,
             gene_sets_wdk_idx, gene_sets_gene_ids_idx, experiments_list_idx, experiments_site_list_idx,
             experiments_batch_idx, experiments_benchmark_idx;
-        DROP TABLE tombstones;
+        DROP TABLE document_ids;
         ALTER TABLE operations DROP COLUMN attempts, DROP COLUMN max_attempts;
         ALTER TABLE control_sets DROP COLUMN is_seed, DROP COLUMN positive_count, DROP COLUMN negative_count;
         ALTER TABLE gene_sets DROP COLUMN version, DROP COLUMN gene_count;

@@ -6,7 +6,15 @@ StreamRepository(session).for_user(user.id)   # what request code gets: restrict
 """
 
 from veupath_store.repositories.control_sets import ControlSetRepository
+from veupath_store.repositories.experiments import ExperimentRepository
+from veupath_store.repositories.gene_sets import GeneSetRepository
 from veupath_store.repositories.streams import StreamRepository
 from veupath_store.repositories.users import UserRepository
 
-__all__ = ["ControlSetRepository", "StreamRepository", "UserRepository"]
+__all__ = [
+    "ControlSetRepository",
+    "ExperimentRepository",
+    "GeneSetRepository",
+    "StreamRepository",
+    "UserRepository",
+]

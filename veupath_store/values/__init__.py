@@ -1,13 +1,23 @@
 """Frozen values that repositories take and return: what callers hold in their hands beside the models."""
 
 from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
+from veupath_store.values.documents import DocumentSave
+from veupath_store.values.experiments import ExperimentSave, ExperimentSummary
+from veupath_store.values.gene_sets import GeneSetContent, GeneSetSave, GeneSetSource, GeneSetSummary
 from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
 __all__ = [
     "ControlSetSummary",
     "DismissReason",
+    "DocumentSave",
+    "ExperimentSave",
+    "ExperimentSummary",
     "GeneMatch",
+    "GeneSetContent",
+    "GeneSetSave",
+    "GeneSetSource",
+    "GeneSetSummary",
     "ProjectionSort",
     "ProjectionSummary",
     "SyncOutcome",
