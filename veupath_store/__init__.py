@@ -17,6 +17,7 @@ from veupath_store.errors import (
     OutcomeUnknownError,
     StoreError,
     UnavailableError,
+    WriterFullError,
 )
 from veupath_store.repositories import (
     ControlSetRepository,
@@ -26,13 +27,18 @@ from veupath_store.repositories import (
     UserRepository,
 )
 from veupath_store.session import Session, async_session_factory, close_db, get_db_session, get_engine, init_db
+from veupath_store.values import ExperimentSave, GeneSetSave
+from veupath_store.writer import DocumentWriter
 
 __all__ = [
     "ConfigurationError",
     "ConflictError",
     "ControlSetRepository",
+    "DocumentWriter",
     "ExperimentRepository",
+    "ExperimentSave",
     "GeneSetRepository",
+    "GeneSetSave",
     "InvalidInputError",
     "NotFoundError",
     "OutcomeUnknownError",
@@ -42,6 +48,7 @@ __all__ = [
     "StreamRepository",
     "UnavailableError",
     "UserRepository",
+    "WriterFullError",
     "async_session_factory",
     "close_db",
     "get_db_session",
