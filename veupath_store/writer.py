@@ -13,7 +13,6 @@ import logging
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -31,7 +30,7 @@ from veupath_store.repositories.experiments import ExperimentRepository
 from veupath_store.repositories.gene_sets import GeneSetRepository
 from veupath_store.session import get_engine
 from veupath_store.validation import as_uuid
-from veupath_store.values import DocumentSave, ExperimentSave, GeneSetSave
+from veupath_store.values import DocumentSave, ExperimentSave, GeneSetSave, SaveFailure, WriterStatistics
 from veupath_store.writer_queue import Key, SaveQueue, Waiting
 
 logger = logging.getLogger("veupath_store.writer")
@@ -48,42 +47,6 @@ _LONGEST_PAUSE: Final = 2.0
 # A version that is forgotten is read again.
 _VERSIONS_KEPT: Final = 10_000
 _FAILURES_KEPT: Final = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class SaveFailure:
-    """A save that was given up.
-
-    Attributes:
-        save: What was to be saved; it may be put again.
-        error: Why it was not.
-    """
-
-    save: DocumentSave
-    error: Exception
-
-
-@dataclass(frozen=True, kw_only=True)
-class WriterStatistics:
-    """What a writer has done and has still to do.
-
-    Attributes:
-        waiting: Documents that wait, those that wait for room included.
-        saving: Documents that are being saved.
-        saved: Saves that are durable.
-        replaced: Saves that a newer one of the same document made needless.
-        retried: Tries that were repeated because the database did not answer.
-        failed: Saves that were given up and reported.
-        is_closed: Whether it takes no more.
-    """
-
-    waiting: int
-    saving: int
-    saved: int
-    replaced: int
-    retried: int
-    failed: int
-    is_closed: bool
 
 
 class DocumentWriter:

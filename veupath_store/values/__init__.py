@@ -6,6 +6,7 @@ from veupath_store.values.experiments import ExperimentSave, ExperimentSummary
 from veupath_store.values.gene_sets import GeneSetContent, GeneSetSave, GeneSetSource, GeneSetSummary
 from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
+from veupath_store.values.writer import SaveFailure, WriterStatistics
 
 __all__ = [
     "ControlSetSummary",
@@ -20,8 +21,10 @@ __all__ = [
     "GeneSetSummary",
     "ProjectionSort",
     "ProjectionSummary",
+    "SaveFailure",
     "SyncOutcome",
     "SyncReport",
     "SyncedStrategy",
     "WdkStrategy",
+    "WriterStatistics",
 ]
