@@ -155,7 +155,7 @@ class AccountRepository(Repository[User]):
         values: list[Any] = [owner] if site is None else [owner, site]
         condition = "" if site is None else f" AND {owned.site}"
         rows = await client.execute_rows(
-            f"SELECT t.{owned.key} AS key FROM {owned.table} t WHERE t.{owned.owner} = $1{condition} "
+            f"SELECT DISTINCT t.{owned.key} AS key FROM {owned.table} t WHERE t.{owned.owner} = $1{condition} "
             f"ORDER BY t.{owned.key}",
             values,
         )
