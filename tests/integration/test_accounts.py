@@ -12,6 +12,7 @@ from veupath_store import (
     NotFoundError,
     StoreError,
     StreamRepository,
+    UnavailableError,
     UserRepository,
     async_session_factory,
 )
@@ -172,13 +173,15 @@ async def test_a_purge_against_fifty_writers_leaves_nothing_and_reports_every_co
         acknowledged = []
 
         async def write(number, user=user, acknowledged=acknowledged):
-            try:
-                while True:
+            while True:
+                try:
                     stream = await StreamRepository().create(user.id, "plasmodb", name=f"w{number}")
                     acknowledged.append(stream.id)
                     await StreamRepository().update_projection(stream.id, name="renamed", wdk_strategy_id=number)
-            except StoreError as exc:
-                return exc
+                except UnavailableError:
+                    continue
+                except StoreError as exc:
+                    return exc
 
         writers = [asyncio.create_task(write(number)) for number in range(50)]
         await asyncio.sleep(0.15 + 0.1 * round_)

@@ -50,13 +50,15 @@ async def heavy_world():
     owner = await one("SELECT user_id FROM streams GROUP BY user_id ORDER BY count(*) DESC")
     mine = owner["user_id"]
     stream = await one(
-        "SELECT s.id, s.experiment_id, p.wdk_strategy_id FROM streams s JOIN stream_projections p ON p.stream_id = s.id "
+        "SELECT s.id, s.experiment_id, p.wdk_strategy_id "
+        "FROM streams s JOIN stream_projections p ON p.stream_id = s.id "
         "WHERE s.user_id = $1 AND p.wdk_strategy_id IS NOT NULL AND p.dismissed_at IS NULL",
         mine,
     )
     dismissed = await one("SELECT stream_id FROM stream_projections WHERE user_id = $1 AND dismissed_at < now()", mine)
     held = await one(
-        "SELECT id, lease_token FROM operations WHERE user_id = $1 AND status = 'active' AND lease_token IS NOT NULL",
+        "SELECT id, lease_token, lease_expires_at FROM operations "
+        "WHERE user_id = $1 AND status = 'active' AND lease_token IS NOT NULL",
         mine,
     )
     ids = {table: (await one(f"SELECT id FROM {table} WHERE user_id = $1", mine))["id"] for table in TABLES}
@@ -67,13 +69,19 @@ async def heavy_world():
         type=OperationType.CHAT,
         worker_id="w",
         token=held["lease_token"],
-        **LEASE,
+        start_position=None,
+        attempts=1,
+        max_attempts=1,
+        seconds=60,
+        expires_at=held["lease_expires_at"],
+        deadline=0,
     )
     return World(
         owner=mine,
         stream=stream["id"],
         dismissed=dismissed["stream_id"],
-        experiment=stream["experiment_id"],
+        subject=stream["experiment_id"],
+        experiment=ids["experiments"],
         control_set=ids["control_sets"],
         gene_set=ids["gene_sets"],
         operation=held["id"],

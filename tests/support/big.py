@@ -26,7 +26,7 @@ SELECT id, user_id, site_id, 'c' || n, CASE WHEN n % 2 = 0 THEN n END, at,
 INSERT INTO operations (id, user_id, stream_id, type, status, created_at, lease_token, lease_expires_at, attempts)
 SELECT gen_random_uuid(), user_id, id, CASE WHEN n % 2 = 0 THEN 'chat' ELSE 'batch' END,
        CASE WHEN n % 50 < 4 THEN 'active' ELSE 'completed' END, at,
-       CASE WHEN n % 100 < 2 THEN gen_random_uuid() END, now() - (n - 1000) * interval '1 minute', 1 FROM sources;
+       CASE WHEN n % 100 < 2 THEN gen_random_uuid() END, now() + (n - 5000) * interval '1 minute', 1 FROM sources;
 """
 _SETS = """
 INSERT INTO gene_sets (id, user_id, site_id, name, gene_ids, wdk_strategy_id, created_at)
@@ -34,6 +34,7 @@ SELECT gen_random_uuid(), user_id, site_id, 'g' || n, jsonb_build_array('G' || n
 FROM sources;
 INSERT INTO experiments (id, user_id, site_id, data, batch_id, benchmark_id, is_primary, created_at, updated_at)
 SELECT gen_random_uuid(), user_id, site_id, '{}', 'b' || n % 1000, 'm' || n % 1000, n % 7 = 0, at, at FROM sources;
+INSERT INTO document_ids (user_id, kind, id) SELECT user_id, 'experiments', id FROM experiments;
 """
 _CONTROL_SETS = """
 INSERT INTO control_sets (id, user_id, name, site_id, record_type, positive_ids, negative_ids, tags, is_public,

@@ -121,6 +121,9 @@ class DocumentRepository(Repository[M], Generic[M, S]):
             save: What was to be saved.
             version: The version that it would have now, one more than the one that was seen.
 
+        Returns:
+            Whether it is.
+
         Raises:
             UnavailableError: The database does not answer.
         """
