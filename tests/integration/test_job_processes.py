@@ -14,6 +14,8 @@ from tests.support.worker import EFFECTS, LEASE, SWEEP_EVERY
 from veupath_store import OperationRepository
 from veupath_store.models import Operation
 
+pytestmark = pytest.mark.own_database
+
 PROCESSES = 8
 JOBS = 500
 SIGNALS = 10
