@@ -94,13 +94,16 @@ CREATE INDEX experiments_batch_idx ON experiments (user_id, batch_id, created_at
 CREATE INDEX experiments_benchmark_idx ON experiments (user_id, benchmark_id, (NOT is_primary), created_at, id)
     WHERE benchmark_id IS NOT NULL;
 
--- The ids of deleted documents, so that a save that comes late cannot bring one back.
-CREATE TABLE tombstones (
-    id         uuid PRIMARY KEY,
-    user_id    uuid NOT NULL CONSTRAINT tombstones_user_fkey REFERENCES users ON DELETE CASCADE,
-    deleted_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+-- Every id that a user's documents have or had. A first save takes its id here, for good: the primary key
+-- decides between two first saves, and between a delete and a save that comes late.
+CREATE TABLE document_ids (
+    user_id    uuid NOT NULL CONSTRAINT document_ids_user_fkey REFERENCES users ON DELETE CASCADE,
+    kind       varchar(20) NOT NULL
+        CONSTRAINT document_ids_kind_check CHECK (kind IN ('experiments', 'gene_sets')),
+    id         uuid NOT NULL,
+    deleted_at timestamptz,
+    PRIMARY KEY (user_id, kind, id)
 );
-CREATE INDEX tombstones_user_idx ON tombstones (user_id, id);
 
 CREATE TABLE streams (
     id            uuid PRIMARY KEY,

@@ -21,15 +21,33 @@ from veupath_store.errors import (
     OutcomeUnknownError,
     StoreError,
     UnavailableError,
+    WriterFullError,
 )
 from veupath_store.jobs import JobContext, Worker, leased_session, run_under_lease
-from veupath_store.repositories import ControlSetRepository, OperationRepository, StreamRepository, UserRepository
+from veupath_store.readiness import check_readiness
+from veupath_store.repositories import (
+    AccountRepository,
+    ControlSetRepository,
+    ExperimentRepository,
+    GeneSetRepository,
+    OperationRepository,
+    StreamRepository,
+    UserRepository,
+)
 from veupath_store.session import Session, async_session_factory, close_db, get_db_session, get_engine, init_db
+from veupath_store.values import ExperimentSave, GeneSetSave
+from veupath_store.writer import DocumentWriter
 
 __all__ = [
+    "AccountRepository",
     "ConfigurationError",
     "ConflictError",
     "ControlSetRepository",
+    "DocumentWriter",
+    "ExperimentRepository",
+    "ExperimentSave",
+    "GeneSetRepository",
+    "GeneSetSave",
     "InvalidInputError",
     "JobContext",
     "LeaseLostError",
@@ -44,7 +62,9 @@ __all__ = [
     "UnavailableError",
     "UserRepository",
     "Worker",
+    "WriterFullError",
     "async_session_factory",
+    "check_readiness",
     "close_db",
     "get_db_session",
     "get_engine",

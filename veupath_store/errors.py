@@ -139,6 +139,13 @@ class StoreClosedError(UnavailableError):
     """The store is closing or closed in this process; `init_db` opens it again."""
 
 
+class WriterFullError(UnavailableError):
+    """As many documents as may wait in a `DocumentWriter` do; this one was not taken. Slow down, or ``put_wait``."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(f"{room} documents wait to be saved already; this one was not taken. Put it again later.")
+
+
 class OutcomeUnknownError(StoreError):
     """The connection was lost, or time ran out, while a write or COMMIT was under way.
 

@@ -35,6 +35,7 @@ UINT64_MAX: Final = 2**64 - 1
 # Documents. orjson gives up at the 255th level; PostgreSQL would take more.
 DOCUMENT_DEPTH: Final = 254
 DOCUMENT_BYTES: Final = 16 * 1024 * 1024
+DOCUMENT_FIELD: Final = 255
 # A plan's steps may be nested this deep.
 PLAN_DEPTH: Final = 200
 # A plan has this many steps at most. The largest known has fewer than 100.
@@ -44,6 +45,8 @@ PLAN_STEPS: Final = 10_000
 GENE_IDS: Final = 250_000
 GENE_ID: Final = 100
 GENES_SOUGHT: Final = 1_000
+PARENT_SETS: Final = 1_000
+DOCUMENT_IDS: Final = 1_000
 TAGS: Final = 100
 TAG: Final = 100
 WDK_IDS: Final = 100_000

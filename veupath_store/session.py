@@ -7,7 +7,8 @@ commits when the block ends and rolls back when it raises. Outside of a session 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -18,6 +19,8 @@ from veupath_store.config import CONNECTION, StoreSettings
 from veupath_store.engine import StoreClient, StoreTransaction
 from veupath_store.errors import SchemaError, StoreClosedError, UnitOfWorkError
 from veupath_store.migrations import migrate, pending_migrations
+
+logger = logging.getLogger("veupath_store.session")
 
 
 class Session:
@@ -81,6 +84,7 @@ class Engine:
         self._adopted = context is not None
         self._closed = False
         self._changing = asyncio.Lock()
+        self._closers: list[Callable[[], Awaitable[None]]] = []
 
     @property
     def is_open(self) -> bool:
@@ -121,6 +125,30 @@ class Engine:
             raise StoreClosedError("The store was closed while a session was being opened.")
         async with client.pooled_transaction(self._context.connections) as transaction:
             yield Session(transaction)
+
+    def on_close(self, closer: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+        """Have something done by `close_db` while the store is still open.
+
+        Args:
+            closer: What to await; its errors are logged.
+
+        Returns:
+            What to call when that is no longer wanted; twice is harmless.
+        """
+        self._closers.append(closer)
+
+        def forget() -> None:
+            if closer in self._closers:
+                self._closers.remove(closer)
+
+        return forget
+
+    async def run_closers(self) -> None:
+        """Await what `on_close` was given, all at once."""
+        results = await asyncio.gather(*(closer() for closer in self._closers), return_exceptions=True)
+        for error in results:
+            if error is not None:
+                logger.error("closing goes on after an error", exc_info=error)
 
     async def close(self) -> None:
         """Drain and close the pool. Of what ``register_tortoise`` opened, its own hook closes the rest."""
@@ -313,13 +341,16 @@ async def _require_head(client: StoreClient) -> None:
 
 
 async def close_db() -> None:
-    """Close the store: refuse new work, wait for work in flight, close the connections.
+    """Close the store: drain the document writers, refuse new work, wait for work in flight, close the connections.
 
-    Waits at most `StoreSettings.close_timeout` seconds; what is still under way then fails with `UnavailableError`
-    or `OutcomeUnknownError`. Closing twice, or what was never opened, is harmless. Afterwards only `init_db` opens
+    Waits at most `StoreSettings.close_timeout` seconds for the writers, which report what they could not save, and as
+    long again for other work; what is still under way then fails with `UnavailableError` or `OutcomeUnknownError`.
+    Closing twice, or what was never opened, is harmless. Afterwards only `init_db` opens
     the store again.
     """
     engine = _current_engine()
+    if engine is not None and not _process.closed:
+        await engine.run_closers()
     _process.closed = True
     if engine is not None:
         await engine.close()

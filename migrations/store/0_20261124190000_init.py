@@ -1,4 +1,4 @@
-"""The first schema: seven entities, and the tombstones of deleted documents.
+"""The first schema: seven entities, and the ids of documents.
 
 A table's lock is waited for no longer than the session's lock_timeout; a long statement is not cut off.
 Running the file twice fails at its first CREATE TABLE.
@@ -115,13 +115,16 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
         CREATE INDEX experiments_benchmark_idx ON experiments (user_id, benchmark_id, (NOT is_primary), created_at, id)
             WHERE benchmark_id IS NOT NULL;
 
-        -- The ids of deleted documents, so that a save that comes late cannot bring one back.
-        CREATE TABLE tombstones (
-            id         uuid PRIMARY KEY,
-            user_id    uuid NOT NULL CONSTRAINT tombstones_user_fkey REFERENCES users ON DELETE CASCADE,
-            deleted_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP
+        -- Every id that a user's documents have or had. A first save takes its id here, for good: the primary key
+        -- decides between two first saves, and between a delete and a save that comes late.
+        CREATE TABLE document_ids (
+            user_id    uuid NOT NULL CONSTRAINT document_ids_user_fkey REFERENCES users ON DELETE CASCADE,
+            kind       varchar(20) NOT NULL
+                CONSTRAINT document_ids_kind_check CHECK (kind IN ('experiments', 'gene_sets')),
+            id         uuid NOT NULL,
+            deleted_at timestamptz,
+            PRIMARY KEY (user_id, kind, id)
         );
-        CREATE INDEX tombstones_user_idx ON tombstones (user_id, id);
 
         CREATE TABLE streams (
             id            uuid PRIMARY KEY,
@@ -235,64 +238,62 @@ async def upgrade(db: BaseDBAsyncClient) -> str:
 async def downgrade(db: BaseDBAsyncClient) -> str:
     return """
         SET LOCAL statement_timeout = 0;
-        DROP TABLE operations, stream_projections, streams, experiments, control_sets, gene_sets, tombstones, users;
+        DROP TABLE operations, stream_projections, streams, experiments, control_sets, gene_sets, document_ids, users;
         DROP FUNCTION delete_private_control_sets();
     """
 
 
 MODELS_STATE = (
-    "eJztXW1v2zgS/iuEvzQFfEHiJE0vdzggSdNubtO4SJzrYl+gpSXGViORKknFCbr570vSkq"
-    "1X25IlR9YRWHRjkkPJz5BDzjwc+keHcULR7h1DtHMCfnQwdJH4I1rcBR3oebNC+ZnDoaOa"
-    "+aIBUy2GjFNoclF4Dx2GRJGFmEltj9sEy6a3xEVDYj2DyZgAMsEMmAQ/CnEoW7AuYIgzAL"
-    "EF0JOHqO0izNmu7NsipujcxqP1uvGx/d1HBicjxMfq6/72hyi2sYWeEAs/eg/GvY0cK4aG"
-    "bckOVLnBnz1Vdnd3+eGjailfcWiYxPFdPG/tPfMxwbPmvm9bu1JG1o0QRhRyZEXgwr7jBL"
-    "CGRdM3FgWc+mj2qta8wEL30Hck6J1/3/vYlBAA9ST5z+F/gleLNDOM6/7AuL0YGEYnpSP5"
-    "Cgm8gyKBsdSvLbCUwLxM+50Doko78gHnP53e7By8e6sgIIyPqKpUcHVelCDkcCqqQJ+jjJ"
-    "44ohg6Rhbc52NIs+FOiCVwF6+9AuIBngUAD7GqAd2OC58MB+ERH4uPvaOjBXD/7/RGIS5a"
-    "KciJmITTqXkdVPWmdRL6OdQmRRIMA/I00h9EDRfzJhvtuGQCbCsQ3Q3/KDPYw4I5+HOLsh"
-    "D9azLZeVvPqB5cfr64HZx+/iK7dxn77iikTgcXsqanSp8TpTvvEhqZdQK+Xg5+AvIj+LV/"
-    "fZGcKrN2g1878p2gz4mBycSAVhSNsDgsepHm6/4hMrVkwRCaDxNILSNWExkJBHNKHEOazf"
-    "RYOAukP/58gxxlYTOnmFwrzqcd3SJeYr6V1nml9mxeGrxibM5E1pO1gLqY9XMjlLfJCbJB"
-    "sEQVgu56QN2qPtqKkPxO68+6T6IXMeVaPJKIJ7+S3NutBVQ/7KatOHHiij04wWg9nAZhN2"
-    "3CSS6EpEfylsZ0ldtzkyUQw5H6SvLZ8kmpZS/tP8XXxFwvKrkGL3embpDPpDRwbCbcHXIP"
-    "pKoY4GPIARQ+EKTmGLAx8R0L3At1gB2xw7C5/YjeKucoqMKEB9UYjaCqTrtcdT9MO2YNd8"
-    "zU/1M453tkYftSrljTjMoGvDExV1BBpzci0kKU9/f2VkBZtMpFWdXFUabIJDTAtgDSCTGN"
-    "9mpohyuAGKQZG5L/3vavs+FOyiUjDLbJwV9qJdoo7rffnQ/TTzu/d9789sebk5NvjODh75"
-    "2aIg4SoViwIUR75/PpL0lFnF/1z5J2XXZwllBKuO4WVUpSTiulQqUw4lOzkEmaS1QS7GyU"
-    "MTpaxRYd5Zuio5Ql4nBUaLCH7fUgr3CQe5Q8IgyxiQzhBmT5qAP0xHOWhAzZNgz8RfHmi1"
-    "8Gi3UwCzdf9a8/hc2TionrQLJkgesfh/4S5yAfkUgALp3rDc6C/TXMy0g++B+9/cPjw/cH"
-    "7w7fiybq5WYlxwsUcXk9SKBoM8Pzh45tZoRZCHEQxDnOZ1QugeZQCG4SzuyoQhUD96zfv4"
-    "oN3LPL5Mi8+3x2IbaTahSLRsKRyQZac1Qt5KgSM4khlOH2LptHoZSeRctnkTyhkRlbyA+T"
-    "RUTWiJVtz2K7JDKWolXj4KaR/Ugoskf4Z/Ss8L0U7yE3L7kh9/CUzVYCmgq2i2IKJ7NYbX"
-    "Q0iW9uIQdNh6p4Pri+u7rqvOTT1DXG7eMsbDp0n2Jpc6P3CV54efC+jxFAj9DxFRMDqI+7"
-    "AAK5awYCdl/29C9gc+DCZzBEDsEjwIloMYTcHMumQ4TNsQvpQxcQCoaEj9NB+7oeooP1DT"
-    "BJ3QXBeh1M3kR4c0spkYbzIBxyPyM0sGDkziReGVgPYUuiVxm+q4zZXv6Q7aVGrDQYRcJg"
-    "YfuGhMFqN7m1hL3UalrQGkdl2hDmqju+O9uoFMU5IaexXo61jsm0PCbje1ZJBccltYIbqm"
-    "BNAlRFAgifH9LnEizAXFAHMBscwNyiveuWRDAbimjpEOb56e356YeLV4pgBukR6dDlPG8i"
-    "N2YZSc9YLV4ZTbI8ATZnwLYQ5jZ/Vid8ZQGZCOXvgq/yVLA5hniERCPxH1a1f07f6gsl35"
-    "CKsP2ZHbOs60E6btkAQ9TVccvX9N7mTEXBBTUlqHlB7Rf/X7lNeheqd6Hbuwt91WzKZhr8"
-    "NZMEYydbg41mPqJiYzsg4p8VU56/xLpsEbxFnZsIEHluThyrJQ6PMVfWir7P12mOY9Qrec"
-    "MAepSnPYBYP4DvAU5OZBNojhG4J1R0xTgQj7Myrq+poL81PJkAhWLrWExos35NI9ex7gIn"
-    "Rm8TKt1Wa5+wdp9wSw+ybE1u7ytmnTZsZ7CBU1kT68GQj+Ro9JxpN87sUS7PlSFciu9qGu"
-    "xT6uufvd7BwXFv7+Dd+6PD4+Oj93szDixdtYgMO7v8JEmamFIyCTIGH0sd7g/FNDm2nBxz"
-    "ifADC66QURltV1ayKy5iTLgpAkQfZ0T4ck1KSu51CfS9ta1IZQQ648grDGdcSGMZRiAcmB"
-    "F7WHDFQtC+ISc74wnOP162M8FZVIlvUHhIJ8VatOOobHw7kHFDhUgKrnQpwfYtd4f7K6x2"
-    "h/u5i52sSpy30ScAC1mTraOyLJu5NmOlVJyUrUDJDZte7dQ0RZBlERT5tjNLtn3ms/o0m/"
-    "BaV0NpxnY9QnlhNzi/E+0UL3eKZ+gVC8QnxPQRl4WUfYhWGuGitH2hK4ybCe1S7j4xtipI"
-    "hE+Semk9hKTzalq4LX3ZdhNovKUKiJGYKxyfWOdgbmRAp1nr+GjP5atjt4Mvp6lPldseXs"
-    "0LbIsp5piPEZgQ+qBS3SLp/sBC1H5EFrinxAVE0shMZvmHK820HIIwHJ7msTfxQH1ktwFL"
-    "QHcB263pWX3VwPYztMrUFrwQNSrTyDDqtt4TufHLUKtTgAcZRw32TDU5noH5q5DjUzCRV1"
-    "ILM0GtgbIamP5mhVF0aU2ItTAepo9Abflu0YNU/MWDn+VcmRKOSa21o2kY5JvewAgkJd84"
-    "jfUU1UFCUu8sK1QMiaasrGqDYkLts0DVbzK3/lxPgy4Z0UmlLedn9V08VUwTnXOjU3PrRX"
-    "QzqbmJ3MTSubktzyGt6TadeUZzmrOLZTvnUnbx1OpVODv54iMq9j0W+EaG4e9pmo4t/ABg"
-    "Qgwsm5lE2PyuuvtGkmsOggwBIYEomIxtcywEJOEmPlIfM2DzLK6uvgdpjq4B5ru7gKMrGn"
-    "VZK9zSNPtdd/LkFl9YLUyT/dhkukJ7Py33fkzienKjVErFCVl9DrnJmp7uGwqeFIkJtTD0"
-    "VgfTojZtYjP2gDKCCvl7q4SYPvkaR3WMIOVDsaaUMFRJWW2ommyophMBPXm26LSEtrPktc"
-    "abrHFThq0cgyKBLCu5F8nuQuu9yXpHlJKMuGb+jxDPBNqwFVmkyTp+eVh4vZQbQod2UQI2"
-    "LdkG/OvO4YWcI9fjGZGJXGYpKqJvVgjv/RBqKoFlUkxTdU24f7BhNqAa30STn3WSn3mpdU"
-    "Xpz5WT65o5RqvIrksO2vVB1ZzyK/zoyIC4Q/EXRp00TTqv6y6gSXnYakWadDCW6YUy0xCC"
-    "KQrW7BeMu4CRkM2U98ZN/zaJixhwxJCQ3CYmHAylRmQ2osQgTZDW8whNjTbAuHcXUKOBqs"
-    "tcg4IqJh80w1SHk683R/pkmF7FM1bxU0Rtc5yxhAcVi9ZvOG+ybO3OR7PitTHXE181Ty5Q"
-    "3XprYp0Bo0oc8fylMPckcn5kLv8ochvOCtVCz8o5VQDhoHkL0a0l8008kaOsvJP8lKuISE"
-    "NyrbYn6S21M9jkSvbyN6DPlwg="
+    "eJztXf9T2zgW/1c0+aV0JsdAgNLjbm4GKO1yS0kHwnVnv4xXsUXi4kiuJBOYLv/7Soqd2L"
+    "KdxIkdHJ9mdrpE0pOdz5Oe3nsfSfnRYpxQtHvHEG2dgB8tDEdI/BEvboMW9P1pofzMYd9T"
+    "zQLRgKkWfcYptLkovIceQ6LIQcymrs9dgmXTWzJCfeI8g/GQADLGDNgEPwpxKFuwNmCIMw"
+    "CxA9CTj6g7QpizXdm3Q2zRuYsH63UTYPd7gCxOBogP1df97Q9R7GIHPSEWffQfrHsXeU4C"
+    "DdeRHahyiz/7quzu7vLDR9VSvmLfsokXjPCstf/MhwRPmweB6+xKGVk3QBhRyJETgwsHnh"
+    "fCGhVN3lgUcBqg6as6swIH3cPAk6C3/n0fYFtCANST5D+H/wlfLdbMsq67Pev2omdZrZSO"
+    "5CtoeIdFAmOpX1dgKYF5mfQ7A0SVtuQDzn86vdk5ePdWQUAYH1BVqeBqvShByOFEVIE+Qx"
+    "k9cUQx9KwsuM+HkGbDrYlpuIvXXgLxEM8CgEdYVYBuawSfLA/hAR+Kj52jozlw/+/0RiEu"
+    "WinIiZiEk6l5HVZ1JnUS+hnUNkUSDAvyNNIfRA0X8yYb7aSkBrYTiu5Gf6wy2KOCGfgziz"
+    "IX/Wsy3nlbzajuXX6+uO2dfv4iux8x9t1TSJ32LmRNR5U+a6U77zSNTDsBXy97PwH5Efza"
+    "vb7Qp8q0Xe/XlnwnGHBiYTK2oBNHIyqOil6k+bp/iE0tWdCH9sMYUsdK1MRGAsGcEs+SZj"
+    "M9Fs5C6Y8/3yBPWdjMKSbXivNJR7eIrzDfVtZ5qfZsVhq+YmLOxNaTtYC6mPZzI5S3yQmy"
+    "QbBEFYKj9YC6VX00FSH5ndafdZ9EL2LKNXgkEV9+JenbrQVUN+qmSThJA086JM/kp6tGnZ"
+    "FeAjEcqK8kny2flDLn6bggaetzowN9bVkcJNyggElp4LlMuPHkHkhVMcCHkAMofHtI7SFg"
+    "QxJ4DrgX6gA7YuV0ufuI3iqnP6zChIfVGA2gqk6HElU/zAQcNQ841P8LRBpR+5VCjLoZlQ"
+    "1EGWKuoILBXEykgSjv7+0tgbJolYuyqkuiTJFNaIhtAaQ1MYP2cmhHK4AYpBkOyX9vu9fZ"
+    "cOtyeuTs2hz8pVaijeJ++937MPm083vrzW9/vDk5+cYI7v/eqiiSlgglgugI7Z3Pp7/oij"
+    "i/6p7pdl12cKYpJVp3iypFlzNKKVEpjATULmSSZhKlJPFqZYyOlrFFR/mm6ChliTgcFBrs"
+    "UXszyEsc5D4ljwhDbCNLhAEoQyE99MRzloQM2SYM/Hl51ItfevN1ME2jXnWvP0XNdcUkdS"
+    "DZnzCwT0J/iXOQj0logMvgeoOzYH8N8zKQD/5HZ//w+PD9wbvD96KJerlpyfEcRVxe9zQU"
+    "XWb5Qd9z7Yw0CyEegjgn+IzLaWj2heAm4czOKpQxcM+63avEwD271Efm3eezC+FOqlEsGo"
+    "lAJhtow700kHvRZhJDKCPsXTSPIikzixbPIrnzIDO3kJ8mi4mskSvbnsV2QWYsRRcmwU0j"
+    "+5FQ5A7wz+hZ4Xsp3kM6L7kp92j3yFYCmkq2i2IKx9NcbXw0iW/uIA9Nhqp4Pri+u7pqve"
+    "TTrxXm7ZPsYjp1n2Ifc7P3Gt+5OHnfxQigR+gFimcBNMBtAIH0moGAPZA9/Qu4HIzgM+gj"
+    "j+AB4ES06ENuD2XTPsL2cATpQxsQCvqED9NJ+6oeYpL1NTBJ7TnJepNM3kR6c0spkZrzIB"
+    "zyICM1MGfkTiVeGVgfYUeiVxq+y4zZTv6Q7aRGrDQYRdJgUfuapMEqN7mVpL3UalrQGsdl"
+    "mpDmqjq/O3VUiuKsyRmsF2NtcjINz8kEvrOigpOSRsE1VbAhAcoiAUTMD+nzCizATNAkMG"
+    "ucwNwi33VLMpg1RXTlFOb56e356YeLV8pghtv+06nL2XmA3Jxl7NjBcvnK+OHBE+ByBlwH"
+    "Ye7yZ7XDVxaQsVD+LvgqdwXbQ4gHSDQS/2FV++fkrb5Q8g2pDNuf2TnLqh5k8pY1MERtk7"
+    "d8zehtxlQUXFBTgoYXNHHx/1XYZLxQ44Vurxf6qqcE62nw1zwkmNjZGjqa+YgKx7ZHxD9L"
+    "HuX9kuiyQfAWDW5iQOSFOUmsFgQ81kxZS8Y+XydnHONRyRsG0KPc7QHE+gECH3ByIptAe4"
+    "jAPaGiK8aBeJyTcS1LCf2tEcmEKBRbxxJCm41rarmOtecEMcZNKNWtNjFh5THhlm5k2Zqz"
+    "va946rRmnsEGdmWNnQdLPpKjwXOm3ThzB7k8V4bwSnxX3WCfUF//7HQODo47ewfv3h8dHh"
+    "8fvd+bcmDpqnlk2NnlJ0nSJJSSSZAx+LjS5v5IzJBji8mxERFxYMEVMi5j7MpSdmWEGBNh"
+    "igAxwBkZvlyTkpJ7XQJ9b20rUhqBzjjyC8OZFDJYRhkID2bkHuZcsRC2r8nOzuQB5x8v23"
+    "nAWVSJb1B4SOtiDfI4ShvfHmTcUimSgitdSrB5y93h/hKr3eF+7mInq7T9NmYHYCFrsnVU"
+    "luOykcvYSirWZUtQcs2mVzM1TRFkWQRFvu3Mkm2e+Sz/mE10XamlNOOOfEJ54TA4vxMTFC"
+    "8OiqfoFUvEa2Jmi8tcyj5CK41wUdq+0NW89YR2IXevja0SDsLrpF5aDxHpvJwWble+RLoO"
+    "NN5CBSRIzCW2T6yzMTc2oNOsdXK05/LViVuvF9PUpypsj67mBa7DFHPMhwiMCX1QR91ix/"
+    "2Bg6j7iBxwT8kIEEkjM3nKP1ppJuUQROnwNI+9iQeaLbs1WALac9huQ8+aqwa2n6FVprbg"
+    "hahxmVqmUbf1nsiNX4ZangJ8yDiqcWRqyPEMzF+FHJ+AifwVtTAVNBpYVQOT36ywii6tml"
+    "gD82FmC9SWe4s+pOIvHv7c5NKUcEJqLY+mZpBv2oERSEq+cZLrKaoDTdJ4liUqhsSPrCxr"
+    "gxJCzbNA5TuZW7+vp0aXjJhDpQ3nZ81dPGVME3PmxhzNrRbRzRzN1c4mrnw2t+FnSCu6TW"
+    "d2ojnN2SVOO+dSdsmj1ctwdvLFB1T4PQ74RvrR72naniviAGBDDByX2UTY/La6+0aSax6C"
+    "DAEhgSgYD117KAQk4SY+0gAz4PIsrq66BxmOrgbmuz2HoyuadVkr3VI3+1314cktvrBamC"
+    "b3sc50hYl+Gh792GTkS0dpJRVrsmYfcp01PfEbCu4USQg1MPVWBdOinDbhjD2gjKRCvm+l"
+    "iZmdr0lUhwhS3hdrygqGSpc1hqrOhmoyEdCT74pOV9B2lrzReJ01bsu0lWdRJJBlK/oi2V"
+    "0YvddZ74hSkpHXzP8R4qlAE1yReZqs4peHRdRLuSV06BYlYNOSTcC/6jO8kHM08nlGZiKX"
+    "WYqLmJsVons/hJpWwFIXM1RdHe4frJkNKCc2MeRnleRn3tG6ovTn0ofr6jlGyzhdpw/a9U"
+    "E1nPIr/OjIKaKuPWylOdKwoj2HIIWzJovI0Xw0SyYcc9fwZXfYh6pbj2isfn/9mkt4Pr+Y"
+    "u4cp36fP38TUBJaxksSunFMFEA6bNxDdSvbMiydylLVjNX+zdkykJru0t2e7fMrh2uRK9v"
+    "I3jG2t8A=="
 )

@@ -57,6 +57,8 @@ async def test_models_and_tables_have_the_same(kind, connection):
     migrated.pop(own_sequence, None)
     # What the database derives is read by summaries, never by a model, which would write it.
     migrated = {name: definition for name, definition in migrated.items() if "GENERATED" not in definition}
+    # Tortoise has no composite keys: the store's own table of ids has no model.
+    migrated = {name: definition for name, definition in migrated.items() if "document_ids" not in name}
     different = differences(modelled, migrated)
     assert not different, f"models (first) and migrations (second) differ in a {kind}:\n" + "\n".join(different)
 
@@ -76,8 +78,8 @@ async def test_models_and_tables_have_the_same_keys(connection):
 async def test_each_relation_is_a_foreign_key_with_the_same_action(connection):
     """A foreign key of ours may also hold the owner; the relation's own column refers to the same column."""
     modelled = await connection.fetch(FOREIGN_KEYS, "of_models")
-    migrated = await connection.fetch(FOREIGN_KEYS, "public")
-    assert len(modelled) == len(migrated) == 9
+    migrated = [key for key in await connection.fetch(FOREIGN_KEYS, "public") if key["table_name"] != "document_ids"]
+    assert len(modelled) == len(migrated) == 8
     for key in migrated:
         (column, referred_column) = key["columns"][-1], key["referred_columns"][-1]
         twins = [

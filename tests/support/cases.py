@@ -8,18 +8,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.world import World
+from tests.support.world import EXPERIMENT, GENE_SET, World
 from veupath_store import repositories
 from veupath_store.repositories import (
     AccountRepository,
     ControlSetRepository,
+    ExperimentRepository,
+    GeneSetRepository,
+    OperationRepository,
     StreamRepository,
     UserRepository,
 )
 from veupath_store.repositories.base import Repository
 from veupath_store.repositories.control_set_patch import ControlSetPatch
 from veupath_store.repositories.projection_patch import ProjectionPatch
-from veupath_store.values import WdkStrategy
+from veupath_store.values import ExperimentSave, GeneSetSave, WdkStrategy
 
 GENES = {"record_type": "transcript", "positive_ids": ["a"], "negative_ids": []}
 
@@ -49,7 +52,7 @@ async def everything(items: AsyncIterator[Any]) -> list[Any]:
 USERS = {
     "get_by_id": Case(lambda r, w: r.get_by_id(w.owner)),
     "delete": Case(lambda r, w: r.delete(w.owner)),
-    "get_or_create": Case(lambda r, w: r.get_or_create(w.owner)),
+    "get_or_create": Case(lambda r, w: r.get_or_create(w.owner), same_for_all="an unknown user is made"),
     "get_or_create_by_external_id": Case(
         lambda r, w: r.get_or_create_by_external_id(f"{w.owner}@example.org"), statements=2
     ),
@@ -60,10 +63,8 @@ STREAMS = {
     "delete": Case(lambda r, w: r.delete(w.stream)),
     "create": Case(lambda r, w: r.create(w.owner, "plasmodb")),
     "ensure": Case(lambda r, w: r.ensure(w.owner, "plasmodb", w.stream)),
-    "get_or_create_for_experiment": Case(
-        lambda r, w: r.get_or_create_for_experiment(w.owner, "plasmodb", w.experiment)
-    ),
-    "find_by_experiment": Case(lambda r, w: r.find_by_experiment(w.owner, w.experiment)),
+    "get_or_create_for_experiment": Case(lambda r, w: r.get_or_create_for_experiment(w.owner, "plasmodb", w.subject)),
+    "find_by_experiment": Case(lambda r, w: r.find_by_experiment(w.owner, w.subject)),
     "get_projection": Case(lambda r, w: r.get_projection(w.stream)),
     "get_by_wdk_strategy_id": Case(lambda r, w: r.get_by_wdk_strategy_id(w.owner, w.wdk)),
     "list_projections": Case(lambda r, w: r.list_projections(w.owner)),
@@ -104,11 +105,78 @@ ACCOUNTS = {
     "purge": Case(lambda r, w: r.purge(w.owner), statements=3),
     "export": Case(lambda r, w: everything(r.export(w.owner)), statements=15),
 }
+OPERATIONS = {
+    "get_by_id": Case(lambda r, w: r.get_by_id(w.operation)),
+    "delete": Case(lambda r, w: r.delete(w.operation)),
+    "get_summary": Case(lambda r, w: r.get_summary(w.operation)),
+    "get_status": Case(lambda r, w: r.get_status(w.operation)),
+    "register": Case(lambda r, w: r.register(w.owner, "experiment")),
+    "start": Case(lambda r, w: r.start(w.owner, "batch", stream_id=w.dismissed, worker_id="w", lease_seconds=60)),
+    "request_cancel": Case(lambda r, w: r.request_cancel(w.operation)),
+    "page": Case(lambda r, w: r.page(w.owner)),
+    "page_active": Case(lambda r, w: r.page_active(w.owner, type="chat")),
+    "list_active_by_stream": Case(lambda r, w: r.list_active_by_stream(w.stream)),
+    "acquire": Case(
+        lambda r, w: r.acquire("w", ["batch"], lease_seconds=60),
+        same_for_all="a restricted repository takes no jobs",
+        job_side="workers serve every user",
+    ),
+    "sweep": Case(
+        lambda r, w: r.sweep(),
+        same_for_all="a restricted repository sweeps nothing",
+        job_side="sweepers serve every user",
+    ),
+    "heartbeat": Case(lambda r, w: r.heartbeat(w.lease)),
+    "complete": Case(lambda r, w: r.complete(w.lease)),
+    "fail": Case(lambda r, w: r.fail(w.lease, "error")),
+    "cancel": Case(lambda r, w: r.cancel(w.lease)),
+    "release": Case(lambda r, w: r.release(w.lease)),
+    "get_outcome": Case(lambda r, w: r.get_outcome(w.lease), same_for_all="the lease has ended nothing"),
+    "assert_lease": Case(lambda r, w: r.assert_lease(w.lease), same_for_all="it needs a session"),
+}
+EXPERIMENTS = {
+    "get_by_id": Case(lambda r, w: r.get_by_id(w.experiment)),
+    "delete": Case(lambda r, w: r.delete(w.experiment), statements=2),
+    "save": Case(
+        lambda r, w: r.save(w.experiment, user_id=w.owner, version=1, **{**EXPERIMENT, "data": {"y": 2}}), statements=2
+    ),
+    "write": Case(
+        lambda r, w: r.write(ExperimentSave(id=w.experiment, user_id=w.owner, **EXPERIMENT), version=1), statements=2
+    ),
+    "is_written": Case(
+        lambda r, w: r.is_written(ExperimentSave(id=w.experiment, user_id=w.owner, **EXPERIMENT), version=1)
+    ),
+    "get_version": Case(lambda r, w: r.get_version(w.experiment, user_id=w.owner)),
+    "patch_field": Case(lambda r, w: r.patch_field(w.experiment, "notes", "new"), statements=2),
+    "get_many": Case(lambda r, w: r.get_many([w.experiment], user_id=w.owner)),
+    "page_summaries": Case(lambda r, w: r.page_summaries(w.owner, "plasmodb")),
+    "iterate_summaries": Case(lambda r, w: everything(r.iterate_summaries(w.owner))),
+    "page_by_batch": Case(lambda r, w: r.page_by_batch(w.owner, "b")),
+    "page_by_benchmark": Case(lambda r, w: r.page_by_benchmark(w.owner, "m")),
+}
+GENE_SETS = {
+    "get_by_id": Case(lambda r, w: r.get_by_id(w.gene_set)),
+    "delete": Case(lambda r, w: r.delete(w.gene_set), statements=2),
+    "save": Case(lambda r, w: r.save(w.gene_set, user_id=w.owner, version=1, **GENE_SET), statements=2),
+    "write": Case(
+        lambda r, w: r.write(GeneSetSave(id=w.gene_set, user_id=w.owner, **GENE_SET), version=1), statements=2
+    ),
+    "is_written": Case(lambda r, w: r.is_written(GeneSetSave(id=w.gene_set, user_id=w.owner, **GENE_SET), version=1)),
+    "get_version": Case(lambda r, w: r.get_version(w.gene_set, user_id=w.owner)),
+    "import_for_stream": Case(lambda r, w: r.import_for_stream(w.stream, name="n", gene_ids=["g"]), statements=2),
+    "page_summaries": Case(lambda r, w: r.page_summaries(w.owner, "plasmodb")),
+    "iterate_summaries": Case(lambda r, w: everything(r.iterate_summaries(w.owner))),
+    "find_by_wdk_strategy": Case(lambda r, w: r.find_by_wdk_strategy(w.owner, w.wdk)),
+    "page_containing": Case(lambda r, w: r.page_containing(w.owner, ["g1"])),
+}
 CASES: dict[type[Repository[Any]], dict[str, Case]] = {
     UserRepository: USERS,
     StreamRepository: STREAMS,
     ControlSetRepository: CONTROL_SETS,
     AccountRepository: ACCOUNTS,
+    OperationRepository: OPERATIONS,
+    ExperimentRepository: EXPERIMENTS,
+    GeneSetRepository: GENE_SETS,
 }
 
 

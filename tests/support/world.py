@@ -5,8 +5,26 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from veupath_store.models import User
-from veupath_store.repositories import ControlSetRepository, StreamRepository, UserRepository
+from veupath_store.repositories import (
+    ControlSetRepository,
+    ExperimentRepository,
+    GeneSetRepository,
+    OperationRepository,
+    StreamRepository,
+    UserRepository,
+)
 from veupath_store.repositories.inventory import OWNED_TABLES
+from veupath_store.values import Lease, OperationType
+
+EXPERIMENT = {
+    "site_id": "plasmodb",
+    "name": "run",
+    "status": "done",
+    "data": {"x": 1},
+    "batch_id": "b",
+    "benchmark_id": "m",
+}
+GENE_SET = {"site_id": "plasmodb", "name": "genes", "gene_ids": ["g1", "g2"], "wdk_strategy_id": 7}
 
 
 @dataclass(frozen=True)
@@ -16,23 +34,31 @@ class World:
     owner: UUID
     stream: UUID
     dismissed: UUID
+    subject: UUID
     experiment: UUID
     control_set: UUID
     gene_set: UUID
+    operation: UUID
+    lease: Lease
     wdk: int = 7
 
     def unknown(self) -> "World":
         """The same world, with ids that nobody has."""
         strange = {field.name: uuid4() for field in fields(self) if field.type == "UUID" or field.type is UUID}
-        return replace(self, **strange, wdk=999_999)
+        lease = self.lease.model_copy(
+            update={"operation_id": uuid4(), "user_id": strange["owner"], "token": uuid4(), "stream_id": None}
+        )
+        return replace(self, **strange, lease=lease, wdk=999_999)
 
 
 async def make_world(external_id: str | None = None) -> World:
     """An owner with one of everything."""
     owner = await UserRepository().create(external_id)
     streams = StreamRepository()
-    experiment = uuid4()
-    stream = await streams.create(owner.id, "plasmodb", name="one", experiment_id=experiment)
+    subject, experiment, gene_set = uuid4(), uuid4(), uuid4()
+    stream = await streams.create(owner.id, "plasmodb", name="one", experiment_id=subject)
+    await ExperimentRepository().save(experiment, user_id=owner.id, **EXPERIMENT)
+    await GeneSetRepository().save(gene_set, user_id=owner.id, **GENE_SET)
     await streams.update_projection(stream.id, wdk_strategy_id=7, plan={"root": {"id": "a", "searchName": "s"}})
     dismissed = await streams.create(owner.id, "plasmodb", name="two")
     await streams.dismiss(dismissed.id)
@@ -45,13 +71,20 @@ async def make_world(external_id: str | None = None) -> World:
         tags=["t"],
         user_id=owner.id,
     )
+    operation = await OperationRepository().register(owner.id, OperationType.BATCH)
+    lease = await OperationRepository().start(
+        owner.id, OperationType.CHAT, stream_id=stream.id, worker_id="worker", lease_seconds=60
+    )
     return World(
         owner=owner.id,
         stream=stream.id,
         dismissed=dismissed.id,
+        subject=subject,
         experiment=experiment,
         control_set=control_set.id,
-        gene_set=uuid4(),
+        gene_set=gene_set,
+        operation=operation.id,
+        lease=lease,
     )
 
 
@@ -59,7 +92,9 @@ async def contents() -> dict[str, list[Any]]:
     """Every row of every table that users own, to see that nothing changed."""
     client = User._meta.db
     found = {}
-    for table, key in [("users", "id"), *((owned.table, owned.key) for owned in OWNED_TABLES)]:
+    # Not the ids of documents: a delete closes the id for the deleting user, whether it was anybody's or nobody's.
+    owned_tables = [(owned.table, owned.key) for owned in OWNED_TABLES if owned.table != "document_ids"]
+    for table, key in [("users", "id"), *owned_tables]:
         rows = await client.execute_rows(f"SELECT to_jsonb(t)::text AS row FROM {table} t ORDER BY {key}")
         found[table] = [row["row"] for row in rows]
     return found

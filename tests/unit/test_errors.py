@@ -23,6 +23,7 @@ EXAMPLES = [
     errors.InvalidInputError("plan.root.parameters.x", "a number must be finite"),
     errors.UnavailableError("Nothing was saved."),
     errors.StoreClosedError("The store is closed."),
+    errors.WriterFullError(1000),
     errors.OutcomeUnknownError("It is not known."),
     errors.UnitOfWorkError("A savepoint is open."),
     errors.SwallowedErrorError(),
@@ -32,6 +33,7 @@ EXAMPLES = [
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.StoreError)]
 BASES = {
     "StoreClosedError": errors.UnavailableError,
+    "WriterFullError": errors.UnavailableError,
     "PruneRefusedError": errors.ConflictError,
     "StaleVersionError": errors.ConflictError,
     "OperationActiveError": errors.ConflictError,
@@ -93,7 +95,7 @@ def test_errors_come_back_from_another_process():
 
 def test_an_error_in_a_group_is_found_by_its_type():
     group = ExceptionGroup("a batch", EXAMPLES)
-    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[10], EXAMPLES[11])
+    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[10], EXAMPLES[11], EXAMPLES[12])
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

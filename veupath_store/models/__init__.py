@@ -6,9 +6,8 @@ from veupath_store.models.gene_set import GeneSetRow
 from veupath_store.models.operation import Operation
 from veupath_store.models.stream import Stream
 from veupath_store.models.stream_projection import StreamProjection
-from veupath_store.models.tombstone import Tombstone
 from veupath_store.models.user import User
 
-__models__ = [User, ControlSet, ExperimentRow, Stream, StreamProjection, GeneSetRow, Operation, Tombstone]
+__models__ = [User, ControlSet, ExperimentRow, Stream, StreamProjection, GeneSetRow, Operation]
 
 __all__ = ["ControlSet", "ExperimentRow", "GeneSetRow", "Operation", "Stream", "StreamProjection", "User"]

@@ -9,8 +9,18 @@ A repository is made where it is used:
 
 from veupath_store.repositories.accounts import AccountRepository
 from veupath_store.repositories.control_sets import ControlSetRepository
+from veupath_store.repositories.experiments import ExperimentRepository
+from veupath_store.repositories.gene_sets import GeneSetRepository
 from veupath_store.repositories.operations import OperationRepository
 from veupath_store.repositories.streams import StreamRepository
 from veupath_store.repositories.users import UserRepository
 
-__all__ = ["AccountRepository", "ControlSetRepository", "OperationRepository", "StreamRepository", "UserRepository"]
+__all__ = [
+    "AccountRepository",
+    "ControlSetRepository",
+    "ExperimentRepository",
+    "GeneSetRepository",
+    "OperationRepository",
+    "StreamRepository",
+    "UserRepository",
+]

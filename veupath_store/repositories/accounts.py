@@ -1,15 +1,15 @@
 """Everything of one user at once: purge and export."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
+import asyncpg
 import orjson
 
 from veupath_store import limits
 from veupath_store.engine.statements import Statements
-from veupath_store.errors import NotFoundError
+from veupath_store.errors import NotFoundError, UnavailableError
 from veupath_store.json import decode
 from veupath_store.models import User
 from veupath_store.repositories.base import Repository
@@ -20,6 +20,9 @@ from veupath_store.values import PurgeMode, PurgeReport
 
 EXPORT_CHUNK: Final = 50
 """Rows that an export holds in memory at once; each may carry a document of megabytes."""
+
+_ATTEMPTS: Final = 10
+"""How often a purge is tried when it deadlocks with writers, which lock rows in orders of their own."""
 
 _KEPT: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND $3 AND t.wdk_strategy_id IS NOT NULL"
 _RELEASED: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND t.is_public"
@@ -91,7 +94,7 @@ class AccountRepository(Repository[User]):
         Raises:
             NotFoundError: There is no such user, or the repository is restricted to another one.
             InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer, or a writer held a lock for too long; nothing was changed.
+            UnavailableError: The database does not answer, or writers held locks for too long; nothing was changed.
             OutcomeUnknownError: Without a session, the answer to COMMIT was lost; repeat the call.
         """
         owner = as_uuid(user_id, "user_id")
@@ -99,13 +102,26 @@ class AccountRepository(Repository[User]):
         keep = one_of(mode, "mode", PurgeMode) is PurgeMode.DISMISS
         dry = boolean(dry_run, "dry_run")
         self._refuse_other_owner(owner)
-        async with self._transaction() as client:
-            if not await client.execute_rows("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", [owner]):
-                raise NotFoundError(self.entity)
-            row = (await client.execute_rows(_COUNT if dry else _PURGE, [owner, site, keep]))[0]
-            goes = site is None and not keep
-            if goes and not dry:
-                await client.execute_query("DELETE FROM users WHERE id = $1", [owner])
+        if self._session is not None:
+            return await self._purged(self._session.client, owner, site, keep, dry)
+        for _ in range(_ATTEMPTS):
+            try:
+                async with async_session_factory() as session:
+                    return await self._purged(session.client, owner, site, keep, dry)
+            except UnavailableError as exc:
+                if not isinstance(exc.__cause__, asyncpg.DeadlockDetectedError):
+                    raise
+                deadlock = exc
+        raise deadlock
+
+    async def _purged(self, client: Statements, owner: UUID, site: str | None, keep: bool, dry: bool) -> PurgeReport:
+        """One try, in a transaction."""
+        if not await client.execute_rows("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", [owner]):
+            raise NotFoundError(self.entity)
+        row = (await client.execute_rows(_COUNT if dry else _PURGE, [owner, site, keep]))[0]
+        goes = site is None and not keep
+        if goes and not dry:
+            await client.execute_query("DELETE FROM users WHERE id = $1", [owner])
         return PurgeReport(
             deleted={**{owned.table: row[owned.table] for owned in OWNED_TABLES}, "users": int(goes)},
             dismissed=row["kept"],
@@ -155,7 +171,7 @@ class AccountRepository(Repository[User]):
         values: list[Any] = [owner] if site is None else [owner, site]
         condition = "" if site is None else f" AND {owned.site}"
         rows = await client.execute_rows(
-            f"SELECT t.{owned.key} AS key FROM {owned.table} t WHERE t.{owned.owner} = $1{condition} "
+            f"SELECT DISTINCT t.{owned.key} AS key FROM {owned.table} t WHERE t.{owned.owner} = $1{condition} "
             f"ORDER BY t.{owned.key}",
             values,
         )
@@ -168,15 +184,6 @@ class AccountRepository(Repository[User]):
             f"WHERE t.{owned.owner} = $1 AND t.{owned.key} = ANY ($2::uuid[]) ORDER BY t.{owned.key}",
             [owner, keys],
         )
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Statements]:
-        """The caller's unit of work, or one of its own."""
-        if self._session is not None:
-            yield self._session.client
-            return
-        async with async_session_factory() as session:
-            yield session.client
 
 
 def _line(table: str, row: str) -> str:

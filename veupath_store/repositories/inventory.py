@@ -52,5 +52,6 @@ OWNED_TABLES: Final = (
     OwnedTable(table="gene_sets", key="id", purged=_ANY_SITE, site=_ON_SITE),
     OwnedTable(table="experiments", key="id", purged=_ANY_SITE, site=_ON_SITE),
     OwnedTable(table="control_sets", key="id", purged=f"NOT t.is_public AND {_ANY_SITE}", site=_ON_SITE),
-    OwnedTable(table="tombstones", key="id", purged="$2::text IS NULL", site=None),
+    # They stay as long as the user does: a save that comes late must not bring back what was purged.
+    OwnedTable(table="document_ids", key="id", purged="$2::text IS NULL AND NOT $3", site=None),
 )

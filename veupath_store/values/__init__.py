@@ -2,6 +2,9 @@
 
 from veupath_store.values.accounts import PurgeMode, PurgeReport
 from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
+from veupath_store.values.documents import DocumentSave
+from veupath_store.values.experiments import ExperimentSave, ExperimentSummary
+from veupath_store.values.gene_sets import GeneSetContent, GeneSetSave, GeneSetSource, GeneSetSummary
 from veupath_store.values.operations import (
     Heartbeat,
     Lease,
@@ -14,11 +17,19 @@ from veupath_store.values.operations import (
 from veupath_store.values.readiness import Readiness
 from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
+from veupath_store.values.writer import SaveFailure, WriterStatistics
 
 __all__ = [
     "ControlSetSummary",
     "DismissReason",
+    "DocumentSave",
+    "ExperimentSave",
+    "ExperimentSummary",
     "GeneMatch",
+    "GeneSetContent",
+    "GeneSetSave",
+    "GeneSetSource",
+    "GeneSetSummary",
     "Heartbeat",
     "Lease",
     "OperationStatus",
@@ -30,9 +41,11 @@ __all__ = [
     "PurgeMode",
     "PurgeReport",
     "Readiness",
+    "SaveFailure",
     "SweepReport",
     "SyncOutcome",
     "SyncReport",
     "SyncedStrategy",
     "WdkStrategy",
+    "WriterStatistics",
 ]

@@ -1,0 +1,316 @@
+"""Experiments: saves with versions, reads of many, pages, and patches of one field."""
+
+import asyncio
+import json
+from datetime import timedelta
+from functools import partial
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support.documents import experiment, new_experiment
+from tests.support.plans import explained
+from tests.support.statements import recorded
+from veupath_store import (
+    ExperimentRepository,
+    InvalidInputError,
+    NotFoundError,
+    UserRepository,
+    async_session_factory,
+)
+from veupath_store.errors import StaleVersionError
+from veupath_store.models import ExperimentRow
+
+
+async def pages(read, limit):
+    cursor, found = None, []
+    while True:
+        page = await read(cursor=cursor, limit=limit)
+        assert len(page.items) <= limit
+        found += page.items
+        if page.next_cursor is None:
+            return found
+        cursor = page.next_cursor
+
+
+async def test_a_saved_experiment_reads_back_and_each_save_raises_the_version(user):
+    repository, identity = ExperimentRepository(), uuid4()
+    document = {"metrics": {"f1": 0.5, "deep": [{"a": None, "b": ["ü", 2**63]}]}, "genes": []}
+    with recorded() as sent:
+        version = await repository.save(
+            str(identity),
+            user_id=str(user.id),
+            site_id="plasmodb",
+            name="Kinases",
+            status="running",
+            data=document,
+            batch_id="b1",
+            benchmark_id="m1",
+            is_primary=True,
+        )
+        assert version == 1
+        for expected in range(2, 21):
+            document["step"] = expected
+            version = await repository.save(
+                identity,
+                user_id=user.id,
+                site_id="plasmodb",
+                name="",
+                status="done",
+                data=document,
+                version=version,
+            )
+            assert version == expected
+    assert len(sent) == 20
+    read = await repository.get_by_id(identity)
+    assert read is not None
+    assert isinstance(read.id, UUID)
+    assert (read.user_id, read.site_id, read.name, read.status) == (user.id, "plasmodb", "", "done")
+    assert (read.batch_id, read.benchmark_id, read.is_primary, read.version) == (None, None, False, 20)
+    assert read.data == {**document, "step": 20}
+
+
+async def test_a_save_moves_updated_at_and_keeps_the_creation_and_the_owner(user, stranger):
+    repository, identity = ExperimentRepository(), uuid4()
+    await repository.save(identity, **experiment(user))
+    first = await repository.get_by_id(identity)
+    assert first.created_at == first.updated_at
+    # A transaction that began before another save and saves after it.
+    async with async_session_factory() as session:
+        await ExperimentRepository(session).get_by_id(identity)
+        await repository.save(identity, **experiment(user), version=1)
+        between = await repository.get_by_id(identity)
+        await ExperimentRepository(session).save(identity, **experiment(user), version=2)
+    last = await repository.get_by_id(identity)
+    assert first.updated_at < between.updated_at < last.updated_at
+    with pytest.raises(NotFoundError):
+        await repository.save(identity, **experiment(stranger), version=3)
+    patched = await repository.patch_field(identity, "x", 1)
+    final = await repository.get_by_id(identity)
+    assert (final.created_at, final.user_id, final.version) == (first.created_at, user.id, patched)
+    assert final.updated_at > last.updated_at
+
+
+async def test_a_stale_save_is_a_conflict_that_changes_nothing_and_leaves_the_session_usable(user):
+    identity = await new_experiment(user, name="kept")
+    async with async_session_factory() as session:
+        repository = ExperimentRepository(session)
+        for version in (0, 2, 7):
+            with pytest.raises(StaleVersionError):
+                await repository.save(identity, **experiment(user, name="lost"), version=version)
+        assert await repository.save(identity, **experiment(user, name="new"), version=1) == 2
+    row = await ExperimentRepository().get_by_id(identity)
+    assert (row.name, row.version) == ("new", 2)
+
+
+async def test_a_version_of_an_experiment_that_never_was_is_not_found(user):
+    with pytest.raises(NotFoundError) as caught:
+        await ExperimentRepository().save(uuid4(), **experiment(user), version=3)
+    assert caught.value.entity == "experiment"
+
+
+async def test_an_unknown_owner_is_not_found(store):
+    with pytest.raises(NotFoundError) as caught:
+        await ExperimentRepository().save(
+            uuid4(), user_id=uuid4(), site_id="plasmodb", name="", status="pending", data={}
+        )
+    assert caught.value.entity == "user"
+
+
+async def test_a_save_that_is_rolled_back_leaves_its_id_free(user):
+    identity = uuid4()
+    with pytest.raises(ZeroDivisionError):
+        async with async_session_factory() as session:
+            await ExperimentRepository(session).save(identity, **experiment(user))
+            raise ZeroDivisionError
+    assert await ExperimentRepository().save(identity, **experiment(user)) == 1
+
+
+REFUSED = {
+    "experiment_id": ("id", "no id"),
+    "user_id": ("user_id", 7),
+    "site_id": ("site_id", "x" * 101),
+    "name": ("name", "\x00"),
+    "status": ("status", "x" * 21),
+    "data": ("data", []),
+    "nan": ("data.a.b[0]", {"a": {"b": [float("nan")]}}),
+    "nul": ("data.a", {"a": "\x00"}),
+    "batch_id": ("batch_id", "b" * 51),
+    "benchmark_id": ("benchmark_id", 5),
+    "is_primary": ("is_primary", 1),
+    "version": ("version", -1),
+    "no version": ("version", True),
+}
+
+
+async def test_bad_input_is_refused_before_any_sql_and_named(user):
+    for path, value in REFUSED.values():
+        argument = path.split(".")[0]
+        given = {"experiment_id": uuid4(), **experiment(user)}
+        given["experiment_id" if argument == "id" else argument] = value
+        with recorded() as sent, pytest.raises(InvalidInputError) as caught:
+            await ExperimentRepository().save(**given)
+        assert caught.value.path == path
+        assert sent == []
+
+
+async def test_many_are_read_in_the_asked_order_in_one_statement(user, stranger):
+    ids = [await new_experiment(user, name=str(number)) for number in range(5)]
+    foreign = await new_experiment(stranger)
+    asked = [ids[3], uuid4(), str(ids[0]), foreign, ids[4], ids[3]]
+    with recorded() as sent:
+        found = await ExperimentRepository().get_many(asked, user_id=user.id)
+    assert len(sent) == 1
+    assert [row.id for row in found] == [ids[3], ids[0], ids[4]]
+    assert found[0].data == {"n": 0}
+    assert await ExperimentRepository().get_many([], user_id=user.id) == []
+    assert await ExperimentRepository().for_user(stranger.id).get_many(ids, user_id=user.id) == []
+    for bad in ("text", [1], [uuid4()] * 1001, None):
+        with pytest.raises(InvalidInputError):
+            await ExperimentRepository().get_many(bad, user_id=user.id)
+
+
+async def test_summaries_come_last_saved_first_without_the_document(user, stranger):
+    ids = [await new_experiment(user, site_id=("plasmodb", "toxodb")[number % 2]) for number in range(7)]
+    await new_experiment(stranger)
+    await ExperimentRepository().save(ids[0], **experiment(user), version=1)
+    order = [ids[0], *reversed(ids[1:])]
+    repository = ExperimentRepository()
+    for limit in (1, 3, 7, 100):
+        found = await pages(partial(repository.page_summaries, user.id), limit)
+        assert [item.id for item in found] == order
+    assert [item.id async for item in repository.iterate_summaries(user.id)] == order
+    on_site = await repository.page_summaries(user.id, "toxodb")
+    assert [item.id for item in on_site.items] == [ids[5], ids[3], ids[1]]
+    with recorded() as sent:
+        await repository.page_summaries(user.id)
+    assert "data" not in sent[0]
+    assert "*" not in sent[0]
+    assert (await repository.for_user(stranger.id).page_summaries(user.id)).items == []
+
+
+async def test_a_benchmark_lists_its_primary_first_and_then_the_oldest(user):
+    ids = [
+        await new_experiment(user, benchmark_id="m", batch_id="b", is_primary=number in (4, 6)) for number in range(9)
+    ]
+    await new_experiment(user, benchmark_id="other", batch_id="other")
+    repository = ExperimentRepository()
+    expected = [ids[4], ids[6], *(identity for number, identity in enumerate(ids) if number not in (4, 6))]
+    for limit in (1, 2, 3, 9):
+        found = await pages(partial(repository.page_by_benchmark, user.id, "m"), limit)
+        assert [item.id for item in found] == expected
+        found = await pages(partial(repository.page_by_batch, user.id, "b"), limit)
+        assert [item.id for item in found] == ids
+    assert found[4].is_primary
+
+
+async def test_lists_read_their_indexes_and_as_few_rows_as_they_show(user):
+    client = ExperimentRow._meta.db
+    await client.execute_rows(
+        "INSERT INTO experiments (id, user_id, site_id, data, batch_id, benchmark_id, is_primary, created_at) "
+        "SELECT gen_random_uuid(), $1, 'plasmodb', '{}', 'b' || n % 20, 'm' || n % 20, n % 400 = 0, "
+        "       now() - n * interval '1 second' FROM generate_series(1, 8000) n",
+        [user.id],
+    )
+    await client.execute_script("VACUUM ANALYZE experiments")
+    repository = ExperimentRepository()
+    for index, read, value in [
+        ("experiments_list_idx", repository.page_summaries, None),
+        ("experiments_site_list_idx", repository.page_summaries, "plasmodb"),
+        ("experiments_batch_idx", repository.page_by_batch, "b0"),
+        ("experiments_benchmark_idx", repository.page_by_benchmark, "m0"),
+    ]:
+        first = await read(user.id, value, limit=5)
+        with recorded() as sent:
+            await read(user.id, value, limit=5, cursor=first.next_cursor)
+        last = first.items[-1]
+        key = {
+            "experiments_list_idx": [last.updated_at],
+            "experiments_site_list_idx": [last.updated_at],
+            "experiments_batch_idx": [last.created_at],
+            "experiments_benchmark_idx": [not last.is_primary, last.created_at],
+        }[index]
+        given = [user.id, None, *([] if value is None else [value]), *key, last.id]
+        plan = await explained(client, sent[0], given)
+        assert plan.indexes == {index}
+        assert not plan.sequential_scans
+        assert plan.sorted_rows == 0
+
+
+HOSTILE = ["plain", "with space", "a'b", 'a"b', "a,b", "{a}", "a.b", "0", "ü", "'; DROP TABLE users; --", "NULL", "\\"]
+
+
+async def test_a_patch_sets_one_top_level_field_whatever_its_name(user):
+    repository, identity = ExperimentRepository(), await new_experiment(user)
+    version = 1
+    for number, field in enumerate(HOSTILE):
+        with recorded() as sent:
+            version = await repository.patch_field(identity, field, {"at": [number]}, version=version)
+        assert len(sent) == 1
+    row = await repository.get_by_id(identity)
+    assert row.data == {"n": 0, **{field: {"at": [number]} for number, field in enumerate(HOSTILE)}}
+    assert row.version == version == 1 + len(HOSTILE)
+    for value in (None, True, "text", 1.5, [], {}):
+        await repository.patch_field(identity, "n", value)
+        assert (await repository.get_by_id(identity)).data["n"] == value
+
+
+async def test_a_patch_of_a_stale_version_or_of_nothing_is_refused(user, stranger):
+    repository, identity = ExperimentRepository(), await new_experiment(user)
+    with pytest.raises(StaleVersionError):
+        await repository.patch_field(identity, "n", 1, version=2)
+    for wrong in (repository.for_user(stranger.id), repository.for_user(uuid4())):
+        with pytest.raises(NotFoundError):
+            await wrong.patch_field(identity, "n", 1)
+    with pytest.raises(NotFoundError):
+        await repository.patch_field(uuid4(), "n", 1)
+    for field, value, path in [("", 1, "field"), ("n\x00", 1, "field"), ("n", {"x": float("inf")}, "data.n.x")]:
+        with pytest.raises(InvalidInputError) as caught:
+            await repository.patch_field(identity, field, value)
+        assert caught.value.path == path
+    row = await repository.get_by_id(identity)
+    assert (row.data, row.version) == ({"n": 0}, 1)
+
+
+async def test_fifty_patches_of_different_fields_all_count(user):
+    repository, identity = ExperimentRepository(), await new_experiment(user)
+    versions = await asyncio.gather(*(repository.patch_field(identity, f"f{n}", n) for n in range(50)))
+    assert sorted(versions) == list(range(2, 52))
+    assert (await repository.get_by_id(identity)).data == {"n": 0, **{f"f{n}": n for n in range(50)}}
+
+
+async def test_a_users_repository_neither_reads_nor_changes_anothers_experiment(user, stranger):
+    identity = await new_experiment(user)
+    theirs = ExperimentRepository().for_user(stranger.id)
+    assert await theirs.get_by_id(identity) is None
+    assert await theirs.get_version(identity, user_id=user.id) is None
+    assert not await theirs.delete(identity)
+    for owner in (user, stranger):
+        for version in (0, 1):
+            with pytest.raises(NotFoundError):
+                await theirs.save(identity, **experiment(owner, name="taken"), version=version)
+    row = await ExperimentRepository().get_by_id(identity)
+    assert (row.name, row.version, row.user_id) == ("run", 1, user.id)
+    assert await ExperimentRepository().for_user(user.id).save(identity, **experiment(user), version=1) == 2
+
+
+async def test_deleting_twice_is_harmless_and_a_users_end_takes_everything(user, stranger):
+    repository, identity = ExperimentRepository(), await new_experiment(user)
+    assert await repository.delete(identity)
+    assert not await repository.delete(str(identity))
+    assert not await repository.for_user(user.id).delete(identity)
+    assert not await repository.for_user(uuid4()).delete(identity)
+    await new_experiment(user)
+    kept = await new_experiment(stranger)
+    await UserRepository().delete(user.id)
+    client = ExperimentRow._meta.db
+    rows = await client.execute_rows("SELECT id FROM experiments UNION ALL SELECT id FROM document_ids")
+    assert [row["id"] for row in rows] == [kept, kept]
+
+
+async def test_the_times_of_a_save_are_aware_and_now(user):
+    identity = await new_experiment(user)
+    row = await ExperimentRepository().get_by_id(identity)
+    now = (await ExperimentRow._meta.db.execute_rows("SELECT now() AS now"))[0]["now"]
+    assert timedelta(0) <= now - row.updated_at < timedelta(minutes=1)
+    assert json.loads(json.dumps(row.data)) == {"n": 0}

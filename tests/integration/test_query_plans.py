@@ -1,0 +1,114 @@
+"""On 200,000 rows a table, every list, search and lookup uses an index: no sequential scan, no sort of the whole set.
+
+Every public method is called for the heavy user, who owns a tenth of all rows, and each of its statements explained
+with the values that it was sent with.
+"""
+
+import asyncio
+
+import pytest
+
+from tests.support.big import HEAVY, fill
+from tests.support.cases import all_cases
+from tests.support.plans import explained
+from tests.support.servers import new_name
+from tests.support.statements import recorded_with_values
+from tests.support.world import World
+from veupath_store import StoreError, StoreSettings, async_session_factory, close_db, init_db
+from veupath_store.models import User
+from veupath_store.values import Lease, OperationType
+
+SORTED = 1_100
+"""Rows that a page may sort: a page of the largest size, from each of two branches."""
+BULK = {"purge", "export", "delete", "prune_wdk_orphans", "dismiss_wdk_orphans"}
+"""What goes through all rows of a user, and may sort them."""
+
+
+@pytest.fixture(scope="module")
+def big_url(server, template):
+    name = new_name()
+    asyncio.run(server.create(name, template))
+    asyncio.run(fill(server, name))
+    yield server.url(name)
+    asyncio.run(server.drop(name))
+
+
+@pytest.fixture
+async def big(big_url):
+    settings = StoreSettings(database_url=big_url, statement_timeout=60)
+    await init_db(settings=settings)
+    yield await heavy_world()
+    await close_db()
+
+
+async def heavy_world():
+    """The heavy user's newest conversation, and what belongs to it."""
+
+    async def one(sql, *values):
+        return (await User._meta.db.execute_rows(f"{sql} LIMIT 1", list(values)))[0]
+
+    owner = await one("SELECT user_id FROM streams GROUP BY user_id ORDER BY count(*) DESC")
+    mine = owner["user_id"]
+    stream = await one(
+        "SELECT s.id, s.experiment_id, p.wdk_strategy_id "
+        "FROM streams s JOIN stream_projections p ON p.stream_id = s.id "
+        "WHERE s.user_id = $1 AND p.wdk_strategy_id IS NOT NULL AND p.dismissed_at IS NULL",
+        mine,
+    )
+    dismissed = await one("SELECT stream_id FROM stream_projections WHERE user_id = $1 AND dismissed_at < now()", mine)
+    held = await one(
+        "SELECT id, lease_token, lease_expires_at FROM operations "
+        "WHERE user_id = $1 AND status = 'active' AND lease_token IS NOT NULL",
+        mine,
+    )
+    ids = {table: (await one(f"SELECT id FROM {table} WHERE user_id = $1", mine))["id"] for table in TABLES}
+    lease = Lease(
+        operation_id=held["id"],
+        user_id=mine,
+        stream_id=None,
+        type=OperationType.CHAT,
+        worker_id="w",
+        token=held["lease_token"],
+        start_position=None,
+        attempts=1,
+        max_attempts=1,
+        seconds=60,
+        expires_at=held["lease_expires_at"],
+        deadline=0,
+    )
+    return World(
+        owner=mine,
+        stream=stream["id"],
+        dismissed=dismissed["stream_id"],
+        subject=stream["experiment_id"],
+        experiment=ids["experiments"],
+        control_set=ids["control_sets"],
+        gene_set=ids["gene_sets"],
+        operation=held["id"],
+        lease=lease,
+        wdk=stream["wdk_strategy_id"],
+    )
+
+
+TABLES = ("control_sets", "gene_sets", "experiments")
+
+
+@pytest.mark.parametrize(
+    ("repository", "method", "case"), all_cases(), ids=lambda value: getattr(value, "__name__", str(value))[:40]
+)
+async def test_every_statement_of_a_method_uses_indexes(big, repository, method, case):
+    client = User._meta.db
+    with recorded_with_values() as sent:
+        try:
+            async with async_session_factory() as session:
+                await case.call(repository(session), big)
+                raise StoreError("nothing is kept")
+        except StoreError:
+            pass
+    assert sent
+    for sql, values in sent:
+        plan = await explained(client, sql, values)
+        assert not plan.sequential_scans, sql
+        if method not in BULK:
+            assert plan.sorted_rows <= SORTED, sql
+        assert plan.sorted_rows <= HEAVY

@@ -1,0 +1,46 @@
+"""What the descriptions of saves have in common."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from veupath_store.validation import as_uuid, first_mistake
+
+
+class Checked(BaseModel):
+    """Frozen values that are checked when they are made, with the store's own error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def __init__(self, **fields: Any) -> None:  # noqa: ANN401 - pydantic's own signature
+        try:
+            super().__init__(**fields)
+        except ValidationError as exc:
+            raise first_mistake(exc) from None
+
+
+class DocumentSave(Checked):
+    """One document as it is to be saved: checked, frozen, and with its JSON encoded when it is made.
+
+    What the caller does to its dictionaries and lists afterwards does not change it.
+
+    Attributes:
+        id: The document.
+        user_id: Its owner, who stays its owner.
+
+    Raises:
+        InvalidInputError: A field is unknown or its value is refused.
+    """
+
+    id: Annotated[UUID, BeforeValidator(lambda value: as_uuid(value, "id"))]
+    user_id: Annotated[UUID, BeforeValidator(lambda value: as_uuid(value, "user_id"))]
+
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """The columns that a save writes, beside the id and the owner."""
+        return tuple(name for name in cls.model_fields if name not in DocumentSave.model_fields)
+
+    def values(self) -> list[Any]:
+        """What is bound to `columns`, in their order."""
+        return [getattr(self, name) for name in self.columns()]
