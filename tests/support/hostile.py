@@ -150,13 +150,13 @@ def storable(value: str) -> bool:
     return not any(character == "\0" or 0xD800 <= ord(character) <= 0xDFFF for character in value)
 
 
-def texts(most: int, longest: int) -> Kind:
+def texts(most: int, longest: int, *, fewest: int = 0) -> Kind:
     item = text(longest)
 
     def accepts(value: Any) -> bool:
         if not isinstance(value, list | tuple | range | collections.deque):
             return False
-        return len(value) <= most and all(type(it) is str and item.accepts(it) for it in value)
+        return fewest <= len(value) <= most and all(type(it) is str and item.accepts(it) for it in value)
 
     def more() -> list[Any]:
         full = [f"G{number}" for number in range(most)]
