@@ -135,7 +135,7 @@ class Kind:
 
 def optional(kind: Kind) -> Kind:
     return Kind(
-        lambda value: value is None or kind.accepts(value), kind.more, lambda value: value and kind.stored(value)
+        lambda value: value is None or kind.accepts(value), kind.more, lambda value: None if value is None else kind.stored(value)
     )
 
 
@@ -282,6 +282,12 @@ def refused_documents() -> list[tuple[Any, str]]:
         ({"root": {"secondaryInput": "x"}}, "plan.root.secondaryInput"),
         (cyclic(), "plan.x[0].x[0]"),
     ]
+
+
+def only_a_plan(document: Any) -> bool:
+    """Whether a document is refused, or refused in time, for its steps only."""
+    root = document.get("root") if type(document) is dict else None
+    return type(root) is list or (type(root) is dict and not root.keys().isdisjoint(("primaryInput", "secondaryInput")))
 
 
 PLAN = Kind(

@@ -186,6 +186,15 @@ KINDS: dict[str, Kind] = {
     # The order by name has a text in its key: see `MORE`.
     "by name": cursor("by name", "Kinases", ID),
 }
+# The fields of a strategy that a sync takes.
+STRATEGY_FIELDS: dict[str, Kind] = {
+    "wdk_strategy_id": WDK_ID,
+    "name": MAYBE_EMPTY_NAME,
+    "record_type": optional(text(limits.RECORD_TYPE, shortest=0)),
+    "is_saved": FLAG,
+    "result_count": optional(COUNT),
+    "step_count": COUNT,
+}
 
 
 def _experiment_save(user_id: UUID) -> ExperimentSave:
