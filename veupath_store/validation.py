@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from enum import Enum
+from enum import StrEnum
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import check_text
 
-E = TypeVar("E", bound=Enum)
+E = TypeVar("E", bound=StrEnum)
 
 _HEX: Final = "[0-9a-fA-F]"
 _UUID: Final = re.compile(rf"(?:urn:uuid:)?(\{{)?{_HEX}{{8}}(-?)(?:{_HEX}{{4}}\2){{3}}{_HEX}{{12}}(?(1)\}})")
@@ -104,11 +104,11 @@ def one_of(value: object, path: str, choices: type[E]) -> E:
     Raises:
         InvalidInputError: It is something else.
     """
-    try:
-        return choices(value)
-    except ValueError:
-        known = ", ".join(str(member.value) for member in choices)
-        raise InvalidInputError(path, f"it must be one of {known}") from None
+    # Only text is looked up: other objects may raise whatever they like when they are hashed or compared.
+    for member in choices:
+        if isinstance(value, str) and str.__str__(value) == member.value:
+            return member
+    raise InvalidInputError(path, f"it must be one of {', '.join(member.value for member in choices)}")
 
 
 def share(value: object, path: str) -> float:
@@ -164,9 +164,9 @@ def texts(value: object, path: str, *, most: int, longest: int, fewest: int = 0)
     Raises:
         InvalidInputError: No list, too many or too few items, or an item that `text` refuses.
     """
-    if fewest and not value:
-        raise InvalidInputError(path, "it must not be empty")
     items = _items(value, path, most)
+    if len(items) < fewest:
+        raise InvalidInputError(path, "it must not be empty" if fewest == 1 else f"it must have {fewest} items or more")
     if _all_good(items, longest):
         return items
     return [text(item, f"{path}[{index}]", longest) for index, item in enumerate(items)]

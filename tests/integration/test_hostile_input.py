@@ -2,7 +2,7 @@
 
 Each value is refused by a typed error that names the parameter, before any SQL; or it is taken, and what was stored
 reads back unchanged. The matrix is found by looking at the repositories: a new method or parameter without an entry
-in the tables of `tests.support.hostile_matrix` fails.
+in the tables of `tests.support.hostile_tables` fails.
 """
 
 import logging
@@ -13,23 +13,15 @@ from uuid import uuid4
 import pytest
 import tortoise.context
 
-from tests.support.hostile import Spiteful, refused_documents
-from tests.support.hostile_matrix import (
-    GENE_IDS,
-    LOOKING,
-    STORING,
-    call,
-    kind_of,
-    names,
-    new_world,
-    right_arguments,
-    shown,
-    trials,
-)
+from tests.support.hostile import Spiteful, only_a_plan, refused_documents
+from tests.support.hostile_matrix import bound, call, kind_of, names, right_arguments, shown, trials
+from tests.support.hostile_tables import GENE_IDS, LOOKING, STORING, STRATEGY_FIELDS, new_world
 from tests.support.public import public_methods, repositories
 from veupath_store import (
     ConflictError,
     ControlSetRepository,
+    ExperimentRepository,
+    GeneSetRepository,
     InvalidInputError,
     NotFoundError,
     StreamRepository,
@@ -41,8 +33,14 @@ from veupath_store import (
     session,
 )
 from veupath_store.engine import StoreClient
+from veupath_store.repositories.base import DEFAULT_NAME
+from veupath_store.repositories.control_set_patch import ControlSetPatch
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
+from veupath_store.values import SyncOutcome, WdkStrategy
 
+DOCUMENTS_OF_NO_KIND = [
+    pytest.param(*it, id=str(number)) for number, it in enumerate(refused_documents()) if not only_a_plan(it[0])
+]
 REPOSITORIES = [pytest.param(repository, id=repository.__name__) for repository in repositories()]
 
 
@@ -103,8 +101,9 @@ async def test_every_hostile_value_is_refused_by_name_before_any_sql_or_kept(rep
 async def test_a_refusal_leaves_the_unit_of_work_usable(repository, store, smaller, statements):
     async with async_session_factory() as session:
         async for trial in trials(repository):
-            for value in (Spiteful(), "\0", b"x", ["\ud800"]):
-                assert not trial.kind.accepts(value)
+            refused = [it for it in (Spiteful(), "\0", b"x", ["\ud800"]) if not trial.kind.accepts(it)]
+            assert len(refused) >= 3
+            for value in refused:
                 assert await trial.fault(value, statements, session=session) is None
         created = await UserRepository(session).create()
     assert await UserRepository().get_by_id(created.id) is not None
@@ -113,12 +112,13 @@ async def test_a_refusal_leaves_the_unit_of_work_usable(repository, store, small
 @pytest.mark.parametrize("repository", REPOSITORIES)
 async def test_every_method_may_be_the_first_call_of_a_process(repository, store, database_url, monkeypatch):
     for method in public_methods(repository):
-        arguments = right_arguments(await new_world(), repository, method)
+        arguments = await right_arguments(await new_world(), repository, method)
         with monkeypatch.context() as process:
             process.setenv("DATABASE_URL", database_url)
             process.setattr(session, "_process", session._Process())
             process.setattr(tortoise.context, "_global_context", None)
-            await call(getattr(repository(), method), arguments)
+            async with bound(repository, method) as target:
+                await call(target, arguments)
             await close_db()
 
 
@@ -154,6 +154,50 @@ def test_a_patch_refuses_an_unknown_field_by_name():
     with pytest.raises(InvalidInputError) as refusal:
         ProjectionPatch(user_id=uuid4())
     assert refusal.value.path == "user_id"
+
+
+@pytest.mark.parametrize("field", ControlSetPatch.model_fields)
+async def test_a_control_set_patch_refuses_hostile_values_and_the_others_are_stored(field, store, smaller):
+    optional = field in ("source", "provenance_notes")
+    kind, world = kind_of(ControlSetRepository, "create", field), await new_world()
+    identity = world.keys[ControlSetRepository]
+    for value in kind.values():
+        if kind.accepts(value) and (value is not None or optional):
+            await ControlSetRepository().update(identity, ControlSetPatch(**{field: value}))
+            kept = getattr(await ControlSetRepository().get_by_id(identity), field)
+            assert kept == kind.stored(value)
+            continue
+        with pytest.raises(InvalidInputError) as refusal:
+            ControlSetPatch(**{field: value})
+        assert names(refusal.value.path, field)
+
+
+@pytest.mark.parametrize("field", WdkStrategy.model_fields)
+async def test_a_sync_refuses_each_hostile_item_by_name_and_keeps_the_others(field, store):
+    kind, user = STRATEGY_FIELDS[field], await UserRepository().create()
+    for number, value in enumerate(kind.values(), start=1):
+        item = {"wdk_strategy_id": number, field: value}
+        done = (await StreamRepository().sync_wdk(user.id, "plasmodb", [item])).strategies[0]
+        if not kind.accepts(value):
+            assert done.outcome is SyncOutcome.REFUSED
+            assert names(done.reason.partition(": ")[0], field)
+            continue
+        kept = getattr(await StreamRepository().get_projection(done.stream_id), field)
+        assert kept == value or (field == "name" and kept.startswith(DEFAULT_NAME if value == "" else str(value)[:200]))
+
+
+@pytest.mark.parametrize(("document", "path"), DOCUMENTS_OF_NO_KIND)
+async def test_a_document_of_any_kind_is_refused_with_the_path_to_the_culprit(document, path, no_server):
+    given = {"user_id": uuid4(), "site_id": "plasmodb", "name": "n"}
+    with pytest.raises(InvalidInputError) as experiment:
+        await ExperimentRepository().save(uuid4(), status="pending", data=document, **given)
+    with pytest.raises(InvalidInputError) as gene_set:
+        await GeneSetRepository().save(uuid4(), gene_ids=[], parameters=document, **given)
+    with pytest.raises(InvalidInputError) as patch:
+        await ExperimentRepository().patch_field(uuid4(), "field", document)
+    assert experiment.value.path.startswith(path.replace("plan", "data", 1))
+    assert gene_set.value.path.startswith(path.replace("plan", "parameters", 1))
+    assert names(patch.value.path, "data")
 
 
 async def test_an_oddly_written_id_finds_its_row(store):

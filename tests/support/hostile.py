@@ -135,7 +135,9 @@ class Kind:
 
 def optional(kind: Kind) -> Kind:
     return Kind(
-        lambda value: value is None or kind.accepts(value), kind.more, lambda value: value and kind.stored(value)
+        lambda value: value is None or kind.accepts(value),
+        kind.more,
+        lambda value: None if value is None else kind.stored(value),
     )
 
 
@@ -150,13 +152,13 @@ def storable(value: str) -> bool:
     return not any(character == "\0" or 0xD800 <= ord(character) <= 0xDFFF for character in value)
 
 
-def texts(most: int, longest: int) -> Kind:
+def texts(most: int, longest: int, *, fewest: int = 0) -> Kind:
     item = text(longest)
 
     def accepts(value: Any) -> bool:
         if not isinstance(value, list | tuple | range | collections.deque):
             return False
-        return len(value) <= most and all(type(it) is str and item.accepts(it) for it in value)
+        return fewest <= len(value) <= most and all(type(it) is str and item.accepts(it) for it in value)
 
     def more() -> list[Any]:
         full = [f"G{number}" for number in range(most)]
@@ -282,6 +284,12 @@ def refused_documents() -> list[tuple[Any, str]]:
         ({"root": {"secondaryInput": "x"}}, "plan.root.secondaryInput"),
         (cyclic(), "plan.x[0].x[0]"),
     ]
+
+
+def only_a_plan(document: Any) -> bool:
+    """Whether a document is refused, or refused in time, for its steps only."""
+    root = document.get("root") if type(document) is dict else None
+    return type(root) is list or (type(root) is dict and not root.keys().isdisjoint(("primaryInput", "secondaryInput")))
 
 
 PLAN = Kind(

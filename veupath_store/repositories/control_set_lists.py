@@ -52,8 +52,9 @@ class ControlSetLists(Repository[ControlSet]):
         """
         values: list[Any] = [text(site_id, "site_id", limits.SITE_ID), self._reader(user_id)]
         tagged = ""
-        if tags:
-            values.append(texts(tags, "tags", most=limits.TAGS, longest=limits.TAG))
+        wanted = [] if tags is None else texts(tags, "tags", most=limits.TAGS, longest=limits.TAG)
+        if wanted:
+            values.append(wanted)
             tagged = " AND tags ?| $3::text[]"
         where = [f"{_PUBLIC}{tagged}", f"{_OWN}{tagged}"]
         return await _NEWEST.page(await self._client(), where, values, cursor, limit)

@@ -30,7 +30,7 @@ class ControlSetPatch(BaseModel):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     name: Annotated[str, BeforeValidator(lambda value: text(value, "name", limits.NAME))] = ""
     record_type: Annotated[str, BeforeValidator(lambda value: text(value, "record_type", limits.RECORD_TYPE))] = ""

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from tortoise.expressions import Q
 
 from veupath_store import limits
-from veupath_store.errors import NotFoundError, StaleVersionError
+from veupath_store.errors import InvalidInputError, NotFoundError, StaleVersionError
 from veupath_store.json import encode
 from veupath_store.models import ControlSet
 from veupath_store.repositories.control_set_lists import ControlSetLists
@@ -168,6 +168,8 @@ class ControlSetRepository(ControlSetLists):
             OutcomeUnknownError: Without a session, the answer was lost.
         """
         identity = as_uuid(id, "id")
+        if not isinstance(patch, ControlSetPatch):
+            raise InvalidInputError("patch", "a ControlSetPatch is needed")
         seen = None if version is None else integer(version, "version", 1, limits.INT32_MAX)
         values = [identity, self._owner, seen]
         assignments = ["version = version + 1"]
@@ -227,7 +229,7 @@ class ControlSetRepository(ControlSetLists):
             positive_ids=positive_ids,
             negative_ids=negative_ids,
             source=source,
-            tags=tags or [],
+            tags=_tags(tags),
             provenance_notes=provenance_notes,
         )
         values = [uuid4(), text(site_id, "site_id", limits.SITE_ID), *patch.columns().values()]

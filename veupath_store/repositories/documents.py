@@ -21,7 +21,7 @@ from uuid import UUID
 from tortoise.models import Model
 
 from veupath_store import limits
-from veupath_store.errors import NotFoundError, StaleVersionError
+from veupath_store.errors import InvalidInputError, NotFoundError, StaleVersionError
 from veupath_store.repositories.base import Repository
 from veupath_store.validation import as_uuid, integer
 from veupath_store.values import DocumentSave
@@ -79,6 +79,7 @@ class DocumentRepository(Repository[M], Generic[M, S]):
     """The part of `ExperimentRepository` and `GeneSetRepository` that saves and deletes."""
 
     sql: ClassVar[DocumentSql]
+    save_type: ClassVar[type[DocumentSave]]
 
     async def write(self, save: S, *, version: int = 0) -> int:
         """Save a document that is described already. One statement; one small read more when it is refused.
@@ -94,10 +95,11 @@ class DocumentRepository(Repository[M], Generic[M, S]):
             StaleVersionError: The stored version is another one; nothing was changed.
             NotFoundError: The document was deleted, was never there, or is somebody else's; or there is no such
                 user, or the repository is restricted to another one.
-            InvalidInputError: The version is no version.
+            InvalidInputError: The version is no version, or the description is not of such a document.
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; `is_written` tells once the database answers.
         """
+        self._check_save(save)
         seen = integer(version, "version", 0, limits.INT32_MAX)
         self._refuse_other_owner(save.user_id)
         client = await self._client()
@@ -127,9 +129,15 @@ class DocumentRepository(Repository[M], Generic[M, S]):
         Raises:
             UnavailableError: The database does not answer.
         """
+        self._check_save(save)
+        reached = integer(version, "version", 1, limits.INT32_MAX)
         self._refuse_other_owner(save.user_id)
-        values = [save.id, save.user_id, version, *save.values()]
+        values = [save.id, save.user_id, reached, *save.values()]
         return bool(await (await self._client()).execute_rows(self.sql.equal, values))
+
+    def _check_save(self, save: object) -> None:
+        if not isinstance(save, self.save_type):
+            raise InvalidInputError("save", f"a {self.save_type.__name__} is needed")
 
     async def get_version(self, id: UUID | str, *, user_id: UUID | str) -> int | None:  # noqa: A002
         """The version of a document, to be passed to the next save. One indexed read.

@@ -25,6 +25,7 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
     model = ExperimentRow
     entity = "experiment"
     sql = _SQL
+    save_type = ExperimentSave
 
     async def save(
         self,
@@ -68,7 +69,7 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
             OutcomeUnknownError: Without a session, the answer was lost; read the version back.
         """
         save = ExperimentSave(
-            id=experiment_id,
+            id=as_uuid(experiment_id, "experiment_id"),
             user_id=user_id,
             site_id=site_id,
             name=name,

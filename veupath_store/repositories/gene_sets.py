@@ -46,6 +46,7 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
     model = GeneSetRow
     entity = "gene set"
     sql = DocumentSql("gene_sets", GeneSetSave.columns())
+    save_type = GeneSetSave
 
     async def save(
         self,
@@ -99,7 +100,7 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
             OutcomeUnknownError: Without a session, the answer was lost; read the version back.
         """
         save = GeneSetSave(
-            id=gene_set_id,
+            id=as_uuid(gene_set_id, "gene_set_id"),
             user_id=user_id,
             site_id=site_id,
             name=name,

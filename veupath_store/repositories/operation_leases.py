@@ -21,7 +21,7 @@ from typing import Any, Final
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError, LeaseLostError, UnitOfWorkError
 from veupath_store.repositories.operation_queue import NEXT_STATUS, OperationQueue
-from veupath_store.validation import boolean, recordable
+from veupath_store.validation import boolean, recordable, seconds
 from veupath_store.values import Heartbeat, Lease, OperationStatus
 
 WORKER_STOPPED: Final = "the worker was shut down"
@@ -80,15 +80,16 @@ class OperationLeases(OperationQueue):
 
         Raises:
             LeaseLostError: It has expired, or the operation has ended or was deleted.
+            InvalidInputError: It is no lease.
             UnavailableError: The database does not answer, or the operation's row is locked by a unit of work.
             OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        asked = time.monotonic()
-        row = await self._held(lease, _HEARTBEAT, lease.seconds)
+        held, asked = as_held(lease), time.monotonic()
+        row = await self._held(held, _HEARTBEAT, held.seconds)
         return Heartbeat(
             cancel_requested=row["cancel_requested"],
             expires_at=row["lease_expires_at"],
-            deadline=asked + lease.seconds,
+            deadline=asked + held.seconds,
         )
 
     async def complete(self, lease: Lease) -> None:
@@ -99,6 +100,7 @@ class OperationLeases(OperationQueue):
 
         Raises:
             LeaseLostError: It has expired, or the operation has ended, also by the same lease: see `get_outcome`.
+            InvalidInputError: It is no lease.
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; ask `get_outcome`, or repeat the call.
         """
@@ -114,7 +116,7 @@ class OperationLeases(OperationQueue):
 
         Raises:
             LeaseLostError: It has expired, or the operation has ended, also by the same lease: see `get_outcome`.
-            InvalidInputError: The error is no text.
+            InvalidInputError: The error is no text, or it is no lease.
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; ask `get_outcome`, or repeat the call.
         """
@@ -130,6 +132,7 @@ class OperationLeases(OperationQueue):
 
         Raises:
             LeaseLostError: It has expired, or the operation has ended, also by the same lease: see `get_outcome`.
+            InvalidInputError: It is no lease.
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; ask `get_outcome`, or repeat the call.
         """
@@ -149,6 +152,7 @@ class OperationLeases(OperationQueue):
 
         Raises:
             LeaseLostError: It has expired, or the operation has ended.
+            InvalidInputError: It is no lease, or `begun` is no bool.
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost.
         """
@@ -165,9 +169,10 @@ class OperationLeases(OperationQueue):
             The status, or ``None`` when this lease has not ended it.
 
         Raises:
+            InvalidInputError: It is no lease.
             UnavailableError: The database does not answer.
         """
-        self._refuse_other_owner(lease.user_id)
+        self._refuse_other_owner(as_held(lease).user_id)
         values = [lease.user_id, lease.operation_id, lease.token]
         rows = await (await self._client()).execute_rows(_OUTCOME, values)
         return OperationStatus(rows[0]["status"]) if rows else None
@@ -184,8 +189,10 @@ class OperationLeases(OperationQueue):
         Raises:
             LeaseLostError: It has expired, or the operation has ended.
             UnitOfWorkError: The repository has no session: a lock would not last.
+            InvalidInputError: It is no lease.
             UnavailableError: The database does not answer.
         """
+        as_held(lease)
         if self._session is None:
             raise UnitOfWorkError(
                 "assert_lease locks until COMMIT: give the repository a session, or use leased_session."
@@ -194,9 +201,21 @@ class OperationLeases(OperationQueue):
 
     async def _held(self, lease: Lease, sql: str, *values: object) -> Any:  # noqa: ANN401 - an asyncpg record
         """Run a statement that is guarded by `_HELD`."""
-        self._refuse_other_owner(lease.user_id)
+        self._refuse_other_owner(as_held(lease).user_id)
         arguments = [lease.user_id, lease.operation_id, lease.token, *values]
         rows = await (await self._client()).execute_rows(sql, arguments)
         if not rows:
             raise LeaseLostError
         return rows[0]
+
+
+def as_held(lease: object) -> Lease:
+    """A lease, as the store gave it out.
+
+    Raises:
+        InvalidInputError: It is something else, or a lease made up with a span that none has.
+    """
+    if not isinstance(lease, Lease):
+        raise InvalidInputError("lease", "a Lease is needed")
+    seconds(lease.seconds, "lease.seconds", limits.LEASE_SECONDS)
+    return lease

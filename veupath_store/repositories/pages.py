@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict
 from veupath_store import limits
 from veupath_store.engine.statements import Statements
 from veupath_store.errors import InvalidInputError
-from veupath_store.validation import page_size
+from veupath_store.json import check_text
+from veupath_store.validation import as_uuid, page_size
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -131,14 +132,20 @@ class Listing(Generic[S]):
         return base64.urlsafe_b64encode(orjson.dumps([self.name, *key])).rstrip(b"=").decode()
 
     def _decode(self, cursor: object) -> list[Any]:
-        if not isinstance(cursor, str) or len(cursor) > _CURSOR_LENGTH:
+        if not isinstance(cursor, str) or str.__len__(cursor) > _CURSOR_LENGTH:
             raise InvalidInputError("cursor", "it is no cursor")
+        plain = str.__str__(cursor)
         try:
-            name, *key = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+            parts = orjson.loads(base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True))
+            if not isinstance(parts, list) or not parts:
+                raise InvalidInputError("cursor", "it is damaged")
+            name, *key = parts
             if name != self.name or len(key) != len(self.keys):
                 raise InvalidInputError("cursor", "it belongs to another list")
             return [_from_json(value, part) for value, part in zip(key, self.keys, strict=True)]
-        except (binascii.Error, ValueError, TypeError) as exc:
+        except InvalidInputError:
+            raise
+        except (binascii.Error, ValueError, TypeError, OverflowError) as exc:
             raise InvalidInputError("cursor", "it is damaged, or belongs to another list") from exc
 
 
@@ -167,9 +174,11 @@ def _from_json(value: Any, key: Key) -> Any:  # noqa: ANN401 - one of Key.kind
         moment = datetime.fromisoformat(value)
         if moment.utcoffset() is None:
             raise ValueError("a cursor's time has no zone")
-        return moment
+        return moment.astimezone(UTC)  # which fails where the driver's own conversion would
     if key.kind is UUID:
-        return UUID(value)
+        return as_uuid(value, "cursor")
     if type(value) is not key.kind:
         raise ValueError("a cursor's value has the wrong type")
+    if isinstance(value, str):
+        check_text(value, "cursor")
     return not value if key.inverted else value

@@ -12,7 +12,7 @@ from veupath_store.models import Stream
 from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY, WDK_KEY, Repository
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.repositories.wdk_sync import SYNC
-from veupath_store.validation import as_uuid, boolean, first_mistake, integers, share, text
+from veupath_store.validation import as_uuid, boolean, first_mistake, integer, integers, share, text
 from veupath_store.values import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
 # Locked in the order of their key, so that two prunings at once cannot deadlock.
@@ -114,7 +114,8 @@ class WdkLinks(Repository[Stream]):
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        patch = ProjectionPatch(wdk_strategy_id=wdk_strategy_id, is_saved=is_saved)
+        claimed = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)  # None would unlink
+        patch = ProjectionPatch(wdk_strategy_id=claimed, is_saved=is_saved)
         update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch)
 
         async def write() -> list[Any]:
@@ -198,7 +199,7 @@ def _accepted(
     strategies: Sequence[WdkStrategy | Mapping[str, Any]],
 ) -> tuple[dict[int, tuple[int, WdkStrategy]], dict[int, SyncedStrategy]]:
     """The strategies that can be kept, by their WDK id, and the refusals, by their position."""
-    if isinstance(strategies, str | bytes | Mapping) or not isinstance(strategies, Sequence):
+    if isinstance(strategies, str | bytes | bytearray | memoryview) or not isinstance(strategies, Sequence):
         raise InvalidInputError("strategies", "a list is needed")
     if len(strategies) > limits.SYNC:
         raise InvalidInputError("strategies", f"it must not have more than {limits.SYNC} items")

@@ -1,7 +1,7 @@
 """Values of the WDK sync."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -10,8 +10,8 @@ from veupath_store import limits
 from veupath_store.validation import boolean, integer, optional_text, text
 
 
-def _count(value: Any) -> int:  # noqa: ANN401 - whatever the caller hands over
-    return integer(value, "count", 0, limits.INT32_MAX)
+def _count(value: object, path: str) -> int:
+    return integer(value, path, 0, limits.INT32_MAX)
 
 
 class WdkStrategy(BaseModel):
@@ -36,8 +36,10 @@ class WdkStrategy(BaseModel):
         str | None, BeforeValidator(lambda value: optional_text(value, "record_type", limits.RECORD_TYPE))
     ] = None
     is_saved: Annotated[bool, BeforeValidator(lambda value: boolean(value, "is_saved"))] = False
-    result_count: Annotated[int | None, BeforeValidator(lambda value: None if value is None else _count(value))] = None
-    step_count: Annotated[int, BeforeValidator(_count)] = 0
+    result_count: Annotated[
+        int | None, BeforeValidator(lambda value: None if value is None else _count(value, "result_count"))
+    ] = None
+    step_count: Annotated[int, BeforeValidator(lambda value: _count(value, "step_count"))] = 0
 
 
 class SyncOutcome(StrEnum):

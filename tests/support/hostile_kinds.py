@@ -1,0 +1,229 @@
+"""Kinds of parameters that only a few methods have: closed sets, cursors, leases, log positions, strategies."""
+
+import base64
+import collections
+import datetime as dt
+import enum
+import json
+import math
+from typing import Any
+from uuid import UUID
+
+from tests.support.hostile import (
+    AWARE,
+    UUID_KIND,
+    UUIDS,
+    Kind,
+    Number,
+    Word,
+    documents,
+    nested,
+    sized,
+    storable,
+)
+from veupath_store import limits
+from veupath_store.values import Lease, OperationType, WdkStrategy
+
+
+def _none_or_in(value: Any, texts: list[str]) -> bool:
+    return value is None or (isinstance(value, str) and value in texts)
+
+
+def choice(choices: type[enum.StrEnum]) -> Kind:
+    """A member of a closed set, or its value."""
+    members = list(choices)
+    values = [str(member.value) for member in members]
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, str) and str.__str__(value) in values
+
+    near = [values[0].upper(), f" {values[0]}", f"{values[0]}\0", values[0].encode(), values, "x" * 1_000_000]
+    return Kind(accepts, lambda: [*members, *values, Word(values[0]), *near])
+
+
+def choices_of(choices: type[enum.StrEnum]) -> Kind:
+    """A collection of members of a closed set, not empty."""
+    member = choice(choices)
+    kinds = (list, tuple, set, frozenset, collections.deque, dict, type({}.keys()))
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, kinds) and len(value) > 0 and all(map(member.accepts, value))
+
+    values = [str(it.value) for it in choices]
+    return Kind(
+        accepts,
+        lambda: [list(choices), set(values), tuple(values), [*values, "other"], values * 1_000, [*values, None]],
+    )
+
+
+def span(highest: float) -> Kind:
+    """Seconds above 0."""
+    return Kind(
+        lambda value: type(value) in (int, float, Number) and 0 < value <= highest,
+        lambda: [highest, highest * 1.001, 1e-9, -1e-9, int(highest)],
+    )
+
+
+def cursor(name: str, *key: Any) -> Kind:
+    """A cursor of a list: its name and the last row's key, as JSON in base64."""
+    good = _cursor([name, *key])
+    damaged = [
+        good[:-2], good + "!", good[:4] + "\n" + good[4:], "=" * 9, good * 1_000, good.encode(), Word(good * 1_000),
+        *map(_cursor, [[], {}, 5, None, name, [name], ["another list", *key], [name, *key, *key], {name: 1}]),
+        _raw(b'["' + name.encode() + b'", "\\ud800", "\\ud800", "\\ud800"]'), _raw(b"[" * 3_000), _raw(b"\xff\xfe"),
+    ]  # fmt: skip
+    wrong = [_cursor([name, *key[:place], bad, *key[place + 1 :]]) for place in range(len(key)) for bad in _WRONG_PARTS]
+    texts = {place for place, part in enumerate(key) if isinstance(part, str) and not _is_id_or_time(part)}
+    kept = [it for it in wrong if _only_text_changed(it, name, key, texts)]
+    return Kind(lambda value: _none_or_in(value, [good, *kept]), lambda: [good, *damaged, *wrong])
+
+
+_WRONG_PARTS = [
+    None, 5, 2**63, 2**64 - 1, -1.5, True, [], {}, "", "x", "a\0b", "2026-01-02T03:04:05", "2026-01-02",
+    "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "11111111-2222", "\uff11" * 32, "y" * 2_000,
+]  # fmt: skip
+
+
+def _raw(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _cursor(parts: Any) -> str:
+    return _raw(json.dumps(parts).encode())
+
+
+def _is_id_or_time(part: str) -> bool:
+    try:
+        UUID(part)
+    except ValueError:
+        return part[:4].isdigit()
+    return True
+
+
+def _only_text_changed(changed: str, name: str, key: tuple[Any, ...], texts: set[int]) -> bool:
+    """Whether the cursor differs in a text only, by another text that can be stored, and is not too long."""
+    _, *parts = json.loads(base64.urlsafe_b64decode(changed + "=="))
+    places = [place for place, part in enumerate(parts) if part != key[place]]
+    return all(
+        place in texts and isinstance(parts[place], str) and "\0" not in parts[place] and len(changed) <= 4_096
+        for place in places
+    )
+
+
+TIME = "2026-01-02T03:04:05.678901+00:00"
+ID = "11111111-2222-4333-8444-555555555555"
+
+
+def _lease(seconds: float) -> Lease:
+    nobody = UUID(int=7)
+    return Lease(
+        operation_id=nobody, user_id=nobody, stream_id=None, type=OperationType.BATCH, start_position=None, attempts=1,
+        max_attempts=1, worker_id="nobody", token=nobody, seconds=seconds, expires_at=AWARE, deadline=0.0,
+    )  # fmt: skip
+
+
+LEASE = Kind(
+    lambda value: isinstance(value, Lease) and 0 < value.seconds <= limits.LEASE_SECONDS,
+    lambda: [
+        _lease(10), _lease(10).model_dump(), _lease(limits.LEASE_SECONDS),
+        *map(_lease, [0, -1, 1e9, 1e308, float("nan"), float("inf")]),
+    ],
+)  # fmt: skip
+
+_LAST = 2**64 - 1
+_POSITIONS = ["0-0", "1700000000000-0", f"{_LAST}-{_LAST}", f"{'0' * 20}-1"]
+_NO_POSITIONS = [
+    f"{_LAST + 1}-0", f"0-{_LAST + 1}", "1", "-1", "1-", "1--1", "1-1-1", " 1-1", "1-1\n", "+1-1", "\uff11-1", "*", "$",
+    f"{'0' * 21}-1", 1.1, (1, 1), dt.timedelta(1),
+]  # fmt: skip
+POSITION = Kind(lambda value: _none_or_in(value, _POSITIONS), lambda: [*_POSITIONS, *_NO_POSITIONS])
+
+
+def recorded(value: str) -> str:
+    """An operation's error as it is stored: cut, and with U+FFFD for what PostgreSQL cannot keep."""
+    letters = [letter if letter != "\0" and not 0xD800 <= ord(letter) <= 0xDFFF else "\ufffd" for letter in value]
+    return "".join(letters[: limits.OPERATION_ERROR])
+
+
+ERROR = Kind(
+    lambda value: isinstance(value, str),
+    lambda: ["x" * limits.OPERATION_ERROR, "x" * (limits.OPERATION_ERROR + 1), "😀\0\ud800" * 100_000],
+    lambda value: recorded(str.__str__(value)),
+)
+
+
+def _strategies_accepted(value: Any) -> bool:
+    return isinstance(value, list | tuple | range | collections.deque) and len(value) <= limits.SYNC
+
+
+STRATEGIES = Kind(
+    _strategies_accepted,
+    lambda: [
+        [WdkStrategy(wdk_strategy_id=number) for number in range(limits.SYNC)],
+        [{}] * limits.SYNC, [{}] * (limits.SYNC + 1),
+        [{1: 2}], [{"x" * 1_000_000: 1}], {"wdk_strategy_id": 1}, WdkStrategy(wdk_strategy_id=1),
+    ],
+)  # fmt: skip
+
+
+def identities(most: int) -> Kind:
+    """A list of UUIDs or their texts."""
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, list | tuple) and len(value) <= most and all(map(UUID_KIND.accepts, value))
+
+    many = [UUID(int=number) for number in range(most)]
+    return Kind(
+        accepts,
+        lambda: [
+            many,
+            [*many, UUID(int=most)],
+            list(UUIDS),
+            [*UUIDS, None],
+            [ID, "11111111"],
+            [UUID(int=0), b"x" * 16],
+        ],
+        lambda value: [UUID(str(item)) for item in value],
+    )
+
+
+def is_json(value: Any, depth: int) -> bool:
+    """Whether a value is JSON that can be stored, of so many levels at most."""
+    if type(value) is list:
+        return depth > 0 and all(is_json(item, depth - 1) for item in value)
+    if type(value) is dict:
+        keys = all(type(key) is str and storable(key) for key in value)
+        return depth > 0 and keys and all(is_json(item, depth - 1) for item in value.values())
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    if isinstance(value, str):
+        return storable(value)
+    return value is None or (type(value) is float and math.isfinite(value))
+
+
+def _fits(value: Any, around: int = 0) -> bool:
+    """Whether a document of these tests, which has one text if it is large, is not too large."""
+    large = value["x"] if type(value) is dict and isinstance(value.get("x"), str) else ""
+    return len(large) + len('{"x":""}') + around <= limits.DOCUMENT_BYTES
+
+
+_BAD_DOCUMENTS = [
+    nested(limits.DOCUMENT_DEPTH + 1), sized(limits.DOCUMENT_BYTES + 1), {1: 2}, {"x": float("nan")}, {"x": AWARE},
+    {"x": {"y\0": 1}}, {"x": (1,)}, {"x": 2**64},
+]  # fmt: skip
+DATA = Kind(
+    lambda value: type(value) is dict and _fits(value) and is_json(value, limits.DOCUMENT_DEPTH),
+    lambda: [*documents(), *_BAD_DOCUMENTS],
+)
+PARAMETERS = Kind(
+    lambda value: type(value) in (dict, list) and _fits(value) and is_json(value, limits.DOCUMENT_DEPTH),
+    lambda: [*documents(), *_BAD_DOCUMENTS, [documents()[3]], [[[float("inf")]]]],
+)
+# One level and the field's name are the document's around it.
+FIELD_VALUE = Kind(
+    lambda value: _fits(value, len('{"status":}')) and is_json(value, limits.DOCUMENT_DEPTH - 1),
+    lambda: [
+        *documents()[3:], nested(limits.DOCUMENT_DEPTH - 1), nested(limits.DOCUMENT_DEPTH), *_BAD_DOCUMENTS,
+        sized(limits.DOCUMENT_BYTES), sized(limits.DOCUMENT_BYTES - len('{"status":}')),
+    ],
+)  # fmt: skip
