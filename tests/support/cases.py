@@ -56,12 +56,18 @@ USERS = {
     "get_or_create_by_external_id": Case(
         lambda r, w: r.get_or_create_by_external_id(f"{w.owner}@example.org"), statements=2
     ),
+    "get_system_user": Case(
+        lambda r, w: r.get_system_user(), statements=2, same_for_all="a restricted repository is no system's"
+    ),
     "create": Case(lambda r, w: r.create(), same_for_all="a restricted repository makes no users"),
 }
 STREAMS = {
     "get_by_id": Case(lambda r, w: r.get_by_id(w.stream)),
     "delete": Case(lambda r, w: r.delete(w.stream)),
     "create": Case(lambda r, w: r.create(w.owner, "plasmodb")),
+    "get_system_stream": Case(
+        lambda r, w: r.get_system_stream(), statements=5, same_for_all="a restricted repository is no system's"
+    ),
     "ensure": Case(lambda r, w: r.ensure(w.owner, "plasmodb", w.stream)),
     "get_or_create_for_experiment": Case(lambda r, w: r.get_or_create_for_experiment(w.owner, "plasmodb", w.subject)),
     "find_by_experiment": Case(lambda r, w: r.find_by_experiment(w.owner, w.subject)),

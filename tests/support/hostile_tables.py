@@ -317,7 +317,8 @@ STORING: dict[str, Reader] = {
 LOOKING = {
     "assert_lease", "cancel", "complete", "delete", "dismiss", "dismiss_wdk_orphans", "export", "find_by_experiment",
     "find_by_wdk_strategy", "for_user", "get_by_id", "get_by_wdk_strategy_id", "get_many", "get_outcome",
-    "get_projection", "get_status", "get_summary", "get_version", "heartbeat", "is_written", "iterate_projections",
+    "get_projection", "get_status", "get_summary", "get_system_stream", "get_system_user", "get_version",
+    "heartbeat", "is_written", "iterate_projections",
     "iterate_summaries", "list_active_by_stream", "list_by_site", "list_dismissed_projections", "list_projections",
     "page", "page_active", "page_by_batch", "page_by_benchmark", "page_by_site", "page_containing",
     "page_gene_set_imports", "page_projections", "page_summaries", "patch_projection", "prune_wdk_orphans", "purge",

@@ -13,8 +13,10 @@ from veupath_store.repositories.names import FREE_NAME
 from veupath_store.repositories.projection_lists import ProjectionLists
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
 from veupath_store.repositories.projection_writes import ProjectionWrites
+from veupath_store.repositories.users import UserRepository
 from veupath_store.repositories.wdk_links import WdkLinks
 from veupath_store.validation import as_optional_uuid, as_uuid, text
+from veupath_store.values import SYSTEM_SITE_ID, SYSTEM_STREAM_ID, SYSTEM_USER_ID
 
 _EXPERIMENT_KEY: Final = "streams_experiment_key"
 
@@ -146,6 +148,23 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
         """
         values = self._new(user_id, site_id, None, name, as_uuid(experiment_id, "experiment_id"))
         return await self._existing_or_new(Q(user_id=values[0], experiment_id=values[4]), values, None)
+
+    async def get_system_stream(self) -> Stream:
+        """The application's own conversation, with the fixed id `SYSTEM_STREAM_ID`, made if need be; race-free.
+
+        Two indexed reads where it exists; two statements more where it and its user are made.
+
+        Returns:
+            The stream.
+
+        Raises:
+            NotFoundError: The repository is restricted to another user than the system's.
+            UnavailableError: The database does not answer; nothing was saved.
+            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
+        """
+        self._refuse_other_owner(SYSTEM_USER_ID)
+        await UserRepository(self._session).get_system_user()
+        return await self.ensure(SYSTEM_USER_ID, SYSTEM_SITE_ID, SYSTEM_STREAM_ID)
 
     async def _existing_or_new(self, wanted: Q, values: list[Any], taken: Q | None) -> Stream:
         """What is there, or what was inserted: repeated while other writers take the name or the id first.

@@ -8,6 +8,7 @@ from veupath_store.errors import NotFoundError
 from veupath_store.models import User
 from veupath_store.repositories.base import Repository
 from veupath_store.validation import as_uuid, optional_text, text
+from veupath_store.values import SYSTEM_USER_ID
 
 
 class UserRepository(Repository[User]):
@@ -63,6 +64,19 @@ class UserRepository(Repository[User]):
         if self._owner is not None:
             raise NotFoundError(self.entity)
         return await self._upsert("external_id", uuid4(), login)
+
+    async def get_system_user(self) -> User:
+        """The application's own user, with the fixed id `SYSTEM_USER_ID`, made if need be. Costs as `get_or_create`.
+
+        Returns:
+            The user.
+
+        Raises:
+            NotFoundError: The repository is restricted to another user.
+            UnavailableError: The database does not answer.
+            OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
+        """
+        return await self.get_or_create(SYSTEM_USER_ID)
 
     async def create(self, external_id: str | None = None) -> User:
         """A new user with a new id. One statement.

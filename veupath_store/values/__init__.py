@@ -16,10 +16,14 @@ from veupath_store.values.operations import (
 )
 from veupath_store.values.readiness import Readiness
 from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
+from veupath_store.values.system import SYSTEM_SITE_ID, SYSTEM_STREAM_ID, SYSTEM_USER_ID
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 from veupath_store.values.writer import SaveFailure, WriterStatistics
 
 __all__ = [
+    "SYSTEM_SITE_ID",
+    "SYSTEM_STREAM_ID",
+    "SYSTEM_USER_ID",
     "ControlSetSummary",
     "DismissReason",
     "DocumentSave",
