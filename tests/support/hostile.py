@@ -135,7 +135,9 @@ class Kind:
 
 def optional(kind: Kind) -> Kind:
     return Kind(
-        lambda value: value is None or kind.accepts(value), kind.more, lambda value: None if value is None else kind.stored(value)
+        lambda value: value is None or kind.accepts(value),
+        kind.more,
+        lambda value: None if value is None else kind.stored(value),
     )
 
 
