@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from veupath_store.database_url import HOW_TO_SET, DatabaseTarget, parse_database_url
 from veupath_store.errors import ConfigurationError
+from veupath_store.limits import LimitOptions
 
 APP: Final = "store"
 CONNECTION: Final = "default"
@@ -22,8 +23,8 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 PoolSize = Annotated[int, Field(ge=1, le=1_000)]
 
 
-class StoreSettings(BaseSettings):
-    """How to reach the database and how long to wait for it.
+class StoreSettings(LimitOptions, BaseSettings):
+    """How to reach the database, how long to wait for it, and (`LimitOptions`) how much one value may hold.
 
     Every field is read from the environment: ``DATABASE_URL`` and ``MIGRATION_DATABASE_URL`` by these names, all
     others with the prefix ``VEUPATH_STORE_`` (``VEUPATH_STORE_POOL_MAX_SIZE=20``). Keyword arguments win over the

@@ -15,6 +15,7 @@ from typing import Final
 import tortoise.context
 from tortoise.context import TortoiseContext, get_current_context
 
+from veupath_store import limits
 from veupath_store.config import CONNECTION, StoreSettings
 from veupath_store.engine import StoreClient, StoreTransaction
 from veupath_store.errors import SchemaError, StoreClosedError, UnitOfWorkError
@@ -79,6 +80,7 @@ class Engine:
 
     def __init__(self, settings: StoreSettings, context: TortoiseContext | None = None) -> None:
         self.settings = settings
+        limits.use(settings)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._context = context
         self._adopted = context is not None

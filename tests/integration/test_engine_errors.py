@@ -26,6 +26,8 @@ from veupath_store.errors import (
 )
 from veupath_store.models import User
 
+pytestmark = pytest.mark.own_database
+
 INSERT = "INSERT INTO control_sets (id, name, site_id, record_type) VALUES ($1, $2, $3, $4)"
 
 

@@ -8,10 +8,9 @@ import re
 import pytest
 
 from tests.support.cases import CASES, all_cases, every_repository, methods
-from tests.support.faults import emptied
 from tests.support.statements import recorded
 from tests.support.world import contents, make_world
-from veupath_store import StoreError, StoreSettings, UserRepository, close_db, init_db
+from veupath_store import StoreError, UserRepository
 from veupath_store.models import User
 from veupath_store.repositories.inventory import OWNED_TABLES
 
@@ -19,14 +18,6 @@ EACH = pytest.mark.parametrize(
     ("repository", "method", "case"), all_cases(), ids=lambda value: getattr(value, "__name__", str(value))[:40]
 )
 OWNED = re.compile(rf"\b({'|'.join(owned.table for owned in OWNED_TABLES)})\b")
-
-
-@pytest.fixture
-async def store(shared_url):
-    """The open store, on a database of the module's that is emptied for each test."""
-    engine = await init_db(settings=StoreSettings(database_url=await emptied(shared_url)))
-    yield engine
-    await close_db()
 
 
 async def outcome(call):

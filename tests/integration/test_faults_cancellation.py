@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from uuid import UUID, uuid4
 
+import pytest
 from tortoise.transactions import in_transaction
 
 from tests.support import faults
@@ -14,6 +15,8 @@ from veupath_store import StreamRepository, UserRepository, async_session_factor
 from veupath_store.engine.client import StoreClient
 from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.models import User
+
+pytestmark = pytest.mark.own_database
 
 CANCELLATIONS = 4_000
 AT_ONCE = 16

@@ -12,6 +12,8 @@ from tests.support.writers import Ledger, write_until
 from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.errors import UnavailableError
 
+pytestmark = pytest.mark.own_database
+
 WRITERS = 64
 
 

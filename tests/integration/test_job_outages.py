@@ -14,6 +14,8 @@ from veupath_store.models import Operation
 from veupath_store.session import close_db, init_db
 from veupath_store.values import OperationStatus, OperationType
 
+pytestmark = pytest.mark.own_database
+
 
 @pytest.fixture
 async def user(private_server):

@@ -14,9 +14,11 @@ from tests.support.worker import EFFECTS, LEASE, SWEEP_EVERY
 from veupath_store import OperationRepository
 from veupath_store.models import Operation
 
+pytestmark = pytest.mark.own_database
+
 PROCESSES = 8
 JOBS = 500
-SIGNALS = 10
+SIGNALS = 8
 SLACK = 1.0
 """Seconds for two busy cores: between a job's being free and the moment at which a worker has asked for it."""
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.support.jobs import WORKER, another_pool, at_once, expire, leased, registered, stored
+from tests.support.jobs import another_pool, at_once, expire, forever, leased, next_lease, nothing, status_of, stored
 from tests.support.servers import until
 from veupath_store import (
     InvalidInputError,
@@ -16,7 +16,6 @@ from veupath_store import (
     StreamRepository,
     UnavailableError,
     UserRepository,
-    Worker,
     async_session_factory,
     close_db,
     init_db,
@@ -26,26 +25,8 @@ from veupath_store import (
 )
 from veupath_store.config import StoreSettings
 from veupath_store.jobs.run import Run, describe
-from veupath_store.models import Operation, Stream
-from veupath_store.values import OperationStatus, OperationType
-
-EXPERIMENT = [OperationType.EXPERIMENT]
-
-
-async def status_of(lease):
-    return await OperationRepository().get_status(lease.operation_id)
-
-
-async def next_lease():
-    return await OperationRepository().acquire("host:2", EXPERIMENT, lease_seconds=30)
-
-
-async def nothing(context):
-    pass
-
-
-async def forever(context):
-    await asyncio.Event().wait()
+from veupath_store.models import Stream
+from veupath_store.values import OperationStatus
 
 
 class Running:
@@ -109,22 +90,20 @@ async def test_twenty_jobs_at_once_hold_no_connection_of_a_pool_of_one(database_
     await close_db()
 
 
-@pytest.mark.parametrize(
-    ("message", "kept"),
-    [
+async def test_a_job_that_raises_has_failed_whatever_it_says(user):
+    for message, kept in (
         ("no such gene", "ValueError: no such gene"),
         ("", "ValueError"),
         ("a\x00b\ud800", "ValueError: a\ufffdb\ufffd"),
         ("x" * 1_000_000, ("ValueError: " + "x" * 1_000_000)[: limits.OPERATION_ERROR]),
-    ],
-)
-async def test_a_job_that_raises_has_failed_whatever_it_says(user, message, kept):
-    async def job(context):
-        raise ValueError(message)
+    ):
 
-    lease = await leased(user)
-    assert await run_under_lease(lease, job) == OperationStatus.FAILED
-    assert (await status_of(lease)).error == kept
+        async def job(context, message=message):
+            raise ValueError(message)
+
+        lease = await leased(user)
+        assert await run_under_lease(lease, job) == OperationStatus.FAILED
+        assert (await status_of(lease)).error == kept
 
 
 def test_an_exception_without_a_message_is_described_all_the_same():
@@ -347,128 +326,9 @@ async def test_a_completion_whose_answer_was_lost_is_repeated_and_counts_once(us
     assert (await status_of(lease)).status == "completed"
 
 
-@pytest.mark.parametrize("every", [0, -1, float("nan"), 31, "5", True])
-async def test_an_odd_heartbeat_is_refused(user, every):
-    with pytest.raises(InvalidInputError) as caught:
-        await run_under_lease(await leased(user), nothing, heartbeat_every=every)
-    assert caught.value.path == "heartbeat_every"
-
-
-@pytest.fixture
-def worker(store):
-    """Makes quick workers, and runs them."""
-    running = []
-
-    def make(job, **given):
-        options = {"lease_seconds": 1, "poll_seconds": 0.05, "sweep_every": 0.2, **given}
-        made = Worker(WORKER, {OperationType.EXPERIMENT: job}, **options)
-        running.append(asyncio.create_task(made.run()))
-        return made, running[-1]
-
-    return make
-
-
-async def all_ended():
-    return not await Operation.filter(status="active").exists()
-
-
-async def test_a_worker_runs_what_waits_so_many_at_once_until_it_is_stopped(user, worker):
-    now, most = 0, 0
-
-    async def job(context):
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0.02)
-        now -= 1
-
-    made = await registered(user, count=20)
-    other = await registered(user, "batch")
-    working, task = worker(job, concurrency=3)
-
-    async def done():
-        return (await OperationRepository().page_active(user.id)).items == [other]
-
-    await until(done, 5, "all but the batch are done")
-    working.stop()
-    await asyncio.wait_for(task, 1)
-    assert most == 3
-    assert {(await stored(item.id)).status for item in made} == {"completed"}
-
-
-async def test_a_stopped_worker_ends_its_jobs_and_takes_no_more(user, worker):
-    hold, started = asyncio.Event(), []
-
-    async def job(context):
-        started.append(context.lease.operation_id)
-        await hold.wait()
-
-    first, second = await registered(user, count=2)
-    working, task = worker(job, concurrency=1)
-
-    async def one_runs():
-        return len(started) == 1
-
-    await until(one_runs, 5, "one runs")
-    working.stop()
-    await asyncio.sleep(0.1)
-    assert not task.done()
-    hold.set()
-    await asyncio.wait_for(task, 2)
-    assert started == [first.id]
-    assert [(await stored(item.id)).status for item in (first, second)] == ["completed", "active"]
-
-
-async def test_a_cancelled_worker_gives_back_all_its_operations(user, worker):
-    made = await registered(user, count=3, max_attempts=2)
-    _, task = worker(forever)
-
-    async def all_run():
-        return await Operation.filter(attempts=1).count() == 3
-
-    await until(all_run, 5, "all run")
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    taken = [await next_lease() for _ in range(4)]
-    assert [lease and lease.operation_id for lease in taken] == [*(item.id for item in made), None]
-
-
-async def test_a_worker_cancelled_at_any_moment_leaves_no_operation_to_wait_for_its_lease(user, worker):
-    await registered(user, count=30, max_attempts=1_000)
-    for number in range(30):
-        _, task = worker(forever, concurrency=30, lease_seconds=30)
-        await asyncio.sleep(0.002 * number)
-        task.cancel()
-        await at_once([task])
-        assert await Operation.filter(lease_token__not_isnull=True).count() == 0
-
-
-async def test_a_worker_sweeps_up_after_others(user, worker):
-    lost, used_up = await leased(user, max_attempts=2), await leased(user)
-    for lease in (lost, used_up):
-        await expire(lease)
-    working, task = worker(nothing)
-    await until(all_ended, 5, "both have ended")
-    working.stop()
-    await task
-    assert [(await status_of(lease)).status for lease in (lost, used_up)] == ["completed", "failed"]
-
-
-@pytest.mark.parametrize(
-    ("given", "path"),
-    [
-        ({"worker_id": ""}, "worker_id"),
-        ({"handlers": {}}, "handlers"),
-        ({"handlers": {"chatter": nothing}}, "handlers"),
-        ({"concurrency": 0}, "concurrency"),
-        ({"lease_seconds": 0}, "lease_seconds"),
-        ({"poll_seconds": None}, "poll_seconds"),
-        ({"sweep_every": -1}, "sweep_every"),
-    ],
-)
-def test_an_odd_worker_is_refused(given, path):
-    options = {"worker_id": WORKER, "handlers": {"batch": nothing}, **given}
-    with pytest.raises(InvalidInputError) as caught:
-        Worker(options.pop("worker_id"), options.pop("handlers"), **options)
-    assert caught.value.path == path
+async def test_an_odd_heartbeat_is_refused(user):
+    lease = await leased(user)
+    for every in (0, -1, float("nan"), 31, "5", True):
+        with pytest.raises(InvalidInputError) as caught:
+            await run_under_lease(lease, nothing, heartbeat_every=every)
+        assert caught.value.path == "heartbeat_every"

@@ -2,9 +2,13 @@
 
 from contextlib import AsyncExitStack
 
+import pytest
+
 from veupath_store import StoreSettings, async_session_factory, close_db, init_db
 from veupath_store.migrations import migration_files
 from veupath_store.readiness import check_readiness
+
+pytestmark = pytest.mark.own_database
 
 
 async def test_an_open_store_is_ready_and_shows_its_pool(store):

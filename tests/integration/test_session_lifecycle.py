@@ -22,6 +22,8 @@ from veupath_store import (
 from veupath_store.errors import ConfigurationError, SchemaError, StoreClosedError, UnavailableError, UnitOfWorkError
 from veupath_store.models import User
 
+pytestmark = pytest.mark.own_database
+
 
 @pytest.fixture(autouse=True)
 async def fresh_process(monkeypatch):

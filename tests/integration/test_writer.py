@@ -30,6 +30,8 @@ from veupath_store.errors import StaleVersionError, StoreClosedError, UnitOfWork
 from veupath_store.migrations import migrate
 from veupath_store.models import ExperimentRow
 
+pytestmark = pytest.mark.own_database
+
 
 def save(user, identity: UUID, number: int = 0, **given) -> ExperimentSave:
     return ExperimentSave(id=identity, **experiment(user, data={"n": number}, **given))

@@ -33,6 +33,24 @@ async def stored(operation_id):
     return await Operation.get(id=operation_id)
 
 
+async def status_of(lease):
+    return await OperationRepository().get_status(lease.operation_id)
+
+
+async def next_lease():
+    """What another worker gets now."""
+    return await OperationRepository().acquire("host:2", [OperationType.EXPERIMENT], lease_seconds=30)
+
+
+async def nothing(context):
+    """A job that is done at once."""
+
+
+async def forever(context):
+    """A job that must be stopped."""
+    await asyncio.Event().wait()
+
+
 async def expire(lease):
     """Let a lease have expired a moment ago."""
     await Operation._meta.db.execute_rows(

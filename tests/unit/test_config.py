@@ -49,7 +49,7 @@ def test_every_option_is_a_number_or_a_flag():
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_read_from_its_variable(name, url, monkeypatch):
     default = getattr(StoreSettings(), name)
-    wanted = 40 if name == "command_timeout" else 3
+    wanted = {"command_timeout": 40, "limit_document_bytes": 2_048}.get(name, 3)
     monkeypatch.setenv(ENV_PREFIX + name.upper(), str(wanted))
     settings = StoreSettings()
     assert getattr(settings, name) == wanted != default

@@ -16,53 +16,19 @@ ends it when the lease would expire.
 """
 
 import time
-from collections.abc import Collection
 from typing import Any, Final
-from uuid import UUID, uuid4
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError, LeaseLostError, UnitOfWorkError
-from veupath_store.models import Operation
-from veupath_store.repositories.base import Repository
-from veupath_store.validation import boolean, integer, one_of, recordable, seconds, text
-from veupath_store.values import Heartbeat, Lease, OperationStatus, OperationType, SweepReport
+from veupath_store.repositories.operation_queue import NEXT_STATUS, OperationQueue
+from veupath_store.validation import boolean, recordable, seconds
+from veupath_store.values import Heartbeat, Lease, OperationStatus
 
-WORKER_LOST: Final = "the worker was lost"
 WORKER_STOPPED: Final = "the worker was shut down"
 
 _HELD: Final = (
     "user_id = $1 AND id = $2 AND lease_token = $3 AND status = 'active' AND lease_expires_at > clock_timestamp()"
 )
-
-# Some of the oldest of each type, in the order of the partial index, and those whose lease has expired; of these the
-# oldest that no other worker is taking at this moment. Only that one is locked: locking one of each type in the
-# branches would make other workers see nothing to do. More than that many concurrent acquirers make one come away
-# empty-handed now and then, and it asks again.
-_CANDIDATES: Final = 50
-_ACQUIRE: Final = f"""
-WITH wanted AS (SELECT unnest($1::varchar[]) AS type),
-candidates AS MATERIALIZED (
-    SELECT waiting.id FROM wanted, LATERAL (
-        SELECT id FROM operations
-        WHERE status = 'active' AND lease_token IS NULL AND type = wanted.type
-        ORDER BY created_at, id LIMIT {_CANDIDATES}
-    ) waiting
-    UNION ALL
-    (SELECT id FROM operations
-     WHERE status = 'active' AND lease_token IS NOT NULL AND lease_expires_at <= statement_timestamp()
-       AND attempts < max_attempts AND cancel_requested_at IS NULL AND type = ANY ($1::varchar[])
-     ORDER BY lease_expires_at LIMIT {_CANDIDATES})
-),
-oldest AS MATERIALIZED (
-    SELECT o.id FROM operations o WHERE o.id = ANY (ARRAY(SELECT id FROM candidates)) AND o.status = 'active'
-      AND (o.lease_token IS NULL OR (o.lease_expires_at <= statement_timestamp() AND o.attempts < o.max_attempts
-                                     AND o.cancel_requested_at IS NULL))
-    ORDER BY o.created_at, o.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE operations o SET worker_id = $2, lease_token = $3, attempts = o.attempts + 1,
-    heartbeat_at = clock_timestamp(), lease_expires_at = clock_timestamp() + make_interval(secs => $4::float8)
-FROM oldest WHERE o.id = oldest.id
-RETURNING o.id, o.user_id, o.stream_id, o.type, o.start_position, o.attempts, o.max_attempts, o.lease_expires_at"""
 
 _HEARTBEAT: Final = f"""
 UPDATE operations SET heartbeat_at = clock_timestamp(),
@@ -76,13 +42,9 @@ UPDATE operations SET status = $4, error = $5, completed_at = clock_timestamp() 
 _OUTCOME: Final = """
 SELECT status FROM operations WHERE user_id = $1 AND id = $2 AND lease_token = $3 AND status <> 'active'"""
 
-# What becomes of an operation that its worker does not go on with.
-_NEXT_STATUS: Final = """CASE WHEN {o}cancel_requested_at IS NOT NULL THEN 'cancelled'
-    WHEN {o}attempts {used_up} {o}max_attempts THEN 'failed' ELSE 'active' END"""
-
 _RELEASE: Final = f"""
 WITH held AS MATERIALIZED (
-    SELECT id, user_id, {_NEXT_STATUS.format(o="", used_up="- (NOT $4::boolean)::integer >=")} AS next
+    SELECT id, user_id, {NEXT_STATUS.format(used_up="- (NOT $4::boolean)::integer >=")} AS next
     FROM operations WHERE {_HELD} FOR NO KEY UPDATE
 )
 UPDATE operations o SET status = held.next, attempts = o.attempts - (NOT $4::boolean)::integer,
@@ -94,21 +56,6 @@ UPDATE operations o SET status = held.next, attempts = o.attempts - (NOT $4::boo
     lease_expires_at = CASE WHEN held.next <> 'active' THEN o.lease_expires_at END
 FROM held WHERE o.id = held.id AND o.user_id = held.user_id RETURNING o.status"""
 
-# The UPDATE asks again, under the lock, whether the lease is still the expired one: a worker may have renewed it, or
-# another may have taken it, since the row was found.
-_EXPIRED: Final = "{o}status = 'active' AND {o}lease_token IS NOT NULL AND {o}lease_expires_at <= statement_timestamp()"
-_SWEEP: Final = f"""
-WITH expired AS MATERIALIZED (
-    SELECT id, {_NEXT_STATUS.format(o="", used_up=">=")} AS next FROM operations WHERE {_EXPIRED.format(o="")}
-    ORDER BY lease_expires_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE operations o SET status = expired.next, lease_token = NULL, heartbeat_at = NULL, lease_expires_at = NULL,
-    worker_id = CASE WHEN expired.next <> 'active' THEN o.worker_id END,
-    completed_at = CASE WHEN expired.next <> 'active' THEN clock_timestamp() END,
-    error = CASE WHEN expired.next = 'failed' THEN '{WORKER_LOST}' END
-FROM expired WHERE o.id = expired.id AND {_EXPIRED.format(o="o.")}
-RETURNING o.id, o.status"""
-
 # A worker that freezes inside its transaction would keep the row locked: the server is told to end an idle
 # transaction when the lease expires, unless it is set to do so earlier.
 _ASSERT: Final = f"""
@@ -119,40 +66,8 @@ SELECT set_config('idle_in_transaction_session_timeout', greatest(1, 1000 * EXTR
 FROM held WHERE lease_expires_at > clock_timestamp()"""
 
 
-class OperationLeases(Repository[Operation]):
-    """The part of `OperationRepository` that is for workers. They serve every user: it is no part of ``for_user``."""
-
-    model = Operation
-    entity = "operation"
-
-    async def acquire(
-        self, worker_id: str, types: Collection[OperationType | str], *, lease_seconds: float
-    ) -> Lease | None:
-        """Take the oldest operation that waits, or whose worker was lost and that may be tried again. One statement.
-
-        Never waits for another worker, and no two get the same.
-
-        Args:
-            worker_id: Who takes it, as host and process.
-            types: The kinds of job that it can run.
-            lease_seconds: How long the lease holds without a heartbeat.
-
-        Returns:
-            The lease, or ``None`` when there is nothing to do.
-
-        Raises:
-            InvalidInputError: An argument is refused.
-            NotFoundError: The repository is restricted to a user.
-            UnavailableError: The database does not answer; nothing was taken.
-            OutcomeUnknownError: Without a session, the answer was lost. If one was taken its lease expires.
-        """
-        self._refuse_other_owner(None)
-        worker = text(worker_id, "worker_id", limits.WORKER_ID)
-        kinds = sorted({one_of(kind, "types", OperationType).value for kind in _several(types)})
-        span = seconds(lease_seconds, "lease_seconds", limits.LEASE_SECONDS)
-        token, asked = uuid4(), time.monotonic()
-        rows = await (await self._client()).execute_rows(_ACQUIRE, [kinds, worker, token, span])
-        return as_lease(dict(rows[0]), worker, token, span, asked) if rows else None
+class OperationLeases(OperationQueue):
+    """The part of `OperationRepository` that is for the holder of a lease."""
 
     async def heartbeat(self, lease: Lease) -> Heartbeat:
         """Renew a lease for another `Lease.seconds` from now. One statement.
@@ -284,34 +199,6 @@ class OperationLeases(Repository[Operation]):
             )
         await self._held(lease, _ASSERT)
 
-    async def sweep(self, limit: int = 1_000) -> SweepReport:
-        """Take back the operations whose lease has expired. One statement that waits for nobody.
-
-        Those with attempts left wait for another worker, the others have failed, and those that somebody asked to
-        cancel are cancelled. A lease that holds is never touched, whatever process runs this; a row that is locked is
-        left to the next sweep.
-
-        Args:
-            limit: How many at most, 1 to `limits.SWEEP`.
-
-        Returns:
-            The ids of the operations.
-
-        Raises:
-            InvalidInputError: The limit is refused.
-            NotFoundError: The repository is restricted to a user.
-            UnavailableError: The database does not answer.
-            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
-        """
-        self._refuse_other_owner(None)
-        rows = await (await self._client()).execute_rows(_SWEEP, [integer(limit, "limit", 1, limits.SWEEP)])
-        ids = {status: tuple(row["id"] for row in rows if row["status"] == status) for status in OperationStatus}
-        return SweepReport(
-            requeued=ids[OperationStatus.ACTIVE],
-            failed=ids[OperationStatus.FAILED],
-            cancelled=ids[OperationStatus.CANCELLED],
-        )
-
     async def _held(self, lease: Lease, sql: str, *values: object) -> Any:  # noqa: ANN401 - an asyncpg record
         """Run a statement that is guarded by `_HELD`."""
         self._refuse_other_owner(as_held(lease).user_id)
@@ -320,25 +207,6 @@ class OperationLeases(Repository[Operation]):
         if not rows:
             raise LeaseLostError
         return rows[0]
-
-
-def as_lease(row: dict[str, Any], worker_id: str, token: UUID, span: float, asked: float) -> Lease:
-    """The lease that a statement has given out.
-
-    Args:
-        row: What it returned.
-        worker_id: Who asked.
-        token: The lease's token.
-        span: How long it holds.
-        asked: ``time.monotonic`` before the statement was sent, so that the deadline is never too late.
-    """
-    return Lease(
-        **{**row, "operation_id": row["id"], "expires_at": row["lease_expires_at"]},
-        worker_id=worker_id,
-        token=token,
-        seconds=span,
-        deadline=asked + span,
-    )
 
 
 def as_held(lease: object) -> Lease:
@@ -351,9 +219,3 @@ def as_held(lease: object) -> Lease:
         raise InvalidInputError("lease", "a Lease is needed")
     seconds(lease.seconds, "lease.seconds", limits.LEASE_SECONDS)
     return lease
-
-
-def _several(types: Collection[OperationType | str]) -> Collection[OperationType | str]:
-    if isinstance(types, str) or not isinstance(types, Collection) or not types:
-        raise InvalidInputError("types", "a collection of types, not empty, is needed")
-    return types

@@ -7,19 +7,10 @@ from uuid import UUID, uuid4
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError, NotFoundError, OperationActiveError
-from veupath_store.repositories.operation_leases import OperationLeases, as_lease
-from veupath_store.repositories.pages import Listing, Page, id_key, time_key
+from veupath_store.repositories.operation_queue import as_lease
+from veupath_store.repositories.operation_reads import STATUS, SUMMARY, OperationReads
 from veupath_store.validation import as_optional_uuid, as_uuid, integer, one_of, seconds, text
 from veupath_store.values import Lease, OperationStatusView, OperationSummary, OperationType
-
-_SUMMARY: Final = ", ".join(OperationSummary.model_fields)
-_NEWEST: Final = Listing(
-    name="operations", table="operations", summary=OperationSummary, keys=(time_key("created_at"), id_key())
-)
-_ACTIVE: Final = Listing(
-    name="active operations", table="operations", summary=OperationSummary, keys=(time_key("created_at"), id_key())
-)
-_OWN: Final = "user_id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
 
 # DO NOTHING, so that the refusal of a second chat does not undo the unit of work around it.
 _INSERT: Final = f"""
@@ -30,10 +21,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::varchar, $8::uuid, CASE WHEN $8::uuid IS NUL
         clock_timestamp() + make_interval(secs => $9::float8))
 ON CONFLICT (user_id, stream_id)
     WHERE status = 'active' AND type IN ('chat', 'workbench_chat') AND stream_id IS NOT NULL DO NOTHING
-RETURNING {_SUMMARY}, lease_expires_at"""
-
-_STATUS: Final = "id, status, cancel_requested_at IS NOT NULL AS cancel_requested, error, completed_at"
-_GET_STATUS: Final = f"SELECT {_STATUS} FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
+RETURNING {SUMMARY}, lease_expires_at"""
 
 _RUNS: Final = "lease_expires_at > statement_timestamp()"
 _REQUEST_CANCEL: Final = f"""
@@ -42,18 +30,12 @@ UPDATE operations SET
     status = CASE WHEN {_RUNS} THEN status ELSE 'cancelled' END,
     completed_at = CASE WHEN {_RUNS} THEN NULL ELSE clock_timestamp() END,
     lease_token = CASE WHEN {_RUNS} THEN lease_token END
-WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND status = 'active' RETURNING {_STATUS}"""
-
-_ACTIVE_BY_STREAM: Final = f"""
-SELECT {", ".join(f"o.{column}" for column in OperationSummary.model_fields)}
-FROM streams s JOIN operations o ON o.user_id = s.user_id AND o.stream_id = s.id
-WHERE s.id = $1 AND ($2::uuid IS NULL OR s.user_id = $2) AND o.status = 'active'
-ORDER BY o.created_at DESC, o.id DESC LIMIT {limits.PAGE}"""
+WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND status = 'active' RETURNING {STATUS}"""
 
 _POSITION: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 
-class OperationRepository(OperationLeases):
+class OperationRepository(OperationReads):
     """Reads and writes of operations. Clients register, find, poll and cancel; workers lease, run and end them.
 
     An operation is active until it is completed, failed or cancelled, and never changes afterwards: every transition
@@ -185,43 +167,6 @@ class OperationRepository(OperationLeases):
             raise OperationActiveError
         return dict(rows[0])
 
-    async def get_summary(self, operation_id: UUID | str) -> OperationSummary | None:
-        """What a client may see of an operation, its owner included. One indexed read.
-
-        Args:
-            operation_id: The operation.
-
-        Returns:
-            The operation, or ``None`` when there is none, or it is not this user's.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer.
-        """
-        rows = await (await self._client()).execute_rows(
-            f"SELECT {_SUMMARY} FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)",
-            [as_uuid(operation_id, "operation_id"), self._owner],
-        )
-        return OperationSummary.model_validate(dict(rows[0])) if rows else None
-
-    async def get_status(self, operation_id: UUID | str) -> OperationStatusView | None:
-        """How far an operation is; for polling. One small indexed read.
-
-        Args:
-            operation_id: The operation.
-
-        Returns:
-            Its status, or ``None`` when there is none, or it is not this user's.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer.
-        """
-        rows = await (await self._client()).execute_rows(
-            _GET_STATUS, [as_uuid(operation_id, "operation_id"), self._owner]
-        )
-        return OperationStatusView.model_validate(dict(rows[0])) if rows else None
-
     async def request_cancel(self, operation_id: UUID | str) -> OperationStatusView:
         """Ask for an operation to be cancelled, wherever it runs. Idempotent; one statement.
 
@@ -248,73 +193,6 @@ class OperationRepository(OperationLeases):
         if ended is None:
             raise NotFoundError(self.entity)
         return ended
-
-    async def page(self, user_id: UUID | str, *, cursor: str | None = None, limit: int = 50) -> Page[OperationSummary]:
-        """One page of a user's operations, whatever their status. One indexed read.
-
-        Args:
-            user_id: The owner.
-            cursor: `Page.next_cursor` of the page before; ``None`` for the first page.
-            limit: How many at most, 1 to `limits.PAGE`.
-
-        Returns:
-            The page, newest first; empty for another user than the repository's.
-
-        Raises:
-            InvalidInputError: An argument is refused; a cursor of another list, too.
-            UnavailableError: The database does not answer.
-        """
-        values = [as_uuid(user_id, "user_id"), self._owner]
-        return await _NEWEST.page(await self._client(), [_OWN], values, cursor, limit)
-
-    async def page_active(
-        self,
-        user_id: UUID | str,
-        *,
-        type: OperationType | str | None = None,  # noqa: A002
-        cursor: str | None = None,
-        limit: int = 50,
-    ) -> Page[OperationSummary]:
-        """One page of a user's active operations. One read of an index that holds the active ones only.
-
-        Args:
-            user_id: The owner.
-            type: One kind of job, or ``None`` for all.
-            cursor: `Page.next_cursor` of the page before; ``None`` for the first page.
-            limit: How many at most, 1 to `limits.PAGE`.
-
-        Returns:
-            The page, newest first; empty for another user than the repository's.
-
-        Raises:
-            InvalidInputError: An argument is refused; a cursor of another list, too.
-            UnavailableError: The database does not answer.
-        """
-        where, values = f"{_OWN} AND status = 'active'", [as_uuid(user_id, "user_id"), self._owner]
-        if type is not None:
-            kind = one_of(type, "type", OperationType)
-            return await _ACTIVE.page(
-                await self._client(), [f"{where} AND type = $3"], [*values, kind.value], cursor, limit
-            )
-        return await _ACTIVE.page(await self._client(), [where], values, cursor, limit)
-
-    async def list_active_by_stream(self, stream_id: UUID | str) -> list[OperationSummary]:
-        """The active operations of a conversation: at most one chat, and what else works for it. One indexed read.
-
-        Args:
-            stream_id: The conversation.
-
-        Returns:
-            The operations, newest first, `limits.PAGE` at most; none for a conversation that is not this user's.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer.
-        """
-        rows = await (await self._client()).execute_rows(
-            _ACTIVE_BY_STREAM, [as_uuid(stream_id, "stream_id"), self._owner]
-        )
-        return [OperationSummary.model_validate(dict(row)) for row in rows]
 
 
 def _position(value: str | None) -> str | None:

@@ -1,0 +1,254 @@
+"""Leases of operations, one call at a time: taking, renewing, ending, giving back, sweeping."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from tests.support.jobs import WORKER, expire, leased, registered, stored
+from tests.support.plans import explained
+from tests.support.statements import recorded
+from veupath_store import (
+    InvalidInputError,
+    LeaseLostError,
+    OperationRepository,
+    async_session_factory,
+    limits,
+)
+from veupath_store.errors import UnitOfWorkError
+from veupath_store.models import Operation
+from veupath_store.repositories import operation_leases, operation_queue, operation_reads
+from veupath_store.values import OperationStatus, OperationType
+
+EXPERIMENT = [OperationType.EXPERIMENT]
+
+
+def repository():
+    return OperationRepository()
+
+
+@pytest.mark.parametrize("types", ["chat", [], None, ["chatter"]])
+async def test_a_worker_must_name_its_types(types):
+    with pytest.raises(InvalidInputError) as caught:
+        await repository().acquire(WORKER, types, lease_seconds=30)
+    assert caught.value.path == "types"
+
+
+async def test_workers_get_the_oldest_operation_of_their_types(user):
+    first, second, other = [*await registered(user, count=2), await registered(user, "batch")]
+    with recorded() as sent:
+        lease = await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30)
+    assert len(sent) == 1
+    assert lease.operation_id == first.id
+    assert (lease.user_id, lease.attempts, lease.seconds) == (user.id, 1, 30)
+    both = [await repository().acquire(WORKER, ["batch", "experiment"], lease_seconds=30) for _ in range(3)]
+    assert [lease and lease.operation_id for lease in both] == [second.id, other.id, None]
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "error"),
+    [
+        (lambda r, lease: r.complete(lease), "completed", None),
+        (lambda r, lease: r.fail(lease, "no such gene"), "failed", "no such gene"),
+        (lambda r, lease: r.cancel(lease), "cancelled", None),
+    ],
+)
+async def test_an_ended_operation_never_changes_again(user, end, status, error):
+    lease = await leased(user)
+    assert await repository().get_outcome(lease) is None
+    await end(repository(), lease)
+    ended = await stored(lease.operation_id)
+    assert (ended.status, ended.error) == (status, error)
+    assert ended.completed_at > ended.created_at
+    assert await repository().get_outcome(lease) == status
+    for attempt in (
+        repository().complete(lease),
+        repository().fail(lease, "again"),
+        repository().cancel(lease),
+        repository().release(lease),
+        repository().heartbeat(lease),
+    ):
+        with pytest.raises(LeaseLostError):
+            await attempt
+    assert (await repository().request_cancel(lease.operation_id)).status == status
+    assert await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30) is None
+    await expire(lease)
+    assert len(await repository().sweep()) == 0
+    after = await stored(lease.operation_id)
+    assert (after.status, after.error, after.completed_at, after.cancel_requested_at) == (
+        status,
+        error,
+        ended.completed_at,
+        None,
+    )
+    assert (await repository().page_active(user.id)).items == []
+    assert [item.id for item in (await repository().page(user.id)).items] == [lease.operation_id]
+
+
+async def test_a_heartbeat_renews_the_lease_and_tells_of_a_cancel_request(user):
+    lease = await leased(user, seconds=5)
+    beat = await repository().heartbeat(lease)
+    assert beat.expires_at > lease.expires_at
+    assert beat.deadline > lease.deadline
+    assert not beat.cancel_requested
+    view = await repository().request_cancel(lease.operation_id)
+    assert (view.status, view.cancel_requested) == ("active", True)
+    asked = (await stored(lease.operation_id)).cancel_requested_at
+    await repository().request_cancel(lease.operation_id)
+    assert (await stored(lease.operation_id)).cancel_requested_at == asked
+    assert (await repository().heartbeat(lease)).cancel_requested
+    await repository().cancel(lease)
+    assert (await repository().get_status(lease.operation_id)).status == OperationStatus.CANCELLED
+
+
+async def test_an_expired_lease_can_record_nothing(user):
+    lease = await leased(user, max_attempts=2)
+    await expire(lease)
+    before = dict(await stored(lease.operation_id))
+    for attempt in (
+        repository().heartbeat(lease),
+        repository().complete(lease),
+        repository().fail(lease, "late"),
+        repository().cancel(lease),
+        repository().release(lease),
+    ):
+        with pytest.raises(LeaseLostError):
+            await attempt
+    assert dict(await stored(lease.operation_id)) == before
+
+
+async def test_a_lease_that_expires_during_a_unit_of_work_is_lost_there_too(user):
+    lease = await leased(user, seconds=0.2)
+    async with async_session_factory() as session:
+        await OperationRepository(session).get_status(lease.operation_id)
+        await asyncio.sleep(0.25)
+        with pytest.raises(LeaseLostError):
+            await OperationRepository(session).complete(lease)
+
+
+async def test_the_next_worker_gets_a_new_token_and_the_old_one_is_worthless(user):
+    old = await leased(user, max_attempts=2)
+    await expire(old)
+    new = await repository().acquire("host:2", EXPERIMENT, lease_seconds=30)
+    assert (new.operation_id, new.attempts) == (old.operation_id, 2)
+    assert new.token != old.token
+    with pytest.raises(LeaseLostError):
+        await repository().complete(old)
+    await repository().complete(new)
+    assert await repository().get_outcome(old) is None
+    assert await repository().get_outcome(new) == "completed"
+
+
+async def test_a_sweep_requeues_fails_or_cancels_and_leaves_live_leases(user):
+    again, used_up, cancelled, live = [
+        await leased(user, max_attempts=2),
+        await leased(user),
+        await leased(user, max_attempts=2),
+        await leased(user),
+    ]
+    waiting = await registered(user)
+    await repository().request_cancel(cancelled.operation_id)
+    for lease in (again, used_up, cancelled):
+        await expire(lease)
+    before = dict(await stored(live.operation_id))
+    with recorded() as sent:
+        report = await repository().sweep()
+    assert len(sent) == 1
+    assert report.requeued == (again.operation_id,)
+    assert report.failed == (used_up.operation_id,)
+    assert report.cancelled == (cancelled.operation_id,)
+    assert dict(await stored(live.operation_id)) == before
+    failed = await stored(used_up.operation_id)
+    assert (failed.status, failed.error) == ("failed", "the worker was lost")
+    assert failed.completed_at is not None
+    requeued = await stored(again.operation_id)
+    assert (requeued.status, requeued.lease_token, requeued.worker_id) == ("active", None, None)
+    taken = [await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30) for _ in range(3)]
+    assert [lease and lease.operation_id for lease in taken] == [again.operation_id, waiting.id, None]
+    assert len(await repository().sweep()) == 0
+
+
+async def test_a_sweep_takes_no_more_than_its_limit(user):
+    for _ in range(3):
+        await expire(await leased(user))
+    assert [len(await repository().sweep(limit=2)) for _ in range(3)] == [2, 1, 0]
+
+
+async def test_a_released_operation_is_taken_by_another_at_once(user):
+    lease = await leased(user, max_attempts=2)
+    assert await repository().release(lease) == "active"
+    assert (await stored(lease.operation_id)).lease_token is None
+    again = await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30)
+    assert (again.operation_id, again.attempts) == (lease.operation_id, 2)
+    assert await repository().release(again) == "failed"
+    assert (await repository().get_status(lease.operation_id)).error == "the worker was shut down"
+
+
+async def test_giving_back_what_was_not_begun_costs_no_attempt(user):
+    lease = await leased(user)
+    assert await repository().release(lease, begun=False) == "active"
+    again = await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30)
+    assert again.attempts == 1
+    await repository().request_cancel(lease.operation_id)
+    assert await repository().release(again, begun=False) == "cancelled"
+
+
+async def test_no_error_text_keeps_a_failure_from_being_recorded(user):
+    for error, kept in (
+        ("", ""),
+        ("a\x00b\ud800c\udfff", "a\ufffdb\ufffdc\ufffd"),
+        ("\ud83d\ude00 halves of a pair", "\ufffd\ufffd halves of a pair"),
+        ("😀 whole", "😀 whole"),
+        ("é" * 20_000, "é" * limits.OPERATION_ERROR),
+        ("'; DROP TABLE operations; --", "'; DROP TABLE operations; --"),
+    ):
+        lease = await leased(user)
+        await repository().fail(lease, error)
+        view = await repository().get_status(lease.operation_id)
+        assert (view.status, view.error) == ("failed", kept)
+
+
+async def test_assert_lease_needs_a_unit_of_work(user):
+    with pytest.raises(UnitOfWorkError):
+        await repository().assert_lease(await leased(user))
+
+
+async def test_a_lease_with_another_owner_in_it_is_worthless(user, stranger):
+    lease = await leased(user)
+    with pytest.raises(LeaseLostError):
+        await repository().complete(lease.model_copy(update={"user_id": stranger.id}))
+
+
+@pytest.fixture
+async def many(user):
+    """Many operations: most have ended, some wait, some run, a few leases have expired."""
+    client = Operation._meta.db
+    await client.execute_rows(
+        "INSERT INTO operations (id, user_id, type, status, created_at, lease_token, lease_expires_at, max_attempts) "
+        "SELECT gen_random_uuid(), $1, (ARRAY['chat', 'experiment', 'batch', 'benchmark'])[1 + n % 4], "
+        "  CASE WHEN n % 5 = 0 THEN 'active' ELSE 'completed' END, now() - n * interval '1 second', "
+        "  CASE WHEN n % 10 = 0 THEN gen_random_uuid() END, "
+        "  CASE WHEN n % 10 = 0 THEN now() + (n - 200) * interval '1 minute' END, 3 "
+        "FROM generate_series(1, 20000) n",
+        [user.id],
+    )
+    await client.execute_script("ANALYZE operations")
+    return client
+
+
+async def test_workers_and_sweeps_read_the_partial_indexes_only(user, many):
+    types = [str(kind) for kind in OperationType]
+    for sql, values, indexes in (
+        (
+            operation_queue._ACQUIRE,
+            [types, WORKER, uuid4(), 30.0],
+            {"operations_waiting_idx", "operations_expiry_idx", "operations_pkey"},
+        ),
+        (operation_queue._SWEEP, [1000], {"operations_expiry_idx", "operations_pkey"}),
+        (operation_leases._HEARTBEAT, [user.id, uuid4(), uuid4(), 30.0], {"operations_pkey"}),
+        (operation_reads._GET_STATUS, [uuid4(), None], {"operations_pkey"}),
+    ):
+        plan = await explained(many, sql, values)
+        assert plan.indexes <= indexes, sql
+        assert plan.sequential_scans == set(), sql
+        assert plan.sorted_rows <= 50 * (len(types) + 1), sql

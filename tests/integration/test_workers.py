@@ -1,0 +1,142 @@
+"""Workers: what they take, and what they leave when they are stopped."""
+
+import asyncio
+
+import pytest
+
+from tests.support.jobs import (
+    WORKER,
+    at_once,
+    expire,
+    forever,
+    leased,
+    next_lease,
+    nothing,
+    registered,
+    status_of,
+    stored,
+)
+from tests.support.servers import until
+from veupath_store import InvalidInputError, OperationRepository, Worker
+from veupath_store.models import Operation
+from veupath_store.values import OperationType
+
+
+@pytest.fixture
+def worker(store):
+    """Makes quick workers, and runs them."""
+    running = []
+
+    def make(job, **given):
+        options = {"lease_seconds": 1, "poll_seconds": 0.05, "sweep_every": 0.2, **given}
+        made = Worker(WORKER, {OperationType.EXPERIMENT: job}, **options)
+        running.append(asyncio.create_task(made.run()))
+        return made, running[-1]
+
+    return make
+
+
+async def all_ended():
+    return not await Operation.filter(status="active").exists()
+
+
+async def test_a_worker_runs_what_waits_so_many_at_once_until_it_is_stopped(user, worker):
+    now, most = 0, 0
+
+    async def job(context):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.02)
+        now -= 1
+
+    made = await registered(user, count=20)
+    other = await registered(user, "batch")
+    working, task = worker(job, concurrency=3)
+
+    async def done():
+        return (await OperationRepository().page_active(user.id)).items == [other]
+
+    await until(done, 5, "all but the batch are done")
+    working.stop()
+    await asyncio.wait_for(task, 1)
+    assert most == 3
+    assert {(await stored(item.id)).status for item in made} == {"completed"}
+
+
+async def test_a_stopped_worker_ends_its_jobs_and_takes_no_more(user, worker):
+    hold, started = asyncio.Event(), []
+
+    async def job(context):
+        started.append(context.lease.operation_id)
+        await hold.wait()
+
+    first, second = await registered(user, count=2)
+    working, task = worker(job, concurrency=1)
+
+    async def one_runs():
+        return len(started) == 1
+
+    await until(one_runs, 5, "one runs")
+    working.stop()
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    hold.set()
+    await asyncio.wait_for(task, 2)
+    assert started == [first.id]
+    assert [(await stored(item.id)).status for item in (first, second)] == ["completed", "active"]
+
+
+async def test_a_cancelled_worker_gives_back_all_its_operations(user, worker):
+    made = await registered(user, count=3, max_attempts=2)
+    _, task = worker(forever)
+
+    async def all_run():
+        return await Operation.filter(attempts=1).count() == 3
+
+    await until(all_run, 5, "all run")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    taken = [await next_lease() for _ in range(4)]
+    assert [lease and lease.operation_id for lease in taken] == [*(item.id for item in made), None]
+
+
+async def test_a_worker_cancelled_at_any_moment_leaves_no_operation_to_wait_for_its_lease(user, worker):
+    await registered(user, count=30, max_attempts=1_000)
+    for number in range(30):
+        _, task = worker(forever, concurrency=30, lease_seconds=30)
+        await asyncio.sleep(0.002 * number)
+        task.cancel()
+        await at_once([task])
+        assert await Operation.filter(lease_token__not_isnull=True).count() == 0
+
+
+async def test_a_worker_sweeps_up_after_others(user, worker):
+    lost, used_up = await leased(user, max_attempts=2), await leased(user)
+    for lease in (lost, used_up):
+        await expire(lease)
+    working, task = worker(nothing)
+    await until(all_ended, 5, "both have ended")
+    working.stop()
+    await task
+    assert [(await status_of(lease)).status for lease in (lost, used_up)] == ["completed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({"worker_id": ""}, "worker_id"),
+        ({"handlers": {}}, "handlers"),
+        ({"handlers": {"chatter": nothing}}, "handlers"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"lease_seconds": 0}, "lease_seconds"),
+        ({"poll_seconds": None}, "poll_seconds"),
+        ({"sweep_every": -1}, "sweep_every"),
+    ],
+)
+def test_an_odd_worker_is_refused(given, path):
+    options = {"worker_id": WORKER, "handlers": {"batch": nothing}, **given}
+    with pytest.raises(InvalidInputError) as caught:
+        Worker(options.pop("worker_id"), options.pop("handlers"), **options)
+    assert caught.value.path == path
