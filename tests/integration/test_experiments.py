@@ -127,7 +127,7 @@ async def test_a_save_that_is_rolled_back_leaves_its_id_free(user):
 
 
 REFUSED = {
-    "experiment_id": ("id", "no id"),
+    "experiment_id": ("experiment_id", "no id"),
     "user_id": ("user_id", 7),
     "site_id": ("site_id", "x" * 101),
     "name": ("name", "\x00"),
@@ -147,7 +147,7 @@ async def test_bad_input_is_refused_before_any_sql_and_named(user):
     for path, value in REFUSED.values():
         argument = path.split(".")[0]
         given = {"experiment_id": uuid4(), **experiment(user)}
-        given["experiment_id" if argument == "id" else argument] = value
+        given[argument] = value
         with recorded() as sent, pytest.raises(InvalidInputError) as caught:
             await ExperimentRepository().save(**given)
         assert caught.value.path == path

@@ -2,7 +2,7 @@
 
 Each value is refused by a typed error that names the parameter, before any SQL; or it is taken, and what was stored
 reads back unchanged. The matrix is found by looking at the repositories: a new method or parameter without an entry
-in the tables of `tests.support.hostile_tables` fails.
+in `tests.support.hostile_tables`, `hostile_readers` and `hostile_worlds` fails.
 """
 
 import logging
@@ -15,7 +15,9 @@ import tortoise.context
 
 from tests.support.hostile import Spiteful, only_a_plan, refused_documents
 from tests.support.hostile_matrix import bound, call, kind_of, names, right_arguments, shown, trials
-from tests.support.hostile_tables import GENE_IDS, LOOKING, STORING, STRATEGY_FIELDS, new_world
+from tests.support.hostile_readers import LOOKING, STORING
+from tests.support.hostile_tables import GENE_IDS, STRATEGY_FIELDS
+from tests.support.hostile_worlds import new_world
 from tests.support.public import public_methods, repositories
 from veupath_store import (
     ConflictError,

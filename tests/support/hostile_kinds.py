@@ -7,7 +7,7 @@ import enum
 import json
 import math
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from tests.support.hostile import (
     AWARE,
@@ -22,7 +22,7 @@ from tests.support.hostile import (
     storable,
 )
 from veupath_store import limits
-from veupath_store.values import Lease, OperationType, WdkStrategy
+from veupath_store.values import ExperimentSave, GeneSetSave, Lease, OperationType, WdkStrategy
 
 
 def _none_or_in(value: Any, texts: list[str]) -> bool:
@@ -227,3 +227,13 @@ FIELD_VALUE = Kind(
         sized(limits.DOCUMENT_BYTES), sized(limits.DOCUMENT_BYTES - len('{"status":}')),
     ],
 )  # fmt: skip
+
+
+def experiment_save(user_id: UUID) -> ExperimentSave:
+    """A right save of a new one."""
+    return ExperimentSave(id=uuid4(), user_id=user_id, site_id="plasmodb", name="", status="pending", data={})
+
+
+def gene_set_save(user_id: UUID) -> GeneSetSave:
+    """A right save of a new one."""
+    return GeneSetSave(id=uuid4(), user_id=user_id, site_id="plasmodb", name="Kinases", gene_ids=[])

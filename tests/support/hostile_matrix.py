@@ -8,18 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.support.hostile import Kind
-from tests.support.hostile_tables import (
-    CALLED,
-    FRESH,
-    GIVEN,
-    KINDS,
-    MORE,
-    NOT_STORED,
-    OTHERWISE,
-    STORING,
-    examples_of,
-    new_world,
-)
+from tests.support.hostile_readers import CALLED, NOT_STORED, OTHERWISE, STORING
+from tests.support.hostile_tables import KINDS
+from tests.support.hostile_worlds import FRESH, GIVEN, MORE, examples_of, new_world
 from tests.support.public import public_methods
 from veupath_store import ConflictError, InvalidInputError, NotFoundError, UserRepository, async_session_factory
 

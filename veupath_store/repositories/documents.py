@@ -127,6 +127,7 @@ class DocumentRepository(Repository[M], Generic[M, S]):
             Whether it is.
 
         Raises:
+            InvalidInputError: The version is no version, or the description is not of such a document.
             UnavailableError: The database does not answer.
         """
         self._check_save(save)
