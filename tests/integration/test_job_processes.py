@@ -83,8 +83,8 @@ async def workers(store, database_url):
 
 
 async def busy_worker(workers):
-    """A worker that runs a job at this moment."""
-    while True:
+    """A worker that runs a job at this moment; ``None`` when none does for a second, as when all jobs are done."""
+    for _ in range(100):
         rows = await rows_of(
             "SELECT worker_id FROM operations WHERE status = 'active' AND lease_expires_at > clock_timestamp()"
         )
@@ -92,6 +92,7 @@ async def busy_worker(workers):
             if workers.can_be_hit(row["worker_id"]):
                 return row["worker_id"]
         await asyncio.sleep(0.01)
+    return None
 
 
 async def rows_of(sql):
@@ -103,6 +104,8 @@ async def torment(workers):
     for number in range(SIGNALS):
         await asyncio.sleep(1)
         victim = await busy_worker(workers)
+        if victim is None:
+            return
         if number % 2:
             await workers.kill(victim)
             await workers.start()
