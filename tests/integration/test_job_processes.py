@@ -82,9 +82,9 @@ async def workers(store, database_url):
         await workers.clean_up()
 
 
-async def busy_worker(workers):
-    """A worker that runs a job at this moment; ``None`` when none does for a second, as when all jobs are done."""
-    for _ in range(100):
+async def busy_worker(workers, registering):
+    """A worker that runs a job at this moment; ``None`` when all jobs are done."""
+    while not registering.done() or not await none_is_active():
         rows = await rows_of(
             "SELECT worker_id FROM operations WHERE status = 'active' AND lease_expires_at > clock_timestamp()"
         )
@@ -99,11 +99,11 @@ async def rows_of(sql):
     return await Operation._meta.db.execute_rows(sql)
 
 
-async def torment(workers):
+async def torment(workers, registering):
     """A kill or a freeze each second, in turn. A killed process is replaced, a frozen one wakes up too late."""
     for number in range(SIGNALS):
         await asyncio.sleep(1)
-        victim = await busy_worker(workers)
+        victim = await busy_worker(workers, registering)
         if victim is None:
             return
         if number % 2:
@@ -125,7 +125,9 @@ async def none_is_active():
 
 
 async def test_every_effect_happens_once_and_no_job_waits_longer_than_its_lease_and_one_sweep(user, workers):
-    await asyncio.gather(register_all(user), torment(workers))
+    registering = asyncio.create_task(register_all(user))
+    await torment(workers, registering)
+    await registering
     await until(none_is_active, 20, "all jobs have ended")
     await until(workers.all_awake, 5, "the last frozen worker was woken")
     # What it would write now.
