@@ -22,6 +22,7 @@ from veupath_store import (
 )
 from veupath_store.errors import StaleVersionError
 from veupath_store.models import ExperimentRow
+from veupath_store.writer_queue import SaveQueue
 
 
 @pytest.fixture
@@ -224,3 +225,16 @@ async def test_a_deleted_document_never_comes_back_and_its_late_saves_are_no_fai
     await writer.flush()
     assert failures == [(ids[0], NotFoundError)]
     assert await mine.get_many(ids, user_id=user.id) == []
+
+
+async def test_room_that_another_thread_makes_is_for_those_who_wait_outside(user):
+    queue, ids = SaveQueue(1), [uuid4() for _ in range(3)]
+    queue.put(save(user, ids[0]), None)
+    entered = queue.put_or_wait(save(user, ids[1], 1), None)
+    assert queue.discard((ExperimentSave, ids[0]))
+    for number, identity in enumerate(ids[1:], 2):
+        with pytest.raises(WriterFullError):
+            queue.put(save(user, identity, number), None)
+    queue.admit()
+    assert entered.done()
+    assert queue.take().save.id == ids[1]

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.documents import Failures, save, stored
+from tests.support.documents import Failures, experiment, save, stored
 from tests.support.servers import until
 from veupath_store import (
     DocumentWriter,
@@ -14,6 +14,7 @@ from veupath_store import (
     OutcomeUnknownError,
     StoreSettings,
     UserRepository,
+    async_session_factory,
     close_db,
     init_db,
 )
@@ -168,3 +169,22 @@ async def test_an_outage_is_waited_for_and_one_beyond_the_close_timeout_is_repor
         await init_db(settings=settings)
         assert [await stored(identity) for identity in ids] == [2, 2, 2, None, None, None]
         await close_db()
+
+
+async def test_a_writer_whose_tasks_are_cancelled_from_outside_reports_what_it_had(user, failures):
+    identity, writer = uuid4(), DocumentWriter(on_failure=failures)
+    await ExperimentRepository().save(identity, **experiment(user))
+    async with async_session_factory() as session:
+        # The first save waits for this transaction's row lock, the second one for its turn.
+        await ExperimentRepository(session).patch_field(identity, "n", 1)
+        writer.put(save(user, identity, 2), version=1)
+        await until(lambda: asyncio.sleep(0, writer.statistics.saving == 1), 5, "a save under way")
+        writer.put(save(user, identity, 3))
+        await asyncio.sleep(0.1)
+        # As asyncio.run does at its end, when nobody called close_db.
+        for task in asyncio.all_tasks():
+            if task.get_name() == "document writer":
+                task.cancel()
+        await writer.flush()
+    assert failures == [(identity, OutcomeUnknownError), (identity, StoreClosedError)]
+    await writer.close()
