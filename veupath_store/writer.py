@@ -239,7 +239,6 @@ class DocumentWriter:
             except Exception as exc:  # noqa: BLE001 - reported
                 self._give_up(entry, exc)
             self._queue.done(entry)
-            self._queue.admit()
             self._tell()
             entry = self._queue.take()
 

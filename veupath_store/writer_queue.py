@@ -91,19 +91,19 @@ class SaveQueue:
     def admit(self) -> None:
         """Let in whoever waits outside, as far as there is room. In the event loop's thread only."""
         with self._lock:
-            while self._outside and (self._has_room() or self._outside[0][1].done()):
-                entry, future = self._outside.popleft()
-                if not future.done():
-                    self._enter(entry)
-                    future.set_result(None)
+            self._admit()
 
     def take(self) -> Waiting | None:
-        """The next document to save, none that is being saved already; it counts as being saved until `done`."""
+        """The next document to save, none that is being saved already; it counts as being saved until `done`.
+
+        Whoever waits outside gets the room that becomes free. In the event loop's thread only.
+        """
         with self._lock:
             key = next((key for key in self._waiting if key not in self._saving), None)
             if key is None:
                 return None
             entry = self._saving[key] = self._waiting.pop(key)
+            self._admit()
             return entry
 
     def renew(self, entry: Waiting) -> None:
@@ -155,6 +155,13 @@ class SaveQueue:
             self._saving.clear()
             self._waiting.clear()
             return left
+
+    def _admit(self) -> None:
+        while self._outside and (self._has_room() or self._outside[0][1].done()):
+            entry, future = self._outside.popleft()
+            if not future.done():
+                self._enter(entry)
+                future.set_result(None)
 
     def _accepts(self, save: DocumentSave) -> bool:
         if self._closed:

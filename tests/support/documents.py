@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID, uuid4
 
-from veupath_store import ExperimentRepository, GeneSetRepository
+from veupath_store import ExperimentRepository, ExperimentSave, GeneSetRepository
 
 
 def experiment(user: Any, **given: Any) -> dict[str, Any]:
@@ -33,3 +33,21 @@ async def new_gene_set(user: Any, **given: Any) -> UUID:
     identity = uuid4()
     await GeneSetRepository().save(identity, **gene_set(user, **given))
     return identity
+
+
+def save(user: Any, identity: UUID, number: int = 0) -> ExperimentSave:
+    """For a writer: an experiment that holds a number."""
+    return ExperimentSave(id=identity, **experiment(user, data={"n": number}))
+
+
+async def stored(identity: UUID) -> Any:
+    """The number that an experiment holds, or None when there is none."""
+    row = await ExperimentRepository().get_by_id(identity)
+    return row and row.data["n"]
+
+
+class Failures(list):
+    """Collects what a writer reports."""
+
+    def __call__(self, document: Any, error: Exception) -> None:
+        self.append((document.id, type(error)))
