@@ -66,7 +66,9 @@ class UserRepository(Repository[User]):
         return await self._upsert("external_id", uuid4(), login)
 
     async def get_system_user(self) -> User:
-        """The application's own user, with the fixed id `SYSTEM_USER_ID`, made if need be. Costs as `get_or_create`.
+        """The application's own user, with the fixed id `SYSTEM_USER_ID`, made if need be.
+
+        One indexed read where it exists; one upsert more to make it.
 
         Returns:
             The user.
