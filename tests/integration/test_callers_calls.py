@@ -24,9 +24,9 @@ from veupath_store import (
     check_readiness,
 )
 from veupath_store.errors import PruneRefusedError, StaleVersionError
-from veupath_store.models import Stream
+from veupath_store.models import Stream, StreamProjection
 from veupath_store.repositories.control_set_patch import ControlSetPatch
-from veupath_store.values import SYSTEM_USER_ID, OperationStatus, SyncOutcome, WdkStrategy
+from veupath_store.values import SYSTEM_STREAM_ID, SYSTEM_USER_ID, OperationStatus, SyncOutcome, WdkStrategy
 
 GENES = {"site_id": "plasmodb", "record_type": "transcript", "positive_ids": ["PF3D7_0417200"], "negative_ids": []}
 RUN = {"site_id": "plasmodb", "name": "run", "status": "running"}
@@ -129,8 +129,10 @@ async def test_gene_set_import_is_found_in_sql_links_in_one_transaction_and_is_a
 async def test_deleting_dismissing_and_restoring(user):
     made = await StreamRepository().create(user.id, "plasmodb")
     await StreamRepository().update_projection(made.id, plan={"root": {"id": "a", "searchName": "s"}}, result_count=1)
+    await StreamProjection.filter(stream_id=made.id).update(message_count=12)
     await StreamRepository().dismiss(made.id)
     first = (await StreamRepository().get_projection(made.id)).dismissed_at
+    assert first is not None
     await StreamRepository().dismiss(made.id)
     assert (await StreamRepository().get_projection(made.id)).dismissed_at == first
     await StreamRepository().restore(made.id)
@@ -246,7 +248,7 @@ async def test_an_ensured_id_that_is_somebody_elses_looks_missing(user, stranger
 
 async def test_the_system_stream_is_fixed(store):
     made = await asyncio.gather(*(StreamRepository().get_system_stream() for _ in range(20)))
-    assert len({stream.id for stream in made}) == 1
+    assert {stream.id for stream in made} == {SYSTEM_STREAM_ID}
     assert made[0].user_id == SYSTEM_USER_ID
 
 

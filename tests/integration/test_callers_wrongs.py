@@ -30,7 +30,7 @@ from veupath_store import (
 )
 from veupath_store.errors import ConflictError, StaleVersionError, SwallowedErrorError
 from veupath_store.models import Operation
-from veupath_store.values import OperationStatus, WdkStrategy
+from veupath_store.values import Lease, OperationStatus, WdkStrategy
 
 RUN = {"site_id": "plasmodb", "name": "run", "status": "running"}
 
@@ -52,6 +52,8 @@ async def test_the_older_of_two_quick_saves_never_wins(user):
         ]
         results = await asyncio.gather(*saves, return_exceptions=True)
         assert sorted(type(result).__name__ for result in results) == ["StaleVersionError", "int"]
+        winner = next(number for number, result in enumerate(results, start=1) if result == 2)
+        assert (await ExperimentRepository().get_by_id(identity)).data == {"n": winner}
 
 
 async def test_a_deleted_document_does_not_come_back_by_a_late_save(user):
@@ -93,6 +95,7 @@ async def test_two_producers_cannot_work_on_one_conversation(user):
     ]
     results = await asyncio.gather(*starts, return_exceptions=True)
     assert sum(isinstance(result, OperationActiveError) for result in results) == 49
+    assert sum(isinstance(result, Lease) for result in results) == 1
 
 
 async def test_a_process_that_starts_fails_nobodys_live_operations(user):
