@@ -31,7 +31,7 @@ class Place:
 
     async def connect_directly(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
         """A connection beside the store's pool, to watch and to disturb it; starts the embedded server."""
-        target = self.settings.migration_target
+        target = self.settings.for_migrations().target
         if target.embedded is not None:
             target = await asyncio.to_thread(start_embedded, target)
         arguments = connect_arguments(self.settings, target)

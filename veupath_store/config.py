@@ -128,11 +128,6 @@ class StoreSettings(LimitOptions, BaseSettings):
         """Where the application's connections go."""
         return parse_database_url(self.database_url.get_secret_value())
 
-    @property
-    def migration_target(self) -> DatabaseTarget:
-        """Where migrations connect: directly, not through a pooler."""
-        return parse_database_url((self.migration_database_url or self.database_url).get_secret_value())
-
     def for_migrations(self) -> "StoreSettings":
         """The same settings for one direct connection with patience: no statement timeout, a short lock timeout.
 

@@ -347,8 +347,7 @@ async def close_db() -> None:
 
     Waits at most `StoreSettings.close_timeout` seconds for the writers, which report what they could not save, and as
     long again for other work; what is still under way then fails with `UnavailableError` or `OutcomeUnknownError`.
-    Closing twice, or what was never opened, is harmless. Afterwards only `init_db` opens
-    the store again.
+    Closing twice, or what was never opened, is harmless. Afterwards only `init_db` opens the store again.
     """
     engine = _current_engine()
     if engine is not None and not _process.closed:

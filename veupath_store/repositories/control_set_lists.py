@@ -7,6 +7,7 @@ from uuid import UUID
 from veupath_store import limits
 from veupath_store.models import ControlSet
 from veupath_store.repositories.base import Repository
+from veupath_store.repositories.conditions import GENE_OPERATOR
 from veupath_store.repositories.pages import Listing, Page, id_key, time_key
 from veupath_store.validation import as_optional_uuid, one_of, text, texts
 from veupath_store.values import ControlSetSummary, GeneMatch
@@ -19,7 +20,6 @@ _NEWEST: Final = Listing(
 )
 _PUBLIC: Final = "is_public AND site_id = $1"
 _OWN: Final = "user_id = $2 AND site_id = $1 AND NOT is_public"
-_OPERATOR: Final = {GeneMatch.ANY: "?|", GeneMatch.ALL: "?&"}
 
 
 class ControlSetLists(Repository[ControlSet]):
@@ -52,7 +52,7 @@ class ControlSetLists(Repository[ControlSet]):
         """
         values: list[Any] = [text(site_id, "site_id", limits.SITE_ID), self._reader(user_id)]
         tagged = ""
-        wanted = [] if tags is None else texts(tags, "tags", most=limits.TAGS, longest=limits.TAG)
+        wanted = checked_tags(tags)
         if wanted:
             values.append(wanted)
             tagged = " AND tags ?| $3::text[]"
@@ -87,7 +87,7 @@ class ControlSetLists(Repository[ControlSet]):
             InvalidInputError: An argument is refused; a cursor of another list, too.
             UnavailableError: The database does not answer.
         """
-        operator = _OPERATOR[one_of(match, "match", GeneMatch)]
+        operator = GENE_OPERATOR[one_of(match, "match", GeneMatch)]
         values = [
             text(site_id, "site_id", limits.SITE_ID),
             self._reader(user_id),
@@ -103,3 +103,12 @@ class ControlSetLists(Repository[ControlSet]):
         if self._owner is None or asked is None:
             return asked or self._owner
         return asked if asked == self._owner else None
+
+
+def checked_tags(tags: Sequence[str] | None) -> list[str]:
+    """Tags as they are kept and looked for; none for ``None``.
+
+    Raises:
+        InvalidInputError: They are no list of texts, or too many or too long.
+    """
+    return [] if tags is None else texts(tags, "tags", most=limits.TAGS, longest=limits.TAG)

@@ -2,18 +2,19 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BeforeValidator, Field
 
 from veupath_store import limits
 from veupath_store.json import encode
-from veupath_store.validation import boolean, first_mistake, optional_text, text, texts
+from veupath_store.validation import boolean, optional_text, text, texts
+from veupath_store.values.checked import Checked
 
 
 def _genes(path: str) -> BeforeValidator:
     return BeforeValidator(lambda value: texts(value, path, most=limits.GENE_IDS, longest=limits.GENE_ID))
 
 
-class ControlSetPatch(BaseModel):
+class ControlSetPatch(Checked):
     """The fields of a control set to change. A field that is not given stays; one given as ``None`` is cleared.
 
     Attributes:
@@ -30,27 +31,19 @@ class ControlSetPatch(BaseModel):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
     name: Annotated[str, BeforeValidator(lambda value: text(value, "name", limits.NAME))] = ""
     record_type: Annotated[str, BeforeValidator(lambda value: text(value, "record_type", limits.RECORD_TYPE))] = ""
-    positive_ids: Annotated[list[str], _genes("positive_ids")] = []
-    negative_ids: Annotated[list[str], _genes("negative_ids")] = []
+    positive_ids: Annotated[list[str], _genes("positive_ids")] = Field(default_factory=list)
+    negative_ids: Annotated[list[str], _genes("negative_ids")] = Field(default_factory=list)
     source: Annotated[str | None, BeforeValidator(lambda value: optional_text(value, "source", limits.SOURCE))] = None
     tags: Annotated[
         list[str], BeforeValidator(lambda value: texts(value, "tags", most=limits.TAGS, longest=limits.TAG))
-    ] = []
+    ] = Field(default_factory=list)
     provenance_notes: Annotated[
         str | None,
         BeforeValidator(lambda value: optional_text(value, "provenance_notes", limits.PROVENANCE_NOTES)),
     ] = None
     is_public: Annotated[bool, BeforeValidator(lambda value: boolean(value, "is_public"))] = False
-
-    def __init__(self, **fields: Any) -> None:  # noqa: ANN401 - pydantic's own signature
-        try:
-            super().__init__(**fields)
-        except ValidationError as exc:
-            raise first_mistake(exc) from None
 
     def columns(self) -> dict[str, Any]:
         """The given fields as what is bound to their columns, in the order of the attributes above."""

@@ -8,6 +8,7 @@ from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.models import ExperimentRow
 from veupath_store.repositories.base import Repository
+from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.pages import Key, Listing, Page, id_key, iterate, time_key
 from veupath_store.validation import as_uuid, text
 from veupath_store.values import ExperimentSummary
@@ -33,8 +34,7 @@ _OF_BENCHMARK: Final = Listing(
     ),
     descending=False,
 )
-_MINE: Final = "user_id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
-_MANY: Final = f"SELECT * FROM experiments WHERE {_MINE} AND id = ANY ($3::uuid[])"
+_MANY: Final = f"SELECT * FROM experiments WHERE {MINE} AND id = ANY ($3::uuid[])"
 
 
 class ExperimentLists(Repository[ExperimentRow]):
@@ -154,8 +154,8 @@ class ExperimentLists(Repository[ExperimentRow]):
     ) -> Page[ExperimentSummary]:
         """One page of the rows whose column, a constant of this module, has a value; empty for any."""
         values: list[Any] = [as_uuid(user_id, "user_id"), self._owner]
-        where = _MINE
+        where = MINE
         if value:
             values.append(value)
-            where = f"{_MINE} AND {column} = $3"
+            where = f"{MINE} AND {column} = $3"
         return await listing.page(await self._client(), [where], values, cursor, limit)

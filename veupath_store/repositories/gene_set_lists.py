@@ -7,6 +7,7 @@ from uuid import UUID
 from veupath_store import limits
 from veupath_store.models import GeneSetRow
 from veupath_store.repositories.base import Repository
+from veupath_store.repositories.conditions import GENE_OPERATOR, MINE
 from veupath_store.repositories.pages import Listing, Page, id_key, iterate, time_key
 from veupath_store.validation import as_uuid, integer, one_of, text, texts
 from veupath_store.values import GeneMatch, GeneSetSummary
@@ -14,8 +15,6 @@ from veupath_store.values import GeneMatch, GeneSetSummary
 _NEWEST: Final = Listing(
     name="gene sets", table="gene_sets", summary=GeneSetSummary, keys=(time_key("created_at"), id_key())
 )
-_OPERATOR: Final = {GeneMatch.ANY: "?|", GeneMatch.ALL: "?&"}
-_MINE: Final = "user_id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
 
 
 class GeneSetLists(Repository[GeneSetRow]):
@@ -114,12 +113,12 @@ class GeneSetLists(Repository[GeneSetRow]):
         """
         where, values = self._mine(user_id, site_id)
         values.append(texts(gene_ids, "gene_ids", most=limits.GENES_SOUGHT, longest=limits.GENE_ID, fewest=1))
-        where += f" AND gene_ids {_OPERATOR[one_of(match, 'match', GeneMatch)]} ${len(values)}::text[]"
+        where += f" AND gene_ids {GENE_OPERATOR[one_of(match, 'match', GeneMatch)]} ${len(values)}::text[]"
         return await _NEWEST.page(await self._client(), [where], values, cursor, limit)
 
     def _mine(self, user_id: UUID | str, site_id: str | None) -> tuple[str, list[Any]]:
         """The condition and the values of one user's sets, on one site or on all."""
         values: list[Any] = [as_uuid(user_id, "user_id"), self._owner]
         if site_id is None:
-            return _MINE, values
-        return f"{_MINE} AND site_id = $3", [*values, text(site_id, "site_id", limits.SITE_ID)]
+            return MINE, values
+        return f"{MINE} AND site_id = $3", [*values, text(site_id, "site_id", limits.SITE_ID)]

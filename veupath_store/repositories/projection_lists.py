@@ -8,6 +8,7 @@ from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.models import Stream
 from veupath_store.repositories.base import Repository
+from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.pages import Key, Listing, Page, id_key, iterate, time_key
 from veupath_store.validation import as_uuid, boolean, one_of, text
 from veupath_store.values import ProjectionSort, ProjectionSummary
@@ -31,7 +32,7 @@ _TO_IMPORT: Final = Listing(
 )
 
 _LEFT_TO_IMPORT: Final = (
-    "user_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND site_id = $3 AND wdk_strategy_id IS NOT NULL "
+    f"{MINE} AND site_id = $3 AND wdk_strategy_id IS NOT NULL "
     "AND dismissed_at IS NULL AND gene_set_id IS NULL AND NOT gene_set_auto_imported"
 )
 
@@ -68,7 +69,7 @@ class ProjectionLists(Repository[Stream]):
             UnavailableError: The database does not answer.
         """
         listing = _listing(one_of(sort, "sort", ProjectionSort), boolean(dismissed, "dismissed"), site_id)
-        where = ["user_id = $1", "($2::uuid IS NULL OR user_id = $2)"]
+        where = [MINE]
         where.append("dismissed_at IS NOT NULL" if dismissed else "dismissed_at IS NULL")
         values: list[Any] = [as_uuid(user_id, "user_id"), self._owner]
         if site_id is not None:

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SkipValidation, ValidationError
+from pydantic import BeforeValidator, Field, SkipValidation
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import encode
 from veupath_store.plans import check_plan, count_searches
 from veupath_store.repositories.names import FREE_NAME
-from veupath_store.validation import as_optional_uuid, boolean, first_mistake, integer, text
+from veupath_store.validation import as_optional_uuid, boolean, integer, text
+from veupath_store.values.checked import Checked
 
 
 def _plan(value: object) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def _or_none(check: Callable[[object], Any]) -> Callable[[object], Any]:
     return lambda value: None if value is None else check(value)
 
 
-class ProjectionPatch(BaseModel):
+class ProjectionPatch(Checked):
     """The fields of a projection to change. A field that is not given stays; a field given as ``None`` is cleared.
 
     Attributes:
@@ -48,8 +49,6 @@ class ProjectionPatch(BaseModel):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
     name: Annotated[str, BeforeValidator(lambda value: text(value, "name", limits.NAME))] = ""
     record_type: Annotated[str, BeforeValidator(lambda value: text(value, "record_type", limits.RECORD_TYPE))] = ""
     wdk_strategy_id: Annotated[
@@ -57,19 +56,13 @@ class ProjectionPatch(BaseModel):
     ] = None
     is_saved: Annotated[bool, BeforeValidator(lambda value: boolean(value, "is_saved"))] = False
     # Not copied or converted, as keys would be: `encode` refuses what would not read back equal.
-    plan: Annotated[dict[str, Any], SkipValidation(), BeforeValidator(_plan)] = {}
+    plan: Annotated[dict[str, Any], SkipValidation(), BeforeValidator(_plan)] = Field(default_factory=dict)
     step_count: Annotated[int, BeforeValidator(_count("step_count"))] = 0
     result_count: Annotated[int | None, BeforeValidator(_or_none(_count("result_count")))] = None
     gene_set_id: Annotated[UUID | None, BeforeValidator(lambda value: as_optional_uuid(value, "gene_set_id"))] = None
     gene_set_auto_imported: Annotated[bool, BeforeValidator(lambda value: boolean(value, "gene_set_auto_imported"))] = (
         False
     )
-
-    def __init__(self, **fields: Any) -> None:  # noqa: ANN401 - pydantic's own signature
-        try:
-            super().__init__(**fields)
-        except ValidationError as exc:
-            raise first_mistake(exc) from None
 
 
 class ProjectionUpdate:

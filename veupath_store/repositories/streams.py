@@ -107,7 +107,7 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
 
         Args:
             user_id: The owner.
-            site_id: The site, and the wanted name, for a new one; an existing one keeps its own.
+            site_id: The site of a new one; an existing one keeps its own.
             stream_id: The id.
             name: The wanted name of a new one; empty for `DEFAULT_NAME`.
 
@@ -174,11 +174,10 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
             values: What to insert.
             taken: Finds it among everybody's, where an id may be somebody else's.
         """
-        client = await self._client()
 
         async def find() -> Stream | None:
-            using = await self._client()
-            return await Stream.filter(wanted).using_db(using).first()
+            client = await self._client()
+            return await Stream.filter(wanted).using_db(client).first()
 
         async def find_or_insert() -> Stream | None:
             found = await find()
@@ -192,7 +191,7 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
             found = found or await self._once_unique(find_or_insert, frozenset({_EXPERIMENT_KEY}))
             if found is not None:
                 return found
-            if taken is not None and await Stream.filter(taken & ~wanted).using_db(client).exists():
+            if taken is not None and await Stream.filter(taken & ~wanted).using_db(await self._client()).exists():
                 raise NotFoundError(self.entity)
         raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
 
@@ -224,20 +223,16 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
             experiment_id: The experiment.
 
         Returns:
-            The stream, the oldest where there are several; ``None`` when there is none.
+            The stream, or ``None`` when there is none.
 
         Raises:
             InvalidInputError: An id is no UUID.
             UnavailableError: The database does not answer.
         """
         rows = await self._rows(self._readable())
-        found: Stream | None = (
-            await rows.filter(
-                user_id=as_uuid(user_id, "user_id"), experiment_id=as_uuid(experiment_id, "experiment_id")
-            )
-            .order_by("created_at", "id")
-            .first()
-        )
+        found: Stream | None = await rows.filter(
+            user_id=as_uuid(user_id, "user_id"), experiment_id=as_uuid(experiment_id, "experiment_id")
+        ).first()
         return found
 
 

@@ -10,16 +10,17 @@ from veupath_store import limits
 from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, PruneRefusedError
 from veupath_store.models import Stream
 from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY, WDK_KEY, Repository
+from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.repositories.wdk_sync import SYNC
 from veupath_store.validation import as_uuid, boolean, first_mistake, integer, integers, share, text
 from veupath_store.values import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 
 # Locked in the order of their key, so that two prunings at once cannot deadlock.
-_PRUNE: Final = """
+_PRUNE: Final = f"""
 WITH linked AS (
     SELECT stream_id, wdk_strategy_id FROM stream_projections
-    WHERE user_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND site_id = $3
+    WHERE {MINE} AND site_id = $3
       AND wdk_strategy_id IS NOT NULL AND dismissed_at IS NULL
     ORDER BY stream_id FOR UPDATE
 ),

@@ -3,21 +3,10 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BeforeValidator
 
-from veupath_store.validation import as_uuid, first_mistake
-
-
-class Checked(BaseModel):
-    """Frozen values that are checked when they are made, with the store's own error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    def __init__(self, **fields: Any) -> None:  # noqa: ANN401 - pydantic's own signature
-        try:
-            super().__init__(**fields)
-        except ValidationError as exc:
-            raise first_mistake(exc) from None
+from veupath_store.validation import as_uuid
+from veupath_store.values.checked import Checked
 
 
 class DocumentSave(Checked):

@@ -11,7 +11,8 @@ from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import encode
 from veupath_store.validation import as_uuid, integer, one_of, optional_text, text, texts
-from veupath_store.values.documents import Checked, DocumentSave
+from veupath_store.values.checked import Checked
+from veupath_store.values.documents import DocumentSave
 
 
 class GeneSetSource(StrEnum):

@@ -1,0 +1,11 @@
+"""Conditions that several repositories put into their SQL, stated once."""
+
+from typing import Final
+
+from veupath_store.values import GeneMatch
+
+MINE: Final = "user_id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
+"""The rows of the user ``$1``; ``$2`` is the user that the repository is restricted to, or null."""
+
+GENE_OPERATOR: Final = {GeneMatch.ANY: "?|", GeneMatch.ALL: "?&"}
+"""How a jsonb array of gene ids is asked for an array of them; answered by a GIN index with jsonb_ops."""
