@@ -138,6 +138,7 @@ CREATE TABLE stream_projections (
     dismissed_reason       varchar(20),
     gene_set_id            uuid,
     gene_set_auto_imported boolean NOT NULL DEFAULT false,
+    wdk_event_id           varchar(41),
     CONSTRAINT stream_projections_stream_fkey
         FOREIGN KEY (user_id, stream_id) REFERENCES streams (user_id, id) ON DELETE CASCADE,
     CONSTRAINT stream_projections_gene_set_fkey
@@ -201,6 +202,16 @@ CREATE INDEX operations_waiting_idx ON operations (type, created_at, id)
     WHERE status = 'active' AND lease_token IS NULL;
 CREATE INDEX operations_expiry_idx ON operations (lease_expires_at)
     WHERE status = 'active' AND lease_token IS NOT NULL;
+
+-- Logs of conversations and operations that are deleted here and still have to be deleted from Redis.
+CREATE TABLE log_removals (
+    kind         varchar(20) NOT NULL
+        CONSTRAINT log_removals_kind_check CHECK (kind IN ('stream', 'operation')),
+    id           uuid NOT NULL,
+    requested_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    PRIMARY KEY (kind, id)
+);
+CREATE INDEX log_removals_oldest_idx ON log_removals (requested_at);
 
 -- Deleting a user deletes what is theirs; a public control set stays, and the foreign key makes it nobody's.
 CREATE FUNCTION delete_private_control_sets() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -34,7 +34,8 @@ from veupath_store.repositories import (
     StreamRepository,
     UserRepository,
 )
-from veupath_store.session import Session, async_session_factory, close_db, get_db_session, get_engine, init_db
+from veupath_store.session import async_session_factory, close_db, get_db_session, get_engine, init_db
+from veupath_store.unit_of_work import Session
 from veupath_store.values import ExperimentSave, GeneSetSave
 from veupath_store.writer import DocumentWriter
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 import tortoise.context
 from tortoise.context import TortoiseContext, get_current_context
@@ -18,61 +18,21 @@ from tortoise.context import TortoiseContext, get_current_context
 from veupath_store import limits
 from veupath_store.config import CONNECTION, StoreSettings
 from veupath_store.engine import StoreClient, StoreTransaction
-from veupath_store.errors import SchemaError, StoreClosedError, UnitOfWorkError
+from veupath_store.errors import OutcomeUnknownError, SchemaError, StoreClosedError, StoreError, UnitOfWorkError
 from veupath_store.migrations import migrate, pending_migrations
+from veupath_store.unit_of_work import Session
 
 logger = logging.getLogger("veupath_store.session")
 
 
-class Session:
-    """One unit of work: a transaction on one connection. Repositories take it and never commit it.
+class Resource(Protocol):
+    """What belongs to one open store and is closed with it."""
 
-    It belongs to one task at a time. Made by `async_session_factory` and `get_db_session`.
-    """
+    async def close(self) -> None:
+        """Let go of every connection."""
 
-    def __init__(self, transaction: StoreTransaction) -> None:
-        self._transaction = transaction
 
-    @property
-    def client(self) -> StoreTransaction:
-        """The Tortoise client to pass as ``using_db``: the transaction, or its innermost open savepoint."""
-        return self._transaction
-
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator["Session"]:
-        """Keep or undo a part: ``async with session.savepoint():`` around it, ``try`` around that.
-
-        An error that leaves the block undoes the block and nothing else; catch it outside and go on.
-        Two round trips.
-
-        Raises:
-            UnitOfWorkError: Another task has a savepoint open in this session.
-        """
-        around = self._transaction
-        async with around.nested() as inner:
-            self._transaction = inner
-            try:
-                yield self
-            finally:
-                self._transaction = around
-
-    async def commit(self) -> None:
-        """Save what was done so far and go on in a new transaction: for the parts of a long job. One round trip.
-
-        Raises:
-            SwallowedErrorError: An earlier statement failed and its error was swallowed: nothing was saved.
-            OutcomeUnknownError: The connection was lost while COMMIT was under way.
-            UnitOfWorkError: A savepoint is open.
-        """
-        await self._transaction.commit_and_continue()
-
-    async def rollback(self) -> None:
-        """Undo what was done since the beginning or the last `commit`, and go on. One round trip.
-
-        Raises:
-            UnitOfWorkError: A savepoint is open.
-        """
-        await self._transaction.rollback_and_continue()
+R = TypeVar("R", bound=Resource)
 
 
 class Engine:
@@ -87,6 +47,7 @@ class Engine:
         self._closed = False
         self._changing = asyncio.Lock()
         self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._resources: dict[Any, Resource] = {}
 
     @property
     def is_open(self) -> bool:
@@ -125,8 +86,28 @@ class Engine:
         client = await self.open()
         if self._context is None:
             raise StoreClosedError("The store was closed while a session was being opened.")
-        async with client.pooled_transaction(self._context.connections) as transaction:
-            yield Session(transaction)
+        session: Session | None = None
+        try:
+            async with client.pooled_transaction(self._context.connections) as transaction:
+                session = Session(transaction)
+                yield session
+                await session.before_commit()
+        except StoreError as exc:
+            if session is not None and not isinstance(exc, OutcomeUnknownError):
+                await session.after_failure()
+            raise
+        await session.after_commit()
+
+    def resource(self, make: Callable[[StoreSettings], R]) -> R:
+        """The one of its kind in this store, made on first use and closed after the pool.
+
+        Args:
+            make: Its class, or another function of the settings that is always the same.
+        """
+        found: Any = self._resources.get(make)
+        if found is None:
+            found = self._resources[make] = make(self.settings)
+        return found  # type: ignore[no-any-return]
 
     def on_close(self, closer: Callable[[], Awaitable[None]]) -> Callable[[], None]:
         """Have something done by `close_db` while the store is still open.
@@ -163,6 +144,9 @@ class Engine:
                 await _store_client(self._context).close()
             finally:
                 self.forget()
+                # Last, because units of work that were in flight needed them to commit.
+                for resource in self._resources.values():
+                    await resource.close()
 
     @property
     def is_forsaken(self) -> bool:

@@ -10,6 +10,12 @@ from tests.support.databases import catalog_of, connected
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
 
+FILES = ["0_20261124190000_init.py", "1_20261125160000_event_log.py"]
+
+
+def success(direction, names):
+    return "".join(f"Success {direction} {name}\n" for name in names)
+
 
 @pytest.fixture
 def checkout(tmp_path):
@@ -25,9 +31,8 @@ def aerich(checkout, empty_url):
 
 
 async def test_upgrade_and_downgrade_and_upgrade_again_with_data_in_it(aerich, empty_url, database_url):
-    first = "0_20261124190000_init.py"
     finished = await aerich("upgrade")
-    assert (finished.code, finished.out) == (0, f"Success upgrading to {first}\n"), finished
+    assert (finished.code, finished.out) == (0, success("upgrading to", FILES)), finished
     again = await aerich("upgrade")
     assert (again.code, again.out) == (0, "No upgrade items found\n"), again
     heads = await aerich("heads")
@@ -41,12 +46,12 @@ async def test_upgrade_and_downgrade_and_upgrade_again_with_data_in_it(aerich, e
             INSERT INTO control_sets (id, user_id, name, site_id, record_type)
                 SELECT gen_random_uuid(), id, 'Kinases', 'plasmodb', 'transcript' FROM users;
         """)
-    down = await aerich("downgrade", "--yes")
-    assert (down.code, down.out) == (0, f"Success downgrading to {first}\n"), down
+    down = await aerich("downgrade", "--version", "0", "--yes")
+    assert (down.code, down.out) == (0, success("downgrading to", reversed(FILES))), down
     left = {name for name in await catalog_of(empty_url) if "aerich" not in name}
     assert left == set(), "downgrade leaves something behind"
     up = await aerich("upgrade")
-    assert (up.code, up.out) == (0, f"Success upgrading to {first}\n"), up
+    assert (up.code, up.out) == (0, success("upgrading to", FILES)), up
     assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
 
 
@@ -65,8 +70,8 @@ async def test_the_drift_gate_sees_a_changed_model(aerich, checkout):
     )
     finished = await aerich("migrate", "--offline")
     assert finished.code == 0, finished
-    assert "Success creating migration file 1_" in finished.out, finished
-    (written,) = (checkout / "migrations" / "store").glob("1_*.py")
+    assert f"Success creating migration file {len(FILES)}_" in finished.out, finished
+    (written,) = (checkout / "migrations" / "store").glob(f"{len(FILES)}_*.py")
     assert 'ALTER TABLE "users" ADD "extra" INT' in written.read_text()
 
 
@@ -111,12 +116,12 @@ async def test_of_two_first_upgrades_at_once_one_fails_and_the_file_ran_once(two
     different = differences(await catalog_of(empty_url), await catalog_of(database_url))
     assert [item for item in different if "aerich_id_seq" not in item] == []
     async with connected(empty_url) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM aerich") == 1
+        assert await connection.fetchval("SELECT count(*) FROM aerich") == len(FILES)
 
 
 async def test_of_two_upgrades_at_once_one_fails_whatever_the_file_does(two_upgrades, checkout, database_url):
     """A data migration has nothing that fails the second time; the unique record of it does."""
-    name = write_migration(checkout / "migrations", "1_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
+    name = write_migration(checkout / "migrations", "9_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
     finished = await two_upgrades(database_url, "LOCK TABLE users IN EXCLUSIVE MODE")
     assert sorted(one.code for one in finished) == [0, 1], finished
     async with connected(database_url) as connection:

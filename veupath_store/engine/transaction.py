@@ -127,7 +127,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
             OutcomeUnknownError: The answer was lost.
             UnitOfWorkError: A savepoint is open.
         """
-        self._refuse_inside_savepoint("commit")
+        self.refuse_inside_savepoint("commit")
         self._refuse_lost_connection()
         if await self._chain("COMMIT AND CHAIN", Phase.COMMIT) == "ROLLBACK":
             raise SwallowedErrorError
@@ -138,7 +138,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
         Raises:
             UnitOfWorkError: A savepoint is open.
         """
-        self._refuse_inside_savepoint("roll back")
+        self.refuse_inside_savepoint("roll back")
         await self._chain("ROLLBACK AND CHAIN", Phase.IN_TRANSACTION)
 
     async def savepoint(self) -> None:
@@ -162,7 +162,8 @@ class StoreTransaction(Statements, TransactionalDBClient):
         name = self._savepoint
         await self._finish(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}", Phase.IN_TRANSACTION)
 
-    def _refuse_inside_savepoint(self, verb: str) -> None:
+    def refuse_inside_savepoint(self, verb: str) -> None:
+        """Raise `UnitOfWorkError` while a savepoint is open."""
         if self._savepoint or self._savepoint_open:
             raise UnitOfWorkError(f"Leave the savepoint before you {verb} half-way.")
 

@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from veupath_store.errors import LeaseLostError
 from veupath_store.repositories import OperationRepository
-from veupath_store.session import Session, async_session_factory
+from veupath_store.session import async_session_factory
+from veupath_store.unit_of_work import Session
 from veupath_store.values import Lease
 
 Job: TypeAlias = "Callable[[JobContext], Awaitable[None]]"

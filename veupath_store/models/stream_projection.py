@@ -26,6 +26,8 @@ class StreamProjection(Model):
     name = fields.CharField(max_length=limits.NAME)
     record_type = fields.CharField(max_length=limits.RECORD_TYPE, null=True)
     wdk_strategy_id = fields.BigIntField(null=True)
+    # The log entry that claimed the strategy; null where the claim is not from the log. The later claim wins.
+    wdk_event_id = fields.CharField(max_length=limits.LOG_POSITION, null=True)
     is_saved = fields.BooleanField(db_default=False)
     model_id = fields.CharField(max_length=limits.MODEL_ID, null=True)
     message_count = fields.IntField(db_default=0)

@@ -11,7 +11,8 @@ from tortoise.queryset import QuerySet
 
 from veupath_store.engine.statements import Statements
 from veupath_store.errors import ConflictError, NotFoundError
-from veupath_store.session import Session, get_engine
+from veupath_store.session import get_engine
+from veupath_store.unit_of_work import Session
 from veupath_store.validation import as_uuid
 
 M = TypeVar("M", bound=Model)
