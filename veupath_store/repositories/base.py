@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 from uuid import UUID
 
@@ -10,7 +11,8 @@ from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from veupath_store.engine.statements import Statements
-from veupath_store.errors import ConflictError, NotFoundError
+from veupath_store.errors import NotFoundError
+from veupath_store.races import once_unique
 from veupath_store.session import get_engine
 from veupath_store.unit_of_work import Session
 from veupath_store.validation import as_uuid
@@ -19,12 +21,6 @@ M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 
 DEFAULT_NAME: Final = "New Conversation"
-NAME_KEY: Final = "stream_projections_name_key"
-WDK_KEY: Final = "stream_projections_wdk_key"
-
-ATTEMPTS: Final = 200
-"""How often a write that lost a race for a unique value is repeated. Of n writers that race for one value one wins
-each round, so that n rounds are enough (tests/integration/test_stream_names.py races 50)."""
 
 
 class Repository(Generic[M]):
@@ -118,27 +114,6 @@ class Repository(Generic[M]):
         if self._owner is not None and owner != self._owner:
             raise NotFoundError("user")
 
-    async def _once_unique(self, write: Callable[[], Awaitable[T | None]], constraints: frozenset[str]) -> T | None:
-        """Repeat a write that chose a free value until no concurrent writer has taken it first.
-
-        Args:
-            write: Chooses a value and writes it.
-            constraints: The unique constraints that may be violated meanwhile.
-
-        Returns:
-            What `write` returned.
-
-        Raises:
-            ConflictError: Another constraint was violated, or `ATTEMPTS` tries all lost.
-        """
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                if self._session is None:
-                    return await write()
-                async with self._session.savepoint():
-                    return await write()
-            except ConflictError as exc:
-                if exc.constraint not in constraints or attempt == ATTEMPTS:
-                    raise
+    async def _once_unique(self, write: Callable[[], Awaitable[T]], constraints: frozenset[str]) -> T:
+        """`once_unique`, in a savepoint where there is a session."""
+        return await once_unique(write, constraints, self._session.savepoint if self._session else nullcontext)

@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, Field, SkipValidation
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import encode
+from veupath_store.names import FREE_NAME
 from veupath_store.plans import check_plan, count_searches
-from veupath_store.repositories.names import FREE_NAME
 from veupath_store.validation import as_optional_uuid, boolean, integer, text
 from veupath_store.values.checked import Checked
 

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from veupath_store.errors import NotFoundError
 from veupath_store.models import Stream
-from veupath_store.repositories.base import NAME_KEY, WDK_KEY, Repository
+from veupath_store.races import NAME_KEY, WDK_KEY
+from veupath_store.repositories.base import Repository
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.validation import as_uuid, boolean
 from veupath_store.values import DismissReason

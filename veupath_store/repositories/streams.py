@@ -8,8 +8,9 @@ from tortoise.expressions import Q
 from veupath_store import limits
 from veupath_store.errors import ConflictError, NotFoundError
 from veupath_store.models import Stream, StreamProjection
-from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY
-from veupath_store.repositories.names import FREE_NAME
+from veupath_store.names import FREE_NAME
+from veupath_store.races import ATTEMPTS, NAME_KEY
+from veupath_store.repositories.base import DEFAULT_NAME
 from veupath_store.repositories.projection_lists import ProjectionLists
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
 from veupath_store.repositories.projection_writes import ProjectionWrites

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from veupath_store import limits
 from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, PruneRefusedError
 from veupath_store.models import Stream
-from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY, WDK_KEY, Repository
+from veupath_store.races import ATTEMPTS, NAME_KEY, WDK_KEY
+from veupath_store.repositories.base import DEFAULT_NAME, Repository
 from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.repositories.wdk_sync import SYNC
