@@ -29,8 +29,11 @@ def test_positions_are_ordered_as_integers_not_as_text():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-", "1", "1-", "-1", "1-1-1", "1 -1", "1-1\n", "+1-1", "0x1-1", "1_0-1", "\u0661-1", "\uff11-1", "$", "*", "1-*"]
-    + [f"{2**64}-0", f"0-{2**64}", "000000000000000000001-1", None, 1, b"1-1", ("1", "1")],
+    [
+        *("", "-", "1", "1-", "-1", "1-1-1", "1 -1", "1-1\n", "+1-1", "0x1-1", "1_0-1", "$", "*", "1-*"),
+        *("\u0661-1", "\uff11-1", f"{2**64}-0", f"0-{2**64}", "000000000000000000001-1"),
+        *(None, 1, b"1-1", ("1", "1")),
+    ],
 )
 def test_what_is_no_position_is_refused(text):
     with pytest.raises(InvalidInputError) as refusal:
