@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 from uuid import UUID
 
 from tortoise.expressions import Q
@@ -19,8 +19,6 @@ from veupath_store.validation import as_uuid
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
-
-DEFAULT_NAME: Final = "New Conversation"
 
 
 class Repository(Generic[M]):
