@@ -11,24 +11,29 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from veupath_store.database_url import HOW_TO_SET, DatabaseTarget, parse_database_url
 from veupath_store.errors import ConfigurationError
 from veupath_store.limits import LimitOptions
+from veupath_store.redis_url import RedisTarget, parse_redis_url
 
 APP: Final = "store"
 CONNECTION: Final = "default"
 ENV_PREFIX: Final = "VEUPATH_STORE_"
 MODEL_MODULES: Final = ("veupath_store.models", "aerich.models")
 
-_URL_FIELDS: Final = {"database_url": "DATABASE_URL", "migration_database_url": "MIGRATION_DATABASE_URL"}
+_URL_FIELDS: Final = {
+    "database_url": "DATABASE_URL",
+    "migration_database_url": "MIGRATION_DATABASE_URL",
+    "redis_url": "REDIS_URL",
+}
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 PoolSize = Annotated[int, Field(ge=1, le=1_000)]
 
 
 class StoreSettings(LimitOptions, BaseSettings):
-    """How to reach the database, how long to wait for it, and (`LimitOptions`) how much one value may hold.
+    """How to reach the database and the event log, how long to wait, and (`LimitOptions`) how much one value may hold.
 
-    Every field is read from the environment: ``DATABASE_URL`` and ``MIGRATION_DATABASE_URL`` by these names, all
-    others with the prefix ``VEUPATH_STORE_`` (``VEUPATH_STORE_POOL_MAX_SIZE=20``). Keyword arguments win over the
-    environment. ``repr`` never shows a password.
+    Every field is read from the environment: ``DATABASE_URL``, ``MIGRATION_DATABASE_URL`` and ``REDIS_URL`` by these
+    names, all others with the prefix ``VEUPATH_STORE_`` (``VEUPATH_STORE_POOL_MAX_SIZE=20``). Keyword arguments win
+    over the environment. ``repr`` never shows a password.
 
     Raises:
         ConfigurationError: A value is missing or wrong, or a variable with the prefix is none of these. The message
@@ -49,6 +54,16 @@ class StoreSettings(LimitOptions, BaseSettings):
 
     migration_database_url: SecretStr | None = Field(default=None, validation_alias="MIGRATION_DATABASE_URL")
     """A direct URL for migrations where `database_url` goes through PgBouncer. Default: `database_url`."""
+
+    redis_url: SecretStr | None = Field(default=None, validation_alias="REDIS_URL")
+    """``redis://…``, ``rediss://…`` or ``unix://…`` for the Redis that holds the event log, ``embedded:PATH`` for the
+    embedded one. Without it, or with empty text, there is no log, and repositories write directly."""
+
+    log_prefix: Annotated[str, Field(max_length=50, pattern="^[A-Za-z0-9_:.-]*$")] = ""
+    """What stands before every key of the log, for a Redis that others use as well: ``pathfinder:``."""
+
+    log_timeout: Seconds = 5.0
+    """Seconds that one call to the event log may take, the making of a connection included."""
 
     pool_min_size: Annotated[int, Field(ge=0, le=1_000)] = 1
     """Connections that are kept open, once opened."""
@@ -113,9 +128,12 @@ class StoreSettings(LimitOptions, BaseSettings):
             url: SecretStr | None = getattr(self, field)
             if url is not None:
                 try:
-                    parse_database_url(url.get_secret_value())
+                    _parsed(field, url)
                 except ValueError as exc:
                     raise ValueError(f"{variable} cannot be used: {exc}") from exc
+        log = self.log_target
+        if log is not None and log.embedded is not None and log.embedded == self.target.embedded:
+            raise ValueError("REDIS_URL cannot be used: its directory is DATABASE_URL's; each server needs its own")
         if self.pool_min_size > self.pool_max_size:
             raise ValueError(
                 f"{ENV_PREFIX}POOL_MIN_SIZE ({self.pool_min_size}) must not be above "
@@ -127,6 +145,11 @@ class StoreSettings(LimitOptions, BaseSettings):
     def target(self) -> DatabaseTarget:
         """Where the application's connections go."""
         return parse_database_url(self.database_url.get_secret_value())
+
+    @property
+    def log_target(self) -> RedisTarget | None:
+        """Where the event log is; ``None`` where there is none."""
+        return _parsed("redis_url", self.redis_url) if self.redis_url is not None else None
 
     def for_migrations(self) -> "StoreSettings":
         """The same settings for one direct connection with patience: no statement timeout, a short lock timeout.
@@ -160,6 +183,14 @@ class StoreSettings(LimitOptions, BaseSettings):
         }
 
 
+def _parsed(field: str, url: SecretStr) -> Any:  # noqa: ANN401 - of either kind
+    """What a URL says; of an empty `REDIS_URL`, nothing."""
+    text = url.get_secret_value()
+    if field == "redis_url":
+        return parse_redis_url(text) if text.strip() else None
+    return parse_database_url(text)
+
+
 def _refuse_misspelt_variables(fields: Iterable[str]) -> None:
     """A variable that nobody reads is an option that somebody believes to be set."""
     known = {field.upper() for field in fields} - {field.upper() for field in _URL_FIELDS}
@@ -167,7 +198,7 @@ def _refuse_misspelt_variables(fields: Iterable[str]) -> None:
         option = name.upper().removeprefix(ENV_PREFIX)
         if option == name.upper() or option in known:
             continue
-        # The two URLs first: they are read under their own names only.
+        # The URLs first: they are read under their own names only.
         near = difflib.get_close_matches(option, [*_URL_FIELDS.values(), *sorted(known)], n=1)
         right = "".join(f" Did you mean {'' if it in _URL_FIELDS.values() else ENV_PREFIX}{it}?" for it in near)
         raise ConfigurationError(f"{name} is no option of the store.{right}")

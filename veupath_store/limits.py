@@ -81,6 +81,7 @@ DISMISSED_REASON: Final = 20
 WORKER_ID: Final = 255
 # A Redis Stream id is two unsigned 64-bit integers and a dash.
 LOG_POSITION: Final = 41
+EVENT_TYPE: Final = 100
 
 # A longer error of an operation is cut.
 OPERATION_ERROR: Final = 10_000

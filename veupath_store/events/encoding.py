@@ -1,0 +1,78 @@
+"""Events as the log keeps them, and what Redis answers as values."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from veupath_store import json, limits
+from veupath_store.errors import InvalidInputError
+from veupath_store.events.entries import Entry, Event, Position
+from veupath_store.validation import as_optional_uuid, text
+
+Fields: TypeAlias = tuple[str, str, str]
+"""The operation id or empty, the type, the data as JSON text."""
+
+_REPLACEMENT: Final = "\ufffd"
+
+
+def encode_event(event: Event, path: str) -> Fields:
+    """An event as the values of an entry's fields.
+
+    U+0000 and lone surrogates become U+FFFD, in keys as well: they come from a model's output, and an answer of which
+    one character is wrong must not be lost.
+
+    Args:
+        event: The event.
+        path: What to call it in an error, as ``events[3]``.
+
+    Raises:
+        InvalidInputError: The type is no text of 1 to `limits.EVENT_TYPE` characters, the operation id no UUID, or
+            the data are no JSON object or more than `limits.DOCUMENT_BYTES` bytes.
+    """
+    kind = text(event.type, f"{path}.type", limits.EVENT_TYPE)
+    operation_id = as_optional_uuid(event.operation_id, f"{path}.operation_id")
+    return str(operation_id or ""), kind, _encode(event.data, f"{path}.data")
+
+
+def _encode(data: object, path: str) -> str:
+    if not isinstance(data, Mapping):
+        raise InvalidInputError(path, "a JSON object is needed")
+    document = data if isinstance(data, dict) else dict(data)
+    try:
+        return json.encode(document, path)
+    except InvalidInputError:
+        # The rare case; the common one is not slowed down by looking for it.
+        cleaned = _cleaned(document, limits.DOCUMENT_DEPTH, path)
+        return json.encode(cleaned, path)
+
+
+def _cleaned(value: Any, levels: int, path: str) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return value.replace("\0", _REPLACEMENT).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        raise InvalidInputError(path, f"it is nested more than {limits.DOCUMENT_DEPTH} levels deep")
+    if isinstance(value, list):
+        return [_cleaned(item, levels - 1, path) for item in value]
+    return {_cleaned(key, 0, path): _cleaned(item, levels - 1, path) for key, item in value.items()}
+
+
+def entries_of(reply: Iterable[Sequence[Any]] | None) -> list[Entry]:
+    """The entries of an ``XRANGE``'s answer."""
+    return [_entry(position, fields) for position, fields in reply or ()]
+
+
+def _entry(position: bytes, fields: Sequence[bytes] | None) -> Entry:
+    by_name = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
+    return Entry(
+        position_of(position),
+        by_name.get(b"type", b"").decode(errors="replace"),
+        by_name.get(b"data", b""),
+        by_name.get(b"op", b"").decode(errors="replace"),
+    )
+
+
+def position_of(identifier: bytes) -> Position:
+    """A position from what Redis wrote, which needs no checking."""
+    ms, _, seq = identifier.partition(b"-")
+    return Position(int(ms), int(seq))

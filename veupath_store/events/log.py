@@ -1,0 +1,289 @@
+"""`EventLog`: the streams of entries in Redis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from veupath_store import limits
+from veupath_store.config import StoreSettings
+from veupath_store.errors import ConfigurationError, NotFoundError
+from veupath_store.events.encoding import encode_event, entries_of, position_of
+from veupath_store.events.entries import Entry, Event, Position
+from veupath_store.events.keys import LogKey, LogKind
+from veupath_store.events.marks import BehindMarks
+from veupath_store.events.redis_client import Command, RedisClient
+from veupath_store.redis_url import HOW_TO_SET
+
+# Replaced by events.fold's, which is the one statement of it.
+PROJECTING: Final = frozenset(
+    {
+        "user_message",
+        "assistant_message",
+        "strategy_meta",
+        "strategy_link",
+        "graph_snapshot",
+        "graph_plan",
+        "model_selected",
+        "graph_cleared",
+        "projection_patched",
+    }
+)
+
+_FIRST: Final = Position(0, 0)
+_LAST: Final = Position(limits.UINT64_MAX, limits.UINT64_MAX)
+
+# The first and last entries themselves, which XINFO holds as well and which may have megabytes, stay in the server.
+_ENDS: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+local found = {}
+for i = 1, #info, 2 do found[info[i]] = info[i + 1] end
+local first = found['first-entry']
+return {first and first[1] or '', found['last-generated-id'], found['length']}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One log's part of `EventLog.exchange`."""
+
+    key: LogKey
+    after: Position | None = None
+    """Entries after this one are read; all with ``None``."""
+    appended: Sequence[tuple[str, bytes]] = ()
+    """Types and JSON texts of what is appended."""
+    remove_first: bool = False
+    """Whether the log is emptied before it is read."""
+    new: bool = False
+    """Whether the log is made when it is not there."""
+    count: int | None = None
+    """Entries that are read at most; all with ``None``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What came of an `Exchange`."""
+
+    entries: list[Entry]
+    """What was in the log before anything was appended."""
+    positions: list[Position] | None
+    """Where the appended ones are; ``None`` when the log is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEnds:
+    """Where a log begins and ends."""
+
+    first: Position | None
+    """Its oldest entry; ``None`` when it has none."""
+    last: Position
+    """The newest entry that it ever had, removed ones included."""
+    length: int
+    """How many entries it holds."""
+
+
+class EventLog:
+    """The logs of conversations and operations, as Redis Streams. Opens nothing before the first call.
+
+    Every call is one round trip and ends within `log_timeout`. It may be used by any number of tasks of one event loop,
+    and be cancelled at any point. No command is sent twice.
+
+    Args:
+        settings: Where Redis is.
+
+    Raises:
+        ConfigurationError: `redis_url` is not set, or the package redis is not installed.
+
+    Every method raises `UnavailableError` when Redis is out of reach, does not answer in time or refuses for now,
+    `ConfigurationError` when it refuses the credentials, and `InternalError` when it refuses a command.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        target = settings.log_target
+        if target is None:
+            raise ConfigurationError(f"REDIS_URL is not set, and the event log needs it. {HOW_TO_SET}")
+        self._prefix = settings.log_prefix
+        self._client = RedisClient(target, settings.log_timeout)
+        self._marks = BehindMarks(self._client, self._prefix)
+
+    async def append(self, key: LogKey, events: Sequence[Event], *, new: bool = False) -> list[Position]:
+        """Append events, all or none, without anybody else's between them.
+
+        The stream is marked as behind when one of them changes the projection.
+
+        Args:
+            key: The log.
+            events: The events. U+0000 and lone surrogates in their data become U+FFFD.
+            new: Whether the log is made when it is not there.
+
+        Returns:
+            Their positions.
+
+        Raises:
+            InvalidInputError: An event cannot be kept; the path names it, as ``events[3].data.content``.
+            NotFoundError: The log is not there, and `new` is not set. Nothing was appended.
+            OutcomeUnknownError: The connection failed, or time ran out, after the events were sent. Read the log back.
+        """
+        if not events:
+            return []
+        fields = [encode_event(event, f"events[{index}]") for index, event in enumerate(events)]
+        commands = [self._add(key, *values, new=new) for values in fields]
+        if key.kind is LogKind.STREAM and any(kind in PROJECTING for _, kind, _ in fields):
+            commands.append(self._marks.mark(key))
+        replies = await self._client.run_at_once(commands, writes=True)
+        if replies[0] is None:
+            raise NotFoundError("log")
+        return [position_of(reply) for reply in replies[: len(events)]]
+
+    async def exchange(self, parts: Sequence[Exchange]) -> list[Exchanged]:
+        """Read logs and append to them, all at once: nobody else's entry comes between what is read and appended.
+
+        What is sent may have been done when this raises `UnavailableError`.
+
+        Args:
+            parts: What to do with each log.
+
+        Returns:
+            What came of each part.
+        """
+        if not parts:
+            return []
+        replies = iter(await self._client.run_at_once([command for part in parts for command in self._commands(part)]))
+        return [_exchanged(part, replies) for part in parts]
+
+    async def read(
+        self, key: LogKey, *, after: Position | None = None, before: Position | None = None, count: int
+    ) -> list[Entry]:
+        """Read entries in their order.
+
+        Args:
+            key: The log.
+            after: Only those after this position.
+            before: Only those before this position.
+            count: How many at most.
+
+        Returns:
+            The entries; none when the log is not there.
+        """
+        if after == _LAST or before == _FIRST or count < 1:
+            return []
+        [reply] = await self._client.run([_range(key.text(self._prefix), after, before, count)])
+        return entries_of(reply)
+
+    async def read_newest(self, key: LogKey, count: int) -> list[Entry]:
+        """Read the newest entries.
+
+        Returns:
+            The entries, newest first; none when the log is not there.
+        """
+        if count < 1:
+            return []
+        [reply] = await self._client.run([("XREVRANGE", key.text(self._prefix), "+", "-", "COUNT", count)])
+        return entries_of(reply)
+
+    async def ends(self, keys: Sequence[LogKey]) -> list[LogEnds | None]:
+        """Where logs begin and end.
+
+        Returns:
+            For each log its ends, ``None`` for one that is not there.
+        """
+        if not keys:
+            return []
+        replies = await self._client.run([("EVAL", _ENDS, 1, key.text(self._prefix)) for key in keys])
+        return [_ends(*reply) if reply else None for reply in replies]
+
+    async def trim(self, key: LogKey, before: Position) -> int:
+        """Remove all entries before a position.
+
+        Returns:
+            How many there were.
+        """
+        [reply] = await self._client.run([("XTRIM", key.text(self._prefix), "MINID", "=", str(before))])
+        return int(reply)
+
+    async def discard(self, key: LogKey, positions: Sequence[Position]) -> None:
+        """Remove single entries. Those that are not there are no error."""
+        if positions:
+            await self._client.run([("XDEL", key.text(self._prefix), *map(str, positions))])
+
+    async def remove(self, keys: Sequence[LogKey]) -> None:
+        """Remove whole logs, and their marks. Those that are not there are no error."""
+        if not keys:
+            return
+        commands: list[Command] = [("UNLINK", *(key.text(self._prefix) for key in keys))]
+        streams = [key for key in keys if key.kind is LogKind.STREAM]
+        if streams:
+            commands.append(self._marks.forget(streams))
+        await self._client.run_at_once(commands)
+
+    async def behind(self, limit: int) -> list[tuple[UUID, float]]:
+        """The streams that are marked as behind, the oldest mark first.
+
+        Args:
+            limit: How many at most.
+
+        Returns:
+            Pairs of a stream and its mark: since when it stands in milliseconds, and what `caught_up` takes.
+        """
+        return await self._marks.list(limit) if limit > 0 else []
+
+    async def caught_up(self, seen: Sequence[tuple[UUID, float]]) -> None:
+        """Take marks away, except for those of streams to which something was appended since they were seen.
+
+        Args:
+            seen: What `behind` returned before the logs were read.
+        """
+        await self._marks.clear(seen)
+
+    async def behind_count(self) -> int:
+        """How many streams are marked as behind."""
+        return await self._marks.count()
+
+    async def ping(self) -> None:
+        """Ask Redis for an answer."""
+        await self._client.run([("PING",)])
+
+    async def close(self) -> None:
+        """Close the connections. Further calls raise `StoreClosedError`. May be repeated."""
+        await self._client.close()
+
+    def _add(self, key: LogKey, operation_id: str, kind: str, data: str | bytes, *, new: bool) -> Command:
+        condition = () if new else ("NOMKSTREAM",)
+        return ("XADD", key.text(self._prefix), *condition, "*", "op", operation_id, "type", kind, "data", data)
+
+    def _commands(self, part: Exchange) -> list[Command]:
+        key = part.key.text(self._prefix)
+        # EXISTS tells whether the log is there when nothing is appended.
+        return [
+            *([("UNLINK", key)] if part.remove_first else ()),
+            ("EXISTS", key),
+            *([_range(key, part.after, None, part.count)] if _reads(part) else ()),
+            *(self._add(part.key, "", kind, raw, new=part.new) for kind, raw in part.appended),
+        ]
+
+
+def _range(key: str, after: Position | None, before: Position | None, count: int | None) -> Command:
+    start = "-" if after is None else f"({after}"
+    end = "+" if before is None else f"({before}"
+    return ("XRANGE", key, start, end, *(() if count is None else ("COUNT", count)))
+
+
+def _reads(part: Exchange) -> bool:
+    """Redis refuses a range that begins after the last position there can be."""
+    return part.after != _LAST and not part.remove_first
+
+
+def _exchanged(part: Exchange, replies: Any) -> Exchanged:  # noqa: ANN401 - an iterator of Redis's answers
+    if part.remove_first:
+        next(replies)
+    there = bool(next(replies))
+    entries = entries_of(next(replies)) if _reads(part) else []
+    positions = [next(replies) for _ in part.appended]
+    if None in positions or not (positions or there):
+        return Exchanged(entries, None)
+    return Exchanged(entries, [position_of(position) for position in positions])
+
+
+def _ends(first: bytes, last: bytes, length: int) -> LogEnds:
+    return LogEnds(position_of(first) if first else None, position_of(last), length)
