@@ -114,6 +114,16 @@ class LeaseLostError(ConflictError):
         super().__init__("The lease of the operation is lost; another worker may have it. Stop, and write nothing.")
 
 
+class LogBehindError(ConflictError):
+    """The conversation's log ends before what its row has seen, so that nothing can follow; nothing was saved."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The conversation's event log ends before what the table has seen: Redis lost its end, or its clock is "
+            "behind. 'veupath-store projections lag' lists such logs."
+        )
+
+
 class InvalidInputError(StoreError, ValueError):
     """A value was refused before (or by) the database.
 

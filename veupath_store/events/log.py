@@ -10,25 +10,11 @@ from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, NotFoundError
 from veupath_store.events.encoding import encode_event, entries_of, position_of
 from veupath_store.events.entries import Entry, Event, Position
+from veupath_store.events.fold import PROJECTING
 from veupath_store.events.keys import LogKey, LogKind
 from veupath_store.events.marks import BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
 from veupath_store.redis_url import HOW_TO_SET
-
-# Replaced by events.fold's, which is the one statement of it.
-PROJECTING: Final = frozenset(
-    {
-        "user_message",
-        "assistant_message",
-        "strategy_meta",
-        "strategy_link",
-        "graph_snapshot",
-        "graph_plan",
-        "model_selected",
-        "graph_cleared",
-        "projection_patched",
-    }
-)
 
 _FIRST: Final = Position(0, 0)
 _LAST: Final = Position(limits.UINT64_MAX, limits.UINT64_MAX)
@@ -41,6 +27,13 @@ local found = {}
 for i = 1, #info, 2 do found[info[i]] = info[i + 1] end
 local first = found['first-entry']
 return {first and first[1] or '', found['last-generated-id'], found['length']}
+"""
+
+# 0: there is no log; 1: it has lost the given entry; 2: it is whole, as far as that one tells.
+_WHOLE: Final = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if ARGV[1] == '' then return 2 end
+return 1 + #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
 """
 
 
@@ -69,6 +62,8 @@ class Exchanged:
     """What was in the log before anything was appended."""
     positions: list[Position] | None
     """Where the appended ones are; ``None`` when the log is not there."""
+    whole: bool
+    """Whether the log held the entry `Exchange.after`: one that lost its end does not. ``True`` without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +249,9 @@ class EventLog:
 
     def _commands(self, part: Exchange) -> list[Command]:
         key = part.key.text(self._prefix)
-        # EXISTS tells whether the log is there when nothing is appended.
         return [
             *([("UNLINK", key)] if part.remove_first else ()),
-            ("EXISTS", key),
+            ("EVAL", _WHOLE, 1, key, "" if part.after is None else str(part.after)),
             *([_range(key, part.after, None, part.count)] if _reads(part) else ()),
             *(self._add(part.key, "", kind, raw, new=part.new) for kind, raw in part.appended),
         ]
@@ -277,12 +271,13 @@ def _reads(part: Exchange) -> bool:
 def _exchanged(part: Exchange, replies: Any) -> Exchanged:  # noqa: ANN401 - an iterator of Redis's answers
     if part.remove_first:
         next(replies)
-    there = bool(next(replies))
+    found = next(replies)
+    whole = part.after is None or found > 1
     entries = entries_of(next(replies)) if _reads(part) else []
     positions = [next(replies) for _ in part.appended]
-    if None in positions or not (positions or there):
-        return Exchanged(entries, None)
-    return Exchanged(entries, [position_of(position) for position in positions])
+    if None in positions or not (positions or found):
+        return Exchanged(entries, None, whole)
+    return Exchanged(entries, [position_of(position) for position in positions], whole)
 
 
 def _ends(first: bytes, last: bytes, length: int) -> LogEnds:

@@ -12,11 +12,11 @@ from veupath_store.engine.statements import Statements
 from veupath_store.errors import NotFoundError, UnavailableError
 from veupath_store.json import decode
 from veupath_store.models import User
-from veupath_store.repositories.base import Repository
 from veupath_store.repositories.inventory import OWNED_TABLES, OwnedTable
+from veupath_store.repositories.recording import Recording
 from veupath_store.session import async_session_factory
 from veupath_store.validation import as_uuid, boolean, one_of, text
-from veupath_store.values import PurgeMode, PurgeReport
+from veupath_store.values import DismissReason, PurgeMode, PurgeReport
 
 EXPORT_CHUNK: Final = 50
 """Rows that an export holds in memory at once; each may carry a document of megabytes."""
@@ -27,7 +27,8 @@ _ATTEMPTS: Final = 10
 _KEPT: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND $3 AND t.wdk_strategy_id IS NOT NULL"
 _RELEASED: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND t.is_public"
 _DISMISS: Final = (
-    "UPDATE stream_projections t SET dismissed_at = CURRENT_TIMESTAMP, dismissed_reason = 'purge', "
+    "UPDATE stream_projections t "
+    f"SET dismissed_at = CURRENT_TIMESTAMP, dismissed_reason = '{DismissReason.PURGE.value}', "
     f"updated_at = CURRENT_TIMESTAMP WHERE {_KEPT} AND t.dismissed_at IS NULL RETURNING t.stream_id"
 )
 _RELEASE: Final = f"UPDATE control_sets t SET user_id = NULL WHERE {_RELEASED} RETURNING t.id"
@@ -50,6 +51,7 @@ def _statement(dry_run: bool) -> str:
     counts = ", ".join(f"(SELECT count(*) FROM gone_{name}) AS {name}" for name in parts)
     return (
         f"WITH {expressions} SELECT {counts}, "
+        "ARRAY (SELECT stream_id FROM gone_kept ORDER BY stream_id) AS kept_ids, "
         "ARRAY (SELECT id FROM gone_streams ORDER BY id) AS stream_ids, "
         "ARRAY (SELECT id FROM gone_operations WHERE stream_id IS NULL ORDER BY id) AS operation_ids"
     )
@@ -59,7 +61,7 @@ _PURGE: Final = _statement(dry_run=False)
 _COUNT: Final = _statement(dry_run=True)
 
 
-class AccountRepository(Repository[User]):
+class AccountRepository(Recording[User]):
     """Purge and export: everything that one user has, whatever the table."""
 
     model = User
@@ -107,7 +109,7 @@ class AccountRepository(Repository[User]):
         for _ in range(_ATTEMPTS):
             try:
                 async with async_session_factory() as session:
-                    return await self._purged(session.client, owner, site, keep, dry)
+                    return await self._within(session)._purged(session.client, owner, site, keep, dry)
             except UnavailableError as exc:
                 if not isinstance(exc.__cause__, asyncpg.DeadlockDetectedError):
                     raise
@@ -119,6 +121,10 @@ class AccountRepository(Repository[User]):
         if not await client.execute_rows("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", [owner]):
             raise NotFoundError(self.entity)
         row = (await client.execute_rows(_COUNT if dry else _PURGE, [owner, site, keep]))[0]
+        if not dry:
+            for stream_id in row["kept_ids"]:
+                self._record(stream_id, {"dismissed_reason": DismissReason.PURGE.value})
+            self._remove_logs(streams=row["stream_ids"], operations=row["operation_ids"])
         goes = site is None and not keep
         if goes and not dry:
             await client.execute_query("DELETE FROM users WHERE id = $1", [owner])

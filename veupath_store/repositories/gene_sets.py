@@ -9,6 +9,7 @@ from veupath_store.json import Json
 from veupath_store.models import GeneSetRow
 from veupath_store.repositories.documents import DocumentRepository, DocumentSql
 from veupath_store.repositories.gene_set_lists import GeneSetLists
+from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_uuid, boolean
 from veupath_store.values import GeneSetContent, GeneSetSave, GeneSetSource
 
@@ -40,7 +41,7 @@ linked AS (
 SELECT made.* FROM target LEFT JOIN made ON true"""
 
 
-class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave]):
+class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave], Recording[GeneSetRow]):
     """Reads and writes of gene sets. Deleting one takes it out of the conversation that it was made from."""
 
     model = GeneSetRow
@@ -182,9 +183,12 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
             content.parameters,
             content.step_count,
         ]
-        rows = await (await self._client()).execute_rows(_IMPORT, values)
-        if not rows:
-            raise NotFoundError("stream")
-        if rows[0]["id"] is None:
-            raise ConflictError("The conversation has a gene set already, or was imported automatically before.")
+        async with self._recording() as inside:
+            rows = await (await inside._client()).execute_rows(_IMPORT, values)
+            if not rows:
+                raise NotFoundError("stream")
+            if rows[0]["id"] is None:
+                raise ConflictError("The conversation has a gene set already, or was imported automatically before.")
+            latch = {"gene_set_auto_imported": True} if automatic else {}
+            inside._record(values[0], {"gene_set_id": rows[0]["id"], **latch})
         return GeneSetRow._init_from_db(**rows[0])

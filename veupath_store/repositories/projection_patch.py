@@ -71,6 +71,7 @@ class ProjectionUpdate:
     def __init__(self, stream_id: UUID, owner: UUID | None, patch: ProjectionPatch) -> None:
         if not isinstance(patch, ProjectionPatch):
             raise InvalidInputError("patch", "a ProjectionPatch is needed")
+        self.stream_id: Final = stream_id
         self.values: list[Any] = [stream_id]
         self._patch = patch
         self._given: Final = patch.model_fields_set
@@ -78,6 +79,11 @@ class ProjectionUpdate:
         if owner is not None:
             self._target += f" AND user_id = {self._bind(owner)}"
         self.sql = self._statement()
+
+    @property
+    def races(self) -> bool:
+        """Whether a concurrent writer may take the name or the WDK id first."""
+        return "name" in self._given or self._patch.wdk_strategy_id is not None
 
     def _bind(self, value: object) -> str:
         self.values.append(value)
@@ -97,9 +103,9 @@ class ProjectionUpdate:
             ]
             sources.append("free")
             assignments.append("name = free.name")
-        returned = ""
+        returned = ", p.name, p.step_count, p.gene_set_auto_imported"
         if self._patch.wdk_strategy_id is not None:
-            returned = ", (SELECT stream_id FROM released) AS released"
+            returned += ", (SELECT stream_id FROM released) AS released"
             expressions.append(self._hand_over(self._bind(self._patch.wdk_strategy_id)))
             # Counted so that it runs first: the unique index then sees the other row without the id.
             sources.append("(SELECT count(*) FROM released) AS done")
@@ -116,6 +122,8 @@ class ProjectionUpdate:
             for name in ("record_type", "wdk_strategy_id", "is_saved", "result_count", "gene_set_id")
             if name in self._given
         ]
+        if "wdk_strategy_id" in self._given:
+            columns.append("wdk_event_id = NULL")  # the claim is this one; its event, if any, sets it
         if "plan" in self._given:
             columns.append(f"plan = {self._bind(encode(self._patch.plan, 'plan'))}::jsonb")
         if self._given & {"plan", "step_count"}:
@@ -126,6 +134,12 @@ class ProjectionUpdate:
             )
         return columns
 
+    def changes(self, row: Any) -> dict[str, Any]:  # noqa: ANN401 - an asyncpg record
+        """What the statement changed, by column, given the row that it returned."""
+        resolved = {"name", "step_count", "gene_set_auto_imported"}
+        columns = self._given | ({"step_count"} if "plan" in self._given else set())
+        return {name: row[name] if name in resolved else getattr(self._patch, name) for name in sorted(columns)}
+
     def _step_count(self) -> int:
         return self._patch.step_count if "step_count" in self._given else count_searches(self._patch.plan)
 
@@ -133,7 +147,7 @@ class ProjectionUpdate:
     def _hand_over(wdk_strategy_id: str) -> str:
         return f"""released AS (
             UPDATE stream_projections other
-            SET wdk_strategy_id = NULL, is_saved = false, updated_at = CURRENT_TIMESTAMP
+            SET wdk_strategy_id = NULL, wdk_event_id = NULL, is_saved = false, updated_at = CURRENT_TIMESTAMP
             FROM target
             WHERE other.user_id = target.user_id AND other.site_id = target.site_id
               AND other.wdk_strategy_id = {wdk_strategy_id}::bigint AND other.stream_id <> target.stream_id

@@ -6,8 +6,8 @@ from uuid import UUID
 from veupath_store.errors import NotFoundError
 from veupath_store.models import Stream
 from veupath_store.races import NAME_KEY, WDK_KEY
-from veupath_store.repositories.base import Repository
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
+from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_uuid, boolean
 from veupath_store.values import DismissReason
 
@@ -19,8 +19,9 @@ changed AS (
     UPDATE stream_projections p
     SET dismissed_at = CURRENT_TIMESTAMP, dismissed_reason = $3, updated_at = CURRENT_TIMESTAMP
     FROM target WHERE p.stream_id = target.stream_id AND p.dismissed_at IS NULL
+    RETURNING p.stream_id
 )
-SELECT stream_id FROM target"""
+SELECT stream_id, EXISTS (SELECT FROM changed) AS changed FROM target"""
 
 _RESTORE: Final = """
 WITH target AS (
@@ -31,11 +32,19 @@ changed AS (
     SET dismissed_at = NULL, dismissed_reason = NULL, plan = '{}', step_count = 0, result_count = NULL,
         message_count = 0, updated_at = CURRENT_TIMESTAMP
     FROM target WHERE p.stream_id = target.stream_id AND p.dismissed_at IS NOT NULL
+    RETURNING p.stream_id
 )
-SELECT stream_id FROM target"""
+SELECT stream_id, EXISTS (SELECT FROM changed) AS changed FROM target"""
+_RESTORED: Final[dict[str, Any]] = {
+    "dismissed_reason": None,
+    "plan": {},
+    "step_count": 0,
+    "result_count": None,
+    "message_count": 0,
+}
 
 
-class ProjectionWrites(Repository[Stream]):
+class ProjectionWrites(Recording[Stream]):
     """The part of `StreamRepository` that changes projections."""
 
     async def update_projection(
@@ -122,17 +131,8 @@ class ProjectionWrites(Repository[Stream]):
             OutcomeUnknownError: Without a session, the answer was lost.
         """
         update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch)
-        client = self._client
-
-        async def write() -> list[Any]:
-            return await (await client()).execute_rows(update.sql, update.values)
-
-        if "name" in patch.model_fields_set or patch.wdk_strategy_id is not None:
-            rows = await self._once_unique(write, frozenset({NAME_KEY, WDK_KEY}))
-        else:
-            rows = await write()
-        if not rows:
-            raise NotFoundError(self.entity)
+        async with self._recording() as inside:
+            await inside._update(update)
 
     async def dismiss(self, stream_id: UUID | str) -> None:
         """Hide a conversation from the main list and from WDK sync. Again: the first date stays. One statement.
@@ -146,7 +146,8 @@ class ProjectionWrites(Repository[Stream]):
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        await self._switch(_DISMISS, stream_id, DismissReason.USER.value)
+        reason = DismissReason.USER.value
+        await self._switch(_DISMISS, stream_id, {"dismissed_reason": reason}, reason)
 
     async def restore(self, stream_id: UUID | str) -> None:
         """Bring a dismissed conversation back, without its plan, derived counts and message count. One statement.
@@ -163,9 +164,37 @@ class ProjectionWrites(Repository[Stream]):
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        await self._switch(_RESTORE, stream_id)
+        await self._switch(_RESTORE, stream_id, _RESTORED)
 
-    async def _switch(self, sql: str, stream_id: UUID | str, *values: str) -> None:
+    async def _switch(self, sql: str, stream_id: UUID | str, changes: dict[str, Any], *values: str) -> None:
         identity = as_uuid(stream_id, "stream_id")
-        if not await (await self._client()).execute_rows(sql, [identity, self._owner, *values]):
+        async with self._recording() as inside:
+            rows = await (await inside._client()).execute_rows(sql, [identity, self._owner, *values])
+            if not rows:
+                raise NotFoundError(self.entity)
+            if rows[0]["changed"]:
+                inside._record(identity, changes)
+
+    async def _update(self, update: ProjectionUpdate) -> UUID | None:
+        """Run one patch and record it.
+
+        Returns:
+            The conversation that lost its WDK strategy to this one, or ``None``.
+        """
+
+        async def write() -> list[Any]:
+            return await (await self._client()).execute_rows(update.sql, update.values)
+
+        if update.races:
+            rows = await self._once_unique(write, frozenset({NAME_KEY, WDK_KEY}))
+        else:
+            rows = await write()
+        if not rows:
             raise NotFoundError(self.entity)
+        changes = update.changes(rows[0])
+        if changes:
+            self._record(update.stream_id, changes)
+        released: UUID | None = rows[0].get("released")
+        if released is not None:
+            self._record(released, {"wdk_strategy_id": None, "is_saved": False})
+        return released

@@ -12,7 +12,6 @@ from veupath_store.names import FREE_NAME
 from veupath_store.races import ATTEMPTS, NAME_KEY
 from veupath_store.repositories.projection_lists import ProjectionLists
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
-from veupath_store.repositories.projection_writes import ProjectionWrites
 from veupath_store.repositories.users import UserRepository
 from veupath_store.repositories.wdk_links import WdkLinks
 from veupath_store.validation import as_optional_uuid, as_uuid, text
@@ -22,7 +21,7 @@ from veupath_store.values.streams import DEFAULT_NAME
 _EXPERIMENT_KEY: Final = "streams_experiment_key"
 
 _NEW_PROJECTION: Final = {
-    **dict.fromkeys((*SUMMARY, "plan")),
+    **dict.fromkeys((*SUMMARY, "plan", "wdk_event_id")),
     "is_saved": False,
     "message_count": 0,
     "step_count": 0,
@@ -52,7 +51,7 @@ _CREATE: Final = _INSERT.format(arbiter="(user_id, site_id, name)")
 _CREATE_IF_FREE: Final = _INSERT.format(arbiter="")
 
 
-class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLinks):
+class StreamRepository(ProjectionReads, ProjectionLists, WdkLinks):
     """Reads and writes of conversations.
 
     A name is unique within its user and site: a taken one gets `` (1)``, `` (2)``, …
@@ -94,10 +93,16 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
             OutcomeUnknownError: Without a session, the answer was lost; with a `stream_id` of yours, look for it.
         """
         values = self._new(user_id, site_id, stream_id, name, experiment_id)
+        async with self._recording() as inside:
+            return await inside._create(values)
+
+    async def _create(self, values: list[Any]) -> Stream:
+        """Send the INSERT until it gets a name."""
         client = await self._client()
         for _ in range(ATTEMPTS):
             rows = await client.execute_rows(_CREATE, values)
             if rows:
+                self._record(values[2], {"name": rows[0]["name"]}, created=True)
                 return _new_stream(values, rows[0])
         raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
 
@@ -175,21 +180,29 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
             values: What to insert.
             taken: Finds it among everybody's, where an id may be somebody else's.
         """
+        found = await self._find(wanted)
+        if found is not None:
+            return found
+        async with self._recording() as inside:
+            return await inside._found_or_inserted(wanted, values, taken)
 
-        async def find() -> Stream | None:
-            client = await self._client()
-            return await Stream.filter(wanted).using_db(client).first()
+    async def _find(self, wanted: Q) -> Stream | None:
+        client = await self._client()
+        return await Stream.filter(wanted).using_db(client).first()
 
+    async def _found_or_inserted(self, wanted: Q, values: list[Any], taken: Q | None) -> Stream:
         async def find_or_insert() -> Stream | None:
-            found = await find()
+            found = await self._find(wanted)
             if found is not None:
                 return found
             rows = await (await self._client()).execute_rows(_CREATE_IF_FREE, values)
-            return _new_stream(values, rows[0]) if rows else None
+            if not rows:
+                return None
+            self._record(values[2], {"name": rows[0]["name"]}, created=True)
+            return _new_stream(values, rows[0])
 
-        found = await find()
         for _ in range(ATTEMPTS):
-            found = found or await self._once_unique(find_or_insert, frozenset({_EXPERIMENT_KEY}))
+            found = await self._once_unique(find_or_insert, frozenset({_EXPERIMENT_KEY}))
             if found is not None:
                 return found
             if taken is not None and await Stream.filter(taken & ~wanted).using_db(await self._client()).exists():
@@ -215,6 +228,30 @@ class StreamRepository(ProjectionReads, ProjectionLists, ProjectionWrites, WdkLi
         ]
         self._refuse_other_owner(owner)
         return values
+
+    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
+        """Delete one, with its projection, its operations and its log. One statement.
+
+        Where there is a log it is removed right after the commit, or, when that is cut off, by the worker.
+
+        Args:
+            id: Its id.
+
+        Returns:
+            Whether there was one; ``False`` also when it is not this user's.
+
+        Raises:
+            InvalidInputError: The id is no UUID.
+            UnavailableError: The database does not answer; nothing was deleted.
+            OutcomeUnknownError: Without a session, the answer was lost.
+        """
+        identity = as_uuid(id, "id")
+        async with self._recording() as inside:
+            rows = await inside._rows(inside._writable())
+            deleted = await rows.filter(pk=identity).delete() > 0
+            if deleted:
+                inside._remove_logs(streams=[identity])
+            return deleted
 
     async def find_by_experiment(self, user_id: UUID | str, experiment_id: UUID | str) -> Stream | None:
         """The conversation about an experiment. One indexed read.

@@ -1,17 +1,26 @@
 """Users."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import UUID, uuid4
 
 from veupath_store import limits
 from veupath_store.errors import NotFoundError
 from veupath_store.models import User
-from veupath_store.repositories.base import Repository
+from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_uuid, optional_text, text
 from veupath_store.values import SYSTEM_USER_ID
 
+# The user's row is locked first, so that no conversation is added meanwhile.
+_LOGS: Final = """
+WITH doomed AS MATERIALIZED (
+    SELECT id FROM users WHERE id = $1 AND ($2::uuid IS NULL OR id = $2) FOR UPDATE
+)
+SELECT ARRAY (SELECT s.id FROM streams s WHERE s.user_id = doomed.id) AS streams,
+       ARRAY (SELECT o.id FROM operations o WHERE o.user_id = doomed.id AND o.stream_id IS NULL) AS operations
+FROM doomed"""
 
-class UserRepository(Repository[User]):
+
+class UserRepository(Recording[User]):
     """Reads and writes of users. Deleting one deletes what is theirs; their public control sets stay, ownerless."""
 
     model = User
@@ -102,6 +111,31 @@ class UserRepository(Repository[User]):
         identity = uuid4()
         self._refuse_other(identity)
         return await User.create(id=identity, external_id=login, using_db=await self._client())
+
+    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
+        """Delete a user with all that is theirs; their public control sets stay, ownerless.
+
+        One statement; where there is a log two more, which find the logs that go too.
+
+        Args:
+            id: The user.
+
+        Returns:
+            Whether there was one; ``False`` also when the repository is restricted to another one.
+
+        Raises:
+            InvalidInputError: The id is no UUID.
+            UnavailableError: The database does not answer; nothing was deleted.
+            OutcomeUnknownError: Without a session, the answer was lost.
+        """
+        identity = as_uuid(id, "id")
+        async with self._recording() as inside:
+            client = await inside._client()
+            logs = await client.execute_rows(_LOGS, [identity, self._owner]) if inside._companion() else []
+            deleted = await (await inside._rows(inside._writable())).filter(pk=identity).delete() > 0
+            for row in logs if deleted else []:
+                inside._remove_logs(streams=row["streams"], operations=row["operations"])
+            return deleted
 
     async def _upsert(self, key: str, identity: UUID, login: str | None) -> User:
         # DO UPDATE, not DO NOTHING: under synchronous replication DO NOTHING acknowledges a row that another

@@ -7,15 +7,14 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from veupath_store import limits
-from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, PruneRefusedError
-from veupath_store.models import Stream
-from veupath_store.races import ATTEMPTS, NAME_KEY, WDK_KEY
-from veupath_store.repositories.base import Repository
+from veupath_store.errors import ConflictError, InvalidInputError, PruneRefusedError
+from veupath_store.races import ATTEMPTS, NAME_KEY
 from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
+from veupath_store.repositories.projection_writes import ProjectionWrites
 from veupath_store.repositories.wdk_sync import SYNC
 from veupath_store.validation import as_uuid, boolean, first_mistake, integer, integers, share, text
-from veupath_store.values import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
+from veupath_store.values import DismissReason, SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 from veupath_store.values.streams import DEFAULT_NAME
 
 # Locked in the order of their key, so that two prunings at once cannot deadlock.
@@ -35,7 +34,8 @@ counts AS (
 ),
 changed AS (
     UPDATE stream_projections p
-    SET dismissed_at = CURRENT_TIMESTAMP, dismissed_reason = 'wdk_orphan', updated_at = CURRENT_TIMESTAMP
+    SET dismissed_at = CURRENT_TIMESTAMP, dismissed_reason = '{DismissReason.WDK_ORPHAN.value}',
+        updated_at = CURRENT_TIMESTAMP
     FROM orphaned, counts
     WHERE p.stream_id = orphaned.stream_id AND counts.orphaned <= counts.linked * $5::float8
     RETURNING p.stream_id
@@ -44,7 +44,7 @@ SELECT counts.linked, counts.orphaned, (SELECT array_agg(stream_id ORDER BY stre
 FROM counts"""
 
 
-class WdkLinks(Repository[Stream]):
+class WdkLinks(ProjectionWrites):
     """The part of `StreamRepository` that deals with WDK strategies."""
 
     async def sync_wdk(
@@ -78,22 +78,36 @@ class WdkLinks(Repository[Stream]):
         owner, site = as_uuid(user_id, "user_id"), text(site_id, "site_id", limits.STREAM_SITE_ID)
         self._refuse_other_owner(owner)
         wanted, report = _accepted(strategies)
+        if wanted:
+            async with self._recording() as inside:
+                report |= await inside._synced([owner, site], wanted)
+        return SyncReport(strategies=[report[position] for position in sorted(report)])
+
+    async def _synced(self, place: list[Any], wanted: dict[int, tuple[int, WdkStrategy]]) -> dict[int, SyncedStrategy]:
+        """Send the strategies until each is settled; by their positions."""
         open_ = dict(wanted)
+        report: dict[int, SyncedStrategy] = {}
         for _ in range(ATTEMPTS):
             if not open_:
-                break
-            rows = await (await self._client()).execute_rows(SYNC, [owner, site, *_columns(open_.values())])
-            for row in rows:
-                position, _ = open_.pop(row["wdk_strategy_id"])
+                return report
+            for row in await (await self._client()).execute_rows(SYNC, [*place, *_columns(open_.values())]):
+                position, strategy = open_.pop(row["wdk_strategy_id"])
                 report[position] = SyncedStrategy(
                     position=position,
                     wdk_strategy_id=row["wdk_strategy_id"],
                     outcome=SyncOutcome(row["outcome"]),
                     stream_id=row["stream_id"],
                 )
-        if open_:
-            raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
-        return SyncReport(strategies=[report[position] for position in sorted(report)])
+                self._record_synced(row, strategy)
+        raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
+
+    def _record_synced(self, row: Any, strategy: WdkStrategy) -> None:  # noqa: ANN401 - an asyncpg record
+        changes = strategy.model_dump(include={"record_type", "is_saved", "result_count", "step_count"})
+        if row["outcome"] == SyncOutcome.UPDATED:
+            self._record(row["stream_id"], changes)
+        elif row["outcome"] == SyncOutcome.INSERTED:
+            changes |= {"name": row["name"], "wdk_strategy_id": strategy.wdk_strategy_id}
+            self._record(row["stream_id"], changes, created=True, order=row["position"])
 
     async def claim_wdk_strategy(
         self, stream_id: UUID | str, wdk_strategy_id: int, *, is_saved: bool = False
@@ -120,15 +134,8 @@ class WdkLinks(Repository[Stream]):
         claimed = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)  # None would unlink
         patch = ProjectionPatch(wdk_strategy_id=claimed, is_saved=is_saved)
         update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch)
-
-        async def write() -> list[Any]:
-            return await (await self._client()).execute_rows(update.sql, update.values)
-
-        rows = await self._once_unique(write, frozenset({WDK_KEY}))
-        if not rows:
-            raise NotFoundError(self.entity)
-        released: UUID | None = rows[0]["released"]
-        return released
+        async with self._recording() as inside:
+            return await inside._update(update)
 
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
         """Dismiss the conversations whose WDK strategy is gone, with the default guards of `dismiss_wdk_orphans`.
@@ -191,8 +198,11 @@ class WdkLinks(Repository[Stream]):
             # A share below nothing lets nothing through: the counts are still wanted for the error.
             highest if boolean(allow_empty, "allow_empty") or live else -1.0,
         ]
-        row = (await (await self._client()).execute_rows(_PRUNE, values))[0]
-        dismissed = list(row["dismissed"] or [])
+        async with self._recording() as inside:
+            row = (await (await inside._client()).execute_rows(_PRUNE, values))[0]
+            dismissed = list(row["dismissed"] or [])
+            for stream_id in dismissed:
+                inside._record(stream_id, {"dismissed_reason": DismissReason.WDK_ORPHAN.value})
         if row["orphaned"] and not dismissed:
             raise PruneRefusedError(linked=row["linked"], orphaned=row["orphaned"])
         return dismissed

@@ -92,15 +92,17 @@ projection AS (
            CURRENT_TIMESTAMP - position * interval '1 microsecond'
     FROM named WHERE name IS NOT NULL ORDER BY wdk_strategy_id
     ON CONFLICT DO NOTHING
-    RETURNING stream_id, wdk_strategy_id
+    RETURNING stream_id, wdk_strategy_id, name
 ),
 stream AS (
     INSERT INTO streams (id, user_id, site_id) SELECT stream_id, $1, $2 FROM projection
 )
-SELECT wdk_strategy_id, stream_id, 'inserted' AS outcome FROM projection
+SELECT wdk_strategy_id, stream_id, 'inserted' AS outcome, name,
+       (SELECT position::integer FROM given g WHERE g.wdk_strategy_id = projection.wdk_strategy_id) AS position
+FROM projection
 UNION ALL
 SELECT wdk_strategy_id, stream_id,
-       CASE WHEN dismissed THEN 'skipped' WHEN changed THEN 'updated' ELSE 'unchanged' END
+       CASE WHEN dismissed THEN 'skipped' WHEN changed THEN 'updated' ELSE 'unchanged' END, NULL, NULL
 FROM known"""
 """``$1`` user, ``$2`` site, ``$3`` … ``$8`` arrays of the strategies' fields, each id once. Returns one row for each
 strategy that is settled; those without a row lost a race and are to be sent again."""

@@ -1,0 +1,59 @@
+"""What a repository changed in one conversation, on its way to becoming an event."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from veupath_store.events.entries import Entry, Position
+from veupath_store.events.patched import PATCHED, patch_data, patch_raw
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A write that the table holds already.
+
+    Attributes:
+        stream_id: The conversation.
+        fields: The new values by column.
+        created: Whether it is a beginning: what the log holds before it does not count.
+        order: Microseconds by which `updated_at` is earlier than the entry.
+        updated_at: Instead of the entry's own time.
+        dismissed_at: Instead of the entry's own time.
+    """
+
+    stream_id: UUID
+    fields: Mapping[str, Any]
+    created: bool = False
+    order: int | None = None
+    updated_at: datetime | None = None
+    dismissed_at: datetime | None = None
+
+    @property
+    def sets_plan(self) -> bool:
+        """Whether the table holds this change's plan: a beginning has one, too, the empty one."""
+        return self.created or "plan" in self.fields
+
+    def raw(self, xact: str) -> bytes:
+        """The data of its event, as the log is to hold it.
+
+        Args:
+            xact: The transaction that writes it.
+        """
+        return patch_raw(self._data(self.fields, xact))
+
+    def entry(self, position: Position) -> Entry:
+        """Its event as the fold needs it: without the plan, which the table holds already."""
+        fields = {column: value for column, value in self.fields.items() if column != "plan"}
+        return Entry(position=position, type=PATCHED, raw=patch_raw(self._data(fields, None)))
+
+    def _data(self, fields: Mapping[str, Any], xact: str | None) -> dict[str, Any]:
+        return patch_data(
+            fields,
+            created=self.created,
+            xact=xact,
+            order=self.order,
+            updated_at=self.updated_at,
+            dismissed_at=self.dismissed_at,
+        )

@@ -1,0 +1,105 @@
+"""What a conversation's log alone cannot decide: names and WDK ids that are unique among a user's conversations.
+
+The table's unique indexes decide. A conversation first claims the value there, in the transaction that moves its
+position; what it got instead, and what another one lost by it, then goes into the logs as events of their own. So a
+later rebuild, which reads one log at a time, finds the outcome and need not decide again.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from veupath_store.engine import StoreTransaction
+from veupath_store.events.changes import Change
+from veupath_store.events.entries import Position
+from veupath_store.events.rows import Row
+from veupath_store.names import FREE_NAME
+from veupath_store.races import NAME_KEY, WDK_KEY, once_unique
+
+RELEASED: Final = {"wdk_strategy_id": None, "is_saved": False}
+"""What a conversation holds after another one has claimed its WDK strategy."""
+
+_ASKED: Final = f"""
+WITH RECURSIVE asked(user_id, site_id, named, base) AS (VALUES ($1::uuid, $2::varchar, $3::uuid, $4::text)),
+{FREE_NAME}"""
+_RENAME: Final = f"""{_ASKED}
+UPDATE stream_projections p SET name = free.name FROM free
+WHERE p.stream_id = $3 AND p.user_id = $1 RETURNING p.name"""
+_INSERT: Final = f"""{_ASKED}
+INSERT INTO stream_projections (stream_id, user_id, site_id, name)
+SELECT $3, $1, $2, free.name FROM free RETURNING name"""
+
+_HOLDER: Final = """
+SELECT stream_id FROM stream_projections
+WHERE user_id = $1 AND site_id = $2 AND wdk_strategy_id = $3 AND stream_id <> $4 FOR UPDATE"""
+_RELEASE: Final = """
+UPDATE stream_projections SET wdk_strategy_id = NULL, wdk_event_id = NULL, is_saved = false
+WHERE user_id = $1 AND stream_id = $2"""
+_CLAIM: Final = "UPDATE stream_projections SET wdk_strategy_id = $3 WHERE user_id = $1 AND stream_id = $2"
+
+
+async def claim_name(client: StoreTransaction, row: Row, *, new: bool = False) -> None:
+    """Give the row the name that its log says, or, where that is taken, a numbered one.
+
+    A statement in a savepoint; once more for each concurrent writer that takes the name first.
+
+    Args:
+        client: The transaction.
+        row: The row; its `stored` name becomes the one that it got, and a change is pending where that is another.
+        new: Whether the row is missing and is to be inserted.
+    """
+    wanted = row.state.name
+
+    async def write() -> str:
+        values = [row.user_id, row.site_id, row.stream_id, wanted]
+        name: str = (await client.execute_rows(_INSERT if new else _RENAME, values))[0]["name"]
+        return name
+
+    got = await once_unique(write, frozenset({NAME_KEY}), client.nested)
+    row.stored = replace(row.stored, name=got)
+    if got != wanted:
+        row.pending.append(Change(stream_id=row.stream_id, fields={"name": got}))
+
+
+async def claim_wdk(client: StoreTransaction, row: Row, load: Callable[[UUID], Awaitable[Row | None]]) -> None:
+    """Give the row the WDK strategy that its log claims, unless another conversation claimed it later.
+
+    Three statements in a savepoint; once more for each concurrent writer that claims it first.
+
+    Args:
+        client: The transaction.
+        row: The row; its `stored` strategy becomes the claimed one, or a change that gives it up is pending.
+        load: Locks another conversation's row, which may lose the strategy.
+    """
+    wanted = row.state.wdk_strategy_id
+
+    async def write() -> tuple[Row | None, bool]:
+        holders = await client.execute_rows(_HOLDER, [row.user_id, row.site_id, wanted, row.stream_id])
+        holder = await load(holders[0]["stream_id"]) if holders else None
+        if holder is not None:
+            if _claimed_later(holder, row):
+                return holder, False
+            await client.execute_query(_RELEASE, [holder.user_id, holder.stream_id])
+        await client.execute_query(_CLAIM, [row.user_id, row.stream_id, wanted])
+        return holder, True
+
+    holder, won = await once_unique(write, frozenset({WDK_KEY}), client.nested)
+    if not won:
+        row.pending.append(Change(stream_id=row.stream_id, fields=RELEASED))
+        return
+    row.stored = replace(row.stored, wdk_strategy_id=wanted)
+    if holder is not None:
+        holder.stored = replace(holder.stored, wdk_strategy_id=None)
+        # Its own log may say so already, up to a position that is not written yet.
+        if holder.state.wdk_strategy_id == wanted:
+            holder.pending.append(Change(stream_id=holder.stream_id, fields=RELEASED))
+
+
+def _claimed_later(holder: Row, row: Row) -> bool:
+    """Whether the holder's claim has the later entry. One that is from no log is the older one."""
+    if holder.state.wdk_strategy_id != row.state.wdk_strategy_id or holder.state.wdk_event_id is None:
+        return False
+    if row.state.wdk_event_id is None:
+        return True
+    return Position.parse(holder.state.wdk_event_id) > Position.parse(row.state.wdk_event_id)

@@ -1,0 +1,18 @@
+"""The event log of the open store."""
+
+from veupath_store.events.log import EventLog
+from veupath_store.session import get_engine
+
+
+def event_log() -> EventLog | None:
+    """The log that ``REDIS_URL`` configures, made on first use; connects to nothing.
+
+    Returns:
+        The log, or ``None`` where the store has none.
+
+    Raises:
+        ConfigurationError: The extra ``events`` is not installed.
+        StoreClosedError: The store is closed.
+    """
+    engine = get_engine()
+    return engine.resource(EventLog) if engine.settings.redis_url is not None else None

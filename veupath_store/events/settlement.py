@@ -1,0 +1,203 @@
+"""How conversations' rows and logs are brought together at the end of a unit of work, or of a catch-up.
+
+The order is what makes a row equal to the fold of its log, and the log free of what was rolled back:
+
+1. The rows are locked. They hold the transaction's own writes; the log does not yet.
+2. In one round trip to Redis the log after a row's position is read and the row's changes are appended. Nobody's entry
+   can come in between: what others appended meanwhile is exactly what was read.
+3. What was read is folded, then the own changes. They name every field that they set, so it does no harm that the row
+   held them before what others appended.
+4. Names and WDK ids that the folded entries claim are claimed in the table. What that decides is a change again.
+5. Rows and positions are written, and the transaction commits.
+
+A process that dies between 2 and 5 leaves entries of a transaction that was rolled back. Each carries that
+transaction's id, and the next one who reads it under the row's lock asks PostgreSQL what became of it, removes it, and
+folds on. A position never moves over such an entry, so below a row's position there are none.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+from uuid import UUID
+
+from veupath_store.engine import StoreTransaction
+from veupath_store.errors import LogBehindError
+from veupath_store.events.changes import Change
+from veupath_store.events.claims import claim_name, claim_wdk
+from veupath_store.events.entries import Entry, Position
+from veupath_store.events.fold import Problem, State, fold_all
+from veupath_store.events.keys import LogKey
+from veupath_store.events.log import EventLog, Exchange, Exchanged
+from veupath_store.events.patched import PATCHED, transaction_of
+from veupath_store.events.rows import Row, checkpoint_of, lock_rows, write_rows
+
+PAGE: Final = 500
+"""Entries that are read at once. Most have a few hundred bytes; a snapshot may have megabytes."""
+
+# The id of another cluster's transaction, as after a restore, may be ahead of ours, and asking for it an error.
+_ABORTED: Final = """
+SELECT xact FROM (SELECT DISTINCT unnest($1::text[])::xid8 AS xact) given
+WHERE CASE WHEN xact < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status(xact) END = 'aborted'"""
+
+
+class Settlement:
+    """Brings rows to the end of their logs in one transaction.
+
+    Attributes:
+        appended: What was appended so far, to be taken back when the transaction fails.
+        problems: Entries that were skipped.
+    """
+
+    def __init__(self, client: StoreTransaction, log: EventLog) -> None:
+        self._client = client
+        self._log = log
+        self._rows: dict[UUID, Row] = {}
+        self._xact = ""
+        self.appended: list[tuple[LogKey, Sequence[Position]]] = []
+        self.problems: list[Problem] = []
+
+    async def settle(self, changes: Iterable[Change], stale_logs: frozenset[UUID] = frozenset()) -> None:
+        """Append a transaction's own changes, and fold what others appended meanwhile.
+
+        Args:
+            changes: In the order in which they were made.
+            stale_logs: Conversations that were deleted and made again, whose old log goes first.
+
+        Raises:
+            UnavailableError: Redis does not answer.
+            LogBehindError: A log has lost its end.
+        """
+        changes = list(changes)
+        await self.load(change.stream_id for change in changes)
+        for change in changes:
+            # One that is gone was deleted in the same unit of work.
+            if change.stream_id in self._rows:
+                self._rows[change.stream_id].pending.append(change)
+        await self._finish(stale_logs)
+
+    async def load(self, stream_ids: Iterable[UUID]) -> list[Row]:
+        """Lock rows that are not locked yet.
+
+        Returns:
+            Those of the given conversations that exist.
+        """
+        wanted = list(stream_ids)
+        missing = [stream_id for stream_id in wanted if stream_id not in self._rows]
+        if missing:
+            rows, xact = await lock_rows(self._client, missing)
+            self._xact = self._xact or xact
+            self._rows |= {row.stream_id: row for row in rows}
+        return [self._rows[stream_id] for stream_id in wanted if stream_id in self._rows]
+
+    def add(self, row: Row, xact: str) -> None:
+        """Take part in a row that the caller has locked."""
+        self._rows[row.stream_id] = row
+        self._xact = xact
+
+    async def advance(self, row: Row, entries: Sequence[Entry]) -> None:
+        """Fold entries into a row; what it has seen already changes nothing."""
+        folded = fold_all(row.state, await self._saved(row, entries))
+        row.state = folded.state
+        self.problems += folded.problems
+
+    async def finish(self) -> None:
+        """Claim what the folded entries claim, append what that decides, and write the rows."""
+        for row in list(self._rows.values()):
+            await self._claim(row)
+        await self._finish(frozenset())
+
+    async def _finish(self, stale_logs: frozenset[UUID]) -> None:
+        while turn := [row for row in self._rows.values() if row.pending]:
+            for row in turn:
+                if row.position is None and not row.pending[0].created:
+                    await self.begin(row)
+            asked = [row for row in turn if row.pending]
+            answers = await self._log.exchange([self._part(row, stale_logs) for row in asked])
+            for row, answer in zip(asked, answers, strict=True):
+                await self._take(row, answer)
+            for row in turn:
+                await self._claim(row)
+        await write_rows(self._client, list(self._rows.values()))
+
+    def _part(self, row: Row, stale_logs: frozenset[UUID]) -> Exchange:
+        return Exchange(
+            key=LogKey.stream(row.stream_id),
+            after=row.position,
+            appended=[(PATCHED, change.raw(self._xact)) for change in row.pending],
+            remove_first=row.stream_id in stale_logs,
+            new=row.pending[0].created,
+            count=PAGE,
+        )
+
+    async def _take(self, row: Row, answer: Exchanged) -> None:
+        """Fold what was read before the own changes, then these."""
+        key = LogKey.stream(row.stream_id)
+        positions = self._appended(row, key, answer)
+        await self.advance(row, answer.entries)
+        entries: Sequence[Entry] = answer.entries
+        while positions and len(entries) == PAGE:
+            entries = await self._log.read(key, after=entries[-1].position, before=positions[0], count=PAGE)
+            await self.advance(row, entries)
+        if not answer.whole:
+            await self._log.discard(key, positions)
+            await self.begin(row)
+            return
+        own = [change.entry(position) for change, position in zip(row.pending, positions, strict=True)]
+        plan = None if any(change.sets_plan for change in row.pending) else row.state.plan
+        row.state = replace(fold_all(row.state, own).state, plan=plan)
+        row.pending = []
+
+    async def begin(self, row: Row) -> None:
+        """Begin a log, or begin it again after it lost its end, with all that the row holds.
+
+        What the log holds all the same is folded first. Changes that are pending are in the row already.
+
+        Raises:
+            UnavailableError: Redis does not answer.
+            LogBehindError: The log's clock is behind the row.
+        """
+        key = LogKey.stream(row.stream_id)
+        while True:
+            while entries := await self._log.read(key, after=row.position, count=PAGE):
+                await self.advance(row, entries)
+            checkpoint = await checkpoint_of(self._client, row)
+            appended = [(PATCHED, checkpoint.raw(self._xact))]
+            answer = (
+                await self._log.exchange([Exchange(key=key, after=row.position, appended=appended, new=True, count=1)])
+            )[0]
+            positions = self._appended(row, key, answer)
+            if not answer.entries:
+                break
+            await self._log.discard(key, positions)
+        state = fold_all(State(), [checkpoint.entry(positions[0])]).state
+        row.state = replace(state, plan=row.state.plan)
+        row.pending = []
+
+    def _appended(self, row: Row, key: LogKey, answer: Exchanged) -> Sequence[Position]:
+        positions = answer.positions or []
+        self.appended.append((key, positions))
+        if positions and row.position is not None and positions[0] <= row.position:
+            raise LogBehindError
+        return positions
+
+    async def _saved(self, row: Row, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Without the entries of transactions that were rolled back, which are removed from the log."""
+        written = {entry.position: xact for entry in entries if (xact := transaction_of(entry)) is not None}
+        if not written:
+            return entries
+        records = await self._client.execute_rows(_ABORTED, [sorted(set(written.values()))])
+        aborted = {str(record["xact"]) for record in records}
+        undone = [position for position, xact in written.items() if xact in aborted]
+        if undone:
+            await self._log.discard(LogKey.stream(row.stream_id), undone)
+        return [entry for entry in entries if entry.position not in undone]
+
+    async def _claim(self, row: Row) -> None:
+        if row.state.name != row.stored.name:
+            await claim_name(self._client, row)
+        if row.state.wdk_strategy_id not in (None, row.stored.wdk_strategy_id):
+            await claim_wdk(self._client, row, self._one)
+
+    async def _one(self, stream_id: UUID) -> Row | None:
+        rows = await self.load([stream_id])
+        return rows[0] if rows else None
