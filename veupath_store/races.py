@@ -1,10 +1,13 @@
-"""Writes that choose a unique value, and what they do when another writer takes it first."""
+"""Writes that race with others: for a unique value, or for the locks of rows."""
 
+import itertools
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, TypeVar
 
-from veupath_store.errors import ConflictError
+import asyncpg
+
+from veupath_store.errors import ConflictError, UnavailableError
 
 T = TypeVar("T")
 
@@ -14,6 +17,9 @@ WDK_KEY: Final = "stream_projections_wdk_key"
 ATTEMPTS: Final = 200
 """How often a write that lost a race for a unique value is repeated. Of n writers that race for one value one wins
 each round, so that n rounds are enough (tests/integration/test_stream_names.py races 50)."""
+
+DEADLOCKS: Final = 10
+"""How often a transaction that deadlocks is tried."""
 
 
 async def once_unique(
@@ -43,3 +49,24 @@ async def once_unique(
         except ConflictError as exc:
             if exc.constraint not in constraints or attempt == ATTEMPTS:
                 raise
+
+
+async def despite_deadlocks(work: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a whole transaction that deadlocked with others, which lock rows in orders of their own.
+
+    Args:
+        work: Runs the transaction; it may be repeated.
+
+    Returns:
+        What `work` returned.
+
+    Raises:
+        UnavailableError: It deadlocked each time, or something else is the matter.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return await work()
+        except UnavailableError as exc:
+            if attempt == DEADLOCKS or not isinstance(exc.__cause__, asyncpg.DeadlockDetectedError):
+                raise
+    raise AssertionError("unreachable")

@@ -25,8 +25,13 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local info = redis.call('XINFO', 'STREAM', KEYS[1])
 local found = {}
 for i = 1, #info, 2 do found[info[i]] = info[i + 1] end
-local first = found['first-entry']
-return {first and first[1] or '', found['last-generated-id'], found['length']}
+local first, newest = found['first-entry'], found['last-entry']
+return {first and first[1] or '', newest and newest[1] or '', found['last-generated-id'], found['length']}
+"""
+
+_AHEAD: Final = """
+local found = redis.call('XRANGE', KEYS[1], ARGV[1] == '' and '-' or '(' .. ARGV[1], '+')
+return {#found, #found > 0 and found[1][1] or ''}
 """
 
 # 0: there is no log; 1: it has lost the given entry; 2: it is whole, as far as that one tells.
@@ -72,6 +77,8 @@ class LogEnds:
 
     first: Position | None
     """Its oldest entry; ``None`` when it has none."""
+    newest: Position | None
+    """Its newest entry; ``None`` when it has none."""
     last: Position
     """The newest entry that it ever had, removed ones included."""
     length: int
@@ -188,6 +195,20 @@ class EventLog:
         replies = await self._client.run([("EVAL", _ENDS, 1, key.text(self._prefix)) for key in keys])
         return [_ends(*reply) if reply else None for reply in replies]
 
+    async def count_after(self, key: LogKey, after: Position | None) -> tuple[int, Position | None]:
+        """How many entries a log holds after a position. Redis goes through them; none is transferred.
+
+        Args:
+            key: The log.
+            after: The position; ``None`` for all.
+
+        Returns:
+            The number, and the first of them.
+        """
+        command = ("EVAL", _AHEAD, 1, key.text(self._prefix), "" if after is None else str(after))
+        [reply] = await self._client.run([command])
+        return int(reply[0]), position_of(reply[1]) if reply[1] else None
+
     async def trim(self, key: LogKey, before: Position) -> int:
         """Remove all entries before a position.
 
@@ -280,5 +301,7 @@ def _exchanged(part: Exchange, replies: Any) -> Exchanged:  # noqa: ANN401 - an 
     return Exchanged(entries, [position_of(position) for position in positions], whole)
 
 
-def _ends(first: bytes, last: bytes, length: int) -> LogEnds:
-    return LogEnds(position_of(first) if first else None, position_of(last), length)
+def _ends(first: bytes, newest: bytes, last: bytes, length: int) -> LogEnds:
+    return LogEnds(
+        position_of(first) if first else None, position_of(newest) if newest else None, position_of(last), length
+    )

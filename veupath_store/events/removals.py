@@ -10,9 +10,13 @@ from typing import Final
 from veupath_store.engine.statements import Statements
 from veupath_store.events.keys import LogKey, LogKind
 from veupath_store.events.log import EventLog
-from veupath_store.session import async_session_factory
+from veupath_store.session import async_session_factory, get_engine
 
 BATCH: Final = 500
+
+_ORDER: Final = """
+INSERT INTO log_removals (kind, id) SELECT * FROM unnest($1::text[], $2::uuid[])
+ON CONFLICT (kind, id) DO UPDATE SET requested_at = CURRENT_TIMESTAMP"""
 
 # Locked, so that a conversation that is made again under the same id waits, or is waited for; another remover goes on.
 _ORDERED: Final = """
@@ -33,6 +37,13 @@ async def order_removals(client: Statements, keys: Sequence[LogKey]) -> None:
         keys: The logs.
     """
     await client.execute_query(_ORDER, _arrays(keys))
+
+
+async def count_removals() -> int:
+    """How many logs are ordered to be removed. One statement."""
+    client = await get_engine().open()
+    ordered: int = (await client.execute_rows("SELECT count(*) AS ordered FROM log_removals"))[0]["ordered"]
+    return ordered
 
 
 async def remove_logs(log: EventLog, keys: Sequence[LogKey] | None = None) -> int:
@@ -64,8 +75,3 @@ async def remove_logs(log: EventLog, keys: Sequence[LogKey] | None = None) -> in
 
 def _arrays(keys: Sequence[LogKey]) -> list[list[object]]:
     return [[KINDS[key.kind] for key in keys], [key.id for key in keys]]
-
-
-_ORDER: Final = """
-INSERT INTO log_removals (kind, id) SELECT * FROM unnest($1::text[], $2::uuid[])
-ON CONFLICT (kind, id) DO UPDATE SET requested_at = CURRENT_TIMESTAMP"""

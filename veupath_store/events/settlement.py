@@ -44,17 +44,20 @@ class Settlement:
     """Brings rows to the end of their logs in one transaction.
 
     Attributes:
+        client: The transaction.
         appended: What was appended so far, to be taken back when the transaction fails.
         problems: Entries that were skipped.
+        folded: How many entries were folded, those appended here left out.
     """
 
     def __init__(self, client: StoreTransaction, log: EventLog) -> None:
-        self._client = client
+        self.client = client
         self._log = log
         self._rows: dict[UUID, Row] = {}
         self._xact = ""
         self.appended: list[tuple[LogKey, Sequence[Position]]] = []
         self.problems: list[Problem] = []
+        self.folded = 0
 
     async def settle(self, changes: Iterable[Change], stale_logs: frozenset[UUID] = frozenset()) -> None:
         """Append a transaction's own changes, and fold what others appended meanwhile.
@@ -84,7 +87,7 @@ class Settlement:
         wanted = list(stream_ids)
         missing = [stream_id for stream_id in wanted if stream_id not in self._rows]
         if missing:
-            rows, xact = await lock_rows(self._client, missing)
+            rows, xact = await lock_rows(self.client, missing)
             self._xact = self._xact or xact
             self._rows |= {row.stream_id: row for row in rows}
         return [self._rows[stream_id] for stream_id in wanted if stream_id in self._rows]
@@ -99,6 +102,7 @@ class Settlement:
         folded = fold_all(row.state, await self._saved(row, entries))
         row.state = folded.state
         self.problems += folded.problems
+        self.folded += folded.folded
 
     async def finish(self) -> None:
         """Claim what the folded entries claim, append what that decides, and write the rows."""
@@ -117,7 +121,7 @@ class Settlement:
                 await self._take(row, answer)
             for row in turn:
                 await self._claim(row)
-        await write_rows(self._client, list(self._rows.values()))
+        await write_rows(self.client, list(self._rows.values()))
 
     def _part(self, row: Row, stale_logs: frozenset[UUID]) -> Exchange:
         return Exchange(
@@ -160,7 +164,7 @@ class Settlement:
         while True:
             while entries := await self._log.read(key, after=row.position, count=PAGE):
                 await self.advance(row, entries)
-            checkpoint = await checkpoint_of(self._client, row)
+            checkpoint = await checkpoint_of(self.client, row)
             appended = [(PATCHED, checkpoint.raw(self._xact))]
             answer = (
                 await self._log.exchange([Exchange(key=key, after=row.position, appended=appended, new=True, count=1)])
@@ -185,7 +189,7 @@ class Settlement:
         written = {entry.position: xact for entry in entries if (xact := transaction_of(entry)) is not None}
         if not written:
             return entries
-        records = await self._client.execute_rows(_ABORTED, [sorted(set(written.values()))])
+        records = await self.client.execute_rows(_ABORTED, [sorted(set(written.values()))])
         aborted = {str(record["xact"]) for record in records}
         undone = [position for position, xact in written.items() if xact in aborted]
         if undone:
@@ -194,9 +198,9 @@ class Settlement:
 
     async def _claim(self, row: Row) -> None:
         if row.state.name != row.stored.name:
-            await claim_name(self._client, row)
+            await claim_name(self.client, row)
         if row.state.wdk_strategy_id not in (None, row.stored.wdk_strategy_id):
-            await claim_wdk(self._client, row, self._one)
+            await claim_wdk(self.client, row, self._one)
 
     async def _one(self, stream_id: UUID) -> Row | None:
         rows = await self.load([stream_id])

@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-import asyncpg
 import orjson
 
 from veupath_store import limits
 from veupath_store.engine.statements import Statements
-from veupath_store.errors import NotFoundError, UnavailableError
+from veupath_store.errors import NotFoundError
 from veupath_store.json import decode
 from veupath_store.models import User
+from veupath_store.races import despite_deadlocks
 from veupath_store.repositories.inventory import OWNED_TABLES, OwnedTable
 from veupath_store.repositories.recording import Recording
 from veupath_store.session import async_session_factory
@@ -20,9 +20,6 @@ from veupath_store.values import DismissReason, PurgeMode, PurgeReport
 
 EXPORT_CHUNK: Final = 50
 """Rows that an export holds in memory at once; each may carry a document of megabytes."""
-
-_ATTEMPTS: Final = 10
-"""How often a purge is tried when it deadlocks with writers, which lock rows in orders of their own."""
 
 _KEPT: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND $3 AND t.wdk_strategy_id IS NOT NULL"
 _RELEASED: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND t.is_public"
@@ -106,15 +103,12 @@ class AccountRepository(Recording[User]):
         self._refuse_other_owner(owner)
         if self._session is not None:
             return await self._purged(self._session.client, owner, site, keep, dry)
-        for _ in range(_ATTEMPTS):
-            try:
-                async with async_session_factory() as session:
-                    return await self._within(session)._purged(session.client, owner, site, keep, dry)
-            except UnavailableError as exc:
-                if not isinstance(exc.__cause__, asyncpg.DeadlockDetectedError):
-                    raise
-                deadlock = exc
-        raise deadlock
+
+        async def purge() -> PurgeReport:
+            async with async_session_factory() as session:
+                return await self._within(session)._purged(session.client, owner, site, keep, dry)
+
+        return await despite_deadlocks(purge)
 
     async def _purged(self, client: Statements, owner: UUID, site: str | None, keep: bool, dry: bool) -> PurgeReport:
         """One try, in a transaction."""

@@ -1,0 +1,36 @@
+"""Reading a log in pages of a bounded size: most entries have a few hundred bytes, a snapshot may have megabytes."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from veupath_store.events.entries import Entry
+
+FIRST: Final = 64
+MOST: Final = 2_000
+BYTES: Final = 4 * 1024 * 1024
+"""What a page should have at the most. Before the first entry of a log nobody knows how large they are."""
+
+
+class PageSize:
+    """How many entries the next page may have, from the size of those that were read.
+
+    Attributes:
+        entries: That number.
+    """
+
+    def __init__(self) -> None:
+        self.entries = FIRST
+
+    def seen(self, page: Sequence[Entry]) -> bool:
+        """Learn from a page.
+
+        Returns:
+            Whether it was full, so that there may be more.
+        """
+        full = len(page) == self.entries
+        size = sum(len(entry.raw) for entry in page)
+        if size > BYTES:
+            self.entries = max(1, len(page) * BYTES // size)
+        elif full:
+            self.entries = min(MOST, self.entries * 4)
+        return full

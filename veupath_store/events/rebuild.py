@@ -1,0 +1,142 @@
+"""Rebuild: a row anew from its whole log, while the application runs."""
+
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from veupath_store.errors import NotFoundError
+from veupath_store.events.catch_up import log_problems
+from veupath_store.events.claims import claim_name
+from veupath_store.events.entries import Position
+from veupath_store.events.fold import INITIAL, Problem, State, fold_all
+from veupath_store.events.keys import LogKey
+from veupath_store.events.log import EventLog, Exchange
+from veupath_store.events.pages import PageSize
+from veupath_store.events.recorded import RecordedChanges
+from veupath_store.events.rows import Row
+from veupath_store.events.settlement import Settlement
+from veupath_store.races import despite_deadlocks
+from veupath_store.session import async_session_factory
+from veupath_store.values import RebuildOutcome, StreamRebuild
+
+# Also keeps the stream from being deleted while its row is made anew.
+_STREAM: Final = "SELECT user_id, site_id, pg_current_xact_id()::text AS xact FROM streams WHERE id = $1 FOR UPDATE"
+
+
+@dataclass(slots=True)
+class Prefix:
+    """What a log says up to some position.
+
+    Attributes:
+        state: The state there.
+        problems: Entries that were skipped.
+        events: How many were folded.
+    """
+
+    state: State = INITIAL
+    problems: list[Problem] = field(default_factory=list)
+    events: int = 0
+
+
+async def fold_prefix(log: EventLog, stream_id: UUID, last: str | None) -> Prefix:
+    """What a log says up to a position that its row has seen, without a lock: there it does not change any more.
+
+    Args:
+        log: The event log.
+        stream_id: The conversation.
+        last: The position; ``None`` for before the beginning.
+    """
+    prefix, pages = Prefix(), PageSize()
+    if last is None:
+        return prefix
+    end, more = Position.parse(last), True
+    while more:
+        seen = prefix.state.last_event_id
+        after = None if seen is None else Position.parse(seen)
+        entries = await log.read(LogKey.stream(stream_id), after=after, count=pages.entries)
+        more = pages.seen(entries) and entries[-1].position < end
+        folded = fold_all(prefix.state, [entry for entry in entries if entry.position <= end])
+        prefix.state = folded.state
+        prefix.problems += folded.problems
+        prefix.events += folded.folded
+    return prefix
+
+
+async def rebuild_stream(
+    log: EventLog, stream_id: UUID, last_event_id: str | None, *, force: bool = False
+) -> StreamRebuild:
+    """Fold a log from its beginning, and put the result in the place of the row.
+
+    Args:
+        log: The event log.
+        stream_id: The conversation.
+        last_event_id: What its row had seen a moment ago: so much is folded before the row is locked.
+        force: Also where the log cannot be trusted.
+
+    Raises:
+        NotFoundError: No such conversation.
+    """
+    prefix = await fold_prefix(log, stream_id, last_event_id)
+
+    async def rebuild() -> StreamRebuild:
+        async with async_session_factory() as session:
+            session.companion = companion = RecordedChanges(log)
+            return await _rebuilt(log, companion.settlement(session.client), stream_id, prefix, force=force)
+
+    return await despite_deadlocks(rebuild)
+
+
+async def _rebuilt(
+    log: EventLog, settlement: Settlement, stream_id: UUID, prefix: Prefix, *, force: bool
+) -> StreamRebuild:
+    """The part that is done under the row's lock."""
+    row, missing = await _locked(settlement, stream_id)
+    seen = row.position
+    if prefix.state.last_event_id is not None and (seen is None or seen < Position.parse(prefix.state.last_event_id)):
+        prefix = Prefix()  # the row was set back meanwhile: its log may hold what must not be folded
+    row.state = prefix.state
+    part = Exchange(key=LogKey.stream(stream_id), after=seen, count=1)
+    whole = (await log.exchange([part]))[0].whole
+    await _fold_rest(log, settlement, row)
+    events = prefix.events + settlement.folded
+    outcome = _outcome(row, whole=whole, empty=events == 0)
+    refused = outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE}
+    if (refused and force) or outcome is RebuildOutcome.REBUILT or missing:
+        if missing:
+            await claim_name(settlement.client, row, new=True)
+        await settlement.finish()
+    return StreamRebuild(
+        stream_id=stream_id,
+        outcome=RebuildOutcome.REBUILT if refused and force else outcome,
+        events=events,
+        problems=log_problems([*prefix.problems, *settlement.problems]),
+    )
+
+
+async def _locked(settlement: Settlement, stream_id: UUID) -> tuple[Row, bool]:
+    """The row, or one to be inserted where it is missing, and whether it is."""
+    rows = await settlement.load([stream_id])
+    if rows:
+        return rows[0], False
+    streams = await settlement.client.execute_rows(_STREAM, [stream_id])
+    if not streams:
+        raise NotFoundError("stream")
+    row = Row(stream_id, streams[0]["user_id"], streams[0]["site_id"], INITIAL, INITIAL)
+    settlement.add(row, streams[0]["xact"])
+    return row, True
+
+
+async def _fold_rest(log: EventLog, settlement: Settlement, row: Row) -> None:
+    pages, more = PageSize(), True
+    while more:
+        entries = await log.read(LogKey.stream(row.stream_id), after=row.position, count=pages.entries)
+        more = pages.seen(entries)
+        await settlement.advance(row, entries)
+
+
+def _outcome(row: Row, *, whole: bool, empty: bool) -> RebuildOutcome:
+    if not whole:
+        return RebuildOutcome.BEHIND
+    if empty:
+        return RebuildOutcome.EMPTY
+    return RebuildOutcome.REBUILT if row.state.begun else RebuildOutcome.INCOMPLETE

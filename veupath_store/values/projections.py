@@ -1,0 +1,201 @@
+"""What the projector reports."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class LogProblem(_Value):
+    """An entry that could not be used, or whose plan could not.
+
+    Attributes:
+        position: Its id, ``ms-seq``.
+        type: Its type.
+        reason: What is wrong with it; nothing of its content.
+    """
+
+    position: str
+    type: str
+    reason: str
+
+
+class CaughtUp(_Value):
+    """What a catch-up did.
+
+    Attributes:
+        position: The last entry that is folded in now; ``None`` where the log has none.
+        events: How many entries were folded.
+        problems: Those of them that were skipped.
+    """
+
+    position: str | None
+    events: int = 0
+    problems: tuple[LogProblem, ...] = ()
+
+
+class RebuildOutcome(StrEnum):
+    """What became of one conversation's row."""
+
+    REBUILT = "rebuilt"
+    EMPTY = "empty"
+    """Its log holds nothing and its row never saw any; the row stayed as it was."""
+    BEHIND = "behind"
+    """Refused: the log lacks the last entry that the row has seen. Redis lost the log, or its end."""
+    INCOMPLETE = "incomplete"
+    """Refused: the log has no beginning. It was trimmed, or is older than the store."""
+
+
+class StreamRebuild(_Value):
+    """The rebuilding of one conversation.
+
+    Attributes:
+        stream_id: The conversation.
+        outcome: What became of it.
+        events: Entries that were folded.
+        problems: Those of them that were skipped.
+    """
+
+    stream_id: UUID
+    outcome: RebuildOutcome
+    events: int = 0
+    problems: tuple[LogProblem, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing was changed because the log cannot be trusted."""
+        return self.outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE}
+
+
+class RebuildReport(_Value):
+    """What a rebuild did.
+
+    Attributes:
+        counts: Conversations by their outcome.
+        events: Entries that were folded.
+        refused: The conversations that were left as they were.
+        problems: Entries that were skipped, by conversation.
+    """
+
+    counts: Mapping[RebuildOutcome, int]
+    events: int
+    refused: tuple[StreamRebuild, ...]
+    problems: Mapping[UUID, tuple[LogProblem, ...]]
+
+
+class FieldDifference(_Value):
+    """A column that is not what the log says.
+
+    Attributes:
+        column: Its name.
+        stored: What the table holds.
+        folded: What the log says.
+    """
+
+    column: str
+    stored: Any
+    folded: Any
+
+
+class VerifyOutcome(StrEnum):
+    """What a comparison of one row with its log found."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    EMPTY = "empty"
+    """No log, and the row never saw one: there is nothing to compare."""
+    BEHIND = "behind"
+    """The log lacks the last entry that the row has seen."""
+    INCOMPLETE = "incomplete"
+    """The log has no beginning: differences may be due to that."""
+    MISSING = "missing"
+    """There is no row."""
+
+
+class StreamVerification(_Value):
+    """One conversation's comparison.
+
+    Attributes:
+        stream_id: The conversation.
+        outcome: What was found.
+        events: Entries that were folded.
+        differences: Column by column.
+        problems: Entries that were skipped.
+    """
+
+    stream_id: UUID
+    outcome: VerifyOutcome
+    events: int = 0
+    differences: tuple[FieldDifference, ...] = ()
+    problems: tuple[LogProblem, ...] = ()
+
+
+class VerifyReport(_Value):
+    """What a verification found.
+
+    Attributes:
+        counts: Conversations by what was found.
+        events: Entries that were folded.
+        suspects: The conversations whose row is not proven by its log: all but the equal and the empty ones.
+    """
+
+    counts: Mapping[VerifyOutcome, int]
+    events: int
+    suspects: tuple[StreamVerification, ...]
+
+
+class LagState(StrEnum):
+    """Where a row stands beside its log."""
+
+    CURRENT = "current"
+    BEHIND = "behind"
+    STUCK = "stuck"
+    """Behind for longer than the worker should need."""
+    AHEAD = "ahead"
+    """The log ends before what the row has seen."""
+    EMPTY = "empty"
+    """No log, and the row never saw one."""
+
+
+class StreamLag(_Value):
+    """How far one row is behind its log.
+
+    Attributes:
+        stream_id: The conversation.
+        state: Where it stands.
+        position: The last entry that the row has seen, or ``None``.
+        newest: The log's newest entry, or ``None``.
+        events: Entries that are not folded in yet.
+        seconds: The age of the oldest of them, by this machine's clock.
+    """
+
+    stream_id: UUID
+    state: LagState
+    position: str | None
+    newest: str | None
+    events: int = 0
+    seconds: float = 0.0
+
+
+class LagReport(_Value):
+    """How far rows are behind their logs.
+
+    Attributes:
+        counts: Conversations by where they stand.
+        events: Entries that are not folded in yet, of all of them.
+        seconds: The age of the oldest of these.
+        removals: Logs of deleted conversations and operations that are still to be removed.
+        lagging: The conversations that are behind, stuck or ahead.
+    """
+
+    counts: Mapping[LagState, int]
+    events: int
+    seconds: float
+    removals: int
+    lagging: tuple[StreamLag, ...]
