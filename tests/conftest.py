@@ -1,7 +1,7 @@
 """Fixtures: a server, a migrated template once a session, a database of its own for each test.
 
-The server is an embedded one, or the one that DATABASE_URL names. DATABASE_URL itself is taken out of the
-environment, so that no test depends on it by accident.
+The servers are embedded ones, or those that DATABASE_URL and REDIS_URL name. Both variables are taken out of the
+environment, so that no test depends on them by accident.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import faults
+from tests.support.redis_servers import PrivateRedis, RunningRedis, new_prefix, remove_keys
 from tests.support.servers import EmbeddedServer, new_name, running_server
 from veupath_store.config import StoreSettings
 from veupath_store.migrations import migrate
@@ -19,6 +20,7 @@ from veupath_store.repositories import UserRepository
 from veupath_store.session import close_db, init_db
 
 _RUNNING = os.environ.pop("DATABASE_URL", None)
+_RUNNING_REDIS = os.environ.pop("REDIS_URL", None)
 _STRATEGIES = Path(__file__).parents[2] / "shared" / "data" / "strategies.json"
 
 
@@ -38,6 +40,35 @@ def private_server():
     embedded = EmbeddedServer()
     yield embedded
     embedded.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server():
+    server = RunningRedis(_RUNNING_REDIS) if _RUNNING_REDIS else PrivateRedis()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server):
+    """The URL of a Redis that other tests, and with a running one other people, use as well: see `log_prefix`."""
+    return redis_server.url
+
+
+@pytest.fixture
+def log_prefix(redis_url):
+    """A prefix of the test's own for keys; they are removed afterwards."""
+    prefix = new_prefix()
+    yield prefix
+    remove_keys(redis_url, prefix)
+
+
+@pytest.fixture(scope="module")
+def private_redis():
+    """A Redis of the module's own, which it may kill, freeze and restart."""
+    server = PrivateRedis()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -41,12 +41,12 @@ class Running:
 async def started(*command: str | Path, cwd: Path, **environment: str):
     """Start a command; it is killed when the block ends before it does.
 
-    DATABASE_URL and everything else of the store's is what the keyword arguments say, and nothing else.
+    DATABASE_URL, REDIS_URL and everything else of the store's is what the keyword arguments say, and nothing else.
     """
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("VEUPATH_STORE_", "DATABASE_", "MIGRATION_", "PYTHON", "PG"))
+        if not name.startswith(("VEUPATH_STORE_", "DATABASE_", "MIGRATION_", "REDIS_", "PYTHON", "PG"))
     }
     process = await asyncio.create_subprocess_exec(
         *command,

@@ -12,13 +12,15 @@ from tortoise import Tortoise
 
 from veupath_store.config import ENV_PREFIX, StoreSettings
 from veupath_store.errors import ConfigurationError
+from veupath_store.redis_url import RedisTarget
 
 SECRET = "s3cr3t-word"
 URL = f"postgresql://ann:{SECRET}@db.example.org/store"
 TORTOISE_CONFIG = Path(__file__).parents[2] / "tortoise_config.py"
-OPTIONS = sorted(StoreSettings.model_fields.keys() - {"database_url", "migration_database_url"})
+OPTIONS = sorted(StoreSettings.model_fields.keys() - {"database_url", "migration_database_url", "redis_url"})
 NUMBERS = [name for name in OPTIONS if StoreSettings.model_fields[name].annotation in (int, float)]
 FLAGS = ["pgbouncer", "require_head"]
+TEXTS = ["log_prefix"]
 
 
 @pytest.fixture
@@ -42,8 +44,8 @@ def test_an_unset_url_names_both_choices(value, monkeypatch):
     assert "embedded:PATH" in message
 
 
-def test_every_option_is_a_number_or_a_flag():
-    assert sorted(NUMBERS + FLAGS) == OPTIONS
+def test_every_option_is_a_number_or_a_flag_or_the_prefix():
+    assert sorted(NUMBERS + FLAGS + TEXTS) == OPTIONS
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -99,6 +101,8 @@ def test_all_mistakes_are_told_at_once(url, monkeypatch):
         ("veupath_store_pgbouncr", "VEUPATH_STORE_PGBOUNCER"),
         ("VEUPATH_STORE_DATABASE_URL", "DATABASE_URL"),
         ("VEUPATH_STORE_MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_URL"),
+        ("VEUPATH_STORE_REDIS_URL", "REDIS_URL"),
+        ("VEUPATH_STORE_LOG_PREFX", "VEUPATH_STORE_LOG_PREFIX"),
     ],
 )
 def test_a_misspelt_variable_is_refused_with_the_right_name(variable, meant, url, monkeypatch):
@@ -153,18 +157,58 @@ def test_migrations_go_to_their_own_url_with_patience(url):
     assert StoreSettings(pgbouncer=True).for_migrations().pgbouncer
 
 
+@pytest.mark.parametrize("value", [None, "", " \n"])
+def test_without_an_address_there_is_no_event_log(value, url, monkeypatch):
+    if value is not None:
+        monkeypatch.setenv("REDIS_URL", value)
+    assert StoreSettings().log_target is None
+
+
+def test_the_event_log_is_read_from_its_variables(url, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", f"redis://:{SECRET}@cache/2")
+    monkeypatch.setenv("VEUPATH_STORE_LOG_PREFIX", "path-finder_2.x:")
+    settings = StoreSettings()
+    assert settings.log_target == RedisTarget(host="cache", database=2, password=SECRET)
+    assert settings.log_prefix == "path-finder_2.x:"
+    assert settings.for_migrations().log_target == settings.log_target
+
+
+def test_a_wrong_address_of_the_event_log_is_refused_by_its_name(url, monkeypatch):
+    monkeypatch.setenv("REDIS_URL", f"redis://:{SECRET}@cache:port")
+    message = refusal()
+    assert message.startswith("REDIS_URL cannot be used: a port must be")
+    assert SECRET not in message
+
+
+@pytest.mark.parametrize("wrong", ["a b", "a*", "é:", "x\n", "x" * 51, "{x}:"])
+def test_a_prefix_of_keys_is_short_and_plain(wrong, url, monkeypatch):
+    monkeypatch.setenv("VEUPATH_STORE_LOG_PREFIX", wrong)
+    assert refusal().startswith("VEUPATH_STORE_LOG_PREFIX: ")
+    monkeypatch.setenv("VEUPATH_STORE_LOG_PREFIX", "x" * 50)
+    assert StoreSettings().log_prefix == "x" * 50
+
+
+def test_the_two_embedded_servers_do_not_share_a_directory(tmp_path):
+    there = f"embedded:{tmp_path}"
+    assert refusal(database_url=there, redis_url=f"{there}/") == (
+        "REDIS_URL cannot be used: its directory is DATABASE_URL's; each server needs its own"
+    )
+    assert StoreSettings(database_url=there, redis_url=f"{there}/log").log_target
+
+
 def test_settings_cannot_be_changed(url):
     with pytest.raises(ValueError, match="frozen"):
         StoreSettings().pool_max_size = 3
 
 
 def test_no_way_of_showing_settings_shows_the_password(url):
-    settings = StoreSettings(migration_database_url=URL)
+    settings = StoreSettings(migration_database_url=URL, redis_url=f"redis://:{SECRET}@cache")
     shown = [
         repr(settings),
         str(settings),
         f"{settings}",
         repr(settings.target),
+        repr(settings.log_target),
         repr(settings.tortoise_orm()),
         str(settings.model_dump()),
         str(settings.model_dump(mode="json")),
@@ -190,6 +234,10 @@ async def test_no_log_of_starting_up_shows_the_password(url, caplog):
     [
         {"database_url": f"mysql://{SECRET}"},
         {"database_url": [SECRET]},
+        {"redis_url": f"http://:{SECRET}@cache"},
+        {"redis_url": f"redis://{SECRET}@cache"},
+        {"redis_url": [SECRET]},
+        {"log_prefix": f"{SECRET} "},
         {"pool_max_size": SECRET},
         {"pool_min_size": 5_000},
         {"pool_min_size": 11},

@@ -55,6 +55,9 @@ def translate(error: Exception, *, sent: bool, writes: bool) -> StoreError:
     Returns:
         The error to raise ``from`` the given one.
     """
+    # While it connects to a socket, the client wraps what the server said.
+    if isinstance(error, redis_errors.ConnectionError) and isinstance(error.__cause__, redis_errors.RedisError):
+        error = error.__cause__
     if isinstance(error, redis_errors.AuthenticationError):
         error.args = ("authentication failed",)
         return ConfigurationError("Redis refused the user or its password: check REDIS_URL.")

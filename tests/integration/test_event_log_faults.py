@@ -1,0 +1,376 @@
+"""The event log under failure: Redis down, killed, frozen, refusing; connections cut; calls cancelled."""
+
+import asyncio
+import random
+import time
+import traceback
+from collections import Counter
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+import redis
+from pydantic import SecretStr
+
+from tests.support.redis_proxy import proxy
+from veupath_store.config import StoreSettings
+from veupath_store.errors import (
+    ConfigurationError,
+    InternalError,
+    OutcomeUnknownError,
+    UnavailableError,
+)
+from veupath_store.events.entries import Event, Position
+from veupath_store.events.keys import LogKey
+from veupath_store.events.log import EventLog, Exchange
+
+TIMEOUT = 0.5
+SECRET = "s3cr3t-word"
+
+
+def settings(url: str, **options) -> StoreSettings:
+    given = {"log_timeout": TIMEOUT, **options}
+    return StoreSettings(database_url="postgresql://nowhere/store", redis_url=url, **given)
+
+
+def event(**data) -> Event:
+    return Event(type="user_message", data=data)
+
+
+@pytest.fixture
+async def log(private_redis):
+    """A log on the module's own Redis, with a connection that is open already."""
+    log = EventLog(settings(private_redis.url))
+    await log.ping()
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+async def key(log):
+    key = LogKey.stream(uuid4())
+    await log.append(key, [event()], new=True)
+    return key
+
+
+@contextmanager
+def configured(private_redis, **options):
+    """The server with other options, until the block ends."""
+    with private_redis.client() as beside:
+        before = {name: beside.config_get(name)[name] for name in options}
+        for name, value in options.items():
+            beside.config_set(name, value)
+        try:
+            yield
+        finally:
+            if "requirepass" in options:
+                beside.execute_command("AUTH", options["requirepass"])
+            for name, value in before.items():
+                beside.config_set(name, value)
+
+
+def calls(log: EventLog, key: LogKey) -> list:
+    """Calls that may be repeated."""
+    return [
+        log.read(key, count=10),
+        log.read_newest(key, 10),
+        log.ends([key]),
+        log.exchange([Exchange(key, None, [("x", b"{}")])]),
+        log.trim(key, Position(0, 1)),
+        log.discard(key, [Position(0, 1)]),
+        log.remove([LogKey.stream(uuid4())]),
+        log.behind(10),
+        log.caught_up([(uuid4(), 1.0)]),
+        log.behind_count(),
+        log.ping(),
+    ]
+
+
+async def test_while_redis_is_down_nothing_is_saved_and_all_calls_say_so(log, key, private_redis):
+    with private_redis.down():
+        for call in [*calls(log, key), log.append(key, [event()])]:
+            with pytest.raises(UnavailableError):
+                await call
+    assert len(await log.read(key, count=10)) == 1
+
+
+async def test_a_restart_between_two_calls_is_not_noticed(log, key, private_redis):
+    await asyncio.gather(*(log.read(key, count=1) for _ in range(10)))
+    with private_redis.down():
+        pass
+    appended = await asyncio.gather(*(log.append(key, [event()]) for _ in range(10)))
+    assert len(set(map(tuple, appended))) == 10
+
+
+async def test_of_a_frozen_redis_calls_return_within_their_timeout(log, key, private_redis):
+    with private_redis.frozen():
+        started = time.monotonic()
+        results = await asyncio.gather(*calls(log, key), return_exceptions=True)
+        assert TIMEOUT * 0.9 < time.monotonic() - started < TIMEOUT * 2
+    assert {type(result) for result in results} == {UnavailableError}
+    assert all("within the log's timeout" in str(result) for result in results)
+    await log.ping()
+
+
+async def test_an_append_that_a_frozen_redis_may_have_seen_is_in_doubt(log, key, private_redis):
+    with private_redis.frozen(), pytest.raises(OutcomeUnknownError):
+        await log.append(key, [event(late=True)])
+    await asyncio.sleep(0.1)
+    # It was in the server's hands: it is in the log, once the server moves again.
+    assert [entry.raw for entry in await log.read(key, count=10)] == [b"{}", b'{"late":true}']
+
+
+async def test_an_append_for_which_no_connection_was_made_is_not_in_doubt(private_redis):
+    fresh = EventLog(settings(private_redis.url))
+    with private_redis.frozen(), pytest.raises(UnavailableError):
+        await fresh.append(LogKey.stream(uuid4()), [event()], new=True)
+    await fresh.close()
+
+
+async def test_a_large_append_to_a_frozen_redis_leaves_nothing_of_itself(log, key, private_redis):
+    """Half of it is in the server's hands; the rest must not follow when the server moves again."""
+    with private_redis.frozen(), pytest.raises(OutcomeUnknownError):
+        await log.append(key, [event(x="y" * 15_000_000)])
+    await log.ping()
+    await asyncio.sleep(0.2)
+    assert len(await log.read(key, count=10)) == 1
+
+
+async def test_many_calls_wait_for_a_connection_no_longer_than_their_timeout(log, key, private_redis):
+    with private_redis.frozen():
+        started = time.monotonic()
+        results = await asyncio.gather(*(log.read(key, count=1) for _ in range(200)), return_exceptions=True)
+        assert time.monotonic() - started < TIMEOUT * 3
+    assert {type(result) for result in results} == {UnavailableError}
+    assert len(await asyncio.gather(*(log.read(key, count=1) for _ in range(200)))) == 200
+
+
+async def test_what_was_acknowledged_survives_a_kill_and_what_was_refused_is_not_there(log, key, private_redis):
+    """Appended all the while Redis is killed and restarted three times; afterwards the log is compared."""
+    fates: dict[int, str] = {}
+    going = True
+
+    async def appender(who: int) -> None:
+        n = 0
+        while going:
+            n += 1
+            number = who * 1_000_000 + n
+            try:
+                await log.append(key, [event(number=number)])
+                fates[number] = "saved"
+            except UnavailableError:
+                fates[number] = "not saved"
+                await asyncio.sleep(0.01)
+            except OutcomeUnknownError:
+                fates[number] = "unknown"
+
+    appenders = [asyncio.create_task(appender(who)) for who in range(10)]
+    for _ in range(3):
+        await asyncio.sleep(0.2)
+        private_redis.kill()
+        await asyncio.sleep(0.05)
+        private_redis.start()
+    await asyncio.sleep(0.2)
+    going = False
+    await asyncio.gather(*appenders)
+    there = {entry.raw for entry in await log.read(key, count=1_000_000)}
+    for number, fate in fates.items():
+        if fate != "unknown":
+            assert (b'{"number":%d}' % number in there) == (fate == "saved"), fate
+    assert {"saved", "not saved"} <= set(fates.values())
+
+
+@pytest.mark.parametrize(("cut", "saved"), [("request", False), ("answer", True)])
+async def test_an_append_whose_connection_is_cut_is_in_doubt_either_way(cut, saved, key, private_redis, tmp_path):
+    async with proxy(private_redis.url, tmp_path) as between:
+        log = EventLog(settings(between.url))
+        await log.ping()
+        between.cut = cut
+        with pytest.raises(OutcomeUnknownError):
+            await log.append(key, [event(cut=True)])
+        between.cut = None
+        assert len(await log.read(key, count=10)) == 1 + saved
+        await log.close()
+
+
+@pytest.mark.parametrize("cut", ["request", "answer"])
+async def test_an_exchange_whose_connection_is_cut_is_sent_once(cut, key, private_redis, tmp_path):
+    async with proxy(private_redis.url, tmp_path) as between:
+        log = EventLog(settings(between.url))
+        await log.ping()
+        trips, between.cut = between.trips, cut
+        with pytest.raises(UnavailableError):
+            await log.exchange([Exchange(key, None, [("x", b"{}")])])
+        assert between.trips == trips + 1
+        between.cut = None
+        await log.ping()
+        await log.close()
+
+
+async def _cancelled(call, turns: int) -> str:
+    """Run a call for some turns of the event loop, and cancel it."""
+    task = asyncio.create_task(call)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return "cancelled"
+    return "answered"
+
+
+async def test_cancelled_calls_leave_no_answer_for_others(log, private_redis):
+    """2,000 calls, most of them cancelled at some point: every other gets the answer to its own question."""
+    keys = [LogKey.stream(uuid4()) for _ in range(20)]
+    for key in keys:
+        await log.append(key, [event(key=str(key.id))], new=True)
+    chance = random.Random(20261125)
+
+    async def ask() -> None:
+        key = chance.choice(keys)
+        if chance.random() < 0.2:
+            [added] = await log.append(key, [Event(type="delta", data={"key": str(key.id)})])
+            [entry] = [it for it in await log.read_newest(key, 1_000) if it.position == added]
+        else:
+            [entry] = await log.read(key, count=1)
+        assert entry.raw == b'{"key":"%s"}' % str(key.id).encode()
+
+    fates = Counter()
+    for _ in range(100):
+        fates += Counter(await asyncio.gather(*(_cancelled(ask(), int(chance.expovariate(0.1))) for _ in range(20))))
+    assert fates.total() == 2_000
+    assert min(fates["answered"], fates["cancelled"]) > 200
+    # All of the connections can be had at once, and each answers its own question.
+    for key, entries in zip(keys * 5, await asyncio.gather(*(log.read(key, count=1) for key in keys * 5)), strict=True):
+        assert entries[0].raw == b'{"key":"%s"}' % str(key.id).encode()
+
+
+async def test_no_more_connections_are_held_than_allowed(log, key, private_redis):
+    await asyncio.gather(*(log.read(key, count=1) for _ in range(500)))
+    with private_redis.client() as beside:
+        assert len(beside.client_list()) <= 32 + 1
+
+
+async def test_a_full_memory_saves_nothing_of_an_append(log, key, private_redis):
+    with configured(private_redis, maxmemory="1"), pytest.raises(UnavailableError, match="its memory is full"):
+        await log.append(key, [event(), event()])
+    assert len(await log.read(key, count=10)) == 1
+
+
+async def test_a_read_only_replica_refuses_for_now(log, key, private_redis):
+    with private_redis.client() as beside:
+        beside.replicaof("127.0.0.1", 1)
+        try:
+            with pytest.raises(UnavailableError, match="read-only replica"):
+                await log.append(key, [event()])
+            with pytest.raises(UnavailableError, match="read-only replica"):
+                await log.exchange([Exchange(key, None, [("x", b"{}")])])
+            assert len(await log.read(key, count=10)) == 1
+        finally:
+            beside.replicaof("NO", "ONE")
+
+
+async def test_a_busy_redis_refuses_for_now(log, key, private_redis):
+    with private_redis.client() as beside:
+        beside.config_set("lua-time-limit", 1)
+        looping = asyncio.create_task(asyncio.to_thread(_loop, private_redis))
+        await asyncio.sleep(0.2)
+        with pytest.raises(UnavailableError, match="busy with a script"):
+            await log.append(key, [event()])
+        beside.script_kill()
+        await looping
+    assert len(await log.read(key, count=10)) == 1
+
+
+def _loop(private_redis) -> None:
+    with private_redis.client() as beside, pytest.raises(redis.ResponseError):
+        beside.eval("while true do end", 0)
+
+
+async def test_a_redis_that_cannot_persist_refuses_for_now(log, key, private_redis):
+    with private_redis.client() as beside, configured(private_redis, save="3600 1", dbfilename="dump.rdb"):
+        folder = private_redis.path / "dump.rdb"
+        folder.mkdir()
+        try:
+            with pytest.raises(redis.ResponseError):
+                beside.save()
+            beside.bgsave()
+            await asyncio.sleep(0.3)
+            with pytest.raises(UnavailableError, match="cannot persist"):
+                await log.append(key, [event()])
+        finally:
+            folder.rmdir()
+            beside.save()
+    await log.append(key, [event()])
+
+
+async def test_a_key_of_another_kind_is_an_internal_error_that_shows_nothing(log, private_redis):
+    key = LogKey.stream(uuid4())
+    with private_redis.client() as beside:
+        beside.set(key.text(""), SECRET)
+    for call in (log.append(key, [event(x=SECRET)]), log.read(key, count=1), log.ends([key])):
+        with pytest.raises(InternalError) as caught:
+            await call
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
+    await log.ping()
+
+
+@pytest.mark.parametrize("user", ["", "ann", "default"])
+async def test_a_refused_password_is_a_matter_of_configuration_and_not_shown(user, private_redis):
+    url = private_redis.url.replace("unix://", f"unix://{user}:{SECRET}@")
+    with configured(private_redis, requirepass="another"):
+        for tried in (url, private_redis.url):
+            log = EventLog(settings(tried))
+            with pytest.raises(ConfigurationError, match="REDIS_URL") as caught:
+                await log.ping()
+            assert SECRET not in "".join(traceback.format_exception(caught.value))
+            await log.close()
+
+
+async def test_the_right_password_is_taken(private_redis):
+    with configured(private_redis, requirepass="a@b/c"):
+        for user in ("", "default"):
+            log = EventLog(settings(private_redis.url.replace("unix://", f"unix://{user}:a%40b%2Fc@")))
+            await log.ping()
+            await log.close()
+
+
+async def test_a_user_without_rights_is_a_matter_of_configuration(private_redis):
+    with private_redis.client() as beside:
+        beside.acl_setuser("reader", enabled=True, passwords=["+word"], keys=["*"], categories=["+@read"])
+    log = EventLog(settings(private_redis.url.replace("unix://", "unix://reader:word@")))
+    with pytest.raises(ConfigurationError, match="user's rights"):
+        await log.append(LogKey.stream(uuid4()), [event()], new=True)
+    await log.close()
+
+
+async def test_a_database_that_is_not_there_is_a_matter_of_configuration(private_redis):
+    log = EventLog(settings(f"{private_redis.url}?db=99999"))
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        await log.ping()
+    await log.close()
+
+
+async def test_a_file_for_tls_that_cannot_be_read_is_named():
+    log = EventLog(settings("rediss://127.0.0.1:1/0?ssl_ca_certs=/nowhere/ca.pem"))
+    with pytest.raises(ConfigurationError, match=r"/nowhere/ca\.pem"):
+        await log.ping()
+    await log.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1:1", "rediss://127.0.0.1:1", "redis://nowhere.invalid", "unix:///nowhere/redis.sock"]
+)
+async def test_where_nobody_listens_nothing_is_saved(url):
+    log = EventLog(settings(url.replace("://", f"://:{SECRET}@"), log_timeout=3.0))
+    with pytest.raises(UnavailableError) as caught:
+        await log.append(LogKey.stream(uuid4()), [event()], new=True)
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    await log.close()
+
+
+async def test_no_way_of_showing_a_log_shows_the_password(private_redis):
+    log = EventLog(settings(f"redis://:{SECRET}@127.0.0.1:1"))
+    assert SECRET not in repr(log) + repr(log._client) + repr(log._client._target)
+    assert isinstance(settings(private_redis.url).redis_url, SecretStr)

@@ -1,0 +1,111 @@
+"""The marks of streams whose projections are behind: made by appending, taken away by having caught up."""
+
+import asyncio
+import time
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support.redis_servers import client
+from veupath_store.config import StoreSettings
+from veupath_store.events.entries import Event
+from veupath_store.events.keys import LogKey
+from veupath_store.events.log import EventLog
+
+MESSAGE = Event(type="user_message", data={})
+DELTA = Event(type="assistant_delta", data={})
+
+
+@pytest.fixture
+async def log(redis_url, log_prefix):
+    log = EventLog(StoreSettings(database_url="postgresql://nowhere/store", redis_url=redis_url, log_prefix=log_prefix))
+    yield log
+    await log.close()
+
+
+async def marked(log: EventLog) -> UUID:
+    stream_id = uuid4()
+    await log.append(LogKey.stream(stream_id), [DELTA, MESSAGE], new=True)
+    return stream_id
+
+
+async def test_an_event_that_changes_the_projection_marks_its_stream(log):
+    stream_id = await marked(log)
+    [(found, since)] = await log.behind(10)
+    assert found == stream_id
+    assert abs(since / 1_000 - time.time()) < 60
+    assert await log.behind_count() == 1
+
+
+async def test_other_events_and_the_logs_of_operations_mark_nothing(log):
+    await log.append(LogKey.stream(uuid4()), [DELTA], new=True)
+    await log.append(LogKey.operation(uuid4()), [MESSAGE], new=True)
+    assert await log.behind(10) == []
+    assert await log.behind_count() == 0
+
+
+async def test_the_oldest_mark_comes_first_whatever_is_appended_later(log):
+    streams = [await marked(log) for _ in range(5)]
+    for stream_id in reversed(streams):
+        await log.append(LogKey.stream(stream_id), [MESSAGE])
+    assert [stream_id for stream_id, _ in await log.behind(10)] == streams
+    assert [stream_id for stream_id, _ in await log.behind(2)] == streams[:2]
+    assert await log.behind(0) == []
+
+
+async def test_having_caught_up_takes_the_mark_away(log):
+    first, second = await marked(log), await marked(log)
+    seen = await log.behind(1)
+    await log.caught_up(seen)
+    assert [stream_id for stream_id, _ in await log.behind(10)] == [second]
+    await log.caught_up(seen)
+    await log.caught_up([])
+    await log.append(LogKey.stream(first), [MESSAGE])
+    assert await log.behind_count() == 2
+
+
+async def test_a_mark_that_was_renewed_meanwhile_stays(log):
+    stream_id = await marked(log)
+    seen = await log.behind(10)
+    await log.append(LogKey.stream(stream_id), [MESSAGE])
+    await log.caught_up(seen)
+    assert [found for found, _ in await log.behind(10)] == [stream_id]
+
+
+async def test_a_thousand_renewals_are_told_apart(log):
+    stream_id = await marked(log)
+    scores = set()
+    for _ in range(1_000):
+        await log.append(LogKey.stream(stream_id), [MESSAGE])
+        [(_, score)] = await log.behind(1)
+        scores.add(score)
+    assert len(scores) == 1_000
+
+
+async def test_no_mark_is_lost_between_those_who_append_and_those_who_catch_up(log, redis_url, log_prefix):
+    """Three workers take marks away, after reading the log, while events are appended: none is left without one."""
+    streams = [await marked(log) for _ in range(5)]
+    caught_up_to = {}
+    appending = True
+
+    async def appender(stream_id: UUID) -> None:
+        for _ in range(200):
+            await log.append(LogKey.stream(stream_id), [MESSAGE])
+
+    async def worker() -> None:
+        while appending or await log.behind_count():
+            seen = await log.behind(3)
+            for stream_id, _ in seen:
+                [newest] = await log.read_newest(LogKey.stream(stream_id), 1)
+                caught_up_to[stream_id] = max(newest.position, caught_up_to.get(stream_id, newest.position))
+            await log.caught_up(seen)
+
+    workers = [asyncio.create_task(worker()) for _ in range(3)]
+    await asyncio.gather(*map(appender, streams))
+    appending = False
+    await asyncio.gather(*workers)
+    for stream_id in streams:
+        [newest] = await log.read_newest(LogKey.stream(stream_id), 1)
+        assert caught_up_to[stream_id] == newest.position
+    with client(redis_url) as beside:
+        assert not beside.exists(f"{log_prefix}projections:behind")

