@@ -13,8 +13,11 @@ from veupath_store.errors import InvalidInputError
 
 Step: TypeAlias = dict[str, Any]
 
-_INPUTS: Final = ("primaryInput", "secondaryInput")
-_COPIED: Final = ("searchName", "operator", "parameters", "displayName", "colocationParams")
+INPUTS: Final = ("primaryInput", "secondaryInput")
+"""The fields of a node that hold nodes; a flat step has ``primaryInputStepId`` and ``secondaryInputStepId``."""
+
+COPIED: Final = ("searchName", "operator", "parameters", "displayName", "colocationParams")
+"""The fields that a node and its flat step have in common, beside ``id``."""
 
 
 def root_step_id(plan: Mapping[str, Any]) -> str | None:
@@ -67,7 +70,7 @@ def check_plan(plan: Mapping[str, Any], path: str) -> None:
             raise InvalidInputError(where, "a step must be an object")
         if depth > limits.PLAN_DEPTH:
             raise InvalidInputError(where, f"steps are nested more than {limits.PLAN_DEPTH} levels deep")
-        stack.extend((node.get(name), f"{where}.{name}", depth + 1) for name in _INPUTS)
+        stack.extend((node.get(name), f"{where}.{name}", depth + 1) for name in INPUTS)
 
 
 def _nodes(root: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - stored JSON
@@ -81,15 +84,15 @@ def _nodes(root: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - stored J
             yield node
             continue
         pending.append((node, True))
-        pending.extend((node.get(name), False) for name in reversed(_INPUTS))
+        pending.extend((node.get(name), False) for name in reversed(INPUTS))
 
 
 def _step(node: Mapping[str, Any]) -> Step:
-    inputs = {name: node.get(name) for name in _INPUTS}
+    inputs = {name: node.get(name) for name in INPUTS}
     return {
         "id": _identity(node),
         "kind": _kind(node, inputs),
-        **{name: node[name] for name in _COPIED if name in node},
+        **{name: node[name] for name in COPIED if name in node},
         **{f"{name}StepId": _identity(value) for name, value in inputs.items()},
     }
 

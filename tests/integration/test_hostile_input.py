@@ -35,10 +35,10 @@ from veupath_store import (
     session,
 )
 from veupath_store.engine import StoreClient
-from veupath_store.repositories.base import DEFAULT_NAME
 from veupath_store.repositories.control_set_patch import ControlSetPatch
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.values import SyncOutcome, WdkStrategy
+from veupath_store.values.streams import DEFAULT_NAME
 
 DOCUMENTS_OF_NO_KIND = [
     pytest.param(*it, id=str(number)) for number, it in enumerate(refused_documents()) if not only_a_plan(it[0])

@@ -14,7 +14,7 @@ from veupath_store.repositories import (
     StreamRepository,
     UserRepository,
 )
-from veupath_store.repositories.base import DEFAULT_NAME
+from veupath_store.values.streams import DEFAULT_NAME
 
 Reader = Callable[[dict[str, Any], Any], Awaitable[Any]]
 

@@ -17,7 +17,6 @@ from veupath_store.validation import as_uuid
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 
-DEFAULT_NAME: Final = "New Conversation"
 NAME_KEY: Final = "stream_projections_name_key"
 WDK_KEY: Final = "stream_projections_wdk_key"
 

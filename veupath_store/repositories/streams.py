@@ -8,7 +8,7 @@ from tortoise.expressions import Q
 from veupath_store import limits
 from veupath_store.errors import ConflictError, NotFoundError
 from veupath_store.models import Stream, StreamProjection
-from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY
+from veupath_store.repositories.base import ATTEMPTS, NAME_KEY
 from veupath_store.repositories.names import FREE_NAME
 from veupath_store.repositories.projection_lists import ProjectionLists
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
@@ -17,6 +17,7 @@ from veupath_store.repositories.users import UserRepository
 from veupath_store.repositories.wdk_links import WdkLinks
 from veupath_store.validation import as_optional_uuid, as_uuid, text
 from veupath_store.values import SYSTEM_SITE_ID, SYSTEM_STREAM_ID, SYSTEM_USER_ID
+from veupath_store.values.streams import DEFAULT_NAME
 
 _EXPERIMENT_KEY: Final = "streams_experiment_key"
 

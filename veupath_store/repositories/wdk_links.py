@@ -9,12 +9,13 @@ from pydantic import ValidationError
 from veupath_store import limits
 from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, PruneRefusedError
 from veupath_store.models import Stream
-from veupath_store.repositories.base import ATTEMPTS, DEFAULT_NAME, NAME_KEY, WDK_KEY, Repository
+from veupath_store.repositories.base import ATTEMPTS, NAME_KEY, WDK_KEY, Repository
 from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.repositories.wdk_sync import SYNC
 from veupath_store.validation import as_uuid, boolean, first_mistake, integer, integers, share, text
 from veupath_store.values import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
+from veupath_store.values.streams import DEFAULT_NAME
 
 # Locked in the order of their key, so that two prunings at once cannot deadlock.
 _PRUNE: Final = f"""

@@ -2,9 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
+
+DEFAULT_NAME: Final = "New Conversation"
+"""The name of a conversation that nobody has named."""
 
 
 class DismissReason(StrEnum):

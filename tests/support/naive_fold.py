@@ -1,0 +1,321 @@
+"""The fold once more, as plainly as it can be written: what the real one is compared with.
+
+It shares nothing with `veupath_store.events` but the entries; it is slow, and recursive where plans are.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from veupath_store import limits
+from veupath_store.errors import InvalidInputError
+from veupath_store.json import encode
+
+NEW: dict[str, Any] = {
+    "name": "New Conversation",
+    "record_type": None,
+    "wdk_strategy_id": None,
+    "wdk_event_id": None,
+    "is_saved": False,
+    "model_id": None,
+    "message_count": 0,
+    "step_count": 0,
+    "plan": {},
+    "result_count": None,
+    "last_event_id": None,
+    "updated_at": None,
+    "dismissed_at": None,
+    "dismissed_reason": None,
+    "gene_set_id": None,
+    "gene_set_auto_imported": False,
+    "begun": False,
+}
+
+
+def naive_fold(entries: Any, start: Any = None, problems: list[Any] | None = None) -> dict[str, Any]:
+    """The columns that the entries add up to; the positions of bad ones are added to `problems`."""
+    row = dict(NEW if start is None else start)
+    for entry in entries:
+        if is_seen(row["last_event_id"], entry.position):
+            continue
+        row["last_event_id"] = f"{entry.position.ms}-{entry.position.seq}"
+        try:
+            touched = EFFECTS[entry.type](row, data_of(entry), entry) if entry.type in EFFECTS else False
+        except ProblemError as exc:
+            touched = exc.touched
+            if problems is not None:
+                problems.append(entry.position)
+        updated_at = row.pop("given_updated_at", None) or time_of(entry)
+        if touched:
+            row["updated_at"] = updated_at
+    return row
+
+
+class ProblemError(Exception):
+    """The event, or its plan, is left out; whether other fields were set all the same."""
+
+    touched = False
+
+
+def is_seen(last: str | None, position: Any) -> bool:
+    if last is None:
+        return False
+    ms, seq = last.split("-")
+    return (position.ms, position.seq) <= (int(ms), int(seq))
+
+
+def time_of(entry: Any) -> datetime:
+    last = datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
+    try:
+        return min(last, datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=entry.position.ms))
+    except OverflowError:
+        return last
+
+
+def no_constant(_: str) -> Any:
+    raise ValueError
+
+
+def data_of(entry: Any) -> dict[str, Any]:
+    if entry.type == "graph_cleared" and entry.raw == b"":
+        return {}
+    try:
+        data = json.loads(entry.raw.decode("utf-8"), parse_constant=no_constant)
+    except (ValueError, RecursionError):
+        raise ProblemError from None
+    if not isinstance(data, dict):
+        raise ProblemError
+    return cleaned(data)
+
+
+def cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join("\ufffd" if c == "\0" or "\ud800" <= c <= "\udfff" else c for c in value)
+    if isinstance(value, list):
+        return [cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {cleaned(key): cleaned(item) for key, item in value.items()}
+    return value
+
+
+def message(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    row["message_count"] = min(row["message_count"] + 1, 2**31 - 1)
+    return True
+
+
+def model_selected(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    return put_text(row, "model_id", data.get("modelId"), 100)
+
+
+def graph_cleared(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    row.update(name="New Conversation", plan={}, step_count=0)
+    row.update(wdk_strategy_id=None, wdk_event_id=None, is_saved=False)
+    return True
+
+
+def is_whole(value: Any, highest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= highest
+
+
+def put_text(row: dict[str, Any], column: str, value: Any, width: int) -> bool:
+    if not isinstance(value, str) or value == "":
+        return False
+    row[column] = value[:width]
+    return True
+
+
+def meta(row: dict[str, Any], data: dict[str, Any], entry: Any = None) -> bool:
+    named = put_text(row, "name", data.get("name"), 255)
+    return put_text(row, "record_type", data.get("recordType"), 100) or named
+
+
+def link(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    touched = False
+    if is_whole(data.get("wdkStrategyId"), 2**63 - 1):
+        row["wdk_strategy_id"] = data["wdkStrategyId"]
+        row["wdk_event_id"] = row["last_event_id"]
+        touched = True
+    if isinstance(data.get("isSaved"), bool):
+        row["is_saved"] = data["isSaved"]
+        touched = True
+    return touched
+
+
+def graph_plan(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    touched = meta(row, data)
+    if not isinstance(data.get("plan"), dict):
+        return touched
+    put_plan(row, data["plan"], touched=touched)
+    row["step_count"] = sum(1 for node in nodes(data["plan"].get("root"), 1) if node.get("searchName"))
+    return True
+
+
+def put_plan(row: dict[str, Any], plan: dict[str, Any], *, touched: bool) -> None:
+    try:
+        if sum(1 for _ in nodes(plan.get("root"), 1)) > limits.PLAN_STEPS:
+            raise ProblemError
+        encode(plan, "plan")
+    except (ProblemError, InvalidInputError):
+        bad = ProblemError()
+        bad.touched = touched
+        raise bad from None
+    row["plan"] = plan
+
+
+def nodes(node: Any, depth: int) -> Any:
+    if node is None:
+        return
+    if not isinstance(node, dict) or depth > limits.PLAN_DEPTH:
+        raise ProblemError
+    yield node
+    yield from nodes(node.get("primaryInput"), depth + 1)
+    yield from nodes(node.get("secondaryInput"), depth + 1)
+
+
+def graph_snapshot(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    snapshot = data.get("graphSnapshot")
+    if not isinstance(snapshot, dict):
+        return False
+    name = next((v for k in ("name", "graphName") if isinstance(v := snapshot.get(k), str) and v), None)
+    touched = meta(row, {"name": name, "recordType": snapshot.get("recordType")})
+    if not isinstance(snapshot.get("steps"), list):
+        return touched
+    steps = [step for step in snapshot["steps"] if isinstance(step, dict)]
+    row["step_count"] = len(steps)
+    root = as_id(snapshot.get("rootStepId"))
+    plan: dict[str, Any] = {}
+    put_text(plan, "recordType", snapshot.get("recordType"), 100)
+    if name:
+        plan["metadata"] = {"name": name[:255]}
+    try:
+        plan["root"] = tree(steps, root, 1, [limits.PLAN_STEPS])
+    except ProblemError as exc:
+        exc.touched = True
+        raise
+    if plan["root"] is not None:
+        put_plan(row, plan, touched=True)
+    return True
+
+
+def as_id(value: Any) -> str | None:
+    if isinstance(value, str) and value:
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def tree(steps: list[Any], identity: str | None, depth: int, room: list[int]) -> Any:
+    found = [step for step in steps if identity is not None and as_id(step.get("id")) == identity]
+    if not found:
+        return None
+    room[0] -= 1
+    if depth > limits.PLAN_DEPTH or room[0] < 0:
+        raise ProblemError
+    node = {"id": identity, **own_fields(found[-1])}
+    for field in ("primaryInput", "secondaryInput"):
+        below = tree(steps, as_id(found[-1].get(field + "StepId")), depth + 1, room)
+        if below is not None:
+            node[field] = below
+    return node
+
+
+def own_fields(step: dict[str, Any]) -> dict[str, Any]:
+    texts = {k: step[k] for k in ("searchName", "operator", "displayName") if isinstance(step.get(k), str)}
+    objects = {k: step[k] for k in ("parameters", "colocationParams") if isinstance(step.get(k), dict)}
+    if not texts.get("searchName"):
+        combines = step.get("kind") == "combine" or texts.get("operator")
+        texts["searchName"] = "__combine__" if combines else "__unknown__"
+    return {**texts, **objects}
+
+
+def patched(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    touched = data.get("created") is True
+    if touched:
+        row.update({**NEW, "plan": {}, "begun": True, "last_event_id": row["last_event_id"]})
+    touched |= patched_texts(row, data) | patched_counts(row, data) | patched_link(row, data, entry)
+    touched |= patched_dismissal(row, data, entry) | patched_gene_set(row, data)
+    stamp = as_time(data.get("updatedAt"))
+    moment = stamp or time_of(entry)
+    if is_whole(data.get("order"), 10**6) and moment.year > 1:
+        moment -= timedelta(microseconds=data["order"])
+    row["given_updated_at"] = moment
+    touched |= stamp is not None
+    if isinstance(data.get("plan"), dict):
+        put_plan(row, data["plan"], touched=touched)
+        return True
+    return touched
+
+
+def patched_texts(row: dict[str, Any], data: dict[str, Any]) -> bool:
+    touched = put_text(row, "name", data.get("name"), 255)
+    for column, key in (("record_type", "recordType"), ("model_id", "modelId")):
+        if key in data and (data[key] is None or isinstance(data[key], str)):
+            row[column] = None if data[key] is None else data[key][:100]
+            touched = True
+    return touched
+
+
+def patched_counts(row: dict[str, Any], data: dict[str, Any]) -> bool:
+    touched = False
+    for column, key in (
+        ("message_count", "messageCount"),
+        ("step_count", "stepCount"),
+        ("result_count", "resultCount"),
+    ):
+        if is_whole(data.get(key), 2**31 - 1) or (key == "resultCount" and data.get(key, 0) is None):
+            row[column] = data[key]
+            touched = True
+    return touched
+
+
+def patched_link(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    touched = False
+    if "wdkStrategyId" in data and data["wdkStrategyId"] is None:
+        row.update(wdk_strategy_id=None, wdk_event_id=None, is_saved=False)
+        touched = True
+    return link(row, data, entry) or touched
+
+
+def patched_dismissal(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+    reason = data.get("dismissedReason", "absent")
+    if reason is None:
+        row.update(dismissed_reason=None, dismissed_at=None)
+    elif reason in ("user", "wdk_orphan", "purge"):
+        row.update(dismissed_reason=reason, dismissed_at=as_time(data.get("dismissedAt")) or time_of(entry))
+    else:
+        return False
+    return True
+
+
+def patched_gene_set(row: dict[str, Any], data: dict[str, Any]) -> bool:
+    touched = False
+    if "geneSetId" in data:
+        try:
+            row["gene_set_id"] = None if data["geneSetId"] is None else UUID(data["geneSetId"])
+            touched = True
+        except (ValueError, AttributeError, TypeError):
+            pass
+    if data.get("geneSetAutoImported") is True:
+        row["gene_set_auto_imported"] = touched = True
+    return touched
+
+
+def as_time(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+EFFECTS = {
+    "user_message": message,
+    "assistant_message": message,
+    "strategy_meta": meta,
+    "strategy_link": link,
+    "graph_snapshot": graph_snapshot,
+    "graph_plan": graph_plan,
+    "model_selected": model_selected,
+    "graph_cleared": graph_cleared,
+    "projection_patched": patched,
+}

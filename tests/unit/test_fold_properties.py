@@ -1,0 +1,70 @@
+"""What holds of every log: one fold or many, once or twice, and as the naive fold has it."""
+
+import copy
+from dataclasses import asdict
+from functools import reduce
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.logs import LOGS, ORDERED_LOGS
+from tests.support.naive_fold import NEW, naive_fold
+from veupath_store.events.fold import INITIAL, State, fold, fold_all
+from veupath_store.json import encode
+
+
+def test_the_naive_fold_starts_where_the_fold_does():
+    assert asdict(INITIAL) == NEW == naive_fold([])
+
+
+@given(LOGS | ORDERED_LOGS)
+def test_the_fold_is_what_the_naive_fold_says(entries):
+    bad = []
+    folded = fold_all(INITIAL, entries)
+    assert asdict(folded.state) == naive_fold(entries, problems=bad)
+    assert [problem.position for problem in folded.problems] == bad
+
+
+@given(LOGS)
+def test_folding_all_is_folding_one_by_one(entries):
+    assert fold_all(INITIAL, entries).state == reduce(fold, entries, INITIAL)
+
+
+@given(ORDERED_LOGS, st.integers(0, 12), st.integers(0, 12))
+def test_pages_and_redelivery_change_nothing(entries, cut, again):
+    whole = fold_all(INITIAL, entries)
+    first = fold_all(INITIAL, entries[:cut])
+    second = fold_all(first.state, entries[min(again, cut) :])
+    assert second.state == whole.state
+    assert first.problems + second.problems == whole.problems
+    assert first.folded + second.folded == whole.folded == len(entries)
+    assert fold_all(whole.state, entries) == (whole.state, (), 0)
+
+
+@given(LOGS, LOGS)
+def test_nothing_that_is_handed_over_is_changed(before, entries):
+    state = fold_all(INITIAL, before).state
+    kept, given_entries = copy.deepcopy(state), copy.deepcopy(entries)
+    fold_all(state, entries)
+    assert state == kept
+    assert entries == given_entries
+    assert State() == INITIAL
+
+
+@given(LOGS)
+def test_every_state_can_be_written(entries):
+    state = fold_all(INITIAL, entries).state
+    encode(state.plan, "plan")
+    texts = [value for value in asdict(state).values() if isinstance(value, str)]
+    assert not [text for text in texts if "\0" in text or len(text) > 255]
+    "".join(texts).encode()
+    assert (state.dismissed_at is None) == (state.dismissed_reason is None)
+    assert state.wdk_event_id is None or state.wdk_strategy_id is not None
+
+
+@given(LOGS)
+def test_an_unread_plan_stays_unread_until_an_event_sets_it(entries):
+    known = fold_all(State(plan={"root": None}), entries).state
+    unread = fold_all(State(plan=None), entries).state
+    assert unread.plan in (None, known.plan)
+    assert asdict(unread) | {"plan": known.plan} == asdict(known)
