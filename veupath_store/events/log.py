@@ -10,25 +10,11 @@ from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, NotFoundError
 from veupath_store.events.encoding import encode_event, entries_of, position_of
 from veupath_store.events.entries import Entry, Event, Position
+from veupath_store.events.fold import PROJECTING
 from veupath_store.events.keys import LogKey, LogKind
 from veupath_store.events.marks import BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
 from veupath_store.redis_url import HOW_TO_SET
-
-# Replaced by events.fold's, which is the one statement of it.
-PROJECTING: Final = frozenset(
-    {
-        "user_message",
-        "assistant_message",
-        "strategy_meta",
-        "strategy_link",
-        "graph_snapshot",
-        "graph_plan",
-        "model_selected",
-        "graph_cleared",
-        "projection_patched",
-    }
-)
 
 _FIRST: Final = Position(0, 0)
 _LAST: Final = Position(limits.UINT64_MAX, limits.UINT64_MAX)
