@@ -259,7 +259,11 @@ async def test_an_exchange_with_an_emptied_log_makes_none_unless_it_is_new(log, 
 
 
 async def test_between_what_an_exchange_reads_and_appends_nobody_appends(settings, key):
-    """Twenty clients append; every entry is read by exactly one of the exchanges, in order, between two of its own."""
+    """Twenty clients append; every entry is read by exactly one of the exchanges, in order, between two of its own.
+
+    What is exchanged is so large that the server receives it in pieces, and serves others in between.
+    """
+    patch = b'{"x":"%s"}' % (b"y" * 200_000)
     others = [EventLog(settings) for _ in range(20)]
     log = EventLog(settings)
     [start] = await log.append(key, [delta()], new=True)
@@ -275,7 +279,7 @@ async def test_between_what_an_exchange_reads_and_appends_nobody_appends(setting
         seen, after, last = [start], start, False
         while not last:
             last = not running
-            [exchanged] = await log.exchange([Exchange(key, after, [("patch", b"{}")])])
+            [exchanged] = await log.exchange([Exchange(key, after, [("patch", patch)])])
             seen += [*positions(exchanged.entries), *exchanged.positions]
             after = exchanged.positions[-1]
         return seen
@@ -292,9 +296,9 @@ async def test_events_that_are_appended_together_stay_together(settings, key):
     await others[0].append(key, [delta()], new=True)
     await asyncio.gather(
         *(
-            other.append(key, [delta(who=who, n=n) for n in range(5)])
+            other.append(key, [delta(who=who, n=n, x="y" * 50_000) for n in range(5)])
             for who, other in enumerate(others)
-            for _ in range(20)
+            for _ in range(10)
         )
     )
     told = [json.loads(entry.raw) for entry in (await others[0].read(key, count=10_000))[1:]]

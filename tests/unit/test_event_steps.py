@@ -1,0 +1,258 @@
+"""A plan is built from the flat steps of a snapshot."""
+
+import copy
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.folding import chain, doubling
+from veupath_store import limits
+from veupath_store.errors import InvalidInputError
+from veupath_store.events import steps as steps_module
+from veupath_store.events.steps import build_plan
+from veupath_store.json import encode
+from veupath_store.plans import flatten_plan, root_step_id
+
+SEARCH = {"id": "a", "kind": "search", "searchName": "GenesByTaxon", "parameters": {"organism": "Pf"}}
+
+
+def build(steps, root="a"):
+    return build_plan(steps, root, record_type=None, name=None)
+
+
+def root_of(*steps, root="a"):
+    return build(steps, root)["root"]
+
+
+def test_a_plan_has_its_root_record_type_and_name():
+    assert build_plan([SEARCH], "a", record_type="transcript", name="Kinases") == {
+        "recordType": "transcript",
+        "root": {"id": "a", "searchName": "GenesByTaxon", "parameters": {"organism": "Pf"}},
+        "metadata": {"name": "Kinases"},
+    }
+
+
+def test_what_is_absent_is_left_out():
+    assert build([{"id": "a", "displayName": None, "operator": None}]) == {
+        "root": {"id": "a", "searchName": "__unknown__"}
+    }
+
+
+def test_all_fields_of_a_step_are_kept():
+    own = {
+        "searchName": "GenesByLocation",
+        "operator": "COLOCATE",
+        "parameters": {"a": [1]},
+        "displayName": "",
+        "colocationParams": {"upstream": 100},
+    }
+    assert root_of({"id": "a", "kind": "combine", **own, "unknown": 1}) == {"id": "a", **own}
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        ({"kind": "combine"}, "__combine__"),
+        ({"operator": "UNION"}, "__combine__"),
+        ({"kind": "search", "operator": "UNION"}, "__combine__"),
+        ({"kind": "combine", "searchName": ""}, "__combine__"),
+        ({"kind": "combine", "searchName": "own"}, "own"),
+        ({"kind": "search"}, "__unknown__"),
+        ({"kind": "transform", "searchName": None}, "__unknown__"),
+        ({"kind": ["combine"], "operator": 7, "searchName": {}}, "__unknown__"),
+        ({"operator": ""}, "__unknown__"),
+        ({}, "__unknown__"),
+    ],
+)
+def test_the_search_name_falls_back(step, name):
+    assert root_of({"id": "a", **step})["searchName"] == name
+
+
+@pytest.mark.parametrize("field", ["searchName", "operator", "displayName", "parameters", "colocationParams"])
+@pytest.mark.parametrize("wrong", [None, 7, 1.5, True, [], ["x"]])
+def test_a_field_of_a_wrong_type_is_left_out(field, wrong):
+    assert root_of({**SEARCH, field: wrong}) == root_of({key: SEARCH[key] for key in SEARCH if key != field})
+
+
+def test_parameters_are_no_text_and_names_are_no_objects():
+    assert root_of({"id": "a", "parameters": "{}", "colocationParams": "{}", "searchName": {}, "operator": {}}) == {
+        "id": "a",
+        "searchName": "__unknown__",
+    }
+
+
+def test_inputs_become_nodes():
+    combine = {"id": "c", "operator": "UNION", "primaryInputStepId": "a", "secondaryInputStepId": "b"}
+    assert root_of(combine, SEARCH, {"id": "b"}, root="c") == {
+        "id": "c",
+        "operator": "UNION",
+        "searchName": "__combine__",
+        "primaryInput": {"id": "a", "searchName": "GenesByTaxon", "parameters": {"organism": "Pf"}},
+        "secondaryInput": {"id": "b", "searchName": "__unknown__"},
+    }
+
+
+@pytest.mark.parametrize("missing", ["gone", None, "", [], {}, 1.5, True])
+def test_an_input_that_is_not_there_is_left_out(missing):
+    assert root_of({**SEARCH, "primaryInputStepId": missing, "secondaryInputStepId": "b"}, {"id": "b"}) == {
+        **root_of(SEARCH),
+        "secondaryInput": {"id": "b", "searchName": "__unknown__"},
+    }
+
+
+@pytest.mark.parametrize("root", ["gone", None, "", 1.5, True, ["a"], {"a": 1}])
+def test_without_a_root_there_is_no_plan(root):
+    assert build([SEARCH, {"id": None}, {"id": ""}, {}], root) is None
+    assert build([], root) is None
+
+
+def test_steps_that_are_no_objects_and_steps_without_an_id_are_ignored():
+    assert build(["a", 7, None, ["id", "a"], {"searchName": "x"}, {"id": ["a"]}, SEARCH]) == build([SEARCH])
+
+
+def test_a_number_is_an_id_too():
+    assert root_of({"id": 7, "primaryInputStepId": "8"}, {"id": 8}, root="7") == {
+        "id": "7",
+        "searchName": "__unknown__",
+        "primaryInput": {"id": "8", "searchName": "__unknown__"},
+    }
+
+
+def test_of_two_steps_with_one_id_the_last_counts():
+    assert root_of({"id": "a", "searchName": "old"}, {"id": "a", "searchName": "new"})["searchName"] == "new"
+
+
+@pytest.mark.parametrize("length", [1, 2, 50, limits.PLAN_DEPTH])
+def test_a_cycle_is_refused(length):
+    steps = chain(length)
+    steps[0]["primaryInputStepId"] = steps[-1]["id"]
+    with pytest.raises(InvalidInputError, match="its steps form a cycle"):
+        build(steps, steps[-1]["id"])
+
+
+def test_a_step_that_is_both_its_inputs_is_a_cycle():
+    with pytest.raises(InvalidInputError, match="its steps form a cycle"):
+        build([{"id": "a", "primaryInputStepId": "a", "secondaryInputStepId": "a"}])
+
+
+def test_a_cycle_that_the_root_does_not_reach_does_no_harm():
+    assert build([SEARCH, {"id": "b", "primaryInputStepId": "b"}]) == build([SEARCH])
+
+
+def test_as_deep_as_allowed_is_built_and_one_level_more_is_refused():
+    plan = build(chain(limits.PLAN_DEPTH), str(limits.PLAN_DEPTH - 1))
+    assert len(flatten_plan(plan)) == limits.PLAN_DEPTH
+    for depth in (limits.PLAN_DEPTH + 1, 5_000):
+        with pytest.raises(InvalidInputError, match=f"nested more than {limits.PLAN_DEPTH} levels deep"):
+            build(chain(depth), str(depth - 1))
+
+
+def test_a_step_that_is_used_twice_is_there_twice_and_shares_nothing():
+    shared = {**SEARCH, "parameters": {"organism": ["Pf"]}}
+    root = root_of({"id": "c", "primaryInputStepId": "a", "secondaryInputStepId": "a"}, shared, root="c")
+    assert root["primaryInput"] == root["secondaryInput"]
+    assert root["primaryInput"] is not root["secondaryInput"]
+    assert root["primaryInput"]["parameters"] is not root["secondaryInput"]["parameters"]
+
+
+def test_as_many_nodes_as_allowed_are_built_and_more_are_refused(monkeypatch):
+    monkeypatch.setattr(limits, "PLAN_STEPS", 127)
+    assert len(flatten_plan(build(doubling(7), "6"))) == 127
+    for length in (8, 9, 100):
+        with pytest.raises(InvalidInputError, match="it has more than 127 steps"):
+            build(doubling(length), str(length - 1))
+
+
+def test_steps_that_double_at_each_level_end_soon():
+    started = time.perf_counter()
+    with pytest.raises(InvalidInputError, match=f"it has more than {limits.PLAN_STEPS} steps"):
+        build(doubling(limits.PLAN_DEPTH), str(limits.PLAN_DEPTH - 1))
+    assert time.perf_counter() - started < 5
+
+
+def test_a_large_step_that_is_used_a_thousand_times_is_not_written_out(monkeypatch):
+    encoded = []
+    monkeypatch.setattr(steps_module, "encode", lambda value, path: encoded.append(value) or encode(value, path))
+    steps = doubling(12)
+    steps[0]["parameters"] = {"ids": "x" * 1_000_000}
+    with pytest.raises(InvalidInputError, match=f"it is larger than {limits.DOCUMENT_BYTES} bytes"):
+        build(steps, "11")
+    assert len(encoded) == 12
+    assert not [value for value in encoded if "root" in value]
+
+
+def test_a_plan_that_is_too_large_is_refused():
+    with pytest.raises(InvalidInputError, match=f"it is larger than {limits.DOCUMENT_BYTES} bytes"):
+        build([{**SEARCH, "parameters": {"ids": "x" * limits.DOCUMENT_BYTES}}])
+
+
+def test_parameters_that_are_nested_too_deep_are_refused():
+    deep = {}
+    for _ in range(1_000):
+        deep = {"a": deep}
+    for steps in ([{"id": "a", "parameters": deep}], [*doubling(2), {"id": "0", "parameters": deep}]):
+        with pytest.raises(InvalidInputError, match="nested more than"):
+            build(steps, steps[-2]["id"] if len(steps) > 1 else "a")
+
+
+def test_the_given_steps_are_not_changed():
+    steps = [*doubling(4), SEARCH, 7]
+    before = copy.deepcopy(steps)
+    build(steps, "3")
+    assert steps == before
+
+
+def rebuilt(plan):
+    """The plan as an application would send it in a snapshot, and as it comes back."""
+    steps = json.loads(json.dumps(flatten_plan(plan)))
+    name = plan.get("metadata", {}).get("name")
+    return build_plan(steps, root_step_id(plan), record_type=plan.get("recordType"), name=name)
+
+
+def named(node):
+    """The same node, where its combinations have a search's name."""
+    inputs = {field: named(node[field]) for field in ("primaryInput", "secondaryInput") if field in node}
+    return {"searchName": "__combine__" if node.get("operator") else "__unknown__", **node, **inputs}
+
+
+def test_the_real_strategies_come_back_from_their_flat_steps(strategies):
+    combinations = 0
+    for strategy in strategies:
+        plan = strategy["plan"]
+        back = rebuilt(plan)
+        # All that differs: a combination has no searchName in these plans, and gets one.
+        assert back == {**plan, "root": named(plan["root"])}
+        assert flatten_plan(back) == [{"searchName": "__combine__", **step} for step in flatten_plan(plan)]
+        assert rebuilt(back) == back
+        combinations += json.dumps(back).count('"__combine__"')
+    assert (len(strategies), combinations) == (53, 219)
+
+
+NODES = st.recursive(
+    st.fixed_dictionaries(
+        {"searchName": st.just("s"), "parameters": st.dictionaries(st.text(max_size=2), st.integers())}
+    ),
+    lambda inner: st.fixed_dictionaries(
+        {"searchName": st.just("t"), "displayName": st.text(max_size=3)},
+        optional={"operator": st.just("UNION"), "primaryInput": inner, "secondaryInput": inner},
+    ),
+    max_leaves=20,
+)
+
+
+def numbered(node, prefix="r"):
+    inputs = {key: numbered(node[key], prefix + key[0]) for key in ("primaryInput", "secondaryInput") if key in node}
+    return {**node, "id": prefix, **inputs}
+
+
+@given(NODES)
+def test_any_plan_whose_nodes_have_names_and_ids_comes_back(node):
+    plan = {"root": numbered(node), "recordType": "gene", "metadata": {"name": "n"}}
+    try:
+        encode(plan)
+    except InvalidInputError:
+        return
+    assert rebuilt(plan) == plan
