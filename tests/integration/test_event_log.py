@@ -140,7 +140,7 @@ async def test_the_largest_document_passes(log, key):
     [entry] = await log.read_newest(key, 1)
     assert len(entry.raw) == limits.DOCUMENT_BYTES
     [ends] = await log.ends([key])
-    assert ends == LogEnds(entry.position, entry.position, 1)
+    assert ends == LogEnds(entry.position, entry.position, entry.position, 1)
 
 
 async def test_positions_are_ordered_as_integers(log, key, with_ids):
@@ -165,7 +165,7 @@ async def test_the_ends_of_what_positions_can_be(log, key, with_ids):
     assert await log.read(key, after=LAST, count=10) == []
     assert await log.read(key, before=Position(0, 0), count=10) == []
     assert positions(await log.read(key, after=Position(0, 0), before=LAST, count=10)) == [Position(0, 1)]
-    assert await log.exchange([Exchange(key, LAST)]) == [Exchanged([], [])]
+    assert await log.exchange([Exchange(key, LAST)]) == [Exchanged([], [], whole=True)]
 
 
 async def test_a_full_log_refuses_further_entries_as_an_internal_error(log, key, with_ids):
@@ -195,11 +195,11 @@ async def test_entries_of_others_are_read_as_they_are(log, key, beside, log_pref
 async def test_ends_tell_the_last_position_even_of_what_was_removed(log, key, with_ids):
     one, two, three = with_ids("1-0", "2-0", "3-0")
     other = LogKey.operation(uuid4())
-    assert await log.ends([key, other, key]) == [LogEnds(one, three, 3), None, LogEnds(one, three, 3)]
+    assert await log.ends([key, other, key]) == [LogEnds(one, three, three, 3), None, LogEnds(one, three, three, 3)]
     await log.discard(key, [three, one])
-    assert await log.ends([key]) == [LogEnds(two, three, 1)]
+    assert await log.ends([key]) == [LogEnds(two, two, three, 1)]
     await log.discard(key, [two])
-    assert await log.ends([key]) == [LogEnds(None, three, 0)]
+    assert await log.ends([key]) == [LogEnds(None, None, three, 0)]
     assert await log.ends([]) == []
 
 
@@ -244,7 +244,7 @@ async def test_the_parts_of_an_exchange_do_not_mix(log, key, with_ids):
     of_key, of_absent, of_new, still_absent, of_operation, of_emptied, of_new_again = await log.exchange(parts)
     assert positions(of_key.entries) == [one, two]
     assert of_key.positions == []
-    assert of_absent == still_absent == Exchanged([], None)
+    assert of_absent == still_absent == Exchanged([], None, whole=True)
     assert positions(of_new_again.entries) == of_new.positions
     assert len(of_operation.positions) == 2
     assert of_emptied.entries == []
@@ -254,7 +254,9 @@ async def test_the_parts_of_an_exchange_do_not_mix(log, key, with_ids):
 
 async def test_an_exchange_with_an_emptied_log_makes_none_unless_it_is_new(log, key, with_ids):
     with_ids("1-0")
-    assert await log.exchange([Exchange(key, remove_first=True, appended=[("x", b"{}")])]) == [Exchanged([], None)]
+    assert await log.exchange([Exchange(key, remove_first=True, appended=[("x", b"{}")])]) == [
+        Exchanged([], None, whole=True)
+    ]
     assert await log.ends([key]) == [None]
 
 
@@ -308,6 +310,23 @@ async def test_events_that_are_appended_together_stay_together(settings, key):
         await other.close()
 
 
+async def test_an_exchange_tells_whether_the_log_still_holds_the_entry_that_it_reads_on_from(log, key):
+    _, two = await log.append(key, [Event(type="x", data={})] * 2, new=True)
+    kept, none = await log.exchange([Exchange(key, two), Exchange(LogKey.stream(uuid4()), two)])
+    assert (kept.whole, kept.positions, none.whole, none.positions) == (True, [], False, None)
+    await log.discard(key, [two])
+    [lost] = await log.exchange([Exchange(key, two, appended=[("y", b"{}")])])
+    assert (lost.whole, lost.entries, len(lost.positions)) == (False, [], 1)
+
+
+async def test_entries_after_a_position_are_counted_without_being_read(log, key):
+    assert await log.count_after(key, None) == (0, None)
+    one, two, three = await log.append(key, [Event(type="x", data={})] * 3, new=True)
+    assert await log.count_after(key, None) == (3, one)
+    assert await log.count_after(key, one) == (2, two)
+    assert await log.count_after(key, three) == (0, None)
+
+
 async def test_every_method_is_one_round_trip(settings, redis_url, key, tmp_path):
     async with proxy(redis_url, tmp_path) as counting:
         log = EventLog(settings.model_copy(update={"redis_url": type(settings.redis_url)(counting.url)}))
@@ -320,6 +339,7 @@ async def test_every_method_is_one_round_trip(settings, redis_url, key, tmp_path
             "read": lambda: log.read(key, count=10),
             "read_newest": lambda: log.read_newest(key, 10),
             "ends": lambda: log.ends(keys),
+            "count_after": lambda: log.count_after(key, Position(1, 0)),
             "trim": lambda: log.trim(key, Position(1, 0)),
             "discard": lambda: log.discard(key, [Position(1, 0), Position(2, 0)]),
             "remove": lambda: log.remove(keys),
