@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.folding import AT, FULL, MOVED, TIME, after, changed
+from tests.support.hostile import OldSite
 from tests.support.logs import entry
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
@@ -214,6 +215,12 @@ def test_the_data_of_a_patch_is_json_and_shares_nothing():
     assert json.loads(json.dumps(data)) == data == json.loads(patch_raw(data))
     plan["root"]["parameters"]["x"].append(2)
     assert data["plan"] == {"root": {"id": "a", "parameters": {"x": [1]}}}
+
+
+def test_the_text_of_an_enum_is_its_value():
+    data = patch_data({"name": OldSite.TOXODB, "dismissed_reason": DismissReason.PURGE})
+    assert data == {"name": "toxodb, an Enum", "dismissedReason": "purge"}
+    assert {type(value) for value in data.values()} == {str}
 
 
 def test_what_cannot_be_a_patch_is_refused():
