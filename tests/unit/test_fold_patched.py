@@ -57,6 +57,21 @@ def test_every_column_has_a_key_and_a_value_here():
     assert {*VALUES, *own} == set(State.__slots__)
 
 
+def test_the_keys_in_the_log_stay_what_they_are():
+    assert list(PATCH_KEYS.values()) == [
+        *("name", "recordType", "wdkStrategyId", "isSaved", "modelId", "messageCount", "stepCount", "plan"),
+        *("resultCount", "dismissedReason", "geneSetId", "geneSetAutoImported"),
+    ]
+    moment = datetime(2024, 5, 6, tzinfo=UTC)
+    assert patch_data({}, created=True, xact="77", order=1, updated_at=moment, dismissed_at=moment) == {
+        "created": True,
+        "xact": "77",
+        "order": 1,
+        "updatedAt": "2024-05-06T00:00:00+00:00",
+        "dismissedAt": "2024-05-06T00:00:00+00:00",
+    }
+
+
 @pytest.mark.parametrize("column", VALUES)
 def test_exactly_the_named_field_is_set(column):
     assert written({column: VALUES[column]}) == changed(**{column: VALUES[column], **FOLLOW.get(column, {})})
