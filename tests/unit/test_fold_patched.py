@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.folding import AT, FULL, MOVED, TIME, after, changed
+from tests.support.hostile import OldSite
 from tests.support.logs import entry
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
@@ -54,6 +55,21 @@ def test_every_column_has_a_key_and_a_value_here():
     assert PATCH_KEYS.keys() == VALUES.keys()
     own = {"wdk_event_id", "last_event_id", "updated_at", "dismissed_at", "begun"}
     assert {*VALUES, *own} == set(State.__slots__)
+
+
+def test_the_keys_in_the_log_stay_what_they_are():
+    assert list(PATCH_KEYS.values()) == [
+        *("name", "recordType", "wdkStrategyId", "isSaved", "modelId", "messageCount", "stepCount", "plan"),
+        *("resultCount", "dismissedReason", "geneSetId", "geneSetAutoImported"),
+    ]
+    moment = datetime(2024, 5, 6, tzinfo=UTC)
+    assert patch_data({}, created=True, xact="77", order=1, updated_at=moment, dismissed_at=moment) == {
+        "created": True,
+        "xact": "77",
+        "order": 1,
+        "updatedAt": "2024-05-06T00:00:00+00:00",
+        "dismissedAt": "2024-05-06T00:00:00+00:00",
+    }
 
 
 @pytest.mark.parametrize("column", VALUES)
@@ -214,6 +230,12 @@ def test_the_data_of_a_patch_is_json_and_shares_nothing():
     assert json.loads(json.dumps(data)) == data == json.loads(patch_raw(data))
     plan["root"]["parameters"]["x"].append(2)
     assert data["plan"] == {"root": {"id": "a", "parameters": {"x": [1]}}}
+
+
+def test_the_text_of_an_enum_is_its_value():
+    data = patch_data({"name": OldSite.TOXODB, "dismissed_reason": DismissReason.PURGE})
+    assert data == {"name": "toxodb, an Enum", "dismissedReason": "purge"}
+    assert {type(value) for value in data.values()} == {str}
 
 
 def test_what_cannot_be_a_patch_is_refused():

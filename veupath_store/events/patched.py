@@ -175,7 +175,7 @@ def _json(value: Any) -> Any:  # noqa: ANN401
         return str(value)
     if isinstance(value, dict):
         return decode(encode(value, "plan"))
-    return str(value) if isinstance(value, str) else value  # a StrEnum's value
+    return str.__str__(value) if isinstance(value, str) else value  # an enum's value, not its name
 
 
 def _iso(key: str, moment: datetime) -> str:
