@@ -23,7 +23,7 @@ from veupath_store.errors import ConfigurationError, UnavailableError
 from veupath_store.events import embedded_keeper
 
 _START: Final = 10.0
-"""Seconds that the server has to start listening; it loads its data afterwards."""
+"""Seconds that the server has to start listening. Loading its data comes afterwards, and may take as long again."""
 _LONGEST_SOCKET: Final = 100
 """Bytes of a socket's path; the operating systems take 103 to 107."""
 
@@ -140,3 +140,17 @@ def _start(program: str, directory: Path, path: str) -> None:
                 f"The embedded Redis does not start on {directory}; its file '{embedded_keeper.LOG}' there says why."
             )
         time.sleep(0.01)
+    _let_load(path)
+
+
+def _let_load(path: str) -> None:
+    """Wait while the server loads its data: it refuses all requests until then."""
+    deadline = time.monotonic() + _START
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(_START)
+        asking.connect(path)
+        while time.monotonic() < deadline:
+            asking.sendall(b"PING\r\n")
+            if not asking.recv(1_000).startswith(b"-LOADING"):
+                return
+            time.sleep(0.01)
