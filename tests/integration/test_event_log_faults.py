@@ -299,7 +299,7 @@ def _loop(private_redis) -> None:
 
 
 async def test_a_redis_that_cannot_persist_refuses_for_now(log, key, private_redis):
-    with private_redis.client() as beside, configured(private_redis, save="3600 1", dbfilename="dump.rdb"):
+    with private_redis.client() as beside, configured(private_redis, save="3600 1"):
         folder = private_redis.path / "dump.rdb"
         folder.mkdir()
         try:
