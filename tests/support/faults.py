@@ -37,7 +37,8 @@ async def emptied(url: str) -> str:
 
     await until(alone, within=5, what="earlier backends are gone")
     await connection.execute(
-        "DROP FUNCTION IF EXISTS at_commit CASCADE; DELETE FROM users; DELETE FROM control_sets; DELETE FROM log_removals"
+        "DROP FUNCTION IF EXISTS at_commit CASCADE; "
+        "DELETE FROM users; DELETE FROM control_sets; DELETE FROM log_removals"
     )
     await connection.close()
     return url
