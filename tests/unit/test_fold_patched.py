@@ -256,3 +256,13 @@ def test_a_plan_at_the_limit_of_documents_gets_into_the_log_and_out_again(shape)
         for _ in range(limits.DOCUMENT_DEPTH - 1):
             plan = {"a": plan}
     assert fold(FULL, entry(PATCHED, patch_raw(patch_data({"plan": plan})), AT.ms)).plan == plan
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(None, None), ("5-3", "5-3"), ("x", "POSITION"), (7, "POSITION"), (f"{2**64}-0", "POSITION")],
+)
+def test_a_checkpoint_repeats_a_claim_with_the_entry_that_made_it(given, kept):
+    state = patched({"wdkStrategyId": 3, "wdkEventId": given})
+    assert state.wdk_event_id == (state.last_event_id if kept == "POSITION" else kept)
+    assert patched({"wdkStrategyId": None, "wdkEventId": "5-3"}).wdk_event_id is None

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from veupath_store.events.entries import Entry, Position
-from veupath_store.events.patched import PATCHED, patch_data, patch_raw
+from veupath_store.events.patched import PATCHED, Claim, patch_data, patch_raw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +18,7 @@ class Change:
         stream_id: The conversation.
         fields: The new values by column.
         created: Whether it is a beginning: what the log holds before it does not count.
+        claim: When the WDK id was claimed, where that is repeated.
         order: Microseconds by which `updated_at` is earlier than the entry.
         updated_at: Instead of the entry's own time.
         dismissed_at: Instead of the entry's own time.
@@ -27,6 +28,7 @@ class Change:
     fields: Mapping[str, Any]
     created: bool = False
     order: int | None = None
+    claim: Claim | None = None
     updated_at: datetime | None = None
     dismissed_at: datetime | None = None
 
@@ -54,6 +56,7 @@ class Change:
             created=self.created,
             xact=xact,
             order=self.order,
+            claim=self.claim,
             updated_at=self.updated_at,
             dismissed_at=self.dismissed_at,
         )
