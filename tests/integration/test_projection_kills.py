@@ -139,28 +139,28 @@ class Positions:
 
 
 class Appender:
-    """Appends all events, in batches of 1 to 9, to one conversation after the other: a part for each kill.
+    """Appends all events, in batches of 1 to 9, to one conversation after the other.
 
     Attributes:
-        parts: How many parts may be appended so far.
+        next_part: Released once for each kill, to have the next of as many parts appended.
     """
 
     def __init__(self, streams: list) -> None:
         self._streams = streams
-        self.parts = 1
+        self.next_part = asyncio.Semaphore(1)
 
     async def run(self) -> None:
         dice, projector, kinds = random.Random(SEED), Projector(), list(DATA)
         weights = [WEIGHTS.get(kind, 1) for kind in kinds]
-        done = 0
-        while done < EVENTS:
-            size = min(EVENTS - done, dice.randint(1, 9))
-            chosen = dice.choices(kinds, weights, k=size)
-            events = [Event(type=kind, data=DATA[kind](dice)) for kind in chosen]
-            await projector.append(dice.choice(self._streams), events)
-            done += size
-            while done > EVENTS * self.parts / KILLS:
-                await asyncio.sleep(0.01)
+        for _ in range(KILLS):
+            await self.next_part.acquire()
+            left = EVENTS // KILLS
+            while left:
+                size = min(left, dice.randint(1, 9))
+                chosen = dice.choices(kinds, weights, k=size)
+                events = [Event(type=kind, data=DATA[kind](dice)) for kind in chosen]
+                await projector.append(dice.choice(self._streams), events)
+                left -= size
 
 
 async def torment(workers: Workers, positions: Positions, appender: Appender) -> None:
@@ -178,7 +178,7 @@ async def torment(workers: Workers, positions: Positions, appender: Appender) ->
             await workers.kill()
         if number % 4 == 2:
             workers.freeze(0.3)
-        appender.parts += 1
+        appender.next_part.release()
 
 
 async def test_killed_and_frozen_workers_leave_every_row_equal_to_the_fold_of_its_log(workers, logs, watcher):
