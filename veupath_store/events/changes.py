@@ -1,7 +1,7 @@
 """What a repository changed in one conversation, on its way to becoming an event."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,10 @@ class Change:
         order: Microseconds by which `updated_at` is earlier than the entry.
         updated_at: Instead of the entry's own time.
         dismissed_at: Instead of the entry's own time.
+        wdk_event_id: The older entry that claimed the WDK id of `fields`, ``None`` for one from before the log; empty
+            for the change's own.
+        decides: For what is decided here between conversations, and nobody wished: by column, what the log said when it
+            was. What others have put in its place until the change is in the log outlives it.
     """
 
     stream_id: UUID
@@ -29,6 +33,8 @@ class Change:
     order: int | None = None
     updated_at: datetime | None = None
     dismissed_at: datetime | None = None
+    wdk_event_id: str | None = ""
+    decides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sets_plan(self) -> bool:
@@ -56,4 +62,5 @@ class Change:
             order=self.order,
             updated_at=self.updated_at,
             dismissed_at=self.dismissed_at,
+            wdk_event_id=self.wdk_event_id,
         )

@@ -53,6 +53,7 @@ def patch_data(
     order: int | None = None,
     updated_at: datetime | None = None,
     dismissed_at: datetime | None = None,
+    wdk_event_id: str | None = "",
 ) -> dict[str, Any]:
     """The data of a `PATCHED` event.
 
@@ -63,6 +64,8 @@ def patch_data(
         order: Microseconds, 0 to 1,000,000, by which `updated_at` is earlier than it would be.
         updated_at: Aware; the entry's own time by default.
         dismissed_at: Aware, beside a `dismissed_reason`; the entry's own time by default.
+        wdk_event_id: Beside a `wdk_strategy_id`, the older entry that claimed it, or ``None`` where it is older than
+            the log; empty for this entry itself.
 
     Returns:
         A new JSON object, which shares nothing with the given values.
@@ -81,6 +84,8 @@ def patch_data(
     for key, moment in (("updatedAt", updated_at), ("dismissedAt", dismissed_at)):
         if moment is not None:
             data[key] = _iso(key, moment)
+    if wdk_event_id != "":
+        data["wdkEventId"] = wdk_event_id
     return data
 
 
@@ -155,12 +160,18 @@ def _follow(changes: Changes, entry: Entry, data: Data) -> None:
     """Add the columns that follow from others."""
     if "wdk_strategy_id" in changes:
         linked = changes["wdk_strategy_id"] is not None
-        changes["wdk_event_id"] = str(entry.position) if linked else None
+        changes["wdk_event_id"] = _claim(entry, data) if linked else None
         if not linked:
             changes.setdefault("is_saved", False)
     if "dismissed_reason" in changes:
         dismissed = changes["dismissed_reason"] is not None
         changes["dismissed_at"] = (fields.time(data.get("dismissedAt")) or entry.position.time) if dismissed else None
+
+
+def _claim(entry: Entry, data: Data) -> str | None:
+    """The entry that claimed the WDK id: this one, unless it says that another did."""
+    given = data.get("wdkEventId", "")
+    return None if given is None else fields.position(given) or str(entry.position)
 
 
 def _ordered(moment: datetime, order: object) -> datetime:

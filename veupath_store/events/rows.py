@@ -138,4 +138,5 @@ async def checkpoint_of(client: Statements, row: Row) -> Change:
         created=True,
         updated_at=state.updated_at,
         dismissed_at=state.dismissed_at,
+        wdk_event_id=state.wdk_event_id,
     )
