@@ -57,6 +57,7 @@ PATCHES = objects(
     name=NAMES,
     recordType=NAMES | st.none(),
     wdkStrategyId=st.integers(0, 5) | st.none(),
+    wdkEventId=st.sampled_from(["7-7", "007-0", "18446744073709551616-0", "7", None]),
     isSaved=st.booleans(),
     modelId=NAMES | st.none(),
     messageCount=st.integers(0, 9),

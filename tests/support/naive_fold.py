@@ -4,6 +4,7 @@ It shares nothing with `veupath_store.events` but the entries; it is slow, and r
 """
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -273,7 +274,19 @@ def patched_link(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
     if "wdkStrategyId" in data and data["wdkStrategyId"] is None:
         row.update(wdk_strategy_id=None, wdk_event_id=None, is_saved=False)
         touched = True
-    return link(row, data, entry) or touched
+    touched |= link(row, data, entry)
+    if is_whole(data.get("wdkStrategyId"), 2**63 - 1) and "wdkEventId" in data:
+        older = as_position(data["wdkEventId"])
+        if older is not None or data["wdkEventId"] is None:
+            row["wdk_event_id"] = older
+    return touched
+
+
+def as_position(value: Any) -> str | None:
+    if not isinstance(value, str) or not re.fullmatch("[0-9]{1,20}-[0-9]{1,20}", value):
+        return None
+    ms, seq = map(int, value.split("-"))
+    return f"{ms}-{seq}" if max(ms, seq) < 2**64 else None
 
 
 def patched_dismissal(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
