@@ -276,17 +276,14 @@ def patched_link(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
         touched = True
     touched |= link(row, data, entry)
     if is_whole(data.get("wdkStrategyId"), 2**63 - 1) and "wdkEventId" in data:
-        older = as_position(data["wdkEventId"])
-        if older is not None or data["wdkEventId"] is None:
-            row["wdk_event_id"] = older
+        given = data["wdkEventId"]
+        if given is None:
+            row["wdk_event_id"] = None
+        elif isinstance(given, str) and re.fullmatch("[0-9]{1,20}-[0-9]{1,20}", given):
+            ms, seq = map(int, given.split("-"))
+            if max(ms, seq) < 2**64:
+                row["wdk_event_id"] = f"{ms}-{seq}"
     return touched
-
-
-def as_position(value: Any) -> str | None:
-    if not isinstance(value, str) or not re.fullmatch("[0-9]{1,20}-[0-9]{1,20}", value):
-        return None
-    ms, seq = map(int, value.split("-"))
-    return f"{ms}-{seq}" if max(ms, seq) < 2**64 else None
 
 
 def patched_dismissal(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from veupath_store.events.entries import Entry, Position
-from veupath_store.events.patched import PATCHED, patch_data, patch_raw
+from veupath_store.events.patched import PATCHED, Claim, patch_data, patch_raw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,11 +18,10 @@ class Change:
         stream_id: The conversation.
         fields: The new values by column.
         created: Whether it is a beginning: what the log holds before it does not count.
+        claim: When the WDK id was claimed, where that is repeated.
         order: Microseconds by which `updated_at` is earlier than the entry.
         updated_at: Instead of the entry's own time.
         dismissed_at: Instead of the entry's own time.
-        wdk_event_id: The older entry that claimed the WDK id of `fields`, ``None`` for one from before the log; empty
-            for the change's own.
         decides: For what is decided here between conversations, and nobody wished: by column, what the log said when it
             was. What others have put in its place until the change is in the log outlives it.
     """
@@ -31,9 +30,9 @@ class Change:
     fields: Mapping[str, Any]
     created: bool = False
     order: int | None = None
+    claim: Claim | None = None
     updated_at: datetime | None = None
     dismissed_at: datetime | None = None
-    wdk_event_id: str | None = ""
     decides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -60,7 +59,7 @@ class Change:
             created=self.created,
             xact=xact,
             order=self.order,
+            claim=self.claim,
             updated_at=self.updated_at,
             dismissed_at=self.dismissed_at,
-            wdk_event_id=self.wdk_event_id,
         )

@@ -14,6 +14,7 @@ from veupath_store.engine import StoreTransaction
 from veupath_store.events.changes import Change
 from veupath_store.events.entries import Position
 from veupath_store.events.fold import State
+from veupath_store.events.patched import Claim
 from veupath_store.events.rows import Row
 from veupath_store.names import FREE_NAME
 from veupath_store.races import NAME_KEY, WDK_KEY, once_unique
@@ -141,7 +142,8 @@ def restored(stream_id: UUID, kept: dict[str, Any]) -> Change:
     """
     decides = {column: kept[column] for column in _CLAIMED if column in kept}
     fields = {column: value for column, value in kept.items() if column != "wdk_event_id"}
-    return Change(stream_id=stream_id, fields=fields, decides=decides, wdk_event_id=kept.get("wdk_event_id", ""))
+    claim = Claim(kept["wdk_event_id"]) if "wdk_event_id" in kept else None
+    return Change(stream_id=stream_id, fields=fields, claim=claim, decides=decides)
 
 
 def _claimed_later(holder: Row, row: Row) -> bool:

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.entries import Position
 from veupath_store.json import encode
 from veupath_store.plans import check_plan
 from veupath_store.validation import as_uuid
@@ -59,14 +58,6 @@ def _reason(value: object) -> str | None:
 def _uuid(value: object) -> UUID | None:
     try:
         return as_uuid(value, "")
-    except InvalidInputError:
-        return None
-
-
-def position(value: object) -> str | None:
-    """The text of an entry's id."""
-    try:
-        return str(Position.parse(value)) if isinstance(value, str) else None
     except InvalidInputError:
         return None
 

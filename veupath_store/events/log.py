@@ -2,22 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from veupath_store import limits
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, NotFoundError
 from veupath_store.events.encoding import encode_event, entries_of, position_of
 from veupath_store.events.entries import Entry, Event, Position
+from veupath_store.events.exchange import (
+    FIRST,
+    LAST,
+    Exchange,
+    Exchanged,
+    add,
+    commands_of,
+    entries_between,
+    exchanged,
+)
 from veupath_store.events.fold import PROJECTING
 from veupath_store.events.keys import LogKey, LogKind
 from veupath_store.events.marks import BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
 from veupath_store.redis_url import HOW_TO_SET
 
-_FIRST: Final = Position(0, 0)
-_LAST: Final = Position(limits.UINT64_MAX, limits.UINT64_MAX)
+__all__ = ["EventLog", "Exchange", "Exchanged", "LogEnds"]
 
 # The first and last entries themselves, which XINFO holds as well and which may have megabytes, stay in the server.
 _ENDS: Final = """
@@ -33,42 +41,6 @@ _AHEAD: Final = """
 local found = redis.call('XRANGE', KEYS[1], ARGV[1] == '' and '-' or '(' .. ARGV[1], '+')
 return {#found, #found > 0 and found[1][1] or ''}
 """
-
-# 0: there is no log; 1: it has lost the given entry; 2: it is whole, as far as that one tells.
-_WHOLE: Final = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-if ARGV[1] == '' then return 2 end
-return 1 + #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One log's part of `EventLog.exchange`."""
-
-    key: LogKey
-    after: Position | None = None
-    """Entries after this one are read; all with ``None``."""
-    appended: Sequence[tuple[str, bytes]] = ()
-    """Types and JSON texts of what is appended."""
-    remove_first: bool = False
-    """Whether the log is emptied before it is read."""
-    new: bool = False
-    """Whether the log is made when it is not there."""
-    count: int | None = None
-    """Entries that are read at most; all with ``None``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """What came of an `Exchange`."""
-
-    entries: list[Entry]
-    """What was in the log before anything was appended."""
-    positions: list[Position] | None
-    """Where the appended ones are; ``None`` when the log is not there."""
-    whole: bool
-    """Whether the log held the entry `Exchange.after`: one that lost its end does not. ``True`` without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +102,7 @@ class EventLog:
         if not events:
             return []
         fields = [encode_event(event, f"events[{index}]") for index, event in enumerate(events)]
-        commands = [self._add(key, *values, new=new) for values in fields]
+        commands = [add(key.text(self._prefix), *values, new=new) for values in fields]
         if key.kind is LogKind.STREAM and any(kind in PROJECTING for _, kind, _ in fields):
             commands.append(self._marks.mark(key))
         replies = await self._client.run_at_once(commands, writes=True)
@@ -151,8 +123,8 @@ class EventLog:
         """
         if not parts:
             return []
-        replies = iter(await self._client.run_at_once([command for part in parts for command in self._commands(part)]))
-        return [_exchanged(part, replies) for part in parts]
+        replies = iter(await self._client.run_at_once([it for part in parts for it in commands_of(part, self._prefix)]))
+        return [exchanged(part, replies) for part in parts]
 
     async def read(
         self, key: LogKey, *, after: Position | None = None, before: Position | None = None, count: int
@@ -168,9 +140,9 @@ class EventLog:
         Returns:
             The entries; none when the log is not there.
         """
-        if after == _LAST or before == _FIRST or count < 1:
+        if after == LAST or before == FIRST or count < 1:
             return []
-        [reply] = await self._client.run([_range(key.text(self._prefix), after, before, count)])
+        [reply] = await self._client.run([entries_between(key.text(self._prefix), after, before, count)])
         return entries_of(reply)
 
     async def read_newest(self, key: LogKey, count: int) -> list[Entry]:
@@ -263,42 +235,6 @@ class EventLog:
     async def close(self) -> None:
         """Close the connections. Further calls raise `StoreClosedError`. May be repeated."""
         await self._client.close()
-
-    def _add(self, key: LogKey, operation_id: str, kind: str, data: str | bytes, *, new: bool) -> Command:
-        condition = () if new else ("NOMKSTREAM",)
-        return ("XADD", key.text(self._prefix), *condition, "*", "op", operation_id, "type", kind, "data", data)
-
-    def _commands(self, part: Exchange) -> list[Command]:
-        key = part.key.text(self._prefix)
-        return [
-            *([("UNLINK", key)] if part.remove_first else ()),
-            ("EVAL", _WHOLE, 1, key, "" if part.after is None else str(part.after)),
-            *([_range(key, part.after, None, part.count)] if _reads(part) else ()),
-            *(self._add(part.key, "", kind, raw, new=part.new) for kind, raw in part.appended),
-        ]
-
-
-def _range(key: str, after: Position | None, before: Position | None, count: int | None) -> Command:
-    start = "-" if after is None else f"({after}"
-    end = "+" if before is None else f"({before}"
-    return ("XRANGE", key, start, end, *(() if count is None else ("COUNT", count)))
-
-
-def _reads(part: Exchange) -> bool:
-    """Redis refuses a range that begins after the last position there can be."""
-    return part.after != _LAST and not part.remove_first
-
-
-def _exchanged(part: Exchange, replies: Any) -> Exchanged:  # noqa: ANN401 - an iterator of Redis's answers
-    if part.remove_first:
-        next(replies)
-    found = next(replies)
-    whole = part.after is None or found > 1
-    entries = entries_of(next(replies)) if _reads(part) else []
-    positions = [next(replies) for _ in part.appended]
-    if None in positions or not (positions or found):
-        return Exchanged(entries, None, whole)
-    return Exchanged(entries, [position_of(position) for position in positions], whole)
 
 
 def _ends(first: bytes, newest: bytes, last: bytes, length: int) -> LogEnds:

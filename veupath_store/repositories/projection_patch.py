@@ -65,6 +65,9 @@ class ProjectionPatch(Checked):
     )
 
 
+_LATCH: Final = "gene_set_auto_imported"
+
+
 class ProjectionUpdate:
     """The statement for one patch, built from constants; every value is bound."""
 
@@ -74,7 +77,8 @@ class ProjectionUpdate:
         self.stream_id: Final = stream_id
         self.values: list[Any] = [stream_id]
         self._patch = patch
-        self._given: Final = patch.model_fields_set
+        # A latch that is not set changes nothing, the time of the last change included.
+        self._given: Final = patch.model_fields_set - (set() if patch.gene_set_auto_imported else {_LATCH})
         self._target = "SELECT stream_id, user_id, site_id FROM stream_projections WHERE stream_id = $1"
         if owner is not None:
             self._target += f" AND user_id = {self._bind(owner)}"
