@@ -1,7 +1,7 @@
 """What a repository changed in one conversation, on its way to becoming an event."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,8 @@ class Change:
         order: Microseconds by which `updated_at` is earlier than the entry.
         updated_at: Instead of the entry's own time.
         dismissed_at: Instead of the entry's own time.
+        decides: For what is decided here between conversations, and nobody wished: by column, what the log said when it
+            was. What others have put in its place until the change is in the log outlives it.
     """
 
     stream_id: UUID
@@ -31,6 +33,7 @@ class Change:
     claim: Claim | None = None
     updated_at: datetime | None = None
     dismissed_at: datetime | None = None
+    decides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sets_plan(self) -> bool:
