@@ -108,6 +108,14 @@ async def test_a_restart_between_two_calls_is_not_noticed(log, key, private_redi
     assert len(set(map(tuple, appended))) == 10
 
 
+async def test_a_restart_that_the_event_loop_has_had_no_time_to_notice_is_not_noticed_either(log, key, private_redis):
+    for _ in range(5):
+        with private_redis.down():
+            pass  # nothing here gives the loop a turn
+        await log.append(key, [event()])
+    assert len(await log.read(key, count=10)) == 6
+
+
 async def test_of_a_frozen_redis_calls_return_within_their_timeout(log, key, private_redis):
     with private_redis.frozen():
         started = time.monotonic()

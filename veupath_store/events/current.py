@@ -1,7 +1,14 @@
 """The event log of the open store."""
 
+from typing import Final
+
 from veupath_store.events.log import EventLog
 from veupath_store.session import get_engine
+
+NO_LOG: Final = (
+    "The store has no event log: set REDIS_URL (redis://… for a running server, embedded:PATH for one of its own). "
+    "Without one, repositories write the table only."
+)
 
 
 def event_log() -> EventLog | None:

@@ -44,6 +44,11 @@ local found = redis.call('XRANGE', KEYS[1], ARGV[1] == '' and '-' or '(' .. ARGV
 return {#found, #found > 0 and found[1][1] or ''}
 """
 
+_NEWEST: Final = """
+local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1])
+return #found > 0 and found[#found][1]
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class LogEnds:
@@ -147,15 +152,21 @@ class EventLog:
         [reply] = await self._client.run([entries_between(key.text(self._prefix), after, before, count)])
         return entries_of(reply)
 
-    async def read_newest(self, key: LogKey, count: int) -> list[Entry]:
+    async def read_newest(self, key: LogKey, count: int, *, before: Position | None = None) -> list[Entry]:
         """Read the newest entries.
+
+        Args:
+            key: The log.
+            count: How many at most.
+            before: Only those before this position.
 
         Returns:
             The entries, newest first; none when the log is not there.
         """
-        if count < 1:
+        if count < 1 or before == FIRST:
             return []
-        [reply] = await self._client.run([("XREVRANGE", key.text(self._prefix), "+", "-", "COUNT", count)])
+        end = "+" if before is None else f"({before}"
+        [reply] = await self._client.run([("XREVRANGE", key.text(self._prefix), end, "-", "COUNT", count)])
         return entries_of(reply)
 
     async def ends(self, keys: Sequence[LogKey]) -> list[LogEnds | None]:
@@ -182,6 +193,19 @@ class EventLog:
         command = ("EVAL", _AHEAD, 1, key.text(self._prefix), "" if after is None else str(after))
         [reply] = await self._client.run([command])
         return int(reply[0]), position_of(reply[1]) if reply[1] else None
+
+    async def newest_but(self, key: LogKey, count: int) -> Position | None:
+        """The oldest of a log's newest entries. Redis goes through them; none is transferred.
+
+        Args:
+            key: The log.
+            count: How many are the newest, from 1 on.
+
+        Returns:
+            Its position; of a shorter log the first one's, ``None`` for one without entries.
+        """
+        [reply] = await self._client.run([("EVAL", _NEWEST, 1, key.text(self._prefix), count)])
+        return position_of(reply) if reply else None
 
     async def trim(self, key: LogKey, before: Position) -> int:
         """Remove all entries before a position.

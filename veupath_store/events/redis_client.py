@@ -102,8 +102,9 @@ class RedisClient:
             await _drop(self._idle.pop())
 
     async def _take(self) -> "AbstractConnection":
-        # One turn of the event loop: it learns which idle connections the server has closed. Without it an append
-        # after a restart of the server is sent into the void, and nobody knows whether it was saved.
+        # Two turns of the event loop, one to see and one to hear which idle connections the server has closed. Without
+        # them an append after a restart of the server is sent into the void, and nobody knows whether it was saved.
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
         if self._closed:
             raise StoreClosedError("The event log of this process is closed.")
