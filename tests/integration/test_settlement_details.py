@@ -1,11 +1,15 @@
 """Orders of events in which a unit of work, or a catch-up, could lose what others appended meanwhile."""
 
 import asyncio
+import contextlib
+from uuid import uuid4
 
 import pytest
 
 from tests.support.redis_servers import client
 from veupath_store import StoreSettings, StreamRepository, UserRepository, async_session_factory, close_db, init_db
+from veupath_store.errors import ConflictError, NotFoundError, StoreError, UnavailableError
+from veupath_store.events import worker
 from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog
@@ -223,3 +227,86 @@ async def test_that_a_log_begins_makes_no_claim_of_a_wdk_strategy_younger(old):
     await Projector().catch_up(first)
     assert await linked_to(first, second) == [None, 5]
     await proven()
+
+
+async def test_a_plan_that_its_caller_changes_later_is_in_the_log_as_it_was_stored(user):
+    stream_id = await made(user)
+    async with async_session_factory() as session:
+        plan = {"root": {"id": "a", "searchName": "S", "parameters": {"k": [1]}}}
+        await StreamRepository(session).update_projection(stream_id, plan=plan)
+        plan["root"]["parameters"]["k"].append(2)
+    assert (await row(stream_id)).plan["root"]["parameters"] == {"k": [1]}
+    await proven()
+
+
+async def test_a_commit_half_way_that_redis_refused_cannot_be_followed_by_one_without_its_events(user, monkeypatch):
+    stream_id = await made(user)
+    real = EventLog.exchange
+
+    async def refuse(log, parts):
+        monkeypatch.setattr(EventLog, "exchange", real)
+        raise UnavailableError("Redis does not answer.")
+
+    with contextlib.suppress(StoreError):
+        async with async_session_factory() as session:
+            await StreamRepository(session).update_projection(stream_id, name="Changed")
+            monkeypatch.setattr(EventLog, "exchange", refuse)
+            with contextlib.suppress(UnavailableError):
+                await session.commit()
+    await proven()
+
+
+async def test_a_log_begins_also_while_a_producer_never_pauses(old, monkeypatch):
+    await StreamRepository().update_projection(old[1], record_type="of before")
+    key, log, real, rounds = LogKey.stream(old[1]), Projector().log, EventLog.exchange, []
+    await log.remove([key])
+    await log.append(key, [named("Theirs")], new=True)
+
+    async def busy(log, parts):
+        if any(part.appended for part in parts):
+            rounds.append(1)
+            assert len(rounds) < 20
+            await log.append(key, [Event(type="assistant_delta", data={})])
+        return await real(log, parts)
+
+    monkeypatch.setattr(EventLog, "exchange", busy)
+    await Projector().catch_up(old[1])
+    monkeypatch.setattr(EventLog, "exchange", real)
+    found = await row(old[1])
+    assert (found.name, found.record_type) == ("Theirs", "of before")
+    await StreamRepository().update_projection(old[0], record_type="begun")
+    await proven()
+
+
+async def test_conversations_that_cannot_be_caught_up_do_not_hold_up_the_others(user, monkeypatch):
+    monkeypatch.setattr(worker, "BATCH", 2)
+    stuck = [await made(user) for _ in range(3)]
+    fine = await made(user)
+    for stream_id in (*stuck, fine):
+        await append(stream_id, named("Named"))
+    real = Projector.catch_up
+
+    async def catch_up(self, stream_id):
+        if stream_id in stuck:
+            raise UnavailableError("The row is locked.")
+        return await real(self, stream_id)
+
+    monkeypatch.setattr(Projector, "catch_up", catch_up)
+    projection_worker = worker.ProjectionWorker()
+    for _ in range(3):
+        await projection_worker.drain()
+    assert (await row(fine)).name == "Named"
+    assert await projection_worker.log.behind_count() == 3
+
+
+async def test_a_conversation_whose_creation_was_rolled_back_has_no_log_to_append_to(user, redis_url, log_prefix):
+    stream_id = uuid4()
+    with pytest.raises(ConflictError):
+        async with async_session_factory() as session:
+            await StreamRepository(session).create(user.id, SITE, stream_id=stream_id)
+            await session.before_commit()  # as leaving the block does, right before COMMIT
+            await StreamRepository(session).create(user.id, SITE, stream_id=stream_id)
+    with pytest.raises(NotFoundError):
+        await append(stream_id, named("Nobody's"))
+    with client(redis_url) as connection:
+        assert not connection.exists(LogKey.stream(stream_id).text(log_prefix))

@@ -37,6 +37,8 @@ local first, newest = found['first-entry'], found['last-entry']
 return {first and first[1] or '', newest and newest[1] or '', found['last-generated-id'], found['length']}
 """
 
+_REMOVE_EMPTY: Final = "return redis.call('XLEN', KEYS[1]) == 0 and redis.call('UNLINK', KEYS[1]) or 0"
+
 _AHEAD: Final = """
 local found = redis.call('XRANGE', KEYS[1], ARGV[1] == '' and '-' or '(' .. ARGV[1], '+')
 return {#found, #found > 0 and found[1][1] or ''}
@@ -229,16 +231,22 @@ class EventLog:
             commands.append(self._marks.forget(streams))
         await self._client.run_at_once(commands)
 
-    async def behind(self, limit: int) -> list[tuple[UUID, float]]:
+    async def remove_empty(self, keys: Sequence[LogKey]) -> None:
+        """Remove those of the logs that hold no entry."""
+        if keys:
+            await self._client.run([("EVAL", _REMOVE_EMPTY, 1, key.text(self._prefix)) for key in keys])
+
+    async def behind(self, limit: int, skip: int = 0) -> list[tuple[UUID, float]]:
         """The streams that are marked as behind, the oldest mark first.
 
         Args:
             limit: How many at most.
+            skip: How many of the oldest to leave out.
 
         Returns:
             Pairs of a stream and its mark: since when it stands in milliseconds, and what `caught_up` takes.
         """
-        return await self._marks.list(limit) if limit > 0 else []
+        return await self._marks.list(limit, skip) if limit > 0 else []
 
     async def caught_up(self, seen: Sequence[tuple[UUID, float]]) -> None:
         """Take marks away, except for those of streams to which something was appended since they were seen.

@@ -47,6 +47,7 @@ class Settlement:
     Attributes:
         client: The transaction.
         appended: What was appended so far, to be taken back when the transaction fails.
+        begun: The logs of new conversations, to be removed when it fails.
         problems: Entries that were skipped.
         folded: How many entries were folded, those appended here left out.
     """
@@ -57,6 +58,7 @@ class Settlement:
         self._rows: dict[UUID, Row] = {}
         self._xact = ""
         self.appended: list[tuple[LogKey, Sequence[Position]]] = []
+        self.begun: list[LogKey] = []
         self.problems: list[Problem] = []
         self.folded = 0
 
@@ -116,6 +118,7 @@ class Settlement:
             for row in turn:
                 if row.position is None and not row.pending[0].created:
                     await self.begin(row)
+            self.begun += [LogKey.stream(row.stream_id) for row in turn if row.pending[0].created]
             answers = await self._log.exchange([self._part(row, stale_logs) for row in turn])
             taken = [row for row, answer in zip(turn, answers, strict=True) if await self._take(row, answer)]
             for row in taken:
@@ -172,11 +175,14 @@ class Settlement:
                 await self.advance(row, entries)
             checkpoint = await checkpoint_of(self.client, row)
             appended = [(PATCHED, checkpoint.raw(self._xact))]
-            answer = (
-                await self._log.exchange([Exchange(key=key, after=row.position, appended=appended, new=True, count=1)])
-            )[0]
+            part = Exchange(key=key, after=row.position, appended=appended, new=True, count=PAGE)
+            answer = (await self._log.exchange([part]))[0]
             positions = self._appended(row, key, answer)
-            if not answer.entries:
+            before = row.state
+            await self.advance(row, answer.entries)
+            # What only moves the position is no reason to repeat it: a producer of words may never pause.
+            moved_only = before == replace(row.state, last_event_id=before.last_event_id)
+            if moved_only and len(answer.entries) < PAGE:
                 break
             await self._log.discard(key, positions)
         state = fold_all(State(), [checkpoint.entry(positions[0])]).state
