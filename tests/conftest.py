@@ -15,6 +15,7 @@ from tests.support import faults
 from tests.support.redis_servers import PrivateRedis, RunningRedis, new_prefix, remove_keys
 from tests.support.servers import EmbeddedServer, new_name, running_server
 from veupath_store.config import StoreSettings
+from veupath_store.events.projector import Projector
 from veupath_store.migrations import migrate
 from veupath_store.repositories import UserRepository
 from veupath_store.session import close_db, init_db
@@ -104,17 +105,33 @@ def shared_url(server, template):
     asyncio.run(server.drop(name))
 
 
-@pytest.fixture
-def settings(database_url):
-    return StoreSettings(database_url=database_url)
+def pytest_addoption(parser):
+    parser.addoption(
+        "--with-log",
+        action="store_true",
+        help="run repositories' tests with an event log, and compare every row with it after each",
+    )
 
 
 @pytest.fixture
-async def store(settings):
+def settings(request, database_url):
+    if not request.config.getoption("--with-log"):
+        return StoreSettings(database_url=database_url)
+    redis_url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("log_prefix")
+    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix)
+
+
+@pytest.fixture
+async def store(request, settings):
     """The open store, on a database of its own."""
     engine = await init_db(settings=settings)
     yield engine
-    await close_db()
+    try:
+        if request.config.getoption("--with-log") and not engine._closed:
+            suspects = (await Projector().verify()).suspects
+            assert not suspects, suspects
+    finally:
+        await close_db()
 
 
 @pytest.fixture

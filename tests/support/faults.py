@@ -36,7 +36,10 @@ async def emptied(url: str) -> str:
         return not await pids(connection)
 
     await until(alone, within=5, what="earlier backends are gone")
-    await connection.execute("DROP FUNCTION IF EXISTS at_commit CASCADE; DELETE FROM users; DELETE FROM control_sets")
+    await connection.execute(
+        "DROP FUNCTION IF EXISTS at_commit CASCADE; "
+        "DELETE FROM users; DELETE FROM control_sets; DELETE FROM log_removals"
+    )
     await connection.close()
     return url
 

@@ -57,6 +57,7 @@ PATCHES = objects(
     name=NAMES,
     recordType=NAMES | st.none(),
     wdkStrategyId=st.integers(0, 5) | st.none(),
+    wdkEventId=st.sampled_from([None, "5-3", "007-0", "x", f"{2**64}-0"]),
     isSaved=st.booleans(),
     modelId=NAMES | st.none(),
     messageCount=st.integers(0, 9),

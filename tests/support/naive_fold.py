@@ -4,6 +4,7 @@ It shares nothing with `veupath_store.events` but the entries; it is slow, and r
 """
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -273,7 +274,16 @@ def patched_link(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
     if "wdkStrategyId" in data and data["wdkStrategyId"] is None:
         row.update(wdk_strategy_id=None, wdk_event_id=None, is_saved=False)
         touched = True
-    return link(row, data, entry) or touched
+    touched |= link(row, data, entry)
+    if is_whole(data.get("wdkStrategyId"), 2**63 - 1) and "wdkEventId" in data:
+        given = data["wdkEventId"]
+        if given is None:
+            row["wdk_event_id"] = None
+        elif isinstance(given, str) and re.fullmatch("[0-9]{1,20}-[0-9]{1,20}", given):
+            ms, seq = map(int, given.split("-"))
+            if max(ms, seq) < 2**64:
+                row["wdk_event_id"] = f"{ms}-{seq}"
+    return touched
 
 
 def patched_dismissal(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:

@@ -17,6 +17,7 @@ class Proxy:
         connections: How many connections were made.
         cut: ``"request"`` closes a connection instead of passing on what was sent, ``"answer"`` instead of passing on
             what the server answered.
+        answered: What the server answered, from when this is set to an empty ``bytearray``.
     """
 
     def __init__(self, target: str, path: Path) -> None:
@@ -25,6 +26,7 @@ class Proxy:
         self.trips = 0
         self.connections = 0
         self.cut: str | None = None
+        self.answered: bytearray | None = None
         self._target = parse_redis_url(target)
         self._asking = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,6 +59,8 @@ class Proxy:
             self._asking = what == "request"
             if self.cut == what:
                 break
+            if what == "answer" and self.answered is not None:
+                self.answered += data
             writer.write(data)
             await writer.drain()
 

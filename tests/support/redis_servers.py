@@ -44,7 +44,18 @@ class PrivateRedis:
 
     def start(self) -> None:
         """Start the server, and wait until it has loaded its data."""
-        options = ("--port", "0", "--unixsocket", "redis.sock", "--appendonly", "yes", "--save", "")
+        options = (
+            "--port",
+            "0",
+            "--unixsocket",
+            "redis.sock",
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--save",
+            "",
+        )
         self.process = subprocess.Popen(
             [program(), *options, "--loglevel", "warning", "--logfile", "log"], cwd=self.path, stdin=subprocess.DEVNULL
         )

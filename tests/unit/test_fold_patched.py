@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.folding import AT, FULL, MOVED, TIME, after, changed
+from tests.support.hostile import OldSite
 from tests.support.logs import entry
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
@@ -54,6 +55,21 @@ def test_every_column_has_a_key_and_a_value_here():
     assert PATCH_KEYS.keys() == VALUES.keys()
     own = {"wdk_event_id", "last_event_id", "updated_at", "dismissed_at", "begun"}
     assert {*VALUES, *own} == set(State.__slots__)
+
+
+def test_the_keys_in_the_log_stay_what_they_are():
+    assert list(PATCH_KEYS.values()) == [
+        *("name", "recordType", "wdkStrategyId", "isSaved", "modelId", "messageCount", "stepCount", "plan"),
+        *("resultCount", "dismissedReason", "geneSetId", "geneSetAutoImported"),
+    ]
+    moment = datetime(2024, 5, 6, tzinfo=UTC)
+    assert patch_data({}, created=True, xact="77", order=1, updated_at=moment, dismissed_at=moment) == {
+        "created": True,
+        "xact": "77",
+        "order": 1,
+        "updatedAt": "2024-05-06T00:00:00+00:00",
+        "dismissedAt": "2024-05-06T00:00:00+00:00",
+    }
 
 
 @pytest.mark.parametrize("column", VALUES)
@@ -216,6 +232,12 @@ def test_the_data_of_a_patch_is_json_and_shares_nothing():
     assert data["plan"] == {"root": {"id": "a", "parameters": {"x": [1]}}}
 
 
+def test_the_text_of_an_enum_is_its_value():
+    data = patch_data({"name": OldSite.TOXODB, "dismissed_reason": DismissReason.PURGE})
+    assert data == {"name": "toxodb, an Enum", "dismissedReason": "purge"}
+    assert {type(value) for value in data.values()} == {str}
+
+
 def test_what_cannot_be_a_patch_is_refused():
     with pytest.raises(KeyError):
         patch_data({"user_id": 1})
@@ -234,3 +256,13 @@ def test_a_plan_at_the_limit_of_documents_gets_into_the_log_and_out_again(shape)
         for _ in range(limits.DOCUMENT_DEPTH - 1):
             plan = {"a": plan}
     assert fold(FULL, entry(PATCHED, patch_raw(patch_data({"plan": plan})), AT.ms)).plan == plan
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(None, None), ("5-3", "5-3"), ("x", "POSITION"), (7, "POSITION"), (f"{2**64}-0", "POSITION")],
+)
+def test_a_checkpoint_repeats_a_claim_with_the_entry_that_made_it(given, kept):
+    state = patched({"wdkStrategyId": 3, "wdkEventId": given})
+    assert state.wdk_event_id == (state.last_event_id if kept == "POSITION" else kept)
+    assert patched({"wdkStrategyId": None, "wdkEventId": "5-3"}).wdk_event_id is None

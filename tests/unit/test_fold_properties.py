@@ -4,7 +4,7 @@ import copy
 from dataclasses import asdict
 from functools import reduce
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.logs import LOGS, ORDERED_LOGS
@@ -17,6 +17,7 @@ def test_the_naive_fold_starts_where_the_fold_does():
     assert asdict(INITIAL) == NEW == naive_fold([])
 
 
+@settings(max_examples=500, deadline=None)
 @given(LOGS | ORDERED_LOGS)
 def test_the_fold_is_what_the_naive_fold_says(entries):
     bad = []
@@ -25,11 +26,13 @@ def test_the_fold_is_what_the_naive_fold_says(entries):
     assert [problem.position for problem in folded.problems] == bad
 
 
+@settings(deadline=None)
 @given(LOGS)
 def test_folding_all_is_folding_one_by_one(entries):
     assert fold_all(INITIAL, entries).state == reduce(fold, entries, INITIAL)
 
 
+@settings(deadline=None)
 @given(ORDERED_LOGS, st.integers(0, 12), st.integers(0, 12))
 def test_pages_and_redelivery_change_nothing(entries, cut, again):
     whole = fold_all(INITIAL, entries)
@@ -41,6 +44,7 @@ def test_pages_and_redelivery_change_nothing(entries, cut, again):
     assert fold_all(whole.state, entries) == (whole.state, (), 0)
 
 
+@settings(deadline=None)
 @given(LOGS, LOGS)
 def test_nothing_that_is_handed_over_is_changed(before, entries):
     state = fold_all(INITIAL, before).state
@@ -51,6 +55,7 @@ def test_nothing_that_is_handed_over_is_changed(before, entries):
     assert State() == INITIAL
 
 
+@settings(deadline=None)
 @given(LOGS)
 def test_every_state_can_be_written(entries):
     state = fold_all(INITIAL, entries).state
@@ -62,6 +67,7 @@ def test_every_state_can_be_written(entries):
     assert state.wdk_event_id is None or state.wdk_strategy_id is not None
 
 
+@settings(deadline=None)
 @given(LOGS)
 def test_an_unread_plan_stays_unread_until_an_event_sets_it(entries):
     known = fold_all(State(plan={"root": None}), entries).state

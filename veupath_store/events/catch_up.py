@@ -71,8 +71,9 @@ async def _folded(log: EventLog, stream_id: UUID, answer: Exchanged, after: Posi
         if _is_before(row, after):
             return None
         await settlement.advance(row, answer.entries)
-        if not answer.whole:
-            # The log has lost what the row has seen, and goes on: from here on it explains the row again.
+        if not (answer.whole and row.state.begun):
+            # The log has lost what the row has seen and goes on, or what the row held before there was one was never
+            # in it: from here on it explains the row.
             await settlement.begin(row)
         await settlement.finish()
     return settlement

@@ -1,13 +1,13 @@
 """What a repository changed in one conversation, on its way to becoming an event."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from veupath_store.events.entries import Entry, Position
-from veupath_store.events.patched import PATCHED, patch_data, patch_raw
+from veupath_store.events.patched import PATCHED, Claim, patch_data, patch_raw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,17 +18,22 @@ class Change:
         stream_id: The conversation.
         fields: The new values by column.
         created: Whether it is a beginning: what the log holds before it does not count.
+        claim: When the WDK id was claimed, where that is repeated.
         order: Microseconds by which `updated_at` is earlier than the entry.
         updated_at: Instead of the entry's own time.
         dismissed_at: Instead of the entry's own time.
+        decides: For what is decided here between conversations, and nobody wished: by column, what the log said when it
+            was. What others have put in its place until the change is in the log outlives it.
     """
 
     stream_id: UUID
     fields: Mapping[str, Any]
     created: bool = False
     order: int | None = None
+    claim: Claim | None = None
     updated_at: datetime | None = None
     dismissed_at: datetime | None = None
+    decides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sets_plan(self) -> bool:
@@ -54,6 +59,7 @@ class Change:
             created=self.created,
             xact=xact,
             order=self.order,
+            claim=self.claim,
             updated_at=self.updated_at,
             dismissed_at=self.dismissed_at,
         )

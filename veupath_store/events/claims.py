@@ -5,20 +5,25 @@ position; what it got instead, and what another one lost by it, then goes into t
 later rebuild, which reads one log at a time, finds the outcome and need not decide again.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from veupath_store.engine import StoreTransaction
 from veupath_store.events.changes import Change
 from veupath_store.events.entries import Position
+from veupath_store.events.fold import State
+from veupath_store.events.patched import Claim
 from veupath_store.events.rows import Row
 from veupath_store.names import FREE_NAME
 from veupath_store.races import NAME_KEY, WDK_KEY, once_unique
 
 RELEASED: Final = {"wdk_strategy_id": None, "is_saved": False}
 """What a conversation holds after another one has claimed its WDK strategy."""
+
+# What tells one claim from another, and the columns that go along with it; the first of them is what is claimed.
+_CLAIMED: Final = {"name": ("name",), "wdk_event_id": ("wdk_strategy_id", "wdk_event_id", "is_saved")}
 
 _ASKED: Final = f"""
 WITH RECURSIVE asked(user_id, site_id, named, base) AS (VALUES ($1::uuid, $2::varchar, $3::uuid, $4::text)),
@@ -59,7 +64,7 @@ async def claim_name(client: StoreTransaction, row: Row, *, new: bool = False) -
     got = await once_unique(write, frozenset({NAME_KEY}), client.nested)
     row.stored = replace(row.stored, name=got)
     if got != wanted:
-        row.pending.append(Change(stream_id=row.stream_id, fields={"name": got}))
+        row.pending.append(Change(stream_id=row.stream_id, fields={"name": got}, decides={"name": wanted}))
 
 
 async def claim_wdk(client: StoreTransaction, row: Row, load: Callable[[UUID], Awaitable[Row | None]]) -> None:
@@ -86,20 +91,69 @@ async def claim_wdk(client: StoreTransaction, row: Row, load: Callable[[UUID], A
 
     holder, won = await once_unique(write, frozenset({WDK_KEY}), client.nested)
     if not won:
-        row.pending.append(Change(stream_id=row.stream_id, fields=RELEASED))
+        row.pending.append(released(row.stream_id, row.state.wdk_event_id))
         return
     row.stored = replace(row.stored, wdk_strategy_id=wanted)
     if holder is not None:
         holder.stored = replace(holder.stored, wdk_strategy_id=None)
         # Its own log may say so already, up to a position that is not written yet.
         if holder.state.wdk_strategy_id == wanted:
-            holder.pending.append(Change(stream_id=holder.stream_id, fields=RELEASED))
+            holder.pending.append(released(holder.stream_id, holder.state.wdk_event_id))
+
+
+def released(stream_id: UUID, wdk_event_id: str | None) -> Change:
+    """That a conversation has lost its WDK strategy to another one.
+
+    Args:
+        stream_id: The conversation.
+        wdk_event_id: The entry of its claim, as far as its row had seen its log; a later one is not lost.
+    """
+    return Change(stream_id=stream_id, fields=RELEASED, decides={"wdk_event_id": wdk_event_id})
+
+
+def overtaken(state: State, pending: Sequence[Change]) -> dict[str, Any]:
+    """What the log has come to say instead of that about which changes decided, before they were in it.
+
+    Without it a name that is given to a conversation while a number is added to its last one would be lost.
+
+    Args:
+        state: What the log says before the changes.
+        pending: The changes.
+
+    Returns:
+        The columns that are to stay as they are in that state.
+    """
+    kept: dict[str, Any] = {}
+    for column, columns in _CLAIMED.items():
+        changes = [change for change in pending if columns[0] in change.fields]
+        expected = [values.get(column) for change in changes for values in (change.decides, change.fields)]
+        decided = bool(changes) and all(column in change.decides for change in changes)
+        if decided and getattr(state, column) not in (None, *expected):
+            kept |= {name: getattr(state, name) for name in columns}
+    return kept
+
+
+def restored(stream_id: UUID, kept: dict[str, Any]) -> Change:
+    """That what was overtaken holds.
+
+    Args:
+        stream_id: The conversation.
+        kept: What `overtaken` returned.
+    """
+    decides = {column: kept[column] for column in _CLAIMED if column in kept}
+    fields = {column: value for column, value in kept.items() if column != "wdk_event_id"}
+    claim = Claim(kept["wdk_event_id"]) if "wdk_event_id" in kept else None
+    return Change(stream_id=stream_id, fields=fields, claim=claim, decides=decides)
 
 
 def _claimed_later(holder: Row, row: Row) -> bool:
-    """Whether the holder's claim has the later entry. One that is from no log is the older one."""
+    """Whether the holder's claim has the later entry. One that is from no log is the older one.
+
+    Entries of two logs may have the same id: then it is the greater conversation's, whoever is caught up first.
+    """
     if holder.state.wdk_strategy_id != row.state.wdk_strategy_id or holder.state.wdk_event_id is None:
         return False
     if row.state.wdk_event_id is None:
         return True
-    return Position.parse(holder.state.wdk_event_id) > Position.parse(row.state.wdk_event_id)
+    theirs, ours = Position.parse(holder.state.wdk_event_id), Position.parse(row.state.wdk_event_id)
+    return (theirs, holder.stream_id) > (ours, row.stream_id)

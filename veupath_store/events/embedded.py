@@ -23,7 +23,7 @@ from veupath_store.errors import ConfigurationError, UnavailableError
 from veupath_store.events import embedded_keeper
 
 _START: Final = 10.0
-"""Seconds that the server has to start listening; it loads its data afterwards."""
+"""Seconds that the server has to start listening. Loading its data is waited for twice as long again."""
 _LONGEST_SOCKET: Final = 100
 """Bytes of a socket's path; the operating systems take 103 to 107."""
 
@@ -117,7 +117,7 @@ def _listens(path: str) -> bool:
         probe.settimeout(1.0)
         try:
             probe.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError):
             return False
         except TimeoutError:
             return True  # it does not accept, being frozen or overrun; a second one would not be better
@@ -134,9 +134,25 @@ def _start(program: str, directory: Path, path: str) -> None:
     )
     threading.Thread(target=keeper.wait, daemon=True, name="embedded Redis").start()  # no zombie, no warning
     deadline = time.monotonic() + _START
-    while not _listens(path):
-        if keeper.poll() is not None or time.monotonic() > deadline:
+    while not _serves(path):
+        # A server that finds its data broken listens first and ends then.
+        if keeper.poll() is not None or (time.monotonic() > deadline and not _listens(path)):
             raise ConfigurationError(
                 f"The embedded Redis does not start on {directory}; its file '{embedded_keeper.LOG}' there says why."
             )
+        if time.monotonic() > 2 * _START + deadline:
+            return  # it loads very much: requests are refused for now, and say so
         time.sleep(0.01)
+
+
+def _serves(path: str) -> bool:
+    """Whether the server answers, and has loaded its data: until then it refuses all requests."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+            probe.sendall(b"PING\r\n")
+            answer = probe.recv(1_000)
+        except OSError:
+            return False
+    return bool(answer) and not answer.startswith(b"-LOADING")

@@ -48,6 +48,6 @@ async def _lag(log: EventLog, one: Chosen, ends: LogEnds | None, stuck_after: fl
 def _standing(position: Position | None, ends: LogEnds | None) -> LagState:
     if position is None:
         return LagState.BEHIND if ends is not None and ends.newest is not None else LagState.EMPTY
-    if ends is None or ends.last < position:
+    if ends is None or ends.newest is None or ends.newest < position:
         return LagState.AHEAD
-    return LagState.BEHIND if ends.newest is not None and ends.newest > position else LagState.CURRENT
+    return LagState.BEHIND if ends.newest > position else LagState.CURRENT

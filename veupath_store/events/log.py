@@ -2,22 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from veupath_store import limits
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, NotFoundError
 from veupath_store.events.encoding import encode_event, entries_of, position_of
 from veupath_store.events.entries import Entry, Event, Position
+from veupath_store.events.exchange import (
+    FIRST,
+    LAST,
+    Exchange,
+    Exchanged,
+    add,
+    commands_of,
+    entries_between,
+    exchanged,
+)
 from veupath_store.events.fold import PROJECTING
 from veupath_store.events.keys import LogKey, LogKind
 from veupath_store.events.marks import BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
 from veupath_store.redis_url import HOW_TO_SET
 
-_FIRST: Final = Position(0, 0)
-_LAST: Final = Position(limits.UINT64_MAX, limits.UINT64_MAX)
+__all__ = ["EventLog", "Exchange", "Exchanged", "LogEnds"]
 
 # The first and last entries themselves, which XINFO holds as well and which may have megabytes, stay in the server.
 _ENDS: Final = """
@@ -29,46 +37,17 @@ local first, newest = found['first-entry'], found['last-entry']
 return {first and first[1] or '', newest and newest[1] or '', found['last-generated-id'], found['length']}
 """
 
+_REMOVE_EMPTY: Final = "return redis.call('XLEN', KEYS[1]) == 0 and redis.call('UNLINK', KEYS[1]) or 0"
+
 _AHEAD: Final = """
 local found = redis.call('XRANGE', KEYS[1], ARGV[1] == '' and '-' or '(' .. ARGV[1], '+')
 return {#found, #found > 0 and found[1][1] or ''}
 """
 
-# 0: there is no log; 1: it has lost the given entry; 2: it is whole, as far as that one tells.
-_WHOLE: Final = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-if ARGV[1] == '' then return 2 end
-return 1 + #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+_NEWEST: Final = """
+local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1])
+return #found > 0 and found[#found][1]
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One log's part of `EventLog.exchange`."""
-
-    key: LogKey
-    after: Position | None = None
-    """Entries after this one are read; all with ``None``."""
-    appended: Sequence[tuple[str, bytes]] = ()
-    """Types and JSON texts of what is appended."""
-    remove_first: bool = False
-    """Whether the log is emptied before it is read."""
-    new: bool = False
-    """Whether the log is made when it is not there."""
-    count: int | None = None
-    """Entries that are read at most; all with ``None``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """What came of an `Exchange`."""
-
-    entries: list[Entry]
-    """What was in the log before anything was appended."""
-    positions: list[Position] | None
-    """Where the appended ones are; ``None`` when the log is not there."""
-    whole: bool
-    """Whether the log held the entry `Exchange.after`: one that lost its end does not. ``True`` without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +109,7 @@ class EventLog:
         if not events:
             return []
         fields = [encode_event(event, f"events[{index}]") for index, event in enumerate(events)]
-        commands = [self._add(key, *values, new=new) for values in fields]
+        commands = [add(key.text(self._prefix), *values, new=new) for values in fields]
         if key.kind is LogKind.STREAM and any(kind in PROJECTING for _, kind, _ in fields):
             commands.append(self._marks.mark(key))
         replies = await self._client.run_at_once(commands, writes=True)
@@ -151,8 +130,8 @@ class EventLog:
         """
         if not parts:
             return []
-        replies = iter(await self._client.run_at_once([command for part in parts for command in self._commands(part)]))
-        return [_exchanged(part, replies) for part in parts]
+        replies = iter(await self._client.run_at_once([it for part in parts for it in commands_of(part, self._prefix)]))
+        return [exchanged(part, replies) for part in parts]
 
     async def read(
         self, key: LogKey, *, after: Position | None = None, before: Position | None = None, count: int
@@ -168,20 +147,26 @@ class EventLog:
         Returns:
             The entries; none when the log is not there.
         """
-        if after == _LAST or before == _FIRST or count < 1:
+        if after == LAST or before == FIRST or count < 1:
             return []
-        [reply] = await self._client.run([_range(key.text(self._prefix), after, before, count)])
+        [reply] = await self._client.run([entries_between(key.text(self._prefix), after, before, count)])
         return entries_of(reply)
 
-    async def read_newest(self, key: LogKey, count: int) -> list[Entry]:
+    async def read_newest(self, key: LogKey, count: int, *, before: Position | None = None) -> list[Entry]:
         """Read the newest entries.
+
+        Args:
+            key: The log.
+            count: How many at most.
+            before: Only those before this position.
 
         Returns:
             The entries, newest first; none when the log is not there.
         """
-        if count < 1:
+        if count < 1 or before == FIRST:
             return []
-        [reply] = await self._client.run([("XREVRANGE", key.text(self._prefix), "+", "-", "COUNT", count)])
+        end = "+" if before is None else f"({before}"
+        [reply] = await self._client.run([("XREVRANGE", key.text(self._prefix), end, "-", "COUNT", count)])
         return entries_of(reply)
 
     async def ends(self, keys: Sequence[LogKey]) -> list[LogEnds | None]:
@@ -209,6 +194,19 @@ class EventLog:
         [reply] = await self._client.run([command])
         return int(reply[0]), position_of(reply[1]) if reply[1] else None
 
+    async def newest_but(self, key: LogKey, count: int) -> Position | None:
+        """The oldest of a log's newest entries. Redis goes through them; none is transferred.
+
+        Args:
+            key: The log.
+            count: How many are the newest, from 1 on.
+
+        Returns:
+            Its position; of a shorter log the first one's, ``None`` for one without entries.
+        """
+        [reply] = await self._client.run([("EVAL", _NEWEST, 1, key.text(self._prefix), count)])
+        return position_of(reply) if reply else None
+
     async def trim(self, key: LogKey, before: Position) -> int:
         """Remove all entries before a position.
 
@@ -233,16 +231,22 @@ class EventLog:
             commands.append(self._marks.forget(streams))
         await self._client.run_at_once(commands)
 
-    async def behind(self, limit: int) -> list[tuple[UUID, float]]:
+    async def remove_empty(self, keys: Sequence[LogKey]) -> None:
+        """Remove those of the logs that hold no entry."""
+        if keys:
+            await self._client.run([("EVAL", _REMOVE_EMPTY, 1, key.text(self._prefix)) for key in keys])
+
+    async def behind(self, limit: int, skip: int = 0) -> list[tuple[UUID, float]]:
         """The streams that are marked as behind, the oldest mark first.
 
         Args:
             limit: How many at most.
+            skip: How many of the oldest to leave out.
 
         Returns:
             Pairs of a stream and its mark: since when it stands in milliseconds, and what `caught_up` takes.
         """
-        return await self._marks.list(limit) if limit > 0 else []
+        return await self._marks.list(limit, skip) if limit > 0 else []
 
     async def caught_up(self, seen: Sequence[tuple[UUID, float]]) -> None:
         """Take marks away, except for those of streams to which something was appended since they were seen.
@@ -263,42 +267,6 @@ class EventLog:
     async def close(self) -> None:
         """Close the connections. Further calls raise `StoreClosedError`. May be repeated."""
         await self._client.close()
-
-    def _add(self, key: LogKey, operation_id: str, kind: str, data: str | bytes, *, new: bool) -> Command:
-        condition = () if new else ("NOMKSTREAM",)
-        return ("XADD", key.text(self._prefix), *condition, "*", "op", operation_id, "type", kind, "data", data)
-
-    def _commands(self, part: Exchange) -> list[Command]:
-        key = part.key.text(self._prefix)
-        return [
-            *([("UNLINK", key)] if part.remove_first else ()),
-            ("EVAL", _WHOLE, 1, key, "" if part.after is None else str(part.after)),
-            *([_range(key, part.after, None, part.count)] if _reads(part) else ()),
-            *(self._add(part.key, "", kind, raw, new=part.new) for kind, raw in part.appended),
-        ]
-
-
-def _range(key: str, after: Position | None, before: Position | None, count: int | None) -> Command:
-    start = "-" if after is None else f"({after}"
-    end = "+" if before is None else f"({before}"
-    return ("XRANGE", key, start, end, *(() if count is None else ("COUNT", count)))
-
-
-def _reads(part: Exchange) -> bool:
-    """Redis refuses a range that begins after the last position there can be."""
-    return part.after != _LAST and not part.remove_first
-
-
-def _exchanged(part: Exchange, replies: Any) -> Exchanged:  # noqa: ANN401 - an iterator of Redis's answers
-    if part.remove_first:
-        next(replies)
-    found = next(replies)
-    whole = part.after is None or found > 1
-    entries = entries_of(next(replies)) if _reads(part) else []
-    positions = [next(replies) for _ in part.appended]
-    if None in positions or not (positions or found):
-        return Exchanged(entries, None, whole)
-    return Exchanged(entries, [position_of(position) for position in positions], whole)
 
 
 def _ends(first: bytes, newest: bytes, last: bytes, length: int) -> LogEnds:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from veupath_store import limits
 from veupath_store.errors import ConfigurationError, NotFoundError
-from veupath_store.events.current import event_log
+from veupath_store.events.current import NO_LOG, event_log
 from veupath_store.events.lag import STUCK_AFTER, lag_of
 from veupath_store.events.log import EventLog
 from veupath_store.events.rebuild import rebuild_stream
@@ -38,10 +38,7 @@ class ProjectionMaintenance:
     def __init__(self) -> None:
         log = event_log()
         if log is None:
-            raise ConfigurationError(
-                "The store has no event log: set REDIS_URL (redis://… for a running server, embedded:PATH for one of "
-                "its own). Without one, repositories write the table only."
-            )
+            raise ConfigurationError(NO_LOG)
         self.log: EventLog = log
 
     async def rebuild(

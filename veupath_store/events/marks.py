@@ -56,9 +56,9 @@ class BehindMarks:
         """The command that takes marks away, whatever their score."""
         return ("ZREM", self._key, *(str(key.id) for key in keys))
 
-    async def list(self, limit: int) -> list[tuple[UUID, float]]:
+    async def list(self, limit: int, skip: int) -> list[tuple[UUID, float]]:
         """As `EventLog.behind`."""
-        [reply] = await self._client.run([("ZRANGE", self._key, 0, limit - 1, "WITHSCORES")])
+        [reply] = await self._client.run([("ZRANGE", self._key, skip, skip + limit - 1, "WITHSCORES")])
         return [(UUID(member.decode()), float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)]
 
     async def clear(self, seen: Sequence[tuple[UUID, float]]) -> None:

@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.events import fields
-from veupath_store.events.entries import Entry
+from veupath_store.events.entries import Entry, Position
 from veupath_store.events.fields import Changes, Data, Effect
 from veupath_store.events.text import decoded
 from veupath_store.json import decode, encode
@@ -47,12 +47,23 @@ _ORDER_MAX: Final = 1_000_000
 _XACT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
+class Claim(NamedTuple):
+    """When the claim of a WDK id was made that an entry repeats.
+
+    Attributes:
+        event_id: The entry that made it; ``None`` where it is not from the log.
+    """
+
+    event_id: str | None
+
+
 def patch_data(
     changes: Mapping[str, Any],
     *,
     created: bool = False,
     xact: str | None = None,
     order: int | None = None,
+    claim: Claim | None = None,
     updated_at: datetime | None = None,
     dismissed_at: datetime | None = None,
 ) -> dict[str, Any]:
@@ -63,6 +74,7 @@ def patch_data(
         created: It is a beginning: what was before does not count.
         xact: The id of the database transaction that wrote it.
         order: Microseconds, 0 to 1,000,000, by which `updated_at` is earlier than it would be.
+        claim: When the WDK id was claimed, where that was not by this entry.
         updated_at: Aware; the entry's own time by default.
         dismissed_at: Aware, beside a `dismissed_reason`; the entry's own time by default.
 
@@ -80,6 +92,8 @@ def patch_data(
         data["xact"] = xact
     if order is not None:
         data["order"] = order
+    if claim is not None:
+        data["wdkEventId"] = claim.event_id
     for key, moment in (("updatedAt", updated_at), ("dismissedAt", dismissed_at)):
         if moment is not None:
             data[key] = _iso(key, moment)
@@ -162,12 +176,23 @@ def _follow(changes: Changes, entry: Entry, data: Data) -> None:
     """Add the columns that follow from others."""
     if "wdk_strategy_id" in changes:
         linked = changes["wdk_strategy_id"] is not None
-        changes["wdk_event_id"] = str(entry.position) if linked else None
+        changes["wdk_event_id"] = _claimed_by(entry, data) if linked else None
         if not linked:
             changes.setdefault("is_saved", False)
     if "dismissed_reason" in changes:
         dismissed = changes["dismissed_reason"] is not None
         changes["dismissed_at"] = (fields.time(data.get("dismissedAt")) or entry.position.time) if dismissed else None
+
+
+def _claimed_by(entry: Entry, data: Data) -> str | None:
+    """The entry that claimed the WDK id: this one, unless it says another, or that it is none of this log."""
+    given = data.get("wdkEventId", entry)
+    if given is None:
+        return None
+    try:
+        return str(Position.parse(given))
+    except InvalidInputError:
+        return str(entry.position)
 
 
 def _ordered(moment: datetime, order: object) -> datetime:
@@ -182,7 +207,7 @@ def _json(value: Any) -> Any:  # noqa: ANN401
         return str(value)
     if isinstance(value, dict):
         return decode(encode(value, "plan"))
-    return str(value) if isinstance(value, str) else value  # a StrEnum's value
+    return str.__str__(value) if isinstance(value, str) else value  # an enum's value, not its name
 
 
 def _iso(key: str, moment: datetime) -> str:

@@ -1,17 +1,17 @@
 """`Projector`: appending events, and keeping the table equal to what the logs say."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from veupath_store.errors import NotFoundError
+from veupath_store import limits
+from veupath_store.errors import InvalidInputError, NotFoundError
 from veupath_store.events.catch_up import catch_up
 from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
 from veupath_store.events.maintenance import ProjectionMaintenance
-from veupath_store.events.recorded import RecordedChanges
-from veupath_store.races import despite_deadlocks
-from veupath_store.session import async_session_factory
-from veupath_store.validation import as_uuid
+from veupath_store.events.trimming import begin_log, trim_stream
+from veupath_store.validation import as_uuid, boolean, integer
 from veupath_store.values import CaughtUp
 
 
@@ -49,7 +49,7 @@ class Projector(ProjectionMaintenance):
         try:
             return [str(position) for position in await self.log.append(key, events)]
         except NotFoundError:
-            await self._begin(key.id)
+            await begin_log(self.log, key.id)
             return [str(position) for position in await self.log.append(key, events)]
 
     async def append_to_operation(self, operation_id: UUID | str, events: Sequence[Event]) -> list[str]:
@@ -89,17 +89,52 @@ class Projector(ProjectionMaintenance):
         """
         return await catch_up(self.log, as_uuid(stream_id, "stream_id"))
 
-    async def _begin(self, stream_id: UUID) -> None:
-        """Begin the log of a row that has none, with what the row holds."""
+    async def trim(
+        self,
+        stream_id: UUID | str,
+        *,
+        keep: int | None = None,
+        older_than: timedelta | None = None,
+        checkpoint: bool = True,
+    ) -> int:
+        """Remove the old part of a conversation's log, below what its row has seen. Messages in it are gone for good.
 
-        async def begin() -> None:
-            async with async_session_factory() as session:
-                session.companion = companion = RecordedChanges(self.log)
-                settlement = companion.settlement(session.client)
-                rows = await settlement.load([stream_id])
-                if not rows:
-                    raise NotFoundError("stream")
-                await settlement.begin(rows[0])
-                await settlement.finish()
+        With a checkpoint the log first gets an event with all that the row holds. A later rebuild starts from it: it
+        gives back the row, and no longer proves how it came about. Without one a rebuild refuses the log, as
+        incomplete, and the row can be trusted no more than a backup of it.
 
-        await despite_deadlocks(begin)
+        A catch-up, three round trips to Redis, and for the checkpoint a transaction of three statements.
+
+        Args:
+            stream_id: The conversation.
+            keep: How many of the newest entries stay at least, from 1 on.
+            older_than: Only entries of at least this age.
+            checkpoint: Whether a later rebuild is to be possible.
+
+        Returns:
+            How many entries were removed; 0 where neither `keep` nor `older_than` lets any go.
+
+        Raises:
+            NotFoundError: No such conversation.
+            InvalidInputError: An argument is refused, or neither of the two is given.
+            UnavailableError: A server does not answer.
+        """
+        identity = as_uuid(stream_id, "stream_id")
+        if keep is None and older_than is None:
+            raise InvalidInputError("keep", "it, or older_than, is needed")
+        return await trim_stream(
+            self.log,
+            identity,
+            keep=None if keep is None else integer(keep, "keep", 1, limits.INT32_MAX),
+            before=None if older_than is None else _ago(older_than),
+            checkpoint=boolean(checkpoint, "checkpoint"),
+        )
+
+
+def _ago(age: timedelta) -> datetime:
+    if not isinstance(age, timedelta) or age < timedelta():
+        raise InvalidInputError("older_than", "a timedelta, not below zero, is needed")
+    try:
+        return datetime.now(UTC) - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)

@@ -54,10 +54,12 @@ class RecordedChanges:
         Two statements and a round trip to Redis, whatever the number of conversations, where others have claimed
         no name or WDK id meanwhile; two statements more where conversations are made or deleted.
 
+        Where this fails or is cancelled what is noted stays: who goes on all the same appends it at the next commit.
+
         Raises:
             UnavailableError: Redis does not answer: the unit of work is rolled back.
         """
-        notes, self._notes = self._notes, []
+        notes = self._notes
         changes = [note for note in notes if isinstance(note, Change)]
         self._removed = [note for note in notes if isinstance(note, LogKey)]
         if self._removed:
@@ -65,6 +67,7 @@ class RecordedChanges:
         if changes:
             stale = await self._stale(client, [change.stream_id for change in changes if change.created])
             await self.settlement(client).settle(changes, stale)
+        self._notes = []
 
     @staticmethod
     async def _stale(client: StoreTransaction, created: list[UUID]) -> frozenset[UUID]:
@@ -91,5 +94,6 @@ class RecordedChanges:
         try:
             for key, positions in settlement.appended:
                 await self._log.discard(key, positions)
+            await self._log.remove_empty(settlement.begun)
         except StoreError:
             logger.warning("events of a unit of work that was rolled back are still in the log; catch-up removes them")

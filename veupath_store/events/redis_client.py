@@ -70,12 +70,8 @@ class RedisClient:
         try:
             async with asyncio.timeout(self._timeout), self._room:
                 connection = await self._take()
-                try:
-                    sent = True
-                    replies = await _converse(connection, list(commands))
-                except BaseException:
-                    await _drop(connection)
-                    raise
+                sent = True
+                replies = await _converse(connection, list(commands))
                 await self._give_back(connection)
             for reply in replies:
                 _raise_error_in(reply)
@@ -106,8 +102,9 @@ class RedisClient:
             await _drop(self._idle.pop())
 
     async def _take(self) -> "AbstractConnection":
-        # One turn of the event loop: it learns which idle connections the server has closed. Without it an append
-        # after a restart of the server is sent into the void, and nobody knows whether it was saved.
+        # Two turns of the event loop, one to see and one to hear which idle connections the server has closed. Without
+        # them an append after a restart of the server is sent into the void, and nobody knows whether it was saved.
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
         if self._closed:
             raise StoreClosedError("The event log of this process is closed.")
@@ -164,13 +161,22 @@ async def _converse(connection: "AbstractConnection", commands: Sequence[Command
     """Errors of single commands come back as values, so that every answer is read before one of them is raised."""
     from redis.exceptions import ResponseError  # noqa: PLC0415 - an extra
 
-    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-    replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response())
-        except ResponseError as exc:
-            replies.append(exc)
+    writer = connection._writer
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as exc:
+                replies.append(exc)
+    except BaseException:
+        # redis-py has closed it by now, but a closed one goes on sending what is buffered: megabytes, for as long as
+        # a frozen server does not take them.
+        if writer is not None:
+            writer.transport.abort()
+        await _drop(connection)
+        raise
     return replies
 
 
@@ -192,9 +198,5 @@ def _is_open(connection: "AbstractConnection") -> bool:
 
 
 async def _drop(connection: "AbstractConnection") -> None:
-    """Close a connection at once: an answer that is still to come must never be read by another request."""
-    writer = connection._writer
-    if writer is not None:
-        # close() would go on sending what is buffered, for ever when the server is frozen.
-        writer.transport.abort()
+    """Close a connection: an answer that is still to come must never be read by another request."""
     await connection.disconnect(nowait=True)

@@ -9,7 +9,7 @@ from veupath_store.engine.statements import Statements
 from veupath_store.events.changes import Change
 from veupath_store.events.entries import Position
 from veupath_store.events.fold import State
-from veupath_store.events.patched import PATCH_KEYS
+from veupath_store.events.patched import PATCH_KEYS, Claim
 from veupath_store.json import decode, encode
 
 _TYPES: Final = {
@@ -136,6 +136,7 @@ async def checkpoint_of(client: Statements, row: Row) -> Change:
         stream_id=row.stream_id,
         fields={**{column: getattr(state, column) for column in PATCH_KEYS if column != "plan"}, "plan": plan},
         created=True,
+        claim=Claim(state.wdk_event_id),
         updated_at=state.updated_at,
         dismissed_at=state.dismissed_at,
     )

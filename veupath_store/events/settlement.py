@@ -7,7 +7,8 @@ The order is what makes a row equal to the fold of its log, and the log free of 
    can come in between: what others appended meanwhile is exactly what was read.
 3. What was read is folded, then the own changes. They name every field that they set, so it does no harm that the row
    held them before what others appended.
-4. Names and WDK ids that the folded entries claim are claimed in the table. What that decides is a change again.
+4. Names and WDK ids that the folded entries claim are claimed in the table. What that decides is a change again, but
+   nobody's wish: where others have renamed or linked the conversation before it is in the log, theirs holds.
 5. Rows and positions are written, and the transaction commits.
 
 A process that dies between 2 and 5 leaves entries of a transaction that was rolled back. Each carries that
@@ -23,7 +24,7 @@ from uuid import UUID
 from veupath_store.engine import StoreTransaction
 from veupath_store.errors import LogBehindError
 from veupath_store.events.changes import Change
-from veupath_store.events.claims import claim_name, claim_wdk
+from veupath_store.events.claims import claim_name, claim_wdk, overtaken, restored
 from veupath_store.events.entries import Entry, Position
 from veupath_store.events.fold import Problem, State, fold_all
 from veupath_store.events.keys import LogKey
@@ -46,6 +47,7 @@ class Settlement:
     Attributes:
         client: The transaction.
         appended: What was appended so far, to be taken back when the transaction fails.
+        begun: The logs of new conversations, to be removed when it fails.
         problems: Entries that were skipped.
         folded: How many entries were folded, those appended here left out.
     """
@@ -56,6 +58,7 @@ class Settlement:
         self._rows: dict[UUID, Row] = {}
         self._xact = ""
         self.appended: list[tuple[LogKey, Sequence[Position]]] = []
+        self.begun: list[LogKey] = []
         self.problems: list[Problem] = []
         self.folded = 0
 
@@ -115,11 +118,10 @@ class Settlement:
             for row in turn:
                 if row.position is None and not row.pending[0].created:
                     await self.begin(row)
-            asked = [row for row in turn if row.pending]
-            answers = await self._log.exchange([self._part(row, stale_logs) for row in asked])
-            for row, answer in zip(asked, answers, strict=True):
-                await self._take(row, answer)
-            for row in turn:
+            self.begun += [LogKey.stream(row.stream_id) for row in turn if row.pending[0].created]
+            answers = await self._log.exchange([self._part(row, stale_logs) for row in turn])
+            taken = [row for row, answer in zip(turn, answers, strict=True) if await self._take(row, answer)]
+            for row in taken:
                 await self._claim(row)
         await write_rows(self.client, list(self._rows.values()))
 
@@ -133,8 +135,12 @@ class Settlement:
             count=PAGE,
         )
 
-    async def _take(self, row: Row, answer: Exchanged) -> None:
-        """Fold what was read before the own changes, then these."""
+    async def _take(self, row: Row, answer: Exchanged) -> bool:
+        """Fold what was read before the own changes, then these.
+
+        Returns:
+            Whether the own changes are in the log; where that had lost its end they are still to be appended.
+        """
         key = LogKey.stream(row.stream_id)
         positions = self._appended(row, key, answer)
         await self.advance(row, answer.entries)
@@ -145,16 +151,19 @@ class Settlement:
         if not answer.whole:
             await self._log.discard(key, positions)
             await self.begin(row)
-            return
+            return False
+        kept = overtaken(row.state, row.pending)
         own = [change.entry(position) for change, position in zip(row.pending, positions, strict=True)]
         plan = None if any(change.sets_plan for change in row.pending) else row.state.plan
-        row.state = replace(fold_all(row.state, own).state, plan=plan)
-        row.pending = []
+        row.state = replace(fold_all(row.state, own).state, plan=plan, **kept)
+        row.pending = [restored(row.stream_id, kept)] if kept else []
+        return True
 
     async def begin(self, row: Row) -> None:
         """Begin a log, or begin it again after it lost its end, with all that the row holds.
 
-        What the log holds all the same is folded first. Changes that are pending are in the row already.
+        What the log holds all the same is folded first. Changes that are pending follow as events of their own: the
+        row may hold them already, but what is folded may be in their place.
 
         Raises:
             UnavailableError: Redis does not answer.
@@ -166,16 +175,18 @@ class Settlement:
                 await self.advance(row, entries)
             checkpoint = await checkpoint_of(self.client, row)
             appended = [(PATCHED, checkpoint.raw(self._xact))]
-            answer = (
-                await self._log.exchange([Exchange(key=key, after=row.position, appended=appended, new=True, count=1)])
-            )[0]
+            part = Exchange(key=key, after=row.position, appended=appended, new=True, count=PAGE)
+            answer = (await self._log.exchange([part]))[0]
             positions = self._appended(row, key, answer)
-            if not answer.entries:
+            before = row.state
+            await self.advance(row, answer.entries)
+            # What only moves the position is no reason to repeat it: a producer of words may never pause.
+            moved_only = before == replace(row.state, last_event_id=before.last_event_id)
+            if moved_only and len(answer.entries) < PAGE:
                 break
             await self._log.discard(key, positions)
         state = fold_all(State(), [checkpoint.entry(positions[0])]).state
         row.state = replace(state, plan=row.state.plan)
-        row.pending = []
 
     def _appended(self, row: Row, key: LogKey, answer: Exchanged) -> Sequence[Position]:
         positions = answer.positions or []

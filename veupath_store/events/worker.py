@@ -67,7 +67,7 @@ class ProjectionWorker:
         self._stopping.set()
 
     async def drain(self) -> int:
-        """Catch up what is marked as behind, once.
+        """Catch up what is marked as behind, once: those that cannot be, which keep their marks, are passed over.
 
         Returns:
             How many conversations were caught up.
@@ -75,10 +75,15 @@ class ProjectionWorker:
         Raises:
             UnavailableError: Redis does not answer.
         """
-        marks = await self.log.behind(BATCH)
-        caught_up = await asyncio.gather(*(self._catch_up(stream_id) for stream_id, _ in marks))
-        await self.log.caught_up([mark for mark, done in zip(marks, caught_up, strict=True) if done])
-        return sum(caught_up)
+        total = failed = 0
+        while True:
+            marks = await self.log.behind(BATCH, skip=failed)
+            caught_up = await asyncio.gather(*(self._catch_up(stream_id) for stream_id, _ in marks))
+            await self.log.caught_up([mark for mark, done in zip(marks, caught_up, strict=True) if done])
+            total += sum(caught_up)
+            failed += len(marks) - sum(caught_up)
+            if all(caught_up) or len(marks) < BATCH or self._stopping.is_set():
+                return total
 
     async def sweep(self) -> int:
         """Compare all conversations with their logs, catch up those that are behind, and remove what is deleted.

@@ -7,8 +7,10 @@ from uuid import UUID, uuid4
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError, NotFoundError, OperationActiveError
+from veupath_store.models import Operation
 from veupath_store.repositories.operation_queue import as_lease
 from veupath_store.repositories.operation_reads import STATUS, SUMMARY, OperationReads
+from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_optional_uuid, as_uuid, integer, one_of, seconds, text
 from veupath_store.values import Lease, OperationStatusView, OperationSummary, OperationType
 
@@ -35,7 +37,7 @@ WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND status = 'active' RETUR
 _POSITION: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 
-class OperationRepository(OperationReads):
+class OperationRepository(OperationReads, Recording[Operation]):
     """Reads and writes of operations. Clients register, find, poll and cancel; workers lease, run and end them.
 
     An operation is active until it is completed, failed or cancelled, and never changes afterwards: every transition
@@ -166,6 +168,29 @@ class OperationRepository(OperationReads):
         if not rows:
             raise OperationActiveError
         return dict(rows[0])
+
+    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
+        """Delete one, with its log where it has one of its own. One statement.
+
+        Where there is a log it is removed right after the commit, or, when that is cut off, by the worker.
+
+        Args:
+            id: Its id.
+
+        Returns:
+            Whether there was one; ``False`` also when it is not this user's.
+
+        Raises:
+            InvalidInputError: The id is no UUID.
+            UnavailableError: The database does not answer; nothing was deleted.
+            OutcomeUnknownError: Without a session, the answer was lost.
+        """
+        identity = as_uuid(id, "id")
+        async with self._recording() as inside:
+            deleted = await (await inside._rows(inside._writable())).filter(pk=identity).delete() > 0
+            if deleted:
+                inside._remove_logs(operations=[identity])
+            return deleted
 
     async def request_cancel(self, operation_id: UUID | str) -> OperationStatusView:
         """Ask for an operation to be cancelled, wherever it runs. Idempotent; one statement.

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, SkipValidation
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
-from veupath_store.json import encode
+from veupath_store.json import decode, encode
 from veupath_store.names import FREE_NAME
 from veupath_store.plans import check_plan, count_searches
 from veupath_store.validation import as_optional_uuid, boolean, integer, text
@@ -65,6 +65,9 @@ class ProjectionPatch(Checked):
     )
 
 
+_LATCH: Final = "gene_set_auto_imported"
+
+
 class ProjectionUpdate:
     """The statement for one patch, built from constants; every value is bound."""
 
@@ -74,7 +77,9 @@ class ProjectionUpdate:
         self.stream_id: Final = stream_id
         self.values: list[Any] = [stream_id]
         self._patch = patch
-        self._given: Final = patch.model_fields_set
+        self._plan: str | None = None
+        # A latch that is not set changes nothing, the time of the last change included.
+        self._given: Final = patch.model_fields_set - (set() if patch.gene_set_auto_imported else {_LATCH})
         self._target = "SELECT stream_id, user_id, site_id FROM stream_projections WHERE stream_id = $1"
         if owner is not None:
             self._target += f" AND user_id = {self._bind(owner)}"
@@ -125,7 +130,8 @@ class ProjectionUpdate:
         if "wdk_strategy_id" in self._given:
             columns.append("wdk_event_id = NULL")  # the claim is this one; its event, if any, sets it
         if "plan" in self._given:
-            columns.append(f"plan = {self._bind(encode(self._patch.plan, 'plan'))}::jsonb")
+            self._plan = encode(self._patch.plan, "plan")
+            columns.append(f"plan = {self._bind(self._plan)}::jsonb")
         if self._given & {"plan", "step_count"}:
             columns.append(f"step_count = {self._bind(self._step_count())}")
         if "gene_set_auto_imported" in self._given:
@@ -135,10 +141,14 @@ class ProjectionUpdate:
         return columns
 
     def changes(self, row: Any) -> dict[str, Any]:  # noqa: ANN401 - an asyncpg record
-        """What the statement changed, by column, given the row that it returned."""
+        """What the statement changed, by column, given the row that it returned.
+
+        The plan is the one that was sent: the caller's own may have changed since.
+        """
         resolved = {"name", "step_count", "gene_set_auto_imported"}
         columns = self._given | ({"step_count"} if "plan" in self._given else set())
-        return {name: row[name] if name in resolved else getattr(self._patch, name) for name in sorted(columns)}
+        changes = {name: row[name] if name in resolved else getattr(self._patch, name) for name in sorted(columns)}
+        return changes if self._plan is None else {**changes, "plan": decode(self._plan)}
 
     def _step_count(self) -> int:
         return self._patch.step_count if "step_count" in self._given else count_searches(self._patch.plan)

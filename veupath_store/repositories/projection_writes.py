@@ -4,6 +4,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from veupath_store.errors import NotFoundError
+from veupath_store.events.claims import released
 from veupath_store.models import Stream
 from veupath_store.races import NAME_KEY, WDK_KEY
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
@@ -194,7 +195,7 @@ class ProjectionWrites(Recording[Stream]):
         changes = update.changes(rows[0])
         if changes:
             self._record(update.stream_id, changes)
-        released: UUID | None = rows[0].get("released")
-        if released is not None:
-            self._record(released, {"wdk_strategy_id": None, "is_saved": False})
-        return released
+        loser: UUID | None = rows[0].get("released")
+        if loser is not None:
+            self._record_change(released(loser, None))
+        return loser

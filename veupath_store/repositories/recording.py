@@ -47,9 +47,12 @@ class Recording(Repository[M]):
             created: Whether it is new.
             order: Microseconds by which its `updated_at` is earlier than the others' of the same statement.
         """
+        self._record_change(Change(stream_id=stream_id, fields=fields, created=created, order=order))
+
+    def _record_change(self, change: Change) -> None:
         companion = self._companion()
         if companion is not None:
-            companion.record(Change(stream_id=stream_id, fields=fields, created=created, order=order))
+            companion.record(change)
 
     def _remove_logs(self, *, streams: Iterable[UUID] = (), operations: Iterable[UUID] = ()) -> None:
         """Note which conversations and operations are gone, so that their logs go too."""

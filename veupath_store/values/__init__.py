@@ -3,6 +3,7 @@
 from veupath_store.values.accounts import PurgeMode, PurgeReport
 from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
 from veupath_store.values.documents import DocumentSave
+from veupath_store.values.events import LoggedEvent, LogPage, Message, MessageRole
 from veupath_store.values.experiments import ExperimentSave, ExperimentSummary
 from veupath_store.values.gene_sets import GeneSetContent, GeneSetSave, GeneSetSource, GeneSetSummary
 from veupath_store.values.operations import (
@@ -54,7 +55,11 @@ __all__ = [
     "LagReport",
     "LagState",
     "Lease",
+    "LogPage",
     "LogProblem",
+    "LoggedEvent",
+    "Message",
+    "MessageRole",
     "OperationStatus",
     "OperationStatusView",
     "OperationSummary",

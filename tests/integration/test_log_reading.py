@@ -1,0 +1,243 @@
+"""Conversations and operations read back from their logs."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from tests.support.statements import recorded
+from veupath_store.config import StoreSettings
+from veupath_store.errors import ConfigurationError, InvalidInputError, NotFoundError
+from veupath_store.events.entries import Event
+from veupath_store.events.keys import LogKey
+from veupath_store.events.projector import Projector
+from veupath_store.events.reading import READ, LogReader
+from veupath_store.repositories import OperationRepository, StreamRepository, UserRepository
+from veupath_store.session import close_db, init_db
+from veupath_store.values import MessageRole, OperationType
+
+
+@pytest.fixture
+def settings(database_url, redis_url, log_prefix):
+    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix)
+
+
+@pytest.fixture
+async def stream(user):
+    return (await StreamRepository().create(user.id, "plasmodb")).id
+
+
+def said(number, **more):
+    return Event(type="user_message", data={"content": f"question {number}", "messageId": f"m{number}"}, **more)
+
+
+def answered(number, **more):
+    return Event(type="assistant_message", data={"content": f"answer {number}", "messageId": f"a{number}"}, **more)
+
+
+def deltas(count, **more):
+    return [Event(type="assistant_delta", data={"content": "x" * 40}, **more) for _ in range(count)]
+
+
+async def chat(stream, turns, deltas_each, **more):
+    for number in range(turns):
+        await Projector().append(stream, [said(number, **more), *deltas(deltas_each, **more), answered(number, **more)])
+
+
+async def test_messages_come_back_as_they_were_said(stream, user):
+    operation = uuid4()
+    ids = await Projector().append(stream, [said(1), *deltas(3), answered(1, operation_id=operation)])
+    page = await LogReader().for_user(user.id).page_messages(stream)
+    assert page.at_end
+    one, two = page.items
+    assert (one.id, one.role, one.message_id, one.content, one.operation_id) == (
+        ids[0],
+        MessageRole.USER,
+        "m1",
+        "question 1",
+        None,
+    )
+    assert (two.id, two.role, two.content, two.operation_id) == (ids[-1], MessageRole.ASSISTANT, "answer 1", operation)
+    assert int(one.created_at.timestamp() * 1000) == int(ids[0].split("-")[0])
+    assert one.data == {"content": "question 1", "messageId": "m1"}
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("limit", [1, 7, 1_000])
+async def test_pages_of_messages_join_without_a_gap_or_a_repeat(stream, newest_first, limit):
+    await chat(stream, turns=40, deltas_each=20)
+    contents, position, at_end = [], None, False
+    while not at_end:
+        page = await LogReader().page_messages(stream, position=position, limit=limit, newest_first=newest_first)
+        assert len(page.items) <= limit
+        contents += [message.content for message in page.items]
+        position, at_end = page.position, page.at_end
+    expected = [text for number in range(40) for text in (f"question {number}", f"answer {number}")]
+    assert contents == (expected[::-1] if newest_first else expected)
+    assert [message.content async for message in LogReader().iterate_messages(stream)] == expected
+
+
+async def test_a_page_reads_a_bounded_part_of_the_log_also_when_it_finds_nothing(stream, monkeypatch):
+    for _ in range(4):
+        await Projector().append(stream, deltas(3_000))
+    await Projector().append(stream, [said(1)])
+    reader, read = LogReader(), []
+    original = reader._log.read
+
+    async def counted(*arguments, **options):
+        entries = await original(*arguments, **options)
+        read.append(len(entries))
+        return entries
+
+    monkeypatch.setattr(reader._log, "read", counted)
+    page = await reader.page_messages(stream)
+    assert (page.items, page.at_end) == ((), False)
+    assert READ <= sum(read) <= READ + 2_000
+    pages = 1
+    while not page.at_end:
+        page = await reader.page_messages(stream, position=page.position)
+        pages += 1
+    assert [message.content for message in page.items] == ["question 1"]
+    assert pages == 3
+
+
+async def test_an_sse_client_gets_exactly_what_it_has_missed(stream, user):
+    ids = await Projector().append(stream, [said(1), *deltas(10), answered(1)])
+    reader = LogReader().for_user(user.id)
+    for seen in (None, *ids):
+        page = await reader.page_events(stream, position=seen, limit=1_000)
+        assert [event.id for event in page.items] == (ids if seen is None else ids[ids.index(seen) + 1 :])
+        assert page.at_end
+        assert page.position == ids[-1]
+    first = await reader.page_events(stream, limit=5)
+    assert ([event.id for event in first.items], first.position, first.at_end) == (ids[:5], ids[4], False)
+    later = await Projector().append(stream, [said(2)])
+    assert [event.id for event in (await reader.page_events(stream, position=ids[-1])).items] == later
+
+
+async def test_the_stores_own_events_are_nobody_elses_business(stream):
+    await StreamRepository().update_projection(stream, name="renamed")
+    [event_id] = await Projector().append(stream, [said(1)])
+    page = await LogReader().page_events(stream)
+    assert [event.id for event in page.items] == [event_id]
+
+
+async def test_what_is_no_json_is_shown_as_nothing_and_is_no_message(stream):
+    reader = LogReader()
+    await reader._log.exchange([_raw(stream, "user_message", b"no json"), _raw(stream, "tool_call_end", b"[1]")])
+    events = (await reader.page_events(stream)).items
+    assert [(event.type, event.data) for event in events] == [("user_message", None), ("tool_call_end", None)]
+    assert (await reader.page_messages(stream)).items == ()
+
+
+def _raw(stream, kind, raw):
+    from veupath_store.events.exchange import Exchange
+
+    return Exchange(LogKey.stream(stream), None, [(kind, raw)], count=1)
+
+
+async def test_a_conversations_operation_is_found_in_the_conversations_log(stream, user):
+    before = (await Projector().append(stream, [said(0)]))[0]
+    operation = await OperationRepository().register(
+        user.id, OperationType.CHAT, stream_id=stream, start_position=before
+    )
+    mine = await Projector().append(stream, [said(1, operation_id=operation.id), *deltas(2, operation_id=operation.id)])
+    other = await Projector().append(stream, [said(2, operation_id=uuid4())])
+    last = await Projector().append(stream, [answered(1, operation_id=operation.id)])
+    reader = LogReader().for_user(user.id)
+    page = await reader.page_operation_events(operation.id)
+    assert [event.id for event in page.items] == [*mine, *last]
+    assert other[0] not in {event.id for event in page.items}
+    missed = await reader.page_operation_events(operation.id, position=mine[-1])
+    assert [event.id for event in missed.items] == last
+
+
+async def test_an_operations_events_begin_at_its_start_position_itself(stream, user):
+    operation_id = uuid4()
+    ids = await Projector().append(stream, [said(0, operation_id=operation_id), said(1, operation_id=operation_id)])
+    await OperationRepository().register(
+        user.id, OperationType.CHAT, stream_id=stream, start_position=ids[1], operation_id=operation_id
+    )
+    assert [event.id for event in (await LogReader().page_operation_events(operation_id)).items] == ids[1:]
+
+
+async def test_an_experiments_operation_has_a_log_of_its_own_which_goes_with_it(user):
+    operation = await OperationRepository().register(user.id, OperationType.EXPERIMENT)
+    reader = LogReader().for_user(user.id)
+    assert (await reader.page_operation_events(operation.id)).items == ()
+    progress = [Event(type="progress", data={"done": number}) for number in range(3)]
+    ids = await Projector().append_to_operation(operation.id, progress)
+    page = await reader.page_operation_events(operation.id, position=ids[0])
+    assert [event.data for event in page.items] == [{"done": 1}, {"done": 2}]
+    await OperationRepository().delete(operation.id)
+    assert await reader._log.ends([LogKey.operation(operation.id)]) == [None]
+
+
+async def test_nobody_reads_another_users_log(stream, user, stranger):
+    await Projector().append(stream, [said(1)])
+    operation = await OperationRepository().register(user.id, OperationType.EXPERIMENT)
+    theirs = LogReader().for_user(stranger.id)
+    for call in (
+        lambda reader, stream, operation: reader.page_messages(stream),
+        lambda reader, stream, operation: reader.page_events(stream),
+        lambda reader, stream, operation: anext(reader.iterate_messages(stream)),
+        lambda reader, stream, operation: reader.page_operation_events(operation),
+    ):
+        with pytest.raises(NotFoundError) as foreign:
+            await call(theirs, stream, operation.id)
+        with pytest.raises(NotFoundError) as missing:
+            await call(theirs, uuid4(), uuid4())
+        assert str(foreign.value) == str(missing.value)
+
+
+async def test_a_page_is_one_indexed_read(stream, user):
+    await Projector().append(stream, [said(1)])
+    with recorded() as sent:
+        await LogReader().for_user(user.id).page_messages(stream)
+    assert len(sent) == 1
+    assert "user_id" in sent[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({"position": "9"}, "position"),
+        ({"position": "9-x"}, "position"),
+        ({"limit": 0}, "limit"),
+        ({"limit": 1_001}, "limit"),
+        ({"newest_first": 1}, "newest_first"),
+    ],
+)
+async def test_bad_arguments_are_refused_by_name(stream, arguments, path):
+    with pytest.raises(InvalidInputError) as caught:
+        await LogReader().page_messages(stream, **arguments)
+    assert caught.value.path == path
+
+
+async def test_without_a_log_there_is_nothing_to_read(settings):
+    await init_db(settings=settings.model_copy(update={"redis_url": None}))
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        LogReader()
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        Projector()
+    await close_db()
+
+
+async def test_an_older_applications_operation_ids_are_no_uuids(stream):
+    reader = LogReader()
+    key = LogKey.stream(stream).text(reader._log._prefix)
+    await reader._log._client.run([("XADD", key, "*", "op", "op_0123456789ab", "type", "user_message", "data", "{}")])
+    [event] = (await reader.page_events(stream)).items
+    assert event.operation_id is None
+    assert isinstance(stream, UUID)
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+async def test_an_empty_redis_url_is_as_none_at_all(settings, empty):
+    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(empty)}))
+    user = await UserRepository().create()
+    stream = await StreamRepository().create(user.id, "plasmodb")
+    assert (await StreamRepository().get_projection(stream.id)).last_event_id is None
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        Projector()
+    await close_db()

@@ -1,0 +1,215 @@
+"""Ten thousand events over two hundred conversations, and projection workers that are killed and frozen meanwhile."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+
+import pytest
+
+from tests.support.projections import Logs, logged, rows_of
+from tests.support.servers import until
+from veupath_store import StreamRepository, UserRepository
+from veupath_store.events.entries import Event, Position
+from veupath_store.events.fold import PROJECTING
+from veupath_store.events.projector import Projector
+from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
+
+pytestmark = pytest.mark.own_database
+
+SEED = 20_261_125
+STREAMS = 200
+EVENTS = 10_000
+KILLS = 20
+MOVES = 10
+"""Rows that move before the next kill, so that each falls into work."""
+WORKERS = 3
+
+DATA = {
+    "user_message": lambda dice: {"content": "hello"},
+    "assistant_message": lambda dice: {"content": "\0 and \ud800"},
+    "strategy_meta": lambda dice: {"name": f"name {dice.randrange(12)}", "recordType": dice.choice(["gene", "est"])},
+    "strategy_link": lambda dice: {"wdkStrategyId": dice.randrange(40), "isSaved": dice.random() < 0.5},
+    "graph_snapshot": lambda dice: {
+        "graphSnapshot": {"steps": [{"id": "a", "searchName": "s"}], "rootStepId": "a", "name": f"name {dice.random()}"}
+    },
+    "graph_plan": lambda dice: {"plan": {"root": {"id": "a", "searchName": f"s{dice.random()}"}}},
+    "model_selected": lambda dice: {"modelId": f"model {dice.randrange(3)}"},
+    "graph_cleared": lambda dice: {},
+    "projection_patched": lambda dice: {"resultCount": dice.randrange(9), "wdkStrategyId": dice.choice([None, 7, 8])},
+    "assistant_delta": lambda dice: {"delta": "x" * dice.randrange(200)},
+    "of_tomorrow": lambda dice: {"wdkStrategyId": 1},
+}
+assert DATA.keys() > PROJECTING
+WEIGHTS = {"assistant_delta": 10, "of_tomorrow": 2, "user_message": 3}
+
+
+@pytest.fixture
+def settings(database_url, redis_url, log_prefix):
+    return logged(database_url, redis_url, log_prefix)
+
+
+@pytest.fixture
+def logs(redis_url, log_prefix):
+    logs = Logs(redis_url, log_prefix)
+    yield logs
+    logs.close()
+
+
+class Workers:
+    """Worker processes, of which some are killed or frozen."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
+        self._running: list[asyncio.subprocess.Process] = []
+        self._frozen: list[asyncio.subprocess.Process] = []
+
+    async def start(self) -> None:
+        self._running.append(
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "tests.support.projecting", *self._arguments, stderr=asyncio.subprocess.DEVNULL
+            )
+        )
+
+    async def kill(self) -> None:
+        """Kill the one that runs longest, and start another."""
+        process = self._running.pop(0)
+        process.kill()
+        await process.wait()
+        await self.start()
+
+    def freeze(self, seconds: float) -> None:
+        """It sleeps in the midst of its work, with its locks, and wakes up when others have done that work."""
+        process = self._running.pop(0)
+        process.send_signal(signal.SIGSTOP)
+        self._frozen.append(process)
+        asyncio.get_running_loop().call_later(seconds, self._wake, process)
+
+    def _wake(self, process: asyncio.subprocess.Process) -> None:
+        process.send_signal(signal.SIGCONT)
+        self._frozen.remove(process)
+        self._running.insert(0, process)
+
+    async def all_awake(self) -> bool:
+        return not self._frozen
+
+    async def stop(self) -> set[int]:
+        for process in self._running:
+            process.terminate()
+        return {await process.wait() for process in self._running}
+
+    async def clean_up(self) -> None:
+        for process in [*self._running, *self._frozen]:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+@pytest.fixture
+async def workers(store, database_url, redis_url, log_prefix):
+    workers = Workers(database_url, redis_url, log_prefix)
+    try:
+        for _ in range(WORKERS):
+            await workers.start()
+        yield workers
+    finally:
+        await workers.clean_up()
+
+
+class Positions:
+    """Where the rows stand, looked at all the time: never further back than before."""
+
+    def __init__(self, connection) -> None:
+        self._connection = connection
+        self.seen: dict = {}
+        self.moves = 0
+
+    async def look(self) -> None:
+        for row in await self._connection.fetch("SELECT stream_id, last_event_id FROM stream_projections"):
+            position, before = Position.parse(row["last_event_id"]), self.seen.get(row["stream_id"])
+            assert before is None or position >= before, f"{row['stream_id']} went back from {before} to {position}"
+            self.moves += position != before
+            self.seen[row["stream_id"]] = position
+
+    async def watch(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(0.02)
+
+
+class Appender:
+    """Appends all events, in batches of 1 to 9, to one conversation after the other.
+
+    Attributes:
+        next_part: Released once for each kill, to have the next of as many parts appended.
+    """
+
+    def __init__(self, streams: list) -> None:
+        self._streams = streams
+        self.next_part = asyncio.Semaphore(1)
+
+    async def run(self) -> None:
+        dice, projector, kinds = random.Random(SEED), Projector(), list(DATA)
+        weights = [WEIGHTS.get(kind, 1) for kind in kinds]
+        for _ in range(KILLS):
+            await self.next_part.acquire()
+            left = EVENTS // KILLS
+            while left:
+                size = min(left, dice.randint(1, 9))
+                chosen = dice.choices(kinds, weights, k=size)
+                events = [Event(type=kind, data=DATA[kind](dice)) for kind in chosen]
+                await projector.append(dice.choice(self._streams), events)
+                left -= size
+
+
+async def torment(workers: Workers, positions: Positions, appender: Appender) -> None:
+    dice = random.Random(SEED)
+    for number in range(KILLS):
+        enough = positions.moves + MOVES
+
+        async def moved(enough: int = enough) -> bool:
+            return positions.moves >= enough
+
+        await until(moved, 20, f"{MOVES} rows move")
+        await asyncio.sleep(dice.random() * 0.1)
+        await workers.kill()
+        if number % 5 == 1:
+            await workers.kill()
+        if number % 4 == 2:
+            workers.freeze(0.3)
+        appender.next_part.release()
+
+
+async def test_killed_and_frozen_workers_leave_every_row_equal_to_the_fold_of_its_log(workers, logs, watcher):
+    users = [await UserRepository().create() for _ in range(2)]
+    streams = [(await StreamRepository().create(users[n % 2].id, "plasmodb")).id for n in range(STREAMS)]
+    positions, appender, projector = Positions(watcher), Appender(streams), Projector()
+    watching = asyncio.create_task(positions.watch())
+    appending = asyncio.create_task(appender.run())
+    await torment(workers, positions, appender)
+    await appending
+    await until(workers.all_awake, 5, "the last frozen worker was woken")
+
+    async def all_current() -> bool:
+        return set((await projector.lag()).counts) == {LagState.CURRENT} and await projector.log.behind_count() == 0
+
+    await until(all_current, 20, "the workers have projected everything and taken every mark away")
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching  # raises what it has found
+    assert await workers.stop() <= {0, -signal.SIGTERM}  # the latter of one that had only just been started
+
+    await logs.assert_explain(watcher)
+    assert (await projector.verify()).counts == {VerifyOutcome.EQUAL: STREAMS}
+    rows = await rows_of(watcher)
+    for stream_id in streams:
+        assert (await projector.catch_up(stream_id)).events == 0
+    assert await rows_of(watcher) == rows
+    report = await projector.rebuild()
+    assert report.counts == {RebuildOutcome.REBUILT: STREAMS}
+    assert report.problems == {}
+    assert await rows_of(watcher) == rows
+    await watcher.execute("DELETE FROM stream_projections")
+    assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: STREAMS}
+    assert await rows_of(watcher) == rows

@@ -1,0 +1,392 @@
+"""Logs that cannot be trusted and events that cannot be used: what is refused, what is skipped, and what one reads."""
+
+import json
+import logging
+import shutil
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support import faults
+from tests.support.projections import DELTA, MESSAGE, Logs, columns_of, logged, row_of
+from veupath_store import StreamRepository, limits
+from veupath_store.errors import InvalidInputError, LogBehindError, UnavailableError
+from veupath_store.events.entries import Event
+from veupath_store.events.projector import Projector
+from veupath_store.events.worker import ProjectionWorker
+from veupath_store.json import decode
+from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
+
+BIG = limits.DOCUMENT_BYTES
+NOT_NOW = "The event log is out of reach: the connection failed. The call may be repeated."
+
+
+@pytest.fixture
+def settings(database_url, redis_url, log_prefix):
+    return logged(database_url, redis_url, log_prefix)
+
+
+@pytest.fixture
+def logs(settings):
+    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
+    yield logs
+    logs.close()
+
+
+@pytest.fixture
+def projector(store):
+    return Projector()
+
+
+@pytest.fixture
+async def stream_id(user, projector) -> UUID:
+    """A conversation whose row has seen all of its log: its creation, six events, and a repository's write."""
+    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    await projector.append(stream_id, [MESSAGE, DELTA, Event(type="strategy_meta", data={"recordType": "gene"})])
+    await StreamRepository().update_projection(stream_id, plan={"root": {"id": "a", "searchName": "s"}})
+    await projector.append(stream_id, [MESSAGE, DELTA, MESSAGE])
+    await projector.catch_up(stream_id)
+    return stream_id
+
+
+class Asked:
+    """One conversation, and what the projector says of it without a change to its row."""
+
+    def __init__(self, projector: Projector, watcher, stream_id: UUID, logs: Logs) -> None:
+        self.projector, self.watcher, self.stream_id, self.logs = projector, watcher, stream_id, logs
+
+    async def row(self) -> str:
+        return await row_of(self.watcher, self.stream_id)
+
+    async def columns(self) -> dict:
+        return await columns_of(self.watcher, self.stream_id)
+
+    async def rebuild(self) -> RebuildOutcome:
+        before = await self.row()
+        report = await self.projector.rebuild(stream_id=self.stream_id)
+        assert await self.row() == before
+        [outcome] = report.counts
+        refused = outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE}
+        assert [one.stream_id for one in report.refused] == [self.stream_id] * refused
+        return outcome
+
+    async def verify(self) -> VerifyOutcome:
+        [outcome] = (await self.projector.verify(stream_id=self.stream_id)).counts
+        return outcome
+
+    async def lag(self) -> LagState:
+        [state] = (await self.projector.lag(stream_id=self.stream_id)).counts
+        return state
+
+    async def all(self) -> tuple:
+        return await self.rebuild(), await self.verify(), await self.lag()
+
+    async def assert_goes_on(self) -> None:
+        """Something new is appended: nothing that the row held is lost, and the log explains it again."""
+        before = await self.columns()
+        await self.projector.append(self.stream_id, [DELTA, MESSAGE])
+        assert (await self.projector.catch_up(self.stream_id)).problems == ()
+        after = await self.columns()
+        changed = {column for column in after if after[column] != before[column]}
+        assert changed <= {"message_count", "last_event_id", "updated_at", "wdk_event_id"}
+        assert after["message_count"] == before["message_count"] + 1
+        assert await self.all() == SOUND
+        await self.logs.assert_explain(self.watcher)
+
+
+@pytest.fixture
+def asked(projector, watcher, stream_id, logs):
+    return Asked(projector, watcher, stream_id, logs)
+
+
+SOUND = (RebuildOutcome.REBUILT, VerifyOutcome.EQUAL, LagState.CURRENT)
+
+
+def lose_end(asked: Asked, how: str) -> None:
+    logs, stream_id = asked.logs, asked.stream_id
+    if how == "deleted":
+        logs.redis.delete(logs.key(stream_id))
+    elif how == "emptied":
+        logs.redis.xtrim(logs.key(stream_id), maxlen=0, approximate=False)
+    else:
+        logs.delete(stream_id, *logs.positions(stream_id)[-2:])
+
+
+class TestOfLogs:
+    async def test_a_log_that_was_trimmed_below_the_row_is_not_folded_over_it(self, asked):
+        row = await asked.row()
+        asked.logs.redis.xtrim(
+            asked.logs.key(asked.stream_id), minid=asked.logs.positions(asked.stream_id)[3], approximate=False
+        )
+        assert await asked.all() == (RebuildOutcome.INCOMPLETE, VerifyOutcome.INCOMPLETE, LagState.CURRENT)
+        assert (await asked.projector.catch_up(asked.stream_id)).events == 0
+        await asked.projector.append(asked.stream_id, [MESSAGE])
+        assert (await asked.projector.catch_up(asked.stream_id)).events == 1
+        assert (await asked.columns())["message_count"] == json.loads(row)["message_count"] + 1
+        assert await asked.rebuild() is RebuildOutcome.INCOMPLETE
+        [suspect] = (await asked.projector.verify()).suspects
+        assert {(one.column, one.stored, one.folded) for one in suspect.differences} >= {
+            ("name", "one", "New Conversation"),
+            ("message_count", 4, 3),
+        }
+
+        report = await asked.projector.rebuild(stream_id=asked.stream_id, force=True)
+        assert (report.counts, report.refused) == ({RebuildOutcome.REBUILT: 1}, ())
+        columns = await asked.columns()
+        assert (columns["name"], columns["message_count"]) == ("New Conversation", 3)
+        assert await asked.verify() is VerifyOutcome.INCOMPLETE, "it still has no beginning"
+        await StreamRepository().delete(asked.stream_id)
+
+    async def test_a_log_that_was_trimmed_beyond_the_row_begins_again_with_what_the_row_holds(self, asked):
+        await asked.projector.append(asked.stream_id, [MESSAGE, MESSAGE, MESSAGE])
+        asked.logs.redis.xtrim(
+            asked.logs.key(asked.stream_id), minid=asked.logs.positions(asked.stream_id)[-1], approximate=False
+        )
+        assert await asked.all() == (RebuildOutcome.BEHIND, VerifyOutcome.BEHIND, LagState.BEHIND)
+        assert (await asked.projector.catch_up(asked.stream_id)).events == 1
+        assert (await asked.columns())["message_count"] == 4, "two were trimmed before anybody saw them"
+        assert await asked.all() == SOUND
+        await asked.assert_goes_on()
+
+    @pytest.mark.parametrize("how", ["deleted", "emptied", "tail lost"])
+    async def test_a_log_that_lost_its_end_is_refused_until_it_goes_on(self, how, asked):
+        row = await asked.row()
+        lose_end(asked, how)
+        assert await asked.rebuild() is RebuildOutcome.BEHIND
+        assert await asked.verify() is VerifyOutcome.BEHIND
+        assert await asked.lag() is LagState.AHEAD
+        assert (await asked.projector.catch_up(asked.stream_id)).events == 0
+        assert await asked.row() == row
+        await asked.assert_goes_on()
+
+    @pytest.mark.parametrize("how", ["deleted", "emptied", "tail lost"])
+    async def test_a_log_that_lost_its_end_begins_again_with_a_repositorys_write(self, how, asked):
+        lose_end(asked, how)
+        before = await asked.columns()
+        await StreamRepository().update_projection(asked.stream_id, name="two")
+        after = await asked.columns()
+        assert {column for column in after if after[column] != before[column]} == {
+            "name",
+            "last_event_id",
+            "updated_at",
+        }
+        assert await asked.all() == SOUND
+        await asked.assert_goes_on()
+
+    async def test_a_lost_log_is_folded_over_the_row_only_by_force(self, asked):
+        asked.logs.redis.delete(asked.logs.key(asked.stream_id))
+        report = await asked.projector.rebuild(force=True)
+        assert report.counts == {RebuildOutcome.REBUILT: 1}
+        columns = await asked.columns()
+        assert (columns["name"], columns["plan"], columns["last_event_id"]) == ("New Conversation", {}, None)
+        assert await asked.all() == (RebuildOutcome.EMPTY, VerifyOutcome.EMPTY, LagState.EMPTY)
+        await asked.assert_goes_on()
+
+    async def test_a_log_whose_clock_is_behind_the_row_takes_no_writes(self, asked):
+        """The row has seen an entry of the year 2100; then the log is lost, and time begins anew."""
+        asked.logs.add(asked.stream_id, "user_message", {}, "4102444800000-0")
+        await asked.projector.catch_up(asked.stream_id)
+        asked.logs.redis.delete(asked.logs.key(asked.stream_id))
+        row = await asked.row()
+        with pytest.raises(LogBehindError):
+            await asked.projector.append(asked.stream_id, [MESSAGE])
+        with pytest.raises(LogBehindError) as error:
+            await StreamRepository().update_projection(asked.stream_id, name="two")
+        assert str(error.value) == (
+            "The conversation's event log ends before what the table has seen: Redis lost its end, or its clock is "
+            "behind. 'veupath-store projections lag' lists such logs."
+        )
+        assert asked.logs.entries(asked.stream_id) == []
+        assert await asked.row() == row
+        assert await asked.all() == (RebuildOutcome.BEHIND, VerifyOutcome.BEHIND, LagState.AHEAD)
+        assert (await asked.projector.rebuild(force=True)).counts == {RebuildOutcome.REBUILT: 1}
+        await StreamRepository().update_projection(asked.stream_id, name="two")
+        await asked.assert_goes_on()
+
+    async def test_a_log_that_never_was_is_legal(self, asked):
+        asked.logs.redis.delete(asked.logs.key(asked.stream_id))
+        await asked.watcher.execute("UPDATE stream_projections SET last_event_id = NULL, wdk_event_id = NULL")
+        assert await asked.all() == (RebuildOutcome.EMPTY, VerifyOutcome.EMPTY, LagState.EMPTY)
+        await asked.assert_goes_on()
+
+
+class TestOfRedis:
+    @pytest.fixture
+    def settings(self, database_url, private_redis):
+        return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=1.0)
+
+    async def test_while_redis_is_down_everything_says_so_and_harms_nothing(self, asked, private_redis, caplog):
+        row = await asked.row()
+        worker = ProjectionWorker(poll_seconds=0.01)
+        with private_redis.down():
+            for call in (
+                asked.projector.catch_up(asked.stream_id),
+                asked.projector.rebuild(),
+                asked.projector.rebuild(force=True),
+                asked.projector.verify(),
+                asked.projector.lag(),
+                asked.projector.append(asked.stream_id, [MESSAGE]),
+            ):
+                with pytest.raises(UnavailableError) as error:
+                    await call
+                assert str(error.value) == NOT_NOW
+            assert await asked.row() == row
+            with caplog.at_level(logging.WARNING, "veupath_store.events"):
+                await worker._guarded(worker.drain())
+            assert caplog.messages == [f"projections cannot be caught up now: {NOT_NOW}"]
+        assert await asked.all() == SOUND
+
+    async def test_a_redis_that_comes_back_with_older_data_is_noticed_and_goes_on(
+        self, asked, private_redis, settings, tmp_path
+    ):
+        with private_redis.down():
+            shutil.copytree(private_redis.path, tmp_path / "older", ignore=shutil.ignore_patterns("*.sock"))
+        await asked.projector.append(asked.stream_id, [MESSAGE])
+        await StreamRepository().update_projection(asked.stream_id, name="two")
+        row = await asked.row()
+        with private_redis.down():
+            for file in (tmp_path / "older").rglob("*.aof"):
+                shutil.copy(file, private_redis.path / file.relative_to(tmp_path / "older"))
+        assert await asked.all() == (RebuildOutcome.BEHIND, VerifyOutcome.BEHIND, LagState.AHEAD)
+        assert (await asked.projector.catch_up(asked.stream_id)).events == 0
+        assert await asked.row() == row
+        await asked.assert_goes_on()
+        assert (await asked.columns())["name"] == "two"
+
+
+def cycle() -> list:
+    return [
+        {"id": "a", "primaryInputStepId": "b", "searchName": "s"},
+        {"id": "b", "primaryInputStepId": "a", "searchName": "s"},
+    ]
+
+
+def chain(length: int) -> list:
+    return [{"id": str(n), "primaryInputStepId": str(n + 1), "searchName": "s"} for n in range(length)]
+
+
+def nested(depth: int) -> bytes:
+    return (
+        b'{"name":"of the plan","plan":{"root":'
+        + b'{"primaryInput":' * (depth - 1)
+        + b"{}"
+        + b"}" * (depth - 1)
+        + b"}}"
+    )
+
+
+def snapshot(steps: list, root: object = "0") -> dict:
+    return {"graphSnapshot": {"steps": steps, "rootStepId": root, "name": "of the snapshot"}}
+
+
+LEFT = "the plan was left as it was: "
+NO_OBJECT = "its data is no JSON object"
+BAD = {
+    "no JSON": ("user_message", b"{", NO_OBJECT),
+    "empty": ("user_message", b"", NO_OBJECT),
+    "a list": ("strategy_meta", b"[]", NO_OBJECT),
+    "NaN": ("model_selected", b'{"modelId":NaN}', NO_OBJECT),
+    "no UTF-8": ("strategy_meta", b'{"name":"\xff"}', NO_OBJECT),
+    "cycle": ("graph_snapshot", snapshot(cycle(), "a"), LEFT + "its steps form a cycle"),
+    "5,000 steps deep": (
+        "graph_snapshot",
+        snapshot(chain(5_000)),
+        LEFT + "its steps are nested more than 200 levels deep",
+    ),
+    "a plan 201 deep": ("graph_plan", nested(201), LEFT + "steps are nested more than 200 levels deep"),
+    "a plan 5,000 deep": ("graph_plan", nested(5_000), NO_OBJECT),
+    "steps that are none": ("graph_plan", {"plan": {"root": {"primaryInput": 7}}}, LEFT + "a step must be an object"),
+    "17 MB": (
+        "graph_snapshot",
+        snapshot([{"id": "0", "searchName": "s", "displayName": "x" * (BIG + 1_000)}]),
+        LEFT + f"it is larger than {BIG} bytes as JSON",
+    ),
+    "a plan of 17 MB": (
+        "graph_plan",
+        {"name": "of the plan", "plan": {"root": {"id": "x" * BIG}}},
+        LEFT + f"it is larger than {BIG} bytes as JSON",
+    ),
+}
+
+
+class TestOfEvents:
+    @pytest.mark.parametrize("kind", list(BAD))
+    async def test_a_bad_event_is_skipped_reported_and_does_not_stop_the_stream(self, kind, asked, caplog):
+        event_type, data, reason = BAD[kind]
+        before = await asked.columns()
+        position = asked.logs.add(asked.stream_id, event_type, data)
+        await asked.projector.append(asked.stream_id, [MESSAGE])
+        assert (await asked.projector.lag()).events == 2
+        with caplog.at_level(logging.WARNING, "veupath_store.events"):
+            assert await ProjectionWorker().drain() == 1
+        assert caplog.messages == [f"entry {position} ({event_type}) of stream {asked.stream_id} was skipped: {reason}"]
+        after = await asked.columns()
+        assert after["message_count"] == before["message_count"] + 1
+        assert after["plan"] == before["plan"]
+        if not reason.startswith(LEFT):
+            assert after["name"] == before["name"]
+
+        [problem] = (await asked.projector.rebuild()).problems[asked.stream_id]
+        assert (problem.position, problem.type, problem.reason) == (position, event_type, reason)
+        assert await asked.all() == SOUND
+        await asked.logs.assert_explain(asked.watcher)
+
+    async def test_types_that_nobody_has_heard_of_move_the_position_only(self, asked):
+        before = await asked.columns()
+        last = [asked.logs.add(asked.stream_id, kind, b"\xff{") for kind in ("of_tomorrow", "", "\ud7ff" * 200)][-1]
+        done = await asked.projector.catch_up(asked.stream_id)
+        assert (done.position, done.events, done.problems) == (last, 3, ())
+        assert await asked.columns() == {**before, "last_event_id": last}
+
+    async def test_entries_without_fields_of_ours_are_nothing_special(self, asked):
+        before = await asked.columns()
+        last = asked.logs.redis.xadd(asked.logs.key(asked.stream_id), {"x": "y"}).decode()
+        assert (await asked.projector.catch_up(asked.stream_id)).problems == ()
+        assert await asked.columns() == {**before, "last_event_id": last}
+
+    @pytest.mark.parametrize("kind", ["graph_snapshot", "graph_plan"])
+    async def test_a_document_of_16_mb_passes_and_a_larger_one_is_refused_at_once(self, kind, asked):
+        def data(size: int) -> dict:
+            node = {"id": "0", "searchName": "s", "displayName": "x" * size}
+            return snapshot([node]) if kind == "graph_snapshot" else {"plan": {"root": node}}
+
+        room = BIG - len(json.dumps(data(0), separators=(",", ":")))
+        length = len(asked.logs.entries(asked.stream_id))
+        with pytest.raises(InvalidInputError) as error:
+            await asked.projector.append(asked.stream_id, [MESSAGE, Event(type=kind, data=data(room + 1))])
+        assert str(error.value) == f"events[1].data: it is larger than {BIG} bytes as JSON"
+        assert len(asked.logs.entries(asked.stream_id)) == length
+        await asked.projector.append(asked.stream_id, [Event(type=kind, data=data(room))])
+        assert (await asked.projector.catch_up(asked.stream_id)).problems == ()
+        stored = decode(
+            await asked.watcher.fetchval("SELECT plan FROM stream_projections WHERE stream_id = $1", asked.stream_id)
+        )
+        assert stored["root"]["displayName"] == "x" * room
+        assert await asked.all() == SOUND
+
+    @pytest.mark.parametrize(
+        ("event", "message"),
+        [
+            (
+                Event(type="graph_plan", data=json.loads(nested(300))),
+                "events[0].data: it is nested more than 254 levels deep",
+            ),
+            (Event(type="graph_plan", data=[1]), "events[0].data: a JSON object is needed"),
+            (Event(type="user_message", data={"x": float("nan")}), "events[0].data.x: a number must be finite"),
+            (Event(type="", data={}), "events[0].type: it must not be empty"),
+        ],
+    )
+    async def test_what_is_no_event_is_refused_before_it_is_appended(self, event, message, asked):
+        positions = asked.logs.positions(asked.stream_id)
+        with pytest.raises(InvalidInputError) as error:
+            await asked.projector.append(asked.stream_id, [event, MESSAGE])
+        assert str(error.value) == message
+        assert asked.logs.positions(asked.stream_id) == positions
+
+    async def test_cycles_and_deep_trees_keep_the_plan_and_set_the_rest(self, asked):
+        before = await asked.columns()
+        await asked.projector.append(asked.stream_id, [Event(type="graph_snapshot", data=snapshot(chain(5_000)))])
+        await asked.projector.catch_up(asked.stream_id)
+        after = await asked.columns()
+        assert (after["plan"], after["step_count"], after["name"]) == (before["plan"], 5_000, "of the snapshot")
+        await faults.assert_pool_whole()

@@ -1,0 +1,121 @@
+"""Trimming a log, and what a later rebuild then means."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from veupath_store.config import StoreSettings
+from veupath_store.errors import InvalidInputError, NotFoundError
+from veupath_store.events.entries import Event
+from veupath_store.events.keys import LogKey
+from veupath_store.events.projector import Projector
+from veupath_store.events.reading import LogReader
+from veupath_store.repositories import StreamRepository
+from veupath_store.values import RebuildOutcome, VerifyOutcome
+
+
+@pytest.fixture
+def settings(database_url, redis_url, log_prefix):
+    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix)
+
+
+@pytest.fixture
+async def stream(user):
+    stream = await StreamRepository().create(user.id, "plasmodb", name="Kinases")
+    events = [Event(type="user_message", data={"content": f"m{number}"}) for number in range(20)]
+    await Projector().append(stream.id, events)
+    await StreamRepository().update_projection(stream.id, wdk_strategy_id=7, plan={"root": {"id": "a"}})
+    await StreamRepository().dismiss(stream.id)
+    return stream.id
+
+
+async def row(watcher):
+    return await watcher.fetchval("SELECT to_jsonb(p) - 'last_event_id' FROM stream_projections p")
+
+
+async def length(stream):
+    return (await Projector().log.ends([LogKey.stream(stream)]))[0].length
+
+
+async def test_a_trimmed_log_begins_with_what_the_row_held(stream, watcher):
+    before = await row(watcher)
+    assert await Projector().trim(stream, keep=5) == 18
+    assert await length(stream) == 6, "five, and the checkpoint"
+    assert await row(watcher) == before, "the recent order does not shuffle"
+    assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}
+    await watcher.execute("DELETE FROM stream_projections")
+    assert (await Projector().rebuild()).counts == {RebuildOutcome.REBUILT: 1}
+    assert await row(watcher) == before
+    messages = (await LogReader().page_messages(stream)).items
+    assert [message.content for message in messages] == ["m17", "m18", "m19"]
+
+
+async def test_without_a_checkpoint_a_rebuild_refuses_what_is_left(stream, watcher):
+    before = await row(watcher)
+    assert await Projector().trim(stream, keep=5, checkpoint=False) == 18
+    report = await Projector().rebuild()
+    assert [(refused.stream_id, refused.outcome) for refused in report.refused] == [(stream, RebuildOutcome.INCOMPLETE)]
+    assert await row(watcher) == before
+    assert (await Projector().verify()).counts == {VerifyOutcome.INCOMPLETE: 1}
+    await Projector().rebuild(force=True)
+    assert await watcher.fetchval("SELECT name FROM stream_projections") == "New Conversation"
+
+
+async def test_what_the_row_has_not_seen_is_never_trimmed(stream, watcher):
+    await Projector().append(stream, [Event(type="user_message", data={"content": "late"})] * 3)
+    assert await Projector().trim(stream, keep=1) > 0
+    assert await watcher.fetchval("SELECT message_count FROM stream_projections") == 23
+    assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}
+
+
+async def test_trimming_by_age_removes_only_what_is_older(stream):
+    assert await Projector().trim(stream, older_than=timedelta(hours=1)) == 0
+    assert await length(stream) == 23, "nothing to trim: no checkpoint either"
+    await asyncio.sleep(0.05)
+    await Projector().append(stream, [Event(type="user_message", data={"content": "new"})])
+    removed = await Projector().trim(stream, older_than=timedelta(milliseconds=25))
+    assert removed == 23
+    assert [message.content for message in (await LogReader().page_messages(stream)).items] == ["new"]
+    assert await Projector().trim(stream, older_than=timedelta.max) == 0
+
+
+async def test_both_bounds_hold(stream):
+    await asyncio.sleep(0.05)
+    assert await Projector().trim(stream, keep=1_000, older_than=timedelta(milliseconds=1)) == 0
+    assert await Projector().trim(stream, keep=10, older_than=timedelta(milliseconds=1)) == 13
+
+
+async def test_trimming_while_others_append_loses_nothing(stream, watcher):
+    async def append():
+        for _ in range(40):
+            await Projector().append(stream, [Event(type="user_message", data={"content": "x"})])
+
+    async def trim():
+        for _ in range(20):
+            await Projector().trim(stream, keep=3)
+
+    await asyncio.gather(append(), trim(), append())
+    await Projector().catch_up(stream)
+    assert await watcher.fetchval("SELECT message_count FROM stream_projections") == 100
+    assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        ({}, "keep"),
+        ({"keep": 0}, "keep"),
+        ({"older_than": 5}, "older_than"),
+        ({"keep": 1, "checkpoint": 1}, "checkpoint"),
+    ],
+)
+async def test_bad_arguments_are_refused_by_name(stream, arguments, path):
+    with pytest.raises(InvalidInputError) as caught:
+        await Projector().trim(stream, **arguments)
+    assert caught.value.path == path
+
+
+async def test_nobodys_log_is_not_trimmed(user):
+    with pytest.raises(NotFoundError):
+        await Projector().trim(user.id, keep=1)
