@@ -10,11 +10,11 @@ from veupath_store.events.fold import Problem
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange, Exchanged
 from veupath_store.events.pages import PageSize
-from veupath_store.events.recorded import RecordedChanges
+from veupath_store.events.recorded import settling
 from veupath_store.events.rows import Row
 from veupath_store.events.settlement import Settlement
 from veupath_store.races import despite_deadlocks
-from veupath_store.session import async_session_factory, get_engine
+from veupath_store.session import get_engine
 from veupath_store.values import CaughtUp, LogProblem
 
 _POSITION: Final = "SELECT last_event_id FROM stream_projections WHERE stream_id = $1"
@@ -61,9 +61,7 @@ async def _position(stream_id: UUID) -> Position | None:
 
 async def _folded(log: EventLog, stream_id: UUID, answer: Exchanged, after: Position | None) -> Settlement | None:
     """Fold one page in a transaction; ``None`` where the row was set back meanwhile, as by a restore."""
-    async with async_session_factory() as session:
-        session.companion = companion = RecordedChanges(log)
-        settlement = companion.settlement(session.client)
+    async with settling(log) as settlement:
         rows = await settlement.load([stream_id])
         if not rows:
             raise NotFoundError("stream")

@@ -12,11 +12,10 @@ from veupath_store.events.fold import INITIAL, Problem, State, fold_all
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange
 from veupath_store.events.pages import PageSize
-from veupath_store.events.recorded import RecordedChanges
+from veupath_store.events.recorded import settling
 from veupath_store.events.rows import Row
 from veupath_store.events.settlement import Settlement
 from veupath_store.races import despite_deadlocks
-from veupath_store.session import async_session_factory
 from veupath_store.values import RebuildOutcome, StreamRebuild
 
 # Also keeps the stream from being deleted while its row is made anew.
@@ -79,9 +78,8 @@ async def rebuild_stream(
     prefix = await fold_prefix(log, stream_id, last_event_id)
 
     async def rebuild() -> StreamRebuild:
-        async with async_session_factory() as session:
-            session.companion = companion = RecordedChanges(log)
-            return await _rebuilt(log, companion.settlement(session.client), stream_id, prefix, force=force)
+        async with settling(log) as settlement:
+            return await _rebuilt(log, settlement, stream_id, prefix, force=force)
 
     return await despite_deadlocks(rebuild)
 

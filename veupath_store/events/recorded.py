@@ -1,7 +1,8 @@
 """The events of one unit of work, from the statements that make them to its commit."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
@@ -12,10 +13,23 @@ from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog
 from veupath_store.events.removals import order_removals, remove_logs
 from veupath_store.events.settlement import Settlement
+from veupath_store.session import async_session_factory
 
 logger = logging.getLogger("veupath_store.events")
 
 _KEEP: Final = "DELETE FROM log_removals WHERE kind = 'stream' AND id = ANY ($1::uuid[]) RETURNING id"
+
+
+@asynccontextmanager
+async def settling(log: EventLog) -> AsyncIterator[Settlement]:
+    """A unit of work in which rows are brought to the end of their logs; what it appends is taken back if it fails.
+
+    Args:
+        log: The event log.
+    """
+    async with async_session_factory() as session:
+        session.companion = companion = RecordedChanges(log)
+        yield companion.settlement(session.client)
 
 
 class RecordedChanges:
