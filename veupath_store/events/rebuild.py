@@ -78,10 +78,12 @@ async def rebuild_stream(
     """
     prefix = await fold_prefix(log, stream_id, last_event_id)
 
+    known = set[UUID]()
+
     async def rebuild() -> StreamRebuild:
         async with async_session_factory() as session:
             session.companion = companion = RecordedChanges(log)
-            return await _rebuilt(log, companion.settlement(session.client), stream_id, prefix, force=force)
+            return await _rebuilt(log, companion.settlement(session.client, known), stream_id, prefix, force=force)
 
     return await despite_deadlocks(rebuild)
 

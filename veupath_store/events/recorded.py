@@ -43,9 +43,14 @@ class RecordedChanges:
         """Forget what was noted since."""
         del self._notes[mark:]
 
-    def settlement(self, client: StoreTransaction) -> Settlement:
-        """What appends in this unit of work, and is taken back with it."""
-        self._settlement = Settlement(client, self._log)
+    def settlement(self, client: StoreTransaction, known: set[UUID] | None = None) -> Settlement:
+        """What appends in this unit of work, and is taken back with it.
+
+        Args:
+            client: The transaction.
+            known: The rows that earlier tries of this unit of work had to lock; added to.
+        """
+        self._settlement = Settlement(client, self._log, known)
         return self._settlement
 
     async def before_commit(self, client: StoreTransaction) -> None:
