@@ -23,6 +23,7 @@ from veupath_store.errors import (
     UnavailableError,
     WriterFullError,
 )
+from veupath_store.events import Event, LogReader, ProjectionWorker, Projector
 from veupath_store.jobs import JobContext, Worker, leased_session, run_under_lease
 from veupath_store.readiness import check_readiness
 from veupath_store.repositories import (
@@ -45,6 +46,7 @@ __all__ = [
     "ConflictError",
     "ControlSetRepository",
     "DocumentWriter",
+    "Event",
     "ExperimentRepository",
     "ExperimentSave",
     "GeneSetRepository",
@@ -52,10 +54,13 @@ __all__ = [
     "InvalidInputError",
     "JobContext",
     "LeaseLostError",
+    "LogReader",
     "NotFoundError",
     "OperationActiveError",
     "OperationRepository",
     "OutcomeUnknownError",
+    "ProjectionWorker",
+    "Projector",
     "Session",
     "StoreError",
     "StoreSettings",

@@ -6,13 +6,17 @@ from typing import Annotated
 import typer
 
 from veupath_store.migrations import migrate
+from veupath_store.projection_commands import projections
 
-application = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+application = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode="markdown"
+)
+application.add_typer(projections, name="projections")
 
 
 @application.callback()
 def root() -> None:
-    """The persistence layer of PathFinder. DATABASE_URL says where the database is."""
+    """The persistence layer of PathFinder. DATABASE_URL says where the database is, REDIS_URL where the log is."""
 
 
 @application.command("migrate")

@@ -3,6 +3,7 @@
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from tests.support.statements import recorded
 from veupath_store.config import StoreSettings
@@ -11,7 +12,7 @@ from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
 from veupath_store.events.projector import Projector
 from veupath_store.events.reading import READ, LogReader
-from veupath_store.repositories import OperationRepository, StreamRepository
+from veupath_store.repositories import OperationRepository, StreamRepository, UserRepository
 from veupath_store.session import close_db, init_db
 from veupath_store.values import MessageRole, OperationType
 
@@ -229,3 +230,14 @@ async def test_an_older_applications_operation_ids_are_no_uuids(stream):
     [event] = (await reader.page_events(stream)).items
     assert event.operation_id is None
     assert isinstance(stream, UUID)
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+async def test_an_empty_redis_url_is_as_none_at_all(settings, empty):
+    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(empty)}))
+    user = await UserRepository().create()
+    stream = await StreamRepository().create(user.id, "plasmodb")
+    assert (await StreamRepository().get_projection(stream.id)).last_event_id is None
+    with pytest.raises(ConfigurationError, match="REDIS_URL"):
+        Projector()
+    await close_db()

@@ -14,7 +14,7 @@ from tortoise.models import Model
 
 import veupath_store
 from tests.support.public import public_methods, repositories
-from veupath_store import models, session
+from veupath_store import LogReader, Projector, events, models, session
 from veupath_store import repositories as repositories_package
 from veupath_store.models.fields import JSONField
 
@@ -84,7 +84,7 @@ JSON_COLUMNS = {
 }
 METHODS = [
     pytest.param(repository, name, id=f"{repository.__name__}.{name}")
-    for repository in repositories()
+    for repository in [*repositories(), LogReader, Projector]
     for name in public_methods(repository)
 ]
 COST = re.compile(r"\b(statements?|reads?|quer(y|ies)|round trips?|upserts?|No I/O)\b")
@@ -127,7 +127,7 @@ def test_a_repository_method_has_its_documented_signature(repository, name):
 
 
 def test_the_public_names_exist_and_are_listed():
-    for module in (veupath_store, models, repositories_package):
+    for module in (veupath_store, events, models, repositories_package):
         assert sorted(module.__all__) == sorted(set(module.__all__))
         assert not [name for name in module.__all__ if not hasattr(module, name)]
     assert {repository.__name__ for repository in repositories()} <= set(repositories_package.__all__)

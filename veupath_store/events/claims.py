@@ -147,9 +147,13 @@ def restored(stream_id: UUID, kept: dict[str, Any]) -> Change:
 
 
 def _claimed_later(holder: Row, row: Row) -> bool:
-    """Whether the holder's claim has the later entry. One that is from no log is the older one."""
+    """Whether the holder's claim has the later entry. One that is from no log is the older one.
+
+    Entries of two logs may have the same id: then it is the greater conversation's, whoever is caught up first.
+    """
     if holder.state.wdk_strategy_id != row.state.wdk_strategy_id or holder.state.wdk_event_id is None:
         return False
     if row.state.wdk_event_id is None:
         return True
-    return Position.parse(holder.state.wdk_event_id) > Position.parse(row.state.wdk_event_id)
+    theirs, ours = Position.parse(holder.state.wdk_event_id), Position.parse(row.state.wdk_event_id)
+    return (theirs, holder.stream_id) > (ours, row.stream_id)

@@ -15,11 +15,12 @@ def event_log() -> EventLog | None:
     """The log that ``REDIS_URL`` configures, made on first use; connects to nothing.
 
     Returns:
-        The log, or ``None`` where the store has none.
+        The log, or ``None`` where the store has none: the variable is unset, or empty.
 
     Raises:
         ConfigurationError: The extra ``events`` is not installed.
         StoreClosedError: The store is closed.
     """
     engine = get_engine()
-    return engine.resource(EventLog) if engine.settings.redis_url is not None else None
+    url = engine.settings.redis_url
+    return engine.resource(EventLog) if url is not None and url.get_secret_value().strip() else None

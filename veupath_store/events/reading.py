@@ -118,7 +118,8 @@ class LogReader:
     ) -> LogPage[LoggedEvent]:
         """A page of a conversation's events, in their order: what an SSE client has missed since its last event id.
 
-        The store's own events (``projection_patched``) are left out. Cost as `page_messages`.
+        The store's own events (``projection_patched``) are left out. Reads as `page_messages`: one of the table, and
+        round trips to Redis.
 
         Args:
             stream_id: The conversation.
@@ -144,7 +145,7 @@ class LogReader:
     async def page_operation_events(
         self, operation_id: UUID | str, *, position: str | None = None, limit: int = 500
     ) -> LogPage[LoggedEvent]:
-        """A page of an operation's events, whichever log they are in. Cost as `page_messages`.
+        """A page of an operation's events, whichever log they are in. One indexed read, and round trips to Redis.
 
         A conversation's operation has them in the conversation's log, from its `start_position` on; others have a log
         of their own.

@@ -1,0 +1,346 @@
+"""Races for one row: catch-ups with each other, with appends, with repositories' writes; and for names and WDK ids."""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.support.projections import DELTA, MESSAGE, Logs, columns_of, logged, rows_of
+from veupath_store import GeneSetRepository, StreamRepository, async_session_factory
+from veupath_store.errors import UnavailableError
+from veupath_store.events.entries import Event
+from veupath_store.events.projector import Projector
+from veupath_store.values import RebuildOutcome, VerifyOutcome
+
+T = TypeVar("T")
+
+SEED = 20_261_125
+
+
+@pytest.fixture
+def settings(database_url, redis_url, log_prefix):
+    return logged(database_url, redis_url, log_prefix, pool_max_size=20)
+
+
+@pytest.fixture
+def logs(redis_url, log_prefix):
+    logs = Logs(redis_url, log_prefix)
+    yield logs
+    logs.close()
+
+
+@pytest.fixture
+def projector(store):
+    return Projector()
+
+
+@pytest.fixture
+def new(user):
+    async def new(name: str = "one") -> UUID:
+        return (await StreamRepository().create(user.id, "plasmodb", name=name)).id
+
+    return new
+
+
+@pytest.fixture
+def assert_sound(projector, watcher, logs):
+    """All is folded, every row is what its log says, and rebuilding it, also from nothing, makes the same row."""
+
+    async def assert_sound() -> None:
+        # What one claims in the end may be another one's loss, which is in its log already.
+        for stream_id in await rows_of(watcher):
+            await projector.catch_up(stream_id)
+        rows = await rows_of(watcher)
+        await logs.assert_explain(watcher)
+        assert (await projector.verify()).counts == {VerifyOutcome.EQUAL: len(rows)}
+        assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: len(rows)}
+        assert await rows_of(watcher) == rows
+        await watcher.execute("DELETE FROM stream_projections")
+        assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: len(rows)}
+        assert await rows_of(watcher) == rows
+
+    return assert_sound
+
+
+async def insisting(write: Callable[[], Awaitable[T]]) -> T:
+    """A write as callers do it: once more where it lost a race for locks, which says that nothing was saved."""
+    while True:
+        try:
+            return await write()
+        except UnavailableError as exc:
+            if not isinstance(exc.__cause__, asyncpg.DeadlockDetectedError | asyncpg.LockNotAvailableError):
+                raise
+
+
+def link(wdk: int, *, saved: bool = False) -> Event:
+    return Event(type="strategy_link", data={"wdkStrategyId": wdk, "isSaved": saved})
+
+
+def named(name: str) -> Event:
+    return Event(type="strategy_meta", data={"name": name})
+
+
+async def test_eight_that_catch_up_one_conversation_count_every_message_once(projector, new, watcher, assert_sound):
+    stream_id, going = await new(), True
+    folded = 0
+
+    async def append() -> None:
+        nonlocal going
+        for number in range(300):
+            await projector.append(stream_id, [MESSAGE, DELTA] if number % 3 else [DELTA, MESSAGE, MESSAGE])
+        going = False
+
+    async def catch_up() -> None:
+        nonlocal folded
+        while going:
+            done = await projector.catch_up(stream_id)
+            folded += done.events
+
+    await asyncio.gather(append(), *(catch_up() for _ in range(8)))
+    done = await projector.catch_up(stream_id)
+    folded += done.events
+    assert folded == 200 * 2 + 100 * 3
+    assert (await columns_of(watcher, stream_id))["message_count"] == 400
+    await assert_sound()
+
+
+async def test_writes_that_race_with_events_for_the_same_fields_leave_row_and_log_equal(
+    projector, new, watcher, assert_sound
+):
+    streams, dice = [await new(f"stream {n}") for n in range(4)], random.Random(SEED)
+    repository = StreamRepository()
+
+    async def write() -> None:
+        for _ in range(60):
+            call = dice.choice(
+                (
+                    partial(repository.update_projection, name=f"name {dice.randrange(5)}"),
+                    partial(repository.update_projection, record_type="written", is_saved=True),
+                    partial(repository.update_projection, plan={"root": {"id": "w", "searchName": "s"}}),
+                    partial(repository.claim_wdk_strategy, wdk_strategy_id=dice.randrange(3), is_saved=True),
+                    repository.dismiss,
+                    repository.restore,
+                )
+            )
+            await insisting(partial(call, dice.choice(streams)))
+
+    async def happen() -> None:
+        for _ in range(120):
+            events = [
+                named(f"name {dice.randrange(5)}"),
+                link(dice.randrange(3), saved=dice.random() < 0.5),
+                Event(type="graph_plan", data={"plan": {"root": {"id": "e"}}, "recordType": "of an event"}),
+                Event(type="graph_cleared", data={}),
+                MESSAGE,
+            ]
+            await projector.append(dice.choice(streams), dice.sample(events, dice.randint(1, 3)))
+
+    async def catch_up() -> None:
+        for _ in range(60):
+            await projector.catch_up(dice.choice(streams))
+
+    await asyncio.gather(*(call() for call in (write, happen, catch_up) for _ in range(2)))
+    await assert_sound()
+    claimed = await watcher.fetch("SELECT wdk_strategy_id FROM stream_projections WHERE wdk_strategy_id IS NOT NULL")
+    assert len({row["wdk_strategy_id"] for row in claimed}) == len(claimed)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_of_two_claims_by_events_the_later_one_holds_whoever_is_caught_up_first(
+    order, projector, new, watcher, assert_sound
+):
+    streams = [await new("earlier"), await new("later")]
+    await projector.append(streams[0], [link(7, saved=True)])
+    await asyncio.sleep(0.002)
+    await projector.append(streams[1], [link(7)])
+    for index in order:
+        await projector.catch_up(streams[index])
+    for stream_id, wdk in zip(streams, (None, 7), strict=True):
+        columns = await columns_of(watcher, stream_id)
+        assert (columns["wdk_strategy_id"], columns["is_saved"]) == (wdk, False)
+    await assert_sound()
+    assert (await columns_of(watcher, streams[1]))["wdk_strategy_id"] == 7
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_an_old_log_without_the_loss_of_its_claim_is_rebuilt_without_it(order, new, watcher, logs, assert_sound):
+    """As an application before this store wrote it: the claim is in both logs, the loss in neither."""
+    projector = Projector()
+    streams = [await new("earlier"), await new("later")]
+    for stream_id in streams:
+        await projector.append(stream_id, [link(7, saved=True)])
+        await asyncio.sleep(0.002)
+    await watcher.execute("DELETE FROM stream_projections")
+    for index in order:
+        assert (await projector.rebuild(stream_id=streams[index])).counts == {RebuildOutcome.REBUILT: 1}
+    assert (await columns_of(watcher, streams[0]))["wdk_strategy_id"] is None
+    assert (await columns_of(watcher, streams[1]))["wdk_strategy_id"] == 7
+    assert json.loads(logs.entries(streams[0])[-1].raw)["wdkStrategyId"] is None, "now it is in the log"
+    assert logs.types(streams[1]) == ["projection_patched", "strategy_link"]
+    await assert_sound()
+    assert (await columns_of(watcher, streams[1]))["wdk_strategy_id"] == 7
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_of_two_claims_of_the_same_moment_the_same_one_holds_whoever_is_caught_up_first(
+    order, projector, new, watcher, logs
+):
+    """Entries of two logs may have one id. It does not matter which one wins, but a rebuild must not change it."""
+    streams = sorted([await new("a"), await new("b")])
+    for stream_id in streams:
+        logs.add(stream_id, "strategy_link", {"wdkStrategyId": 7}, "4102444800000-0")
+    for index in order:
+        await projector.catch_up(streams[index])
+    assert [(await columns_of(watcher, stream_id))["wdk_strategy_id"] for stream_id in streams] == [None, 7]
+
+
+async def test_a_claim_by_a_repository_and_a_later_one_by_an_event_end_with_the_event(
+    projector, new, watcher, assert_sound
+):
+    first, second = await new("first"), await new("second")
+    await StreamRepository().claim_wdk_strategy(first, 7, is_saved=True)
+    await projector.append(second, [link(7)])
+    assert await StreamRepository().claim_wdk_strategy(first, 8) is None
+    await projector.catch_up(second)
+    await projector.append(first, [link(7)])
+    await StreamRepository().dismiss(second)
+    await projector.catch_up(first)
+    assert (await columns_of(watcher, first))["wdk_strategy_id"] == 7
+    assert (await columns_of(watcher, second))["wdk_strategy_id"] is None
+    await assert_sound()
+
+
+async def test_claims_that_cross_come_to_an_end(projector, new, watcher, assert_sound):
+    """A wants what B has and B what A has, all at once, by events and by repositories' writes, fifty times."""
+    a, b = await new("a"), await new("b")
+    async with asyncio.timeout(30):
+        for round_ in range(25):
+            await projector.append(a, [link(round_ % 2)])
+            await projector.append(b, [link(1 - round_ % 2)])
+            await asyncio.gather(*(projector.catch_up(stream_id) for stream_id in (a, b, b, a)))
+            await asyncio.gather(
+                projector.catch_up(a),
+                insisting(partial(StreamRepository().claim_wdk_strategy, a, 1 - round_ % 2)),
+                insisting(partial(StreamRepository().claim_wdk_strategy, b, round_ % 2)),
+            )
+    await assert_sound()
+    claimed = [(await columns_of(watcher, stream_id))["wdk_strategy_id"] for stream_id in (a, b)]
+    assert claimed == [1, 0]
+
+
+async def test_a_ring_of_claims_comes_to_an_end(projector, new, watcher, assert_sound):
+    """Five conversations, each of which wants what the next one has, caught up at once by two workers each."""
+    streams = [await new(f"stream {n}") for n in range(5)]
+    for number, stream_id in enumerate(streams):
+        await projector.append(stream_id, [link(number)])
+        await projector.catch_up(stream_id)
+    for number, stream_id in enumerate(streams):
+        await projector.append(stream_id, [link((number + 1) % 5)])
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(insisting(partial(projector.catch_up, stream_id)) for stream_id in streams * 2))
+    await assert_sound()
+    claimed = [(await columns_of(watcher, stream_id))["wdk_strategy_id"] for stream_id in streams]
+    assert claimed == [(number + 1) % 5 for number in range(5)]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_twenty_conversations_of_one_name_get_twenty_and_keep_them(at_once, new, watcher, logs, assert_sound):
+    projector, streams = Projector(), [await new(f"stream {n}") for n in range(20)]
+    for stream_id in streams:
+        await projector.append(stream_id, [named("Kinases"), MESSAGE])
+    if at_once:
+        await asyncio.gather(*map(projector.catch_up, streams))
+    else:
+        for stream_id in streams:
+            await projector.catch_up(stream_id)
+    names = {stream_id: (await columns_of(watcher, stream_id))["name"] for stream_id in streams}
+    assert len(set(names.values())) == 20
+    assert "Kinases" in names.values()
+    assert {name.partition(" (")[0] for name in names.values()} == {"Kinases"}
+    await assert_sound()
+    assert {stream_id: (await columns_of(watcher, stream_id))["name"] for stream_id in streams} == names
+    # One that had to take another name says so in its log, so that a rebuild in any order gives the same.
+    assert sum(len(logs.entries(stream_id)) for stream_id in streams) == 20 * 3 + 19
+
+
+async def test_a_rename_races_with_names_of_events(projector, new, watcher, assert_sound):
+    streams = [await new(f"stream {n}") for n in range(10)]
+
+    async def rename(stream_id: UUID) -> None:
+        await insisting(partial(StreamRepository().update_projection, stream_id, name="Kinases"))
+
+    async def event(stream_id: UUID) -> None:
+        await projector.append(stream_id, [named("Kinases")])
+        await projector.catch_up(stream_id)
+
+    await asyncio.gather(*(call(stream_id) for stream_id in streams for call in (rename, event)))
+    assert len({(await columns_of(watcher, stream_id))["name"] for stream_id in streams}) == 10
+    await assert_sound()
+
+
+async def test_a_link_to_a_gene_set_that_is_deleted_is_null_and_stays_so(user, projector, new, watcher, assert_sound):
+    stream_id, gone_early, gene_sets = await new(), await new("early"), GeneSetRepository()
+    ids = [UUID(int=n) for n in range(2)]
+    for gene_set_id in ids:
+        await gene_sets.save(gene_set_id, user_id=user.id, site_id="plasmodb", name="genes", gene_ids=["g"])
+    await StreamRepository().update_projection(stream_id, gene_set_id=ids[0], gene_set_auto_imported=True)
+    await projector.append(gone_early, [Event(type="projection_patched", data={"geneSetId": str(ids[1])})])
+    for gene_set_id in ids:
+        await gene_sets.delete(gene_set_id)
+    await projector.catch_up(gone_early)
+    for one in (stream_id, gone_early):
+        assert (await columns_of(watcher, one))["gene_set_id"] is None
+    rows = await rows_of(watcher)
+    assert (await projector.verify()).counts == {VerifyOutcome.EQUAL: 2}
+    assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: 2}
+    assert await rows_of(watcher) == rows
+    await watcher.execute("DELETE FROM stream_projections")
+    assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: 2}
+    assert await rows_of(watcher) == rows
+    assert (await columns_of(watcher, stream_id))["gene_set_auto_imported"] is True
+
+
+async def test_two_units_that_lock_in_opposite_orders_both_end(new, projector, watcher, assert_sound):
+    """One of them may be told to try again; neither leaves an event of what it could not save."""
+    a, b = await new("a"), await new("b")
+
+    async def unit(*streams: UUID) -> None:
+        async with async_session_factory() as session:
+            for stream_id in streams:
+                await StreamRepository(session).update_projection(stream_id, result_count=1)
+                await asyncio.sleep(0.01)
+
+    results = await asyncio.gather(unit(a, b), unit(b, a), return_exceptions=True)
+    assert results.count(None) >= 1
+    await assert_sound()
+
+
+async def test_a_rebuild_of_everything_races_with_all_of_it(projector, new, watcher, assert_sound):
+    streams, dice = [await new(f"stream {n}") for n in range(6)], random.Random(SEED)
+
+    async def happen() -> None:
+        for number in range(90):
+            stream_id = dice.choice(streams)
+            await projector.append(stream_id, [MESSAGE, link(dice.randrange(4)), named(f"name {dice.randrange(4)}")])
+            if number % 3 == 0:
+                await projector.catch_up(stream_id)
+            if number % 3 == 1:
+                await insisting(partial(StreamRepository().update_projection, stream_id, record_type=f"type {number}"))
+
+    happening = asyncio.create_task(happen())
+
+    async def look() -> None:
+        while not happening.done():
+            rebuilt, verified = await asyncio.gather(projector.rebuild(), projector.verify())
+            assert (rebuilt.refused, verified.suspects) == ((), ())
+
+    await asyncio.gather(happening, look())
+    await assert_sound()
+    counts = [(await columns_of(watcher, stream_id))["message_count"] for stream_id in streams]
+    assert sum(counts) == 90
