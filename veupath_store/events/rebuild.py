@@ -97,7 +97,7 @@ async def _rebuilt(
     row.state = prefix.state
     part = Exchange(key=LogKey.stream(stream_id), after=seen, count=1)
     whole = (await log.exchange([part]))[0].whole
-    await _fold_rest(log, settlement, row)
+    await settlement.fold_rest(row, after=row.position)
     events = prefix.events + settlement.folded
     outcome = _outcome(row, whole=whole, empty=events == 0)
     refused = outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE}
@@ -124,14 +124,6 @@ async def _locked(settlement: Settlement, stream_id: UUID) -> tuple[Row, bool]:
     row = Row(stream_id, streams[0]["user_id"], streams[0]["site_id"], INITIAL, INITIAL)
     settlement.add(row, streams[0]["xact"])
     return row, True
-
-
-async def _fold_rest(log: EventLog, settlement: Settlement, row: Row) -> None:
-    pages, more = PageSize(), True
-    while more:
-        entries = await log.read(LogKey.stream(row.stream_id), after=row.position, count=pages.entries)
-        more = pages.seen(entries)
-        await settlement.advance(row, entries)
 
 
 def _outcome(row: Row, *, whole: bool, empty: bool) -> RebuildOutcome:

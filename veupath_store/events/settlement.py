@@ -31,12 +31,10 @@ from veupath_store.events.entries import Entry, Position
 from veupath_store.events.fold import Problem, State, fold_all
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange, Exchanged
+from veupath_store.events.pages import FIRST, PageSize
 from veupath_store.events.patched import PATCHED, transaction_of
 from veupath_store.events.rows import Row, checkpoint_of, lock_rows, write_rows
 from veupath_store.races import OutOfOrderError
-
-PAGE: Final = 500
-"""Entries that are read at once. Most have a few hundred bytes; a snapshot may have megabytes."""
 
 # The id of another cluster's transaction, as after a restore, may be ahead of ours, and asking for it an error.
 _ABORTED: Final = """
@@ -137,6 +135,22 @@ class Settlement:
         self.problems += folded.problems
         self.folded += folded.folded
 
+    async def fold_rest(self, row: Row, *, after: Position | None, before: Position | None = None) -> None:
+        """Fold what a log holds between two positions into a row, in pages of a bounded size.
+
+        Args:
+            row: The row.
+            after: What the row has seen of it.
+            before: Where to stop; at its end by default.
+        """
+        pages, more = PageSize(), True
+        while more:
+            key = LogKey.stream(row.stream_id)
+            entries = await self._log.read(key, after=after, before=before, count=pages.entries)
+            await self.advance(row, entries)
+            more = pages.seen(entries)
+            after = entries[-1].position if entries else after
+
     async def finish(self) -> None:
         """Claim what the folded entries claim, append what that decides, and write the rows."""
         for row in list(self._rows.values()):
@@ -162,7 +176,7 @@ class Settlement:
             appended=[(PATCHED, change.raw(self._xact)) for change in row.pending],
             remove_first=row.stream_id in stale_logs,
             new=row.pending[0].created,
-            count=PAGE,
+            count=FIRST,
         )
 
     async def _take(self, row: Row, answer: Exchanged) -> bool:
@@ -174,10 +188,8 @@ class Settlement:
         key = LogKey.stream(row.stream_id)
         positions = self._appended(row, key, answer)
         await self.advance(row, answer.entries)
-        entries: Sequence[Entry] = answer.entries
-        while positions and len(entries) == PAGE:
-            entries = await self._log.read(key, after=entries[-1].position, before=positions[0], count=PAGE)
-            await self.advance(row, entries)
+        if positions and len(answer.entries) == FIRST:
+            await self.fold_rest(row, after=answer.entries[-1].position, before=positions[0])
         if not answer.whole:
             await self._log.discard(key, positions)
             await self.begin(row)
@@ -201,18 +213,17 @@ class Settlement:
         """
         key = LogKey.stream(row.stream_id)
         while True:
-            while entries := await self._log.read(key, after=row.position, count=PAGE):
-                await self.advance(row, entries)
+            await self.fold_rest(row, after=row.position)
             checkpoint = await checkpoint_of(self.client, row)
             appended = [(PATCHED, checkpoint.raw(self._xact))]
-            part = Exchange(key=key, after=row.position, appended=appended, new=True, count=PAGE)
+            part = Exchange(key=key, after=row.position, appended=appended, new=True, count=FIRST)
             answer = (await self._log.exchange([part]))[0]
             positions = self._appended(row, key, answer)
             before = row.state
             await self.advance(row, answer.entries)
             # What only moves the position is no reason to repeat it: a producer of words may never pause.
             moved_only = before == replace(row.state, last_event_id=before.last_event_id)
-            if moved_only and len(answer.entries) < PAGE:
+            if moved_only and len(answer.entries) < FIRST:
                 break
             await self._log.discard(key, positions)
         state = fold_all(State(), [checkpoint.entry(positions[0])]).state
