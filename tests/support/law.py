@@ -87,7 +87,7 @@ class LawMachine(RuleBasedStateMachine):
 
     @rule(told=TELLINGS)
     def tell(self, told):
-        self.run(self.world.tell(told))
+        self.run(self.world.tell(told, gone=False))
 
     @rule(stream=STREAMS, workers=st.integers(1, 2), death=SELDOM_DEAD)
     def catch_up(self, stream, workers, death):

@@ -21,6 +21,7 @@ from veupath_store.events.exchange import (
 )
 from veupath_store.events.fold import PROJECTING
 from veupath_store.events.keys import LogKey, LogKind
+from veupath_store.events.log_names import LogNames
 from veupath_store.events.marks import BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
 from veupath_store.redis_url import HOW_TO_SET
@@ -87,6 +88,7 @@ class EventLog:
         self._prefix = settings.log_prefix
         self._client = RedisClient(target, settings.log_timeout)
         self._marks = BehindMarks(self._client, self._prefix)
+        self.names: Final = LogNames(self._client, self._prefix)
 
     async def append(self, key: LogKey, events: Sequence[Event], *, new: bool = False) -> list[Position]:
         """Append events, all or none, without anybody else's between them.

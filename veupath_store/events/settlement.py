@@ -24,6 +24,7 @@ from uuid import UUID
 import asyncpg
 
 from veupath_store.engine import StoreTransaction
+from veupath_store.engine.statements import Statements
 from veupath_store.errors import LogBehindError, UnavailableError
 from veupath_store.events.changes import Change
 from veupath_store.events.claims import claim_name, claim_wdk, overtaken, restored
@@ -40,6 +41,16 @@ from veupath_store.races import OutOfOrderError
 _ABORTED: Final = """
 SELECT xact FROM (SELECT DISTINCT unnest($1::text[])::xid8 AS xact) given
 WHERE CASE WHEN xact < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status(xact) END = 'aborted'"""
+
+
+async def aborted(client: Statements, xacts: Iterable[str]) -> set[str]:
+    """Which transactions were rolled back, for certain. One statement.
+
+    Args:
+        client: Any client.
+        xacts: Ids of transactions, as `transaction_of` finds them.
+    """
+    return {str(record["xact"]) for record in await client.execute_rows(_ABORTED, [sorted(set(xacts))])}
 
 
 class Settlement:
@@ -241,9 +252,8 @@ class Settlement:
         written = {entry.position: xact for entry in entries if (xact := transaction_of(entry)) is not None}
         if not written:
             return entries
-        records = await self.client.execute_rows(_ABORTED, [sorted(set(written.values()))])
-        aborted = {str(record["xact"]) for record in records}
-        undone = [position for position, xact in written.items() if xact in aborted]
+        rolled_back = await aborted(self.client, written.values())
+        undone = [position for position, xact in written.items() if xact in rolled_back]
         if undone:
             await self._log.discard(LogKey.stream(row.stream_id), undone)
         return [entry for entry in entries if entry.position not in undone]

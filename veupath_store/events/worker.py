@@ -15,6 +15,7 @@ from veupath_store.events.log import EventLog
 from veupath_store.events.projector import Projector
 from veupath_store.events.removals import remove_logs
 from veupath_store.events.selection import Selection
+from veupath_store.events.unborn import remove_unborn
 from veupath_store.validation import integer, seconds
 from veupath_store.values import LagState
 
@@ -86,9 +87,10 @@ class ProjectionWorker:
                 return total
 
     async def sweep(self) -> int:
-        """Compare all conversations with their logs, catch up those that are behind, and remove what is deleted.
+        """Compare all conversations with their logs, catch up those that are behind, and remove what belongs to none.
 
-        For each 500 conversations one read and one round trip to Redis, and a catch-up for each that is behind.
+        For each 500 conversations one read and one round trip to Redis, and a catch-up for each that is behind; for
+        each 1,000 keys in Redis the same, to find the logs of creations that were rolled back.
 
         Returns:
             How many conversations were behind.
@@ -97,6 +99,7 @@ class ProjectionWorker:
             UnavailableError: A server does not answer.
         """
         await remove_logs(self.log)
+        await remove_unborn(self.log)
         behind = 0
         async for chunk in Selection().chunks():
             lags = [lag for lag in await lag_of(self.log, chunk) if lag.state in {LagState.BEHIND, LagState.STUCK}]
