@@ -6,7 +6,7 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.support.law import LawMachine, Place
@@ -35,6 +35,7 @@ def test_a_projection_is_the_fold_of_its_log(place):
             stateful_step_count=steps,
             deadline=None,
             print_blob=True,
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
