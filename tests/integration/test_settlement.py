@@ -91,3 +91,12 @@ async def test_the_log_of_a_conversation_that_the_database_lost_is_kept(user, lo
     await ProjectionWorker().sweep()
 
     assert await log.ends([LogKey.stream(stream.id)]) != [None]
+
+
+async def test_unlinking_a_strategy_leaves_the_saved_flag_with_a_log_as_without_one(user):
+    stream = await StreamRepository().create(user.id, "plasmodb")
+    await StreamRepository().claim_wdk_strategy(stream.id, 1, is_saved=True)
+    await StreamRepository().update_projection(stream.id, wdk_strategy_id=None, wdk_strategy_id_set=True)
+
+    projection = await StreamRepository().get_projection(stream.id)
+    assert (projection.wdk_strategy_id, projection.is_saved) == (None, True)
