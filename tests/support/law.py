@@ -93,9 +93,9 @@ class LawMachine(RuleBasedStateMachine):
     def catch_up(self, stream, workers, death):
         self.run(self.world.catch_up(stream, workers, death))
 
-    @rule(sweep=st.booleans(), death=SELDOM_DEAD)
-    def work(self, sweep, death):
-        self.run(self.world.work(sweep=sweep, death=death))
+    @rule(what=st.sampled_from(["drain", "sweep", "verify"]), death=SELDOM_DEAD)
+    def work(self, what, death):
+        self.run(self.world.work(what, death))
 
     @rule(stream=STREAMS, meanwhile=st.lists(TELLINGS, max_size=2).map(tuple), death=SELDOM_DEAD)
     def rebuild(self, stream, meanwhile, death):
@@ -104,10 +104,6 @@ class LawMachine(RuleBasedStateMachine):
     @rule(several=st.lists(RACERS, min_size=2, max_size=4).map(tuple))
     def race(self, several):
         self.run(self.world.race(several))
-
-    @rule()
-    def verify(self):
-        self.run(self.world.verify())
 
     @invariant()
     def rows_are_folds(self):

@@ -97,11 +97,12 @@ class LawWorld:
             done = await asyncio.gather(*many, return_exceptions=True)
         self.refuse_unexpected_of(done, death)
 
-    async def work(self, *, sweep: bool, death: str) -> None:
+    async def work(self, what: str, death: str) -> None:
         worker = ProjectionWorker()
+        work = {"drain": worker.drain, "sweep": worker.sweep, "verify": self.verify}[what]
         try:
             with dying(death, self.kill):
-                await (worker.sweep() if sweep else worker.drain())
+                await work()
         except (StoreError, DeadError) as exc:
             self.refuse_unexpected(exc, death)
 
