@@ -10,8 +10,9 @@ from uuid import UUID
 from veupath_store.events.entries import Entry
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog
+from veupath_store.events.pages import FIRST
 from veupath_store.events.patched import transaction_of
-from veupath_store.events.settlement import PAGE, aborted
+from veupath_store.events.settlement import aborted
 from veupath_store.session import get_engine
 
 _WITHOUT_ROW: Final = """
@@ -60,8 +61,8 @@ async def _removed(log: EventLog, stream_id: UUID) -> bool:
     ends = (await log.ends([key]))[0]
     if ends is None:
         return False
-    entries = await log.read(key, count=PAGE)
-    return len(entries) < PAGE and await _is_unborn(entries) and await log.names.remove_unmoved(key, ends.last)
+    entries = await log.read(key, count=FIRST)
+    return len(entries) < FIRST and await _is_unborn(entries) and await log.names.remove_unmoved(key, ends.last)
 
 
 async def _is_unborn(entries: Sequence[Entry]) -> bool:
