@@ -327,6 +327,12 @@ async def test_entries_after_a_position_are_counted_without_being_read(log, key)
     assert await log.count_after(key, three) == (0, None)
 
 
+async def test_one_of_several_processes_sweeps_within_a_span(log):
+    assert [await log.take_sweep(0.2) for _ in range(3)] == [True, False, False]
+    await asyncio.sleep(0.25)
+    assert await log.take_sweep(0.2)
+
+
 async def test_every_method_is_one_round_trip(settings, redis_url, key, tmp_path):
     async with proxy(redis_url, tmp_path) as counting:
         log = EventLog(settings.model_copy(update={"redis_url": type(settings.redis_url)(counting.url)}))
@@ -348,6 +354,7 @@ async def test_every_method_is_one_round_trip(settings, redis_url, key, tmp_path
             "behind": lambda: log.behind(10),
             "caught_up": lambda: log.caught_up([(uuid4(), 1.0), (uuid4(), 2.0)]),
             "behind_count": log.behind_count,
+            "take_sweep": lambda: log.take_sweep(1),
             "ping": log.ping,
         }
         assert calls.keys() == {name for name in dir(EventLog) if not name.startswith("_")} - {"close"}

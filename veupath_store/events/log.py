@@ -20,7 +20,7 @@ from veupath_store.events.exchange import (
     exchanged,
 )
 from veupath_store.events.fold import PROJECTING
-from veupath_store.events.keys import LogKey, LogKind
+from veupath_store.events.keys import SWEPT, LogKey, LogKind
 from veupath_store.events.log_names import LogNames
 from veupath_store.events.marks import BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
@@ -261,6 +261,19 @@ class EventLog:
     async def behind_count(self) -> int:
         """How many streams are marked as behind."""
         return await self._marks.count()
+
+    async def take_sweep(self, span: float) -> bool:
+        """Of all processes that ask within a span of time, let one go through all the logs.
+
+        Args:
+            span: Seconds until the next one may.
+
+        Returns:
+            Whether it is this one.
+        """
+        key = f"{self._prefix}{SWEPT}"
+        [reply] = await self._client.run([("SET", key, "1", "NX", "PX", max(1, int(span * 1000)))])
+        return reply is not None
 
     async def ping(self) -> None:
         """Ask Redis for an answer."""

@@ -177,8 +177,6 @@ def _follow(changes: Changes, entry: Entry, data: Data) -> None:
     if "wdk_strategy_id" in changes:
         linked = changes["wdk_strategy_id"] is not None
         changes["wdk_event_id"] = _claimed_by(entry, data) if linked else None
-        if not linked:
-            changes.setdefault("is_saved", False)
     if "dismissed_reason" in changes:
         dismissed = changes["dismissed_reason"] is not None
         changes["dismissed_at"] = (fields.time(data.get("dismissedAt")) or entry.position.time) if dismissed else None

@@ -101,7 +101,7 @@ async def _rebuilt(
     events = prefix.events + settlement.folded
     outcome = _outcome(row, whole=whole, empty=events == 0)
     refused = outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE}
-    if (refused and force) or outcome is RebuildOutcome.REBUILT or missing:
+    if outcome is RebuildOutcome.REBUILT or (force if refused else missing):
         if missing:
             await claim_name(settlement.client, row, new=True)
         await settlement.finish()

@@ -34,7 +34,8 @@ class ProjectionWorker:
 
     Args:
         poll_seconds: How often to look at the marks when there were none: what readers of the table wait at most.
-        sweep_every: Seconds between two comparisons of all conversations, and two attempts to remove logs.
+        sweep_every: Seconds between two comparisons of all conversations, and two attempts to remove logs, whichever
+            of the workers makes them.
         concurrency: Catch-ups at once, each on a connection of the pool.
 
     Raises:
@@ -124,6 +125,10 @@ class ProjectionWorker:
             except StoreError as exc:
                 logger.warning("the projection of %s cannot be caught up now: %s", stream_id, exc)
                 return False
+            except Exception:
+                # A defect that one conversation shows must not keep all others from being caught up.
+                logger.exception("the projection of %s cannot be caught up", stream_id)
+                return False
         for problem in done.problems:
             logger.warning(
                 "entry %s (%s) of stream %s was skipped: %s", problem.position, problem.type, stream_id, problem.reason
@@ -132,10 +137,14 @@ class ProjectionWorker:
 
     async def _sweep_until_stopped(self) -> None:
         while not self._stopping.is_set():
-            behind = await self._guarded(self.sweep())
+            behind = await self._guarded(self._sweep_in_turn())
             if behind:
                 logger.info("%d projections were behind without a mark", behind)
             await self._pause(self._sweep_every)
+
+    async def _sweep_in_turn(self) -> int:
+        """Sweep, unless another worker has within the last `sweep_every` seconds."""
+        return await self.sweep() if await self.log.take_sweep(self._sweep_every) else 0
 
     async def _guarded(self, work: Coroutine[Any, Any, int]) -> int:
         try:
