@@ -1,6 +1,7 @@
 """Catch-up: the one way in which events of the application move a projection."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -37,10 +38,7 @@ async def catch_up(log: EventLog, stream_id: UUID) -> CaughtUp:
         if not answer.entries:
             return CaughtUp(position=_text(after), events=events, problems=log_problems(problems))
 
-        async def fold(answer: Exchanged = answer, after: Position | None = after) -> Settlement | None:
-            return await _folded(log, stream_id, answer, after)
-
-        settlement = await despite_deadlocks(fold)
+        settlement = await despite_deadlocks(partial(_folded, log, stream_id, answer, after, set()))
         if settlement is None:
             continue
         events += settlement.folded
@@ -59,9 +57,11 @@ async def _position(stream_id: UUID) -> Position | None:
     return None if found is None else Position.parse(found)
 
 
-async def _folded(log: EventLog, stream_id: UUID, answer: Exchanged, after: Position | None) -> Settlement | None:
+async def _folded(
+    log: EventLog, stream_id: UUID, answer: Exchanged, after: Position | None, known: set[UUID]
+) -> Settlement | None:
     """Fold one page in a transaction; ``None`` where the row was set back meanwhile, as by a restore."""
-    async with settling(log) as settlement:
+    async with settling(log, known) as settlement:
         rows = await settlement.load([stream_id])
         if not rows:
             raise NotFoundError("stream")

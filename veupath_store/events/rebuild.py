@@ -77,8 +77,10 @@ async def rebuild_stream(
     """
     prefix = await fold_prefix(log, stream_id, last_event_id)
 
+    known = set[UUID]()
+
     async def rebuild() -> StreamRebuild:
-        async with settling(log) as settlement:
+        async with settling(log, known) as settlement:
             return await _rebuilt(log, settlement, stream_id, prefix, force=force)
 
     return await despite_deadlocks(rebuild)

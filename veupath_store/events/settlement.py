@@ -21,8 +21,10 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from veupath_store.engine import StoreTransaction
-from veupath_store.errors import LogBehindError
+from veupath_store.errors import LogBehindError, UnavailableError
 from veupath_store.events.changes import Change
 from veupath_store.events.claims import claim_name, claim_wdk, overtaken, restored
 from veupath_store.events.entries import Entry, Position
@@ -31,6 +33,7 @@ from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange, Exchanged
 from veupath_store.events.patched import PATCHED, transaction_of
 from veupath_store.events.rows import Row, checkpoint_of, lock_rows, write_rows
+from veupath_store.races import OutOfOrderError
 
 PAGE: Final = 500
 """Entries that are read at once. Most have a few hundred bytes; a snapshot may have megabytes."""
@@ -44,6 +47,12 @@ WHERE CASE WHEN xact < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_stat
 class Settlement:
     """Brings rows to the end of their logs in one transaction.
 
+    Args:
+        client: The transaction.
+        log: The event log.
+        known: What earlier tries of the same transaction had to lock; added to. Without it the transaction cannot be
+            tried again.
+
     Attributes:
         client: The transaction.
         appended: What was appended so far, to be taken back when the transaction fails.
@@ -52,8 +61,9 @@ class Settlement:
         folded: How many entries were folded, those appended here left out.
     """
 
-    def __init__(self, client: StoreTransaction, log: EventLog) -> None:
+    def __init__(self, client: StoreTransaction, log: EventLog, known: set[UUID] | None = None) -> None:
         self.client = client
+        self._known = known
         self._log = log
         self._rows: dict[UUID, Row] = {}
         self._xact = ""
@@ -82,18 +92,38 @@ class Settlement:
         await self._finish(stale_logs)
 
     async def load(self, stream_ids: Iterable[UUID]) -> list[Row]:
-        """Lock rows that are not locked yet.
+        """Lock rows that are not locked yet; and with the first ones all that an earlier try turned out to need.
+
+        Conversations that claim each other's WDK strategies lock each other's rows. A settlement that can be tried
+        again does not wait for a second row while it holds a first one; it locks both at once the next time, in the
+        order that all keep to.
 
         Returns:
             Those of the given conversations that exist.
+
+        Raises:
+            OutOfOrderError: Others have locked a row.
         """
         wanted = list(stream_ids)
-        missing = [stream_id for stream_id in wanted if stream_id not in self._rows]
+        missing = {stream_id for stream_id in wanted if stream_id not in self._rows}
         if missing:
-            rows, xact = await lock_rows(self.client, missing)
+            rows, xact = await self._lock(missing)
             self._xact = self._xact or xact
             self._rows |= {row.stream_id: row for row in rows}
         return [self._rows[stream_id] for stream_id in wanted if stream_id in self._rows]
+
+    async def _lock(self, missing: set[UUID]) -> tuple[list[Row], str]:
+        if self._known is None:
+            return await lock_rows(self.client, missing)
+        self._known |= missing
+        if not self._rows:
+            return await lock_rows(self.client, self._known)
+        try:
+            return await lock_rows(self.client, missing, wait=False)
+        except UnavailableError as exc:
+            if isinstance(exc.__cause__, asyncpg.LockNotAvailableError):
+                raise OutOfOrderError(str(exc)) from exc.__cause__
+            raise
 
     def add(self, row: Row, xact: str) -> None:
         """Take part in a row that the caller has locked."""
