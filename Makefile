@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test law lint check clean
+.PHONY: demo test law lint check bench-rebuild clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -23,6 +23,9 @@ lint: $(INSTALLED)
 	$(BIN)/python -m tests.lint_migrations
 
 check: lint test
+
+bench-rebuild: $(INSTALLED)
+	$(BIN)/python -m benchmarks.rebuild
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

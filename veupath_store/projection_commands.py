@@ -10,6 +10,7 @@ from uuid import UUID
 
 import typer
 
+from veupath_store import limits
 from veupath_store.config import StoreSettings
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.current import NO_LOG
@@ -19,6 +20,7 @@ from veupath_store.events.selection import PARALLEL, Progress, Selection
 from veupath_store.events.worker import ProjectionWorker
 from veupath_store.projection_output import progress_bar, show_lag, show_rebuild, show_verify
 from veupath_store.session import close_db, init_db
+from veupath_store.validation import seconds
 from veupath_store.values import LagReport, RebuildReport, VerifyReport
 
 R = TypeVar("R")
@@ -67,6 +69,7 @@ def lag_command(
     position, newest, events, seconds}]}; events are those that are not folded in yet, seconds the age of the oldest.
     """
     selection = _selection(stream, user, site)
+    _check_seconds(stuck_after, "--stuck-after")
 
     async def lag(projector: Projector, progress: Progress) -> LagReport:
         return await projector.lag(
@@ -166,12 +169,14 @@ def work_command(
     Any number of these may run. What is under way comes to its end first; a second signal ends the process at once.
     While a server does not answer, it goes on asking. Logs to standard error.
     """
+    _check_seconds(poll, "--poll")
+    _check_seconds(sweep_every, "--sweep-every")
     logging.basicConfig(
         level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
 
     async def work(_projector: Projector) -> None:
-        worker = _checked(lambda: ProjectionWorker(poll_seconds=poll, sweep_every=sweep_every, concurrency=concurrency))
+        worker = ProjectionWorker(poll_seconds=poll, sweep_every=sweep_every, concurrency=concurrency)
         _stop_at_signals(worker)
         logging.getLogger("veupath_store.events").info("the projection worker has begun")
         await worker.run()
@@ -199,6 +204,10 @@ def _checked(make: Callable[[], R]) -> R:
         return make()
     except InvalidInputError as exc:
         raise typer.BadParameter(str(exc)) from exc
+
+
+def _check_seconds(value: float, option: str) -> None:
+    _checked(lambda: seconds(value, option, limits.LEASE_SECONDS))
 
 
 def _selection(stream: UUID | None, user: UUID | None, site: str | None) -> Selection:

@@ -13,6 +13,7 @@ from veupath_store.errors import UnavailableError
 from veupath_store.events.current import event_log
 from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
+from veupath_store.events.origin import ORIGIN
 from veupath_store.events.projector import Projector
 from veupath_store.events.worker import ProjectionWorker
 from veupath_store.repositories import StreamRepository, UserRepository
@@ -25,11 +26,68 @@ def settings(database_url, redis_url, log_prefix):
     return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix)
 
 
-@pytest.mark.parametrize("xact", ["none of ours", "", "\0", "-1", "9" * 20, 77, None, "\u0667"])
-async def test_an_event_that_names_a_transaction_that_cannot_be_does_not_stop_its_stream(user, xact):
+@pytest.fixture
+async def here(store):
+    """This cluster and its timeline, and a transaction that has committed."""
+    client = await get_engine().open()
+    return (await client.execute_rows(f"SELECT {ORIGIN}"))[0]
+
+
+async def rolled_back_xact():
+    async with async_session_factory() as session:
+        xact = (await session.client.execute_rows(f"SELECT {ORIGIN}"))[0]["xact"]
+        await session.rollback()
+    return xact
+
+
+async def patched(stream, **data):
+    """Append a patch as a repository would, and catch up; the row, and how many entries its log holds then."""
+    await Projector().append(stream.id, [Event(type="projection_patched", data=data)])
+    await Projector().catch_up(stream.id)
+    projection = await StreamRepository().get_projection(stream.id)
+    return projection.name, (await event_log().ends([LogKey.stream(stream.id)]))[0].length
+
+
+async def position_of(stream):
+    return (await StreamRepository().get_projection(stream.id)).last_event_id
+
+
+async def test_an_event_of_a_transaction_that_was_rolled_back_is_removed(user, here):
+    stream = await StreamRepository().create(user.id, "plasmodb", name="kept")
+    xact = await rolled_back_xact()
+    assert await patched(stream, name="never", xact=xact, cluster=here["cluster"]) == ("kept", 1)
+
+
+async def test_an_event_whose_row_never_moved_is_removed_though_its_transactions_id_was_given_away(user, here):
+    """After a crash PostgreSQL gives an id out again of which nothing had reached the disk."""
+    stream = await StreamRepository().create(user.id, "plasmodb", name="kept")
+    data = {"name": "never", **here, "base": await position_of(stream)}
+    assert await patched(stream, **data) == ("kept", 1)
+
+
+async def test_an_event_of_a_transaction_that_committed_is_folded_into_a_row_that_was_set_back(user, here):
+    stream = await StreamRepository().create(user.id, "plasmodb", name="kept")
+    before = await position_of(stream)
+    await Projector().append(stream.id, [Event(type="user_message", data={})])
+    await Projector().catch_up(stream.id)
+    assert await patched(stream, name="true", **here, base=before) == ("true", 3)
+
+
+async def test_another_clusters_events_are_the_truth_whatever_became_of_the_same_id_here(user, here):
+    stream = await StreamRepository().create(user.id, "plasmodb", name="kept")
+    xact = await rolled_back_xact()
+    data = {"name": "true", "xact": xact, "cluster": "7.1", "base": await position_of(stream)}
+    assert await patched(stream, **data) == ("true", 2)
+
+
+@pytest.mark.parametrize(
+    "xact",
+    ["none of ours", "", "\0", "0", "2", "-1", "+5", " 5", "0x5", "9" * 19, "9" * 20, "9" * 30, 77, None, "\u0667"],
+)
+async def test_an_event_that_names_a_transaction_that_cannot_be_does_not_stop_its_stream(user, here, xact):
     stream = await StreamRepository().create(user.id, "plasmodb")
     events = [
-        Event(type="projection_patched", data={"name": "patched", "xact": xact}),
+        Event(type="projection_patched", data={"name": "patched", "xact": xact, "cluster": here["cluster"]}),
         Event(type="user_message", data={}),
     ]
     positions = await Projector().append(stream.id, events)

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import pty
 import sys
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -30,19 +31,23 @@ class Running:
     async def finished(self) -> Finished:
         async with asyncio.timeout(PATIENCE):
             out, err = await self.process.communicate()
-        return Finished(self.process.returncode or 0, out.decode(), err.decode())
+        return Finished(self.process.returncode or 0, (out or b"").decode(), (err or b"").decode())
 
     async def kill(self) -> None:
         self.process.kill()
         await self.process.communicate()
 
 
-@asynccontextmanager
-async def started(*command: str | Path, cwd: Path, **environment: str):
+def started(*command: str | Path, cwd: Path, **environment: str):
     """Start a command; it is killed when the block ends before it does.
 
     DATABASE_URL, REDIS_URL and everything else of the store's is what the keyword arguments say, and nothing else.
     """
+    return _started(command, cwd, environment, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+
+
+@asynccontextmanager
+async def _started(command, cwd, environment, **streams):
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -52,9 +57,8 @@ async def started(*command: str | Path, cwd: Path, **environment: str):
         *command,
         cwd=cwd,
         env={**inherited, "COLUMNS": "200", **environment},
-        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        **streams,
     )
     try:
         yield Running(process)
@@ -68,3 +72,31 @@ async def run(*command: str | Path, cwd: Path, **environment: str) -> Finished:
     """Run a command to its end."""
     async with started(*command, cwd=cwd, **environment) as running:
         return await running.finished()
+
+
+async def run_at_terminal(*command: str | Path, cwd: Path, typed: bytes = b"", **environment: str) -> Finished:
+    """Run a command whose standard input and standard error are a terminal; `Finished.err` is what it showed.
+
+    What is typed waits in the terminal from the beginning.
+    """
+    ours, theirs = pty.openpty()
+    os.write(ours, typed)
+    reading = asyncio.create_task(asyncio.to_thread(_shown, ours))
+    try:
+        async with _started(command, cwd, environment, stdin=theirs, stderr=theirs) as running:
+            os.close(theirs)
+            finished = await running.finished()
+        return replace(finished, err=await reading)
+    finally:
+        await asyncio.wait({reading})
+        os.close(ours)
+
+
+def _shown(terminal: int) -> str:
+    """All that is written to a terminal until nobody has it open any more."""
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 65_536)
+        except OSError:
+            return shown.decode()

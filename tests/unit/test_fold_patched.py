@@ -16,10 +16,11 @@ from veupath_store.events.fold import INITIAL, State, fold, fold_all
 from veupath_store.events.patched import (
     PATCH_KEYS,
     PATCHED,
+    Origin,
     begins,
+    origin_of,
     patch_data,
     patch_raw,
-    transaction_of,
 )
 from veupath_store.values import DismissReason
 
@@ -39,6 +40,7 @@ VALUES = {
     "gene_set_auto_imported": True,
 }
 FOLLOW = {"wdk_strategy_id": {"wdk_event_id": str(AT)}, "dismissed_reason": {"dismissed_at": TIME}}
+ORIGIN = Origin("77", "1.1")
 NULLABLE = {"record_type", "wdk_strategy_id", "model_id", "result_count", "dismissed_reason", "gene_set_id"}
 
 
@@ -63,9 +65,10 @@ def test_the_keys_in_the_log_stay_what_they_are():
         *("resultCount", "dismissedReason", "geneSetId", "geneSetAutoImported"),
     ]
     moment = datetime(2024, 5, 6, tzinfo=UTC)
-    assert patch_data({}, created=True, xact="77", order=1, updated_at=moment, dismissed_at=moment) == {
+    assert patch_data({}, created=True, origin=ORIGIN, order=1, updated_at=moment, dismissed_at=moment) == {
         "created": True,
         "xact": "77",
+        "cluster": "1.1",
         "order": 1,
         "updatedAt": "2024-05-06T00:00:00+00:00",
         "dismissedAt": "2024-05-06T00:00:00+00:00",
@@ -84,7 +87,9 @@ def test_all_fields_are_set_at_once():
 
 
 def test_no_field_only_moves_the_position():
-    assert written({}) == MOVED == written({}, xact="77", order=5) == patched({"dismissedAt": "2024-01-01T00:00:00Z"})
+    assert (
+        written({}) == MOVED == written({}, origin=ORIGIN, order=5) == patched({"dismissedAt": "2024-01-01T00:00:00Z"})
+    )
 
 
 @pytest.mark.parametrize("column", VALUES)
@@ -210,25 +215,31 @@ def test_a_refused_plan_stays_and_the_rest_is_set():
 
 
 def test_beginnings_and_transactions_are_read_back():
-    made = entry(PATCHED, patch_raw(patch_data({"name": "New"}, created=True, xact="77")))
-    assert (begins(made), transaction_of(made)) == (True, "77")
+    made = entry(PATCHED, patch_raw(patch_data({"name": "New"}, created=True, origin=Origin("77", "1.1", "5-0"))))
+    assert (begins(made), origin_of(made)) == (True, Origin("77", "1.1", "5-0"))
     other = entry(PATCHED, patch_raw(patch_data({"name": "New"})))
-    assert (begins(other), transaction_of(other)) == (False, None)
+    assert (begins(other), origin_of(other)) == (False, None)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'["xact","created"]', b'{"xact":77,"created":"true"}'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"", b"{", b"[]", b'["xact","created"]', b'{"xact":77,"cluster":"1.1","created":"true"}'),
+        *(b'{"xact":"77"}', b'{"xact":"77","cluster":5}', b'{"xact":"77","cluster":"1.1","base":[]}'),
+    ],
+)
 def test_what_says_neither_is_neither(raw):
-    assert (begins(entry(PATCHED, raw)), transaction_of(entry(PATCHED, raw))) == (False, None)
+    assert (begins(entry(PATCHED, raw)), origin_of(entry(PATCHED, raw))) == (False, None)
 
 
 def test_other_types_neither_begin_nor_belong_to_a_transaction():
-    other = entry("user_message", {"created": True, "xact": "77"})
-    assert (begins(other), transaction_of(other)) == (False, None)
+    other = entry("user_message", {"created": True, "xact": "77", "cluster": "1.1"})
+    assert (begins(other), origin_of(other)) == (False, None)
 
 
 def test_the_data_of_a_patch_is_json_and_shares_nothing():
     plan = {"root": {"id": "a", "parameters": {"x": [1]}}}
-    data = patch_data({**VALUES, "plan": plan}, created=True, xact="77", order=1)
+    data = patch_data({**VALUES, "plan": plan}, created=True, origin=ORIGIN, order=1)
     assert json.loads(json.dumps(data)) == data == json.loads(patch_raw(data))
     plan["root"]["parameters"]["x"].append(2)
     assert data["plan"] == {"root": {"id": "a", "parameters": {"x": [1]}}}

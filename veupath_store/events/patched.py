@@ -47,6 +47,20 @@ _ORDER_MAX: Final = 1_000_000
 _XACT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
+class Origin(NamedTuple):
+    """The database transaction that wrote an event.
+
+    Attributes:
+        xact: Its id, in decimal.
+        cluster: The database cluster and its timeline.
+        base: Where the row stood when that transaction had locked it; ``None`` for one that was new.
+    """
+
+    xact: str
+    cluster: str
+    base: str | None = None
+
+
 class Claim(NamedTuple):
     """When the claim of a WDK id was made that an entry repeats.
 
@@ -61,7 +75,7 @@ def patch_data(
     changes: Mapping[str, Any],
     *,
     created: bool = False,
-    xact: str | None = None,
+    origin: Origin | None = None,
     order: int | None = None,
     claim: Claim | None = None,
     updated_at: datetime | None = None,
@@ -72,7 +86,7 @@ def patch_data(
     Args:
         changes: The new values by column, those of `PATCH_KEYS`.
         created: It is a beginning: what was before does not count.
-        xact: The id of the database transaction that wrote it.
+        origin: The database transaction that wrote it.
         order: Microseconds, 0 to 1,000,000, by which `updated_at` is earlier than it would be.
         claim: When the WDK id was claimed, where that was not by this entry.
         updated_at: Aware; the entry's own time by default.
@@ -88,8 +102,8 @@ def patch_data(
     data = {PATCH_KEYS[column]: _json(value) for column, value in changes.items()}
     if created:
         data["created"] = True
-    if xact is not None:
-        data["xact"] = xact
+    if origin is not None:
+        data |= {key: value for key, value in origin._asdict().items() if value is not None}
     if order is not None:
         data["order"] = order
     if claim is not None:
@@ -152,15 +166,20 @@ def begins(entry: Entry) -> bool:
     return _value(entry, "created") is True
 
 
-def transaction_of(entry: Entry) -> str | None:
-    """The id of the database transaction that wrote an entry, or ``None`` where none did. Decodes its data.
+def origin_of(entry: Entry) -> Origin | None:
+    """The database transaction that wrote an entry, or ``None`` where none did. Decodes its data.
 
-    What is no such id, and would be an error in the database, was not written by the store.
+    What is no such transaction, and would be an error in the database, was not written by the store.
     """
-    xact = _value(entry, "xact")
-    if not isinstance(xact, str) or not _XACT.fullmatch(xact):
+    data = decoded(entry.raw) if entry.type == PATCHED else None
+    if data is None:
         return None
-    return xact if int(xact) <= limits.UINT64_MAX else None
+    xact, cluster, base = data.get("xact"), data.get("cluster"), data.get("base")
+    if not isinstance(xact, str) or not _XACT.fullmatch(xact) or int(xact) > limits.UINT64_MAX:
+        return None
+    if not isinstance(cluster, str) or not isinstance(base, str | None):
+        return None
+    return Origin(xact, cluster, base)
 
 
 def _value(entry: Entry, key: str) -> object:

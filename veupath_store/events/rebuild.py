@@ -11,7 +11,9 @@ from veupath_store.events.entries import Position
 from veupath_store.events.fold import INITIAL, Problem, State, fold_all
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange
+from veupath_store.events.origin import ORIGIN
 from veupath_store.events.pages import PageSize
+from veupath_store.events.patched import Origin
 from veupath_store.events.recorded import settling
 from veupath_store.events.rows import Row
 from veupath_store.events.settlement import Settlement
@@ -19,7 +21,7 @@ from veupath_store.races import despite_deadlocks
 from veupath_store.values import RebuildOutcome, StreamRebuild
 
 # Also keeps the stream from being deleted while its row is made anew.
-_STREAM: Final = "SELECT user_id, site_id, pg_current_xact_id()::text AS xact FROM streams WHERE id = $1 FOR UPDATE"
+_STREAM: Final = f"SELECT user_id, site_id, {ORIGIN} FROM streams WHERE id = $1 FOR UPDATE"
 
 
 @dataclass(slots=True)
@@ -121,8 +123,10 @@ async def _locked(settlement: Settlement, stream_id: UUID) -> tuple[Row, bool]:
     streams = await settlement.client.execute_rows(_STREAM, [stream_id])
     if not streams:
         raise NotFoundError("stream")
-    row = Row(stream_id, streams[0]["user_id"], streams[0]["site_id"], INITIAL, INITIAL)
-    settlement.add(row, streams[0]["xact"])
+    stream = streams[0]
+    origin = Origin(stream["xact"], stream["cluster"])
+    row = Row(stream_id, stream["user_id"], stream["site_id"], origin, INITIAL, INITIAL)
+    settlement.add(row)
     return row, True
 
 

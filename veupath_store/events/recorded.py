@@ -26,7 +26,7 @@ async def settling(log: EventLog, known: set[UUID] | None = None) -> AsyncIterat
 
     Args:
         log: The event log.
-        known: The rows that earlier tries had to lock; added to.
+        known: The rows that earlier tries of it had to lock; added to. Without it, it cannot be tried again.
     """
     async with async_session_factory() as session:
         session.companion = companion = RecordedChanges(log)

@@ -15,7 +15,7 @@ from veupath_store.events.entries import Position
 from veupath_store.events.keys import LogKey, LogKind
 from veupath_store.events.log import EventLog
 from veupath_store.events.pages import PageSize
-from veupath_store.events.patched import begins, transaction_of
+from veupath_store.events.patched import begins, origin_of
 from veupath_store.session import async_session_factory, get_engine
 
 BATCH: Final = 500
@@ -99,8 +99,8 @@ async def _beginning(log: EventLog, key: LogKey, xmin: int) -> Position | None:
     while more:
         entries = await log.read(key, after=after, count=pages.entries)
         for entry in entries:
-            xact = transaction_of(entry)
-            if xact is not None and int(xact) % 2**32 == xmin and begins(entry):
+            origin = origin_of(entry)
+            if origin is not None and int(origin.xact) % 2**32 == xmin and begins(entry):
                 found = entry.position
         more = pages.seen(entries)
         after = entries[-1].position if entries else after

@@ -9,7 +9,8 @@ from veupath_store.engine.statements import Statements
 from veupath_store.events.changes import Change
 from veupath_store.events.entries import Position
 from veupath_store.events.fold import State
-from veupath_store.events.patched import PATCH_KEYS, Claim
+from veupath_store.events.origin import ORIGIN
+from veupath_store.events.patched import PATCH_KEYS, Claim, Origin
 from veupath_store.json import decode, encode
 
 _TYPES: Final = {
@@ -33,7 +34,7 @@ COLUMNS: Final = tuple(_TYPES)
 """What the log decides, but for the plan, which is read and written only where it must be."""
 
 _LOCK: Final = (
-    f"SELECT stream_id, user_id, site_id, {', '.join(COLUMNS)}, pg_current_xact_id()::text AS xact "
+    f"SELECT stream_id, user_id, site_id, {', '.join(COLUMNS)}, {ORIGIN} "
     "FROM stream_projections WHERE stream_id = ANY ($1::uuid[]) ORDER BY stream_id FOR UPDATE"
 )
 _LOCK_AT_ONCE: Final = f"{_LOCK} NOWAIT"
@@ -63,6 +64,7 @@ class Row:
         stream_id: The conversation.
         user_id: Its owner.
         site_id: Its site.
+        origin: What its events say of the transaction that has locked it.
         stored: What the table holds, the transaction's own writes included.
         state: What the log says so far.
         pending: Changes that the table holds and the log does not yet.
@@ -71,6 +73,7 @@ class Row:
     stream_id: UUID
     user_id: UUID
     site_id: str
+    origin: Origin
     stored: State
     state: State
     pending: list[Change] = field(default_factory=list)
@@ -81,7 +84,7 @@ class Row:
         return None if self.state.last_event_id is None else Position.parse(self.state.last_event_id)
 
 
-async def lock_rows(client: Statements, stream_ids: Iterable[UUID], *, wait: bool = True) -> tuple[list[Row], str]:
+async def lock_rows(client: Statements, stream_ids: Iterable[UUID], *, wait: bool = True) -> list[Row]:
     """Lock rows in the order of their key, so that two lockers cannot deadlock. One statement.
 
     Args:
@@ -90,16 +93,17 @@ async def lock_rows(client: Statements, stream_ids: Iterable[UUID], *, wait: boo
         wait: Whether to wait for those that others have locked; otherwise that is an error.
 
     Returns:
-        The rows, and the transaction's id.
+        The rows.
     """
     records = await client.execute_rows(_LOCK if wait else _LOCK_AT_ONCE, [sorted(set(stream_ids))])
-    return [_row(record) for record in records], records[0]["xact"] if records else ""
+    return [_row(record) for record in records]
 
 
 def _row(record: Any) -> Row:  # noqa: ANN401 - an asyncpg record
     columns = {column: record[column] for column in COLUMNS}
     state = State(**columns, plan=None, begun=record["last_event_id"] is not None)
-    return Row(record["stream_id"], record["user_id"], record["site_id"], state, state)
+    origin = Origin(record["xact"], record["cluster"], record["last_event_id"])
+    return Row(record["stream_id"], record["user_id"], record["site_id"], origin, state, state)
 
 
 async def write_rows(client: Statements, rows: Sequence[Row]) -> None:

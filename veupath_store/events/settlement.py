@@ -11,20 +11,18 @@ The order is what makes a row equal to the fold of its log, and the log free of 
    nobody's wish: where others have renamed or linked the conversation before it is in the log, theirs holds.
 5. Rows and positions are written, and the transaction commits.
 
-A process that dies between 2 and 5 leaves entries of a transaction that was rolled back. Each carries that
-transaction's id, and the next one who reads it under the row's lock asks PostgreSQL what became of it, removes it, and
-folds on. A position never moves over such an entry, so below a row's position there are none.
+A process that dies between 2 and 5 leaves entries of a transaction that was rolled back. Each says which one that was,
+and the next one who reads it under the row's lock finds out what became of it (`veupath_store.events.origin`), removes
+it, and folds on. A position never moves over such an entry, so below a row's position there are none.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final
 from uuid import UUID
 
 import asyncpg
 
 from veupath_store.engine import StoreTransaction
-from veupath_store.engine.statements import Statements
 from veupath_store.errors import LogBehindError, UnavailableError
 from veupath_store.events.changes import Change
 from veupath_store.events.claims import claim_name, claim_wdk, overtaken, restored
@@ -32,25 +30,11 @@ from veupath_store.events.entries import Entry, Position
 from veupath_store.events.fold import Problem, State, fold_all
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange, Exchanged
+from veupath_store.events.origin import rolled_back
 from veupath_store.events.pages import FIRST, PageSize
-from veupath_store.events.patched import PATCHED, transaction_of
+from veupath_store.events.patched import PATCHED, origin_of
 from veupath_store.events.rows import Row, checkpoint_of, lock_rows, write_rows
 from veupath_store.races import OutOfOrderError
-
-# The id of another cluster's transaction, as after a restore, may be ahead of ours, and asking for it an error.
-_ABORTED: Final = """
-SELECT xact FROM (SELECT DISTINCT unnest($1::text[])::xid8 AS xact) given
-WHERE CASE WHEN xact < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status(xact) END = 'aborted'"""
-
-
-async def aborted(client: Statements, xacts: Iterable[str]) -> set[str]:
-    """Which transactions were rolled back, for certain. One statement.
-
-    Args:
-        client: Any client.
-        xacts: Ids of transactions, as `transaction_of` finds them.
-    """
-    return {str(record["xact"]) for record in await client.execute_rows(_ABORTED, [sorted(set(xacts))])}
 
 
 class Settlement:
@@ -75,7 +59,6 @@ class Settlement:
         self._known = known
         self._log = log
         self._rows: dict[UUID, Row] = {}
-        self._xact = ""
         self.appended: list[tuple[LogKey, Sequence[Position]]] = []
         self.begun: list[LogKey] = []
         self.problems: list[Problem] = []
@@ -116,12 +99,10 @@ class Settlement:
         wanted = list(stream_ids)
         missing = {stream_id for stream_id in wanted if stream_id not in self._rows}
         if missing:
-            rows, xact = await self._lock(missing)
-            self._xact = self._xact or xact
-            self._rows |= {row.stream_id: row for row in rows}
+            self._rows |= {row.stream_id: row for row in await self._lock(missing)}
         return [self._rows[stream_id] for stream_id in wanted if stream_id in self._rows]
 
-    async def _lock(self, missing: set[UUID]) -> tuple[list[Row], str]:
+    async def _lock(self, missing: set[UUID]) -> list[Row]:
         if self._known is None:
             return await lock_rows(self.client, missing)
         self._known |= missing
@@ -134,10 +115,9 @@ class Settlement:
                 raise OutOfOrderError(str(exc)) from exc.__cause__
             raise
 
-    def add(self, row: Row, xact: str) -> None:
+    def add(self, row: Row) -> None:
         """Take part in a row that the caller has locked."""
         self._rows[row.stream_id] = row
-        self._xact = xact
 
     async def advance(self, row: Row, entries: Sequence[Entry]) -> None:
         """Fold entries into a row; what it has seen already changes nothing."""
@@ -184,7 +164,7 @@ class Settlement:
         return Exchange(
             key=LogKey.stream(row.stream_id),
             after=row.position,
-            appended=[(PATCHED, change.raw(self._xact)) for change in row.pending],
+            appended=[(PATCHED, change.raw(row.origin)) for change in row.pending],
             remove_first=row.stream_id in stale_logs,
             new=row.pending[0].created,
             count=FIRST,
@@ -226,7 +206,7 @@ class Settlement:
         while True:
             await self.fold_rest(row, after=row.position)
             checkpoint = await checkpoint_of(self.client, row)
-            appended = [(PATCHED, checkpoint.raw(self._xact))]
+            appended = [(PATCHED, checkpoint.raw(row.origin))]
             part = Exchange(key=key, after=row.position, appended=appended, new=True, count=FIRST)
             answer = (await self._log.exchange([part]))[0]
             positions = self._appended(row, key, answer)
@@ -249,11 +229,11 @@ class Settlement:
 
     async def _saved(self, row: Row, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Without the entries of transactions that were rolled back, which are removed from the log."""
-        written = {entry.position: xact for entry in entries if (xact := transaction_of(entry)) is not None}
+        written = {entry.position: origin for entry in entries if (origin := origin_of(entry)) is not None}
         if not written:
             return entries
-        rolled_back = await aborted(self.client, written.values())
-        undone = [position for position, xact in written.items() if xact in rolled_back]
+        lost = await rolled_back(self.client, written.values(), row.stored.last_event_id)
+        undone = [position for position, origin in written.items() if origin in lost]
         if undone:
             await self._log.discard(LogKey.stream(row.stream_id), undone)
         return [entry for entry in entries if entry.position not in undone]

@@ -10,9 +10,9 @@ from uuid import UUID
 from veupath_store.events.entries import Entry
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog
+from veupath_store.events.origin import rolled_back
 from veupath_store.events.pages import FIRST
-from veupath_store.events.patched import transaction_of
-from veupath_store.events.settlement import aborted
+from veupath_store.events.patched import begins, origin_of
 from veupath_store.session import get_engine
 
 _WITHOUT_ROW: Final = """
@@ -66,6 +66,13 @@ async def _removed(log: EventLog, stream_id: UUID) -> bool:
 
 
 async def _is_unborn(entries: Sequence[Entry]) -> bool:
-    written = {xact for entry in entries if (xact := transaction_of(entry)) is not None}
-    # One that is empty is what the end of a unit of work, or a catch-up, has left of it.
-    return not entries or (bool(written) and await aborted(await get_engine().open(), written) == written)
+    """Whether nobody's creation is in the log: it is empty, or all that begin it were rolled back.
+
+    Others may have appended to it all the same; without a conversation that is nobody's.
+    """
+    beginnings = [origin_of(entry) for entry in entries if begins(entry)]
+    if not entries or not beginnings:
+        return not entries  # an empty one is what the end of a unit of work, or a catch-up, has left of it
+    written = {origin for origin in beginnings if origin is not None}
+    client = await get_engine().open()
+    return None not in beginnings and await rolled_back(client, written, None) == written

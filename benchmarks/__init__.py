@@ -1,0 +1,1 @@
+"""What the store costs, measured on the embedded servers: ``make bench-rebuild``."""
