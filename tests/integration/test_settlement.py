@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.law_deaths import DeadError, dying, mortality
+from tests.support.servers import until
 from veupath_store.config import StoreSettings
 from veupath_store.engine import start_detached
 from veupath_store.events.current import event_log
@@ -13,7 +14,7 @@ from veupath_store.events.keys import LogKey
 from veupath_store.events.origin import ORIGIN
 from veupath_store.events.projector import Projector
 from veupath_store.events.worker import ProjectionWorker
-from veupath_store.repositories import StreamRepository
+from veupath_store.repositories import StreamRepository, UserRepository
 from veupath_store.session import async_session_factory, get_engine
 
 
@@ -149,3 +150,28 @@ async def test_the_log_of_a_conversation_that_the_database_lost_is_kept(user, lo
     await ProjectionWorker().sweep()
 
     assert await log.ends([LogKey.stream(stream.id)]) != [None]
+
+
+async def test_unlinking_a_strategy_leaves_the_saved_flag_with_a_log_as_without_one(user):
+    stream = await StreamRepository().create(user.id, "plasmodb")
+    await StreamRepository().claim_wdk_strategy(stream.id, 1, is_saved=True)
+    await StreamRepository().update_projection(stream.id, wdk_strategy_id=None, wdk_strategy_id_set=True)
+
+    projection = await StreamRepository().get_projection(stream.id)
+    assert (projection.wdk_strategy_id, projection.is_saved) == (None, True)
+
+
+async def test_a_user_who_is_deleted_while_a_conversation_is_made_leaves_no_log(user, log, watcher):
+    async with async_session_factory() as session:
+        stream = await StreamRepository(session).create(user.id, "plasmodb")
+        deleting = start_detached(UserRepository().delete(user.id))
+
+        async def waits() -> bool:
+            return await watcher.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+
+        await until(waits, within=5, what="the deletion waits for the creation")
+    assert await deleting
+
+    await ProjectionWorker().sweep()
+
+    assert await log.ends([LogKey.stream(stream.id)]) == [None]

@@ -1,11 +1,13 @@
 """The end of an example: all is caught up, the table is wiped or spoilt, and made anew from the logs."""
 
 from tests.support.law_checks import Eyes, check_forward, check_rows, check_unique, position
+from tests.support.servers import until
 from veupath_store.events.projector import Projector
 from veupath_store.events.worker import ProjectionWorker
 from veupath_store.values import RebuildOutcome, VerifyOutcome
 
 _SNAPSHOT = "SELECT stream_id, to_jsonb(p)::text FROM stream_projections p ORDER BY stream_id"
+_RUNNING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"
 _SPOIL = """
 UPDATE stream_projections p SET
     name = 'spoilt ' || n.number, record_type = 'spoilt', wdk_strategy_id = 1000 + n.number, wdk_event_id = '5-5',
@@ -21,7 +23,12 @@ SPOILINGS = (
 
 
 async def settle_all(eyes: Eyes) -> None:
-    """The worker has done all its work, also what it does only from time to time."""
+    """The dead are dead, and the worker has done all its work, also what it does only from time to time."""
+
+    async def rolled_back() -> bool:
+        return not await eyes.fetch(_RUNNING)
+
+    await until(rolled_back, within=10, what="transactions have ended")
     worker = ProjectionWorker()
     for _ in range(10):
         await worker.drain()

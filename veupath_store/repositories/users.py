@@ -12,14 +12,12 @@ from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_uuid, optional_text, text
 from veupath_store.values import SYSTEM_USER_ID
 
-# The user's row is locked first, so that no conversation is added meanwhile.
+# The user's row is locked by a statement of its own, so that no conversation is added meanwhile, and the next statement
+# sees those whose creation this one has waited for.
+_LOCK: Final = "SELECT 1 FROM users WHERE id = $1 AND ($2::uuid IS NULL OR id = $2) FOR UPDATE"
 _LOGS: Final = """
-WITH doomed AS MATERIALIZED (
-    SELECT id FROM users WHERE id = $1 AND ($2::uuid IS NULL OR id = $2) FOR UPDATE
-)
-SELECT ARRAY (SELECT s.id FROM streams s WHERE s.user_id = doomed.id) AS streams,
-       ARRAY (SELECT o.id FROM operations o WHERE o.user_id = doomed.id AND o.stream_id IS NULL) AS operations
-FROM doomed"""
+SELECT ARRAY (SELECT s.id FROM streams s WHERE s.user_id = $1) AS streams,
+       ARRAY (SELECT o.id FROM operations o WHERE o.user_id = $1 AND o.stream_id IS NULL) AS operations"""
 
 
 class OwnerOfLogs(Recording[User]):
@@ -30,11 +28,11 @@ class OwnerOfLogs(Recording[User]):
     owner_column: ClassVar[str] = "id"
 
     async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
-        rows = await (await self._client()).execute_rows(_LOGS, [identity, self._owner])
-        return [
-            *(LogKey.stream(stream) for row in rows for stream in row["streams"]),
-            *(LogKey.operation(operation) for row in rows for operation in row["operations"]),
-        ]
+        client = await self._client()
+        if not await client.execute_rows(_LOCK, [identity, self._owner]):
+            return []
+        row = (await client.execute_rows(_LOGS, [identity]))[0]
+        return [*map(LogKey.stream, row["streams"]), *map(LogKey.operation, row["operations"])]
 
 
 class UserRepository(OwnerOfLogs):
