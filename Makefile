@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint check bench-rebuild clean
+.PHONY: demo test law lint check bench-rebuild clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# The same machine that `make test` runs for some seconds, for some minutes.
+law: $(INSTALLED)
+	LAW=big $(BIN)/python -m pytest tests/integration/test_law.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -48,8 +48,9 @@ def find_place(data: Path | None) -> Place:
     if data is None and os.environ.get("DATABASE_URL"):
         return Place(StoreSettings(), "the database that DATABASE_URL names; the demo's rows stay in it")
     directory = (data or DATA).resolve()
-    settings = StoreSettings(database_url=f"{EMBEDDED_PREFIX}{directory}")
-    return Place(settings, f"an embedded PostgreSQL on {_readable(directory)}")
+    log = directory.with_name(f"{directory.name}-log")
+    settings = StoreSettings(database_url=f"{EMBEDDED_PREFIX}{directory}", redis_url=f"{EMBEDDED_PREFIX}{log}")
+    return Place(settings, f"an embedded PostgreSQL on {_readable(directory)}, with its event log beside it")
 
 
 def _readable(directory: Path) -> str:

@@ -9,6 +9,7 @@ from demo.ledger import Check, Kind, Ledger, Verdict, compare, compare_undone
 from demo.place import Place
 from veupath_store import (
     ControlSetRepository,
+    Projector,
     StreamRepository,
     UnavailableError,
     UserRepository,
@@ -16,6 +17,7 @@ from veupath_store import (
     close_db,
     init_db,
 )
+from veupath_store.values import VerifyOutcome
 
 
 async def compare_all(ledger: Ledger) -> list[Verdict]:
@@ -40,7 +42,15 @@ async def check_server(place: Place, direct: Any, owners: list[UUID], expected: 
         owners: The day's users.
         expected: How many conversations they have, if each was saved once and none twice.
     """
-    return [await _pool(place), await _idle(place, direct), await _names(direct), await _rows(direct, owners, expected)]
+    checks = [
+        await _pool(place),
+        await _idle(place, direct),
+        await _names(direct),
+        await _rows(direct, owners, expected),
+    ]
+    if place.settings.redis_url is not None:
+        checks.append(await _logs(owners))
+    return checks
 
 
 async def _read(kind: Kind, identities: Iterable[UUID]) -> dict[UUID, object]:
@@ -83,6 +93,13 @@ async def _idle(place: Place, direct: Any) -> Check:  # noqa: ANN401
 async def _names(direct: Any) -> Check:  # noqa: ANN401
     twice = await direct.fetchval("SELECT count(*) - count(DISTINCT (user_id, site_id, name)) FROM stream_projections")
     return Check("names are unique within user and site", twice == 0, f"{twice} used twice")
+
+
+async def _logs(owners: list[UUID]) -> Check:
+    reports = [await Projector().verify(user_id=owner) for owner in owners]
+    equal = sum(report.counts.get(VerifyOutcome.EQUAL, 0) for report in reports)
+    suspects = sum(len(report.suspects) for report in reports)
+    return Check("every row is what its log says", suspects == 0, f"{equal} equal, {suspects} not")
 
 
 async def _rows(direct: Any, owners: list[UUID], expected: int) -> Check:  # noqa: ANN401

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from demo.day import Day
+from demo.scenes.chats import chat_about_a_strategy, throw_the_rows_away
 from demo.scenes.closing import close_with_work_in_flight
 from demo.scenes.control_sets import share_control_sets
 from demo.scenes.evening import look_at_the_sidebar
@@ -21,6 +22,7 @@ SCENES: Final[tuple[tuple[str, tuple[Callable[[Day], Awaitable[None]], ...]], ..
     ("Units of work: keep a part, or keep nothing", (keep_going_after_an_error, all_or_nothing)),
     ("Control sets: what is shared, and what is not", (share_control_sets,)),
     ("Renames, dismissals, and a careful pruning", (rename_dismiss_restore, tidy_up)),
+    ("A chat, and rows that are thrown away", (chat_about_a_strategy, throw_the_rows_away)),
     ("A worker whose connections are cut", (work_through_cuts,)),
     ("Closing with work in flight", (close_with_work_in_flight,)),
     ("Evening: what is stored", (look_at_the_sidebar,)),

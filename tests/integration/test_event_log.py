@@ -327,6 +327,12 @@ async def test_entries_after_a_position_are_counted_without_being_read(log, key)
     assert await log.count_after(key, three) == (0, None)
 
 
+async def test_one_of_several_processes_sweeps_within_a_span(log):
+    assert [await log.take_sweep(0.2) for _ in range(3)] == [True, False, False]
+    await asyncio.sleep(0.25)
+    assert await log.take_sweep(0.2)
+
+
 async def test_every_method_is_one_round_trip(settings, redis_url, key, tmp_path):
     async with proxy(redis_url, tmp_path) as counting:
         log = EventLog(settings.model_copy(update={"redis_url": type(settings.redis_url)(counting.url)}))
@@ -338,14 +344,17 @@ async def test_every_method_is_one_round_trip(settings, redis_url, key, tmp_path
             "exchange": lambda: log.exchange([Exchange(it, None, [("x", b"{}")] * 10) for it in keys]),
             "read": lambda: log.read(key, count=10),
             "read_newest": lambda: log.read_newest(key, 10),
+            "newest_but": lambda: log.newest_but(key, 3),
             "ends": lambda: log.ends(keys),
             "count_after": lambda: log.count_after(key, Position(1, 0)),
             "trim": lambda: log.trim(key, Position(1, 0)),
             "discard": lambda: log.discard(key, [Position(1, 0), Position(2, 0)]),
             "remove": lambda: log.remove(keys),
+            "remove_empty": lambda: log.remove_empty(keys),
             "behind": lambda: log.behind(10),
             "caught_up": lambda: log.caught_up([(uuid4(), 1.0), (uuid4(), 2.0)]),
             "behind_count": log.behind_count,
+            "take_sweep": lambda: log.take_sweep(1),
             "ping": log.ping,
         }
         assert calls.keys() == {name for name in dir(EventLog) if not name.startswith("_")} - {"close"}
@@ -374,3 +383,12 @@ def test_nothing_is_opened_by_making_a_log():
 def test_a_log_without_an_address_says_what_to_set():
     with pytest.raises(ConfigurationError, match=r"^REDIS_URL is not set.*redis://.*embedded:PATH"):
         EventLog(StoreSettings(database_url="postgresql://nowhere/store"))
+
+
+async def test_only_logs_without_entries_are_removed_as_empty(log, key, redis_url, log_prefix):
+    other = LogKey.stream(uuid4())
+    await log.append(key, [Event(type="x", data={})], new=True)
+    await log.discard(other, await log.append(other, [Event(type="x", data={})], new=True))
+    await log.remove_empty([key, other, LogKey.stream(uuid4())])
+    assert await log.ends([other]) == [None]
+    assert len(await log.read(key, count=10)) == 1

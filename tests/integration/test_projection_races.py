@@ -235,18 +235,18 @@ async def test_claims_that_cross_come_to_an_end(projector, new, watcher, assert_
 
 
 async def test_a_ring_of_claims_comes_to_an_end(projector, new, watcher, assert_sound):
-    """Five conversations, each of which wants what the next one has, caught up at once by two workers each."""
-    streams = [await new(f"stream {n}") for n in range(5)]
+    """Twelve conversations, each of which wants what the next one has, caught up at once by two workers each."""
+    streams = [await new(f"stream {n}") for n in range(12)]
     for number, stream_id in enumerate(streams):
         await projector.append(stream_id, [link(number)])
         await projector.catch_up(stream_id)
     for number, stream_id in enumerate(streams):
-        await projector.append(stream_id, [link((number + 1) % 5)])
+        await projector.append(stream_id, [link((number + 1) % 12)])
     async with asyncio.timeout(30):
         await asyncio.gather(*(insisting(partial(projector.catch_up, stream_id)) for stream_id in streams * 2))
     await assert_sound()
     claimed = [(await columns_of(watcher, stream_id))["wdk_strategy_id"] for stream_id in streams]
-    assert claimed == [(number + 1) % 5 for number in range(5)]
+    assert claimed == [(number + 1) % 12 for number in range(12)]
 
 
 @pytest.mark.parametrize("at_once", [False, True])

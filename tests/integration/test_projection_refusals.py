@@ -338,6 +338,15 @@ class TestOfEvents:
         assert (done.position, done.events, done.problems) == (last, 3, ())
         assert await asked.columns() == {**before, "last_event_id": last}
 
+    @pytest.mark.parametrize(
+        "xact", ["abc", "", "0", "-1", "+5", " 5", "0x5", "2", "\u0665", "9" * 19, "9" * 20, "9" * 30, 7]
+    )
+    async def test_a_transaction_that_is_none_does_not_stop_the_stream(self, xact, asked):
+        asked.logs.add(asked.stream_id, "projection_patched", {"resultCount": 5, "xact": xact})
+        assert (await asked.projector.catch_up(asked.stream_id)).events == 1
+        assert (await asked.columns())["result_count"] == 5
+        assert await asked.all() == SOUND
+
     async def test_entries_without_fields_of_ours_are_nothing_special(self, asked):
         before = await asked.columns()
         last = asked.logs.redis.xadd(asked.logs.key(asked.stream_id), {"x": "y"}).decode()

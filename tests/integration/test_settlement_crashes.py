@@ -303,8 +303,9 @@ async def test_2000_random_cancellations_of_units_with_a_log_lose_nothing_and_le
     async def torment(stream_id: UUID) -> None:
         for number, _ in enumerate(rounds, 1):
             task = asyncio.create_task(units.one(stream_id, number))
-            await asyncio.sleep(dice.choice((0, dice.random() * 0.01, dice.random() * 0.1)))
-            task.cancel()
+            if number % 10:  # every tenth is left to its end, on however busy a machine
+                await asyncio.sleep(dice.choice((0, dice.random() * 0.01, dice.random() * 0.1)))
+                task.cancel()
             await asyncio.wait([task])
             if not task.cancelled():
                 assert task.exception() is None, "a cancelled task ends as cancelled, or well"

@@ -310,3 +310,30 @@ async def test_a_conversation_whose_creation_was_rolled_back_has_no_log_to_appen
         await append(stream_id, named("Nobody's"))
     with client(redis_url) as connection:
         assert not connection.exists(LogKey.stream(stream_id).text(log_prefix))
+
+
+async def test_a_unit_of_work_reads_a_log_that_is_far_ahead_in_pages_of_a_bounded_size(user, monkeypatch):
+    stream_id = await made(user)
+    snapshot = Event(type="graph_snapshot", data={"graphSnapshot": {"steps": [], "name": "N", "more": "x" * 100_000}})
+    for _ in range(10):
+        await Projector().append(stream_id, [snapshot] * 30)
+    sizes, exchange, read = [], EventLog.exchange, EventLog.read
+
+    async def sized_exchange(log, parts):
+        answers = await exchange(log, parts)
+        sizes.extend(sum(len(entry.raw) for entry in answer.entries) for answer in answers)
+        return answers
+
+    async def sized_read(log, key, **bounds):
+        entries = await read(log, key, **bounds)
+        sizes.append(sum(len(entry.raw) for entry in entries))
+        return entries
+
+    monkeypatch.setattr(EventLog, "exchange", sized_exchange)
+    monkeypatch.setattr(EventLog, "read", sized_read)
+    await StreamRepository().update_projection(stream_id, record_type="mine")
+    assert max(sizes) < 64 * 101_000
+    assert sum(sizes) > 300 * 100_000
+    monkeypatch.setattr(EventLog, "exchange", exchange)
+    monkeypatch.setattr(EventLog, "read", read)
+    await proven()

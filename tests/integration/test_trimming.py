@@ -62,6 +62,15 @@ async def test_without_a_checkpoint_a_rebuild_refuses_what_is_left(stream, watch
     assert await watcher.fetchval("SELECT name FROM stream_projections") == "New Conversation"
 
 
+async def test_what_is_left_does_not_bring_back_a_row_that_is_gone_unless_forced(stream, watcher):
+    await Projector().trim(stream, keep=5, checkpoint=False)
+    await watcher.execute("DELETE FROM stream_projections")
+    assert (await Projector().rebuild()).counts == {RebuildOutcome.INCOMPLETE: 1}
+    assert await watcher.fetchval("SELECT count(*) FROM stream_projections") == 0
+    assert (await Projector().rebuild(force=True)).counts == {RebuildOutcome.REBUILT: 1}
+    assert await watcher.fetchval("SELECT count(*) FROM stream_projections") == 1
+
+
 async def test_what_the_row_has_not_seen_is_never_trimmed(stream, watcher):
     await Projector().append(stream, [Event(type="user_message", data={"content": "late"})] * 3)
     assert await Projector().trim(stream, keep=1) > 0

@@ -272,7 +272,7 @@ def patched_counts(row: dict[str, Any], data: dict[str, Any]) -> bool:
 def patched_link(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
     touched = False
     if "wdkStrategyId" in data and data["wdkStrategyId"] is None:
-        row.update(wdk_strategy_id=None, wdk_event_id=None, is_saved=False)
+        row.update(wdk_strategy_id=None, wdk_event_id=None)
         touched = True
     touched |= link(row, data, entry)
     if is_whole(data.get("wdkStrategyId"), 2**63 - 1) and "wdkEventId" in data:

@@ -90,7 +90,7 @@ def test_no_field_only_moves_the_position():
 @pytest.mark.parametrize("column", VALUES)
 def test_null_is_a_value_where_the_column_is_nullable(column):
     state = patched({PATCH_KEYS[column]: None})
-    follow = {"wdk_strategy_id": {"wdk_event_id": None, "is_saved": False}, "dismissed_reason": {"dismissed_at": None}}
+    follow = {"wdk_strategy_id": {"wdk_event_id": None}, "dismissed_reason": {"dismissed_at": None}}
     assert state == (changed(**{column: None, **follow.get(column, {})}) if column in NULLABLE else MOVED)
     assert column not in NULLABLE or written({column: None}) == state
 
@@ -127,9 +127,11 @@ def test_over_long_text_is_cut():
     assert [len(it) for it in (state.name, state.record_type, state.model_id)] == [255, 100, 100]
 
 
-def test_unlinking_a_strategy_takes_its_saved_flag_unless_that_is_given():
-    assert written({"wdk_strategy_id": None}).is_saved is False
-    assert written({"wdk_strategy_id": None, "is_saved": True}).is_saved is True
+def test_unlinking_a_strategy_leaves_the_saved_flag_as_every_field_that_is_not_given():
+    unlinked = written({"wdk_strategy_id": None})
+    assert (unlinked.wdk_strategy_id, unlinked.wdk_event_id, unlinked.is_saved) == (None, None, FULL.is_saved)
+    assert FULL.is_saved is True
+    assert written({"wdk_strategy_id": None, "is_saved": False}).is_saved is False
 
 
 def test_a_claim_leaves_the_saved_flag():

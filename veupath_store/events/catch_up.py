@@ -1,6 +1,7 @@
 """Catch-up: the one way in which events of the application move a projection."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -10,11 +11,11 @@ from veupath_store.events.fold import Problem
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange, Exchanged
 from veupath_store.events.pages import PageSize
-from veupath_store.events.recorded import RecordedChanges
+from veupath_store.events.recorded import settling
 from veupath_store.events.rows import Row
 from veupath_store.events.settlement import Settlement
 from veupath_store.races import despite_deadlocks
-from veupath_store.session import async_session_factory, get_engine
+from veupath_store.session import get_engine
 from veupath_store.values import CaughtUp, LogProblem
 
 _POSITION: Final = "SELECT last_event_id FROM stream_projections WHERE stream_id = $1"
@@ -37,10 +38,7 @@ async def catch_up(log: EventLog, stream_id: UUID) -> CaughtUp:
         if not answer.entries:
             return CaughtUp(position=_text(after), events=events, problems=log_problems(problems))
 
-        async def fold(answer: Exchanged = answer, after: Position | None = after) -> Settlement | None:
-            return await _folded(log, stream_id, answer, after)
-
-        settlement = await despite_deadlocks(fold)
+        settlement = await despite_deadlocks(partial(_folded, log, stream_id, answer, after, set()))
         if settlement is None:
             continue
         events += settlement.folded
@@ -59,11 +57,11 @@ async def _position(stream_id: UUID) -> Position | None:
     return None if found is None else Position.parse(found)
 
 
-async def _folded(log: EventLog, stream_id: UUID, answer: Exchanged, after: Position | None) -> Settlement | None:
+async def _folded(
+    log: EventLog, stream_id: UUID, answer: Exchanged, after: Position | None, known: set[UUID]
+) -> Settlement | None:
     """Fold one page in a transaction; ``None`` where the row was set back meanwhile, as by a restore."""
-    async with async_session_factory() as session:
-        session.companion = companion = RecordedChanges(log)
-        settlement = companion.settlement(session.client)
+    async with settling(log, known) as settlement:
         rows = await settlement.load([stream_id])
         if not rows:
             raise NotFoundError("stream")

@@ -6,6 +6,7 @@ later rebuild, which reads one log at a time, finds the outcome and need not dec
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -37,10 +38,10 @@ SELECT $3, $1, $2, free.name FROM free RETURNING name"""
 
 _HOLDER: Final = """
 SELECT stream_id FROM stream_projections
-WHERE user_id = $1 AND site_id = $2 AND wdk_strategy_id = $3 AND stream_id <> $4 FOR UPDATE"""
+WHERE user_id = $1 AND site_id = $2 AND wdk_strategy_id = $3 AND stream_id <> $4"""
 _RELEASE: Final = """
 UPDATE stream_projections SET wdk_strategy_id = NULL, wdk_event_id = NULL, is_saved = false
-WHERE user_id = $1 AND stream_id = $2"""
+WHERE user_id = $1 AND stream_id = $2 AND wdk_strategy_id = $3 RETURNING stream_id"""
 _CLAIM: Final = "UPDATE stream_projections SET wdk_strategy_id = $3 WHERE user_id = $1 AND stream_id = $2"
 
 
@@ -70,7 +71,7 @@ async def claim_name(client: StoreTransaction, row: Row, *, new: bool = False) -
 async def claim_wdk(client: StoreTransaction, row: Row, load: Callable[[UUID], Awaitable[Row | None]]) -> None:
     """Give the row the WDK strategy that its log claims, unless another conversation claimed it later.
 
-    Three statements in a savepoint; once more for each concurrent writer that claims it first.
+    Four statements, two of them in a savepoint; once more for each concurrent writer that claims it first.
 
     Args:
         client: The transaction.
@@ -81,15 +82,18 @@ async def claim_wdk(client: StoreTransaction, row: Row, load: Callable[[UUID], A
 
     async def write() -> tuple[Row | None, bool]:
         holders = await client.execute_rows(_HOLDER, [row.user_id, row.site_id, wanted, row.stream_id])
+        # Outside of the savepoint: going back to that would unlock the row, which the settlement goes on to write.
         holder = await load(holders[0]["stream_id"]) if holders else None
-        if holder is not None:
-            if _claimed_later(holder, row):
-                return holder, False
-            await client.execute_query(_RELEASE, [holder.user_id, holder.stream_id])
-        await client.execute_query(_CLAIM, [row.user_id, row.stream_id, wanted])
+        if holder is not None and _claimed_later(holder, row):
+            return holder, False
+        async with client.nested() as inner:
+            # It may have lost the strategy before it was locked; then there is another holder, or none.
+            if holder and not await inner.execute_rows(_RELEASE, [holder.user_id, holder.stream_id, wanted]):
+                holder = None
+            await inner.execute_query(_CLAIM, [row.user_id, row.stream_id, wanted])
         return holder, True
 
-    holder, won = await once_unique(write, frozenset({WDK_KEY}), client.nested)
+    holder, won = await once_unique(write, frozenset({WDK_KEY}), nullcontext)
     if not won:
         row.pending.append(released(row.stream_id, row.state.wdk_event_id))
         return

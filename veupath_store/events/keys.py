@@ -8,6 +8,9 @@ from uuid import UUID
 BEHIND: Final = "projections:behind"
 """A sorted set: the streams whose projection is behind, by the milliseconds since when."""
 
+SWEPT: Final = "projections:swept"
+"""There as long as the last sweep through all logs is recent."""
+
 
 class LogKind(StrEnum):
     """Whose log it is."""

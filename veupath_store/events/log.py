@@ -20,7 +20,8 @@ from veupath_store.events.exchange import (
     exchanged,
 )
 from veupath_store.events.fold import PROJECTING
-from veupath_store.events.keys import LogKey, LogKind
+from veupath_store.events.keys import SWEPT, LogKey, LogKind
+from veupath_store.events.log_names import LogNames
 from veupath_store.events.marks import BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
 from veupath_store.redis_url import HOW_TO_SET
@@ -87,6 +88,7 @@ class EventLog:
         self._prefix = settings.log_prefix
         self._client = RedisClient(target, settings.log_timeout)
         self._marks = BehindMarks(self._client, self._prefix)
+        self.names: Final = LogNames(self._client, self._prefix)
 
     async def append(self, key: LogKey, events: Sequence[Event], *, new: bool = False) -> list[Position]:
         """Append events, all or none, without anybody else's between them.
@@ -259,6 +261,19 @@ class EventLog:
     async def behind_count(self) -> int:
         """How many streams are marked as behind."""
         return await self._marks.count()
+
+    async def take_sweep(self, span: float) -> bool:
+        """Of all processes that ask within a span of time, let one go through all the logs.
+
+        Args:
+            span: Seconds until the next one may.
+
+        Returns:
+            Whether it is this one.
+        """
+        key = f"{self._prefix}{SWEPT}"
+        [reply] = await self._client.run([("SET", key, "1", "NX", "PX", max(1, int(span * 1000)))])
+        return reply is not None
 
     async def ping(self) -> None:
         """Ask Redis for an answer."""

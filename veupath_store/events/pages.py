@@ -29,8 +29,7 @@ class PageSize:
         """
         full = len(page) == self.entries
         size = sum(len(entry.raw) for entry in page)
-        if size > BYTES:
-            self.entries = max(1, len(page) * BYTES // size)
-        elif full:
-            self.entries = min(MOST, self.entries * 4)
+        fitting = max(1, len(page) * BYTES // max(1, size))
+        if full or fitting < self.entries:
+            self.entries = min(MOST, self.entries * 4, fitting)
         return full

@@ -1,5 +1,6 @@
 """`projection_patched`: how a repository's own write gets into the log, and how it is read back."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -43,6 +44,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "model_id": partial(fields.text, longest=limits.MODEL_ID, shortest=0),
 }
 _ORDER_MAX: Final = 1_000_000
+_XACT: Final = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
 class Claim(NamedTuple):
@@ -151,9 +153,14 @@ def begins(entry: Entry) -> bool:
 
 
 def transaction_of(entry: Entry) -> str | None:
-    """The id of the database transaction that wrote an entry, or ``None`` where none did. Decodes its data."""
+    """The id of the database transaction that wrote an entry, or ``None`` where none did. Decodes its data.
+
+    What is no such id, and would be an error in the database, was not written by the store.
+    """
     xact = _value(entry, "xact")
-    return xact if isinstance(xact, str) else None
+    if not isinstance(xact, str) or not _XACT.fullmatch(xact):
+        return None
+    return xact if int(xact) <= limits.UINT64_MAX else None
 
 
 def _value(entry: Entry, key: str) -> object:
@@ -170,8 +177,6 @@ def _follow(changes: Changes, entry: Entry, data: Data) -> None:
     if "wdk_strategy_id" in changes:
         linked = changes["wdk_strategy_id"] is not None
         changes["wdk_event_id"] = _claimed_by(entry, data) if linked else None
-        if not linked:
-            changes.setdefault("is_saved", False)
     if "dismissed_reason" in changes:
         dismissed = changes["dismissed_reason"] is not None
         changes["dismissed_at"] = (fields.time(data.get("dismissedAt")) or entry.position.time) if dismissed else None

@@ -12,11 +12,10 @@ from veupath_store.events.fold import INITIAL, Problem, State, fold_all
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange
 from veupath_store.events.pages import PageSize
-from veupath_store.events.recorded import RecordedChanges
+from veupath_store.events.recorded import settling
 from veupath_store.events.rows import Row
 from veupath_store.events.settlement import Settlement
 from veupath_store.races import despite_deadlocks
-from veupath_store.session import async_session_factory
 from veupath_store.values import RebuildOutcome, StreamRebuild
 
 # Also keeps the stream from being deleted while its row is made anew.
@@ -78,10 +77,11 @@ async def rebuild_stream(
     """
     prefix = await fold_prefix(log, stream_id, last_event_id)
 
+    known = set[UUID]()
+
     async def rebuild() -> StreamRebuild:
-        async with async_session_factory() as session:
-            session.companion = companion = RecordedChanges(log)
-            return await _rebuilt(log, companion.settlement(session.client), stream_id, prefix, force=force)
+        async with settling(log, known) as settlement:
+            return await _rebuilt(log, settlement, stream_id, prefix, force=force)
 
     return await despite_deadlocks(rebuild)
 
@@ -97,11 +97,11 @@ async def _rebuilt(
     row.state = prefix.state
     part = Exchange(key=LogKey.stream(stream_id), after=seen, count=1)
     whole = (await log.exchange([part]))[0].whole
-    await _fold_rest(log, settlement, row)
+    await settlement.fold_rest(row, after=row.position)
     events = prefix.events + settlement.folded
     outcome = _outcome(row, whole=whole, empty=events == 0)
     refused = outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE}
-    if (refused and force) or outcome is RebuildOutcome.REBUILT or missing:
+    if outcome is RebuildOutcome.REBUILT or (force if refused else missing):
         if missing:
             await claim_name(settlement.client, row, new=True)
         await settlement.finish()
@@ -124,14 +124,6 @@ async def _locked(settlement: Settlement, stream_id: UUID) -> tuple[Row, bool]:
     row = Row(stream_id, streams[0]["user_id"], streams[0]["site_id"], INITIAL, INITIAL)
     settlement.add(row, streams[0]["xact"])
     return row, True
-
-
-async def _fold_rest(log: EventLog, settlement: Settlement, row: Row) -> None:
-    pages, more = PageSize(), True
-    while more:
-        entries = await log.read(LogKey.stream(row.stream_id), after=row.position, count=pages.entries)
-        more = pages.seen(entries)
-        await settlement.advance(row, entries)
 
 
 def _outcome(row: Row, *, whole: bool, empty: bool) -> RebuildOutcome:

@@ -1,7 +1,8 @@
 """The events of one unit of work, from the statements that make them to its commit."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
@@ -12,10 +13,24 @@ from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog
 from veupath_store.events.removals import order_removals, remove_logs
 from veupath_store.events.settlement import Settlement
+from veupath_store.session import async_session_factory
 
 logger = logging.getLogger("veupath_store.events")
 
 _KEEP: Final = "DELETE FROM log_removals WHERE kind = 'stream' AND id = ANY ($1::uuid[]) RETURNING id"
+
+
+@asynccontextmanager
+async def settling(log: EventLog, known: set[UUID] | None = None) -> AsyncIterator[Settlement]:
+    """A unit of work in which rows are brought to the end of their logs; what it appends is taken back if it fails.
+
+    Args:
+        log: The event log.
+        known: The rows that earlier tries of it had to lock; added to. Without it, it cannot be tried again.
+    """
+    async with async_session_factory() as session:
+        session.companion = companion = RecordedChanges(log)
+        yield companion.settlement(session.client, known)
 
 
 class RecordedChanges:
@@ -43,9 +58,14 @@ class RecordedChanges:
         """Forget what was noted since."""
         del self._notes[mark:]
 
-    def settlement(self, client: StoreTransaction) -> Settlement:
-        """What appends in this unit of work, and is taken back with it."""
-        self._settlement = Settlement(client, self._log)
+    def settlement(self, client: StoreTransaction, known: set[UUID] | None = None) -> Settlement:
+        """What appends in this unit of work, and is taken back with it.
+
+        Args:
+            client: The transaction.
+            known: The rows that earlier tries of this unit of work had to lock; added to.
+        """
+        self._settlement = Settlement(client, self._log, known)
         return self._settlement
 
     async def before_commit(self, client: StoreTransaction) -> None:

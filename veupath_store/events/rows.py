@@ -1,7 +1,7 @@
 """The rows of `stream_projections`, as the projector locks, folds and writes them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
@@ -32,12 +32,11 @@ _TYPES: Final = {
 COLUMNS: Final = tuple(_TYPES)
 """What the log decides, but for the plan, which is read and written only where it must be."""
 
-_SELECT: Final = (
-    f"SELECT stream_id, user_id, site_id, {', '.join(COLUMNS)}{{plan}}, pg_current_xact_id()::text AS xact "
+_LOCK: Final = (
+    f"SELECT stream_id, user_id, site_id, {', '.join(COLUMNS)}, pg_current_xact_id()::text AS xact "
     "FROM stream_projections WHERE stream_id = ANY ($1::uuid[]) ORDER BY stream_id FOR UPDATE"
 )
-_LOCK: Final = _SELECT.format(plan="")
-_LOCK_WITH_PLAN: Final = _SELECT.format(plan=", plan")
+_LOCK_AT_ONCE: Final = f"{_LOCK} NOWAIT"
 
 # A gene set that is gone is not linked, as the foreign key would have it.
 _SPECIAL: Final = {
@@ -82,29 +81,25 @@ class Row:
         return None if self.state.last_event_id is None else Position.parse(self.state.last_event_id)
 
 
-async def lock_rows(client: Statements, stream_ids: Iterable[UUID], *, plans: bool = False) -> tuple[list[Row], str]:
+async def lock_rows(client: Statements, stream_ids: Iterable[UUID], *, wait: bool = True) -> tuple[list[Row], str]:
     """Lock rows in the order of their key, so that two lockers cannot deadlock. One statement.
 
     Args:
         client: The transaction.
         stream_ids: The conversations; those that are gone have no row.
-        plans: Whether to read the plans.
+        wait: Whether to wait for those that others have locked; otherwise that is an error.
 
     Returns:
         The rows, and the transaction's id.
     """
-    records = await client.execute_rows(_LOCK_WITH_PLAN if plans else _LOCK, [sorted(set(stream_ids))])
+    records = await client.execute_rows(_LOCK if wait else _LOCK_AT_ONCE, [sorted(set(stream_ids))])
     return [_row(record) for record in records], records[0]["xact"] if records else ""
 
 
 def _row(record: Any) -> Row:  # noqa: ANN401 - an asyncpg record
-    plan = record.get("plan")
-    state = State(
-        **{column: record[column] for column in COLUMNS},
-        plan=None if plan is None else decode(plan),
-        begun=record["last_event_id"] is not None,
-    )
-    return Row(record["stream_id"], record["user_id"], record["site_id"], replace(state, plan=None), state)
+    columns = {column: record[column] for column in COLUMNS}
+    state = State(**columns, plan=None, begun=record["last_event_id"] is not None)
+    return Row(record["stream_id"], record["user_id"], record["site_id"], state, state)
 
 
 async def write_rows(client: Statements, rows: Sequence[Row]) -> None:

@@ -21,19 +21,21 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from veupath_store.engine import StoreTransaction
-from veupath_store.errors import LogBehindError
+from veupath_store.engine.statements import Statements
+from veupath_store.errors import LogBehindError, UnavailableError
 from veupath_store.events.changes import Change
 from veupath_store.events.claims import claim_name, claim_wdk, overtaken, restored
 from veupath_store.events.entries import Entry, Position
 from veupath_store.events.fold import Problem, State, fold_all
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange, Exchanged
+from veupath_store.events.pages import FIRST, PageSize
 from veupath_store.events.patched import PATCHED, transaction_of
 from veupath_store.events.rows import Row, checkpoint_of, lock_rows, write_rows
-
-PAGE: Final = 500
-"""Entries that are read at once. Most have a few hundred bytes; a snapshot may have megabytes."""
+from veupath_store.races import OutOfOrderError
 
 # The id of another cluster's transaction, as after a restore, may be ahead of ours, and asking for it an error.
 _ABORTED: Final = """
@@ -41,8 +43,24 @@ SELECT xact FROM (SELECT DISTINCT unnest($1::text[])::xid8 AS xact) given
 WHERE CASE WHEN xact < pg_snapshot_xmax(pg_current_snapshot()) THEN pg_xact_status(xact) END = 'aborted'"""
 
 
+async def aborted(client: Statements, xacts: Iterable[str]) -> set[str]:
+    """Which transactions were rolled back, for certain. One statement.
+
+    Args:
+        client: Any client.
+        xacts: Ids of transactions, as `transaction_of` finds them.
+    """
+    return {str(record["xact"]) for record in await client.execute_rows(_ABORTED, [sorted(set(xacts))])}
+
+
 class Settlement:
     """Brings rows to the end of their logs in one transaction.
+
+    Args:
+        client: The transaction.
+        log: The event log.
+        known: What earlier tries of the same transaction had to lock; added to. Without it the transaction cannot be
+            tried again.
 
     Attributes:
         client: The transaction.
@@ -52,8 +70,9 @@ class Settlement:
         folded: How many entries were folded, those appended here left out.
     """
 
-    def __init__(self, client: StoreTransaction, log: EventLog) -> None:
+    def __init__(self, client: StoreTransaction, log: EventLog, known: set[UUID] | None = None) -> None:
         self.client = client
+        self._known = known
         self._log = log
         self._rows: dict[UUID, Row] = {}
         self._xact = ""
@@ -82,18 +101,38 @@ class Settlement:
         await self._finish(stale_logs)
 
     async def load(self, stream_ids: Iterable[UUID]) -> list[Row]:
-        """Lock rows that are not locked yet.
+        """Lock rows that are not locked yet; and with the first ones all that an earlier try turned out to need.
+
+        Conversations that claim each other's WDK strategies lock each other's rows. A settlement that can be tried
+        again does not wait for a second row while it holds a first one; it locks both at once the next time, in the
+        order that all keep to.
 
         Returns:
             Those of the given conversations that exist.
+
+        Raises:
+            OutOfOrderError: Others have locked a row.
         """
         wanted = list(stream_ids)
-        missing = [stream_id for stream_id in wanted if stream_id not in self._rows]
+        missing = {stream_id for stream_id in wanted if stream_id not in self._rows}
         if missing:
-            rows, xact = await lock_rows(self.client, missing)
+            rows, xact = await self._lock(missing)
             self._xact = self._xact or xact
             self._rows |= {row.stream_id: row for row in rows}
         return [self._rows[stream_id] for stream_id in wanted if stream_id in self._rows]
+
+    async def _lock(self, missing: set[UUID]) -> tuple[list[Row], str]:
+        if self._known is None:
+            return await lock_rows(self.client, missing)
+        self._known |= missing
+        if not self._rows:
+            return await lock_rows(self.client, self._known)
+        try:
+            return await lock_rows(self.client, missing, wait=False)
+        except UnavailableError as exc:
+            if isinstance(exc.__cause__, asyncpg.LockNotAvailableError):
+                raise OutOfOrderError(str(exc)) from exc.__cause__
+            raise
 
     def add(self, row: Row, xact: str) -> None:
         """Take part in a row that the caller has locked."""
@@ -106,6 +145,22 @@ class Settlement:
         row.state = folded.state
         self.problems += folded.problems
         self.folded += folded.folded
+
+    async def fold_rest(self, row: Row, *, after: Position | None, before: Position | None = None) -> None:
+        """Fold what a log holds between two positions into a row, in pages of a bounded size.
+
+        Args:
+            row: The row.
+            after: What the row has seen of it.
+            before: Where to stop; at its end by default.
+        """
+        pages, more = PageSize(), True
+        while more:
+            key = LogKey.stream(row.stream_id)
+            entries = await self._log.read(key, after=after, before=before, count=pages.entries)
+            await self.advance(row, entries)
+            more = pages.seen(entries)
+            after = entries[-1].position if entries else after
 
     async def finish(self) -> None:
         """Claim what the folded entries claim, append what that decides, and write the rows."""
@@ -132,7 +187,7 @@ class Settlement:
             appended=[(PATCHED, change.raw(self._xact)) for change in row.pending],
             remove_first=row.stream_id in stale_logs,
             new=row.pending[0].created,
-            count=PAGE,
+            count=FIRST,
         )
 
     async def _take(self, row: Row, answer: Exchanged) -> bool:
@@ -144,10 +199,8 @@ class Settlement:
         key = LogKey.stream(row.stream_id)
         positions = self._appended(row, key, answer)
         await self.advance(row, answer.entries)
-        entries: Sequence[Entry] = answer.entries
-        while positions and len(entries) == PAGE:
-            entries = await self._log.read(key, after=entries[-1].position, before=positions[0], count=PAGE)
-            await self.advance(row, entries)
+        if positions and len(answer.entries) == FIRST:
+            await self.fold_rest(row, after=answer.entries[-1].position, before=positions[0])
         if not answer.whole:
             await self._log.discard(key, positions)
             await self.begin(row)
@@ -171,18 +224,17 @@ class Settlement:
         """
         key = LogKey.stream(row.stream_id)
         while True:
-            while entries := await self._log.read(key, after=row.position, count=PAGE):
-                await self.advance(row, entries)
+            await self.fold_rest(row, after=row.position)
             checkpoint = await checkpoint_of(self.client, row)
             appended = [(PATCHED, checkpoint.raw(self._xact))]
-            part = Exchange(key=key, after=row.position, appended=appended, new=True, count=PAGE)
+            part = Exchange(key=key, after=row.position, appended=appended, new=True, count=FIRST)
             answer = (await self._log.exchange([part]))[0]
             positions = self._appended(row, key, answer)
             before = row.state
             await self.advance(row, answer.entries)
             # What only moves the position is no reason to repeat it: a producer of words may never pause.
             moved_only = before == replace(row.state, last_event_id=before.last_event_id)
-            if moved_only and len(answer.entries) < PAGE:
+            if moved_only and len(answer.entries) < FIRST:
                 break
             await self._log.discard(key, positions)
         state = fold_all(State(), [checkpoint.entry(positions[0])]).state
@@ -200,9 +252,8 @@ class Settlement:
         written = {entry.position: xact for entry in entries if (xact := transaction_of(entry)) is not None}
         if not written:
             return entries
-        records = await self.client.execute_rows(_ABORTED, [sorted(set(written.values()))])
-        aborted = {str(record["xact"]) for record in records}
-        undone = [position for position, xact in written.items() if xact in aborted]
+        rolled_back = await aborted(self.client, written.values())
+        undone = [position for position, xact in written.items() if xact in rolled_back]
         if undone:
             await self._log.discard(LogKey.stream(row.stream_id), undone)
         return [entry for entry in entries if entry.position not in undone]

@@ -9,9 +9,8 @@ from veupath_store.events.catch_up import catch_up
 from veupath_store.events.entries import Position
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog
-from veupath_store.events.recorded import RecordedChanges
+from veupath_store.events.recorded import settling
 from veupath_store.races import despite_deadlocks
-from veupath_store.session import async_session_factory
 
 _ZERO: Final = Position(0, 0)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,9 +64,7 @@ async def begin_log(log: EventLog, stream_id: UUID) -> None:
     """
 
     async def begin() -> None:
-        async with async_session_factory() as session:
-            session.companion = companion = RecordedChanges(log)
-            settlement = companion.settlement(session.client)
+        async with settling(log) as settlement:
             rows = await settlement.load([stream_id])
             if not rows:
                 raise NotFoundError("stream")

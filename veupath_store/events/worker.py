@@ -15,6 +15,7 @@ from veupath_store.events.log import EventLog
 from veupath_store.events.projector import Projector
 from veupath_store.events.removals import remove_logs
 from veupath_store.events.selection import Selection
+from veupath_store.events.unborn import remove_unborn
 from veupath_store.validation import integer, seconds
 from veupath_store.values import LagState
 
@@ -33,7 +34,8 @@ class ProjectionWorker:
 
     Args:
         poll_seconds: How often to look at the marks when there were none: what readers of the table wait at most.
-        sweep_every: Seconds between two comparisons of all conversations, and two attempts to remove logs.
+        sweep_every: Seconds between two comparisons of all conversations, and two attempts to remove logs, whichever
+            of the workers makes them.
         concurrency: Catch-ups at once, each on a connection of the pool.
 
     Raises:
@@ -86,9 +88,10 @@ class ProjectionWorker:
                 return total
 
     async def sweep(self) -> int:
-        """Compare all conversations with their logs, catch up those that are behind, and remove what is deleted.
+        """Compare all conversations with their logs, catch up those that are behind, and remove what belongs to none.
 
-        For each 500 conversations one read and one round trip to Redis, and a catch-up for each that is behind.
+        For each 500 conversations one read and one round trip to Redis, and a catch-up for each that is behind; for
+        each 1,000 keys in Redis the same, to find the logs of creations that were rolled back.
 
         Returns:
             How many conversations were behind.
@@ -97,6 +100,7 @@ class ProjectionWorker:
             UnavailableError: A server does not answer.
         """
         await remove_logs(self.log)
+        await remove_unborn(self.log)
         behind = 0
         async for chunk in Selection().chunks():
             lags = [lag for lag in await lag_of(self.log, chunk) if lag.state in {LagState.BEHIND, LagState.STUCK}]
@@ -121,6 +125,10 @@ class ProjectionWorker:
             except StoreError as exc:
                 logger.warning("the projection of %s cannot be caught up now: %s", stream_id, exc)
                 return False
+            except Exception:
+                # A defect that one conversation shows must not keep all others from being caught up.
+                logger.exception("the projection of %s cannot be caught up", stream_id)
+                return False
         for problem in done.problems:
             logger.warning(
                 "entry %s (%s) of stream %s was skipped: %s", problem.position, problem.type, stream_id, problem.reason
@@ -129,10 +137,14 @@ class ProjectionWorker:
 
     async def _sweep_until_stopped(self) -> None:
         while not self._stopping.is_set():
-            behind = await self._guarded(self.sweep())
+            behind = await self._guarded(self._sweep_in_turn())
             if behind:
                 logger.info("%d projections were behind without a mark", behind)
             await self._pause(self._sweep_every)
+
+    async def _sweep_in_turn(self) -> int:
+        """Sweep, unless another worker has within the last `sweep_every` seconds."""
+        return await self.sweep() if await self.log.take_sweep(self._sweep_every) else 0
 
     async def _guarded(self, work: Coroutine[Any, Any, int]) -> int:
         try:

@@ -1,7 +1,7 @@
 """Everything of one user at once: purge and export."""
 
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -9,11 +9,11 @@ import orjson
 from veupath_store import limits
 from veupath_store.engine.statements import Statements
 from veupath_store.errors import NotFoundError
+from veupath_store.events.keys import LogKey
 from veupath_store.json import decode
-from veupath_store.models import User
 from veupath_store.races import despite_deadlocks
 from veupath_store.repositories.inventory import OWNED_TABLES, OwnedTable
-from veupath_store.repositories.recording import Recording
+from veupath_store.repositories.users import OwnerOfLogs
 from veupath_store.session import async_session_factory
 from veupath_store.validation import as_uuid, boolean, one_of, text
 from veupath_store.values import DismissReason, PurgeMode, PurgeReport
@@ -58,12 +58,8 @@ _PURGE: Final = _statement(dry_run=False)
 _COUNT: Final = _statement(dry_run=True)
 
 
-class AccountRepository(Recording[User]):
+class AccountRepository(OwnerOfLogs):
     """Purge and export: everything that one user has, whatever the table."""
-
-    model = User
-    entity = "user"
-    owner_column: ClassVar[str] = "id"
 
     async def purge(
         self,
@@ -118,7 +114,7 @@ class AccountRepository(Recording[User]):
         if not dry:
             for stream_id in row["kept_ids"]:
                 self._record(stream_id, {"dismissed_reason": DismissReason.PURGE.value})
-            self._remove_logs(streams=row["stream_ids"], operations=row["operation_ids"])
+            self._remove_logs([*map(LogKey.stream, row["stream_ids"]), *map(LogKey.operation, row["operation_ids"])])
         goes = site is None and not keep
         if goes and not dry:
             await client.execute_query("DELETE FROM users WHERE id = $1", [owner])

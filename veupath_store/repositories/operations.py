@@ -2,11 +2,13 @@
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError, NotFoundError, OperationActiveError
+from veupath_store.events.keys import LogKey
 from veupath_store.models import Operation
 from veupath_store.repositories.operation_queue import as_lease
 from veupath_store.repositories.operation_reads import STATUS, SUMMARY, OperationReads
@@ -169,28 +171,8 @@ class OperationRepository(OperationReads, Recording[Operation]):
             raise OperationActiveError
         return dict(rows[0])
 
-    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
-        """Delete one, with its log where it has one of its own. One statement.
-
-        Where there is a log it is removed right after the commit, or, when that is cut off, by the worker.
-
-        Args:
-            id: Its id.
-
-        Returns:
-            Whether there was one; ``False`` also when it is not this user's.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer; nothing was deleted.
-            OutcomeUnknownError: Without a session, the answer was lost.
-        """
-        identity = as_uuid(id, "id")
-        async with self._recording() as inside:
-            deleted = await (await inside._rows(inside._writable())).filter(pk=identity).delete() > 0
-            if deleted:
-                inside._remove_logs(operations=[identity])
-            return deleted
+    async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
+        return (LogKey.operation(identity),)  # one that works for a conversation has none, which is no harm
 
     async def request_cancel(self, operation_id: UUID | str) -> OperationStatusView:
         """Ask for an operation to be cancelled, wherever it runs. Idempotent; one statement.

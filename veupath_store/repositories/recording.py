@@ -4,7 +4,7 @@ Without a log (``REDIS_URL`` is unset) repositories write the table only, and no
 """
 
 import copy
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from uuid import UUID
@@ -16,10 +16,41 @@ from veupath_store.events.recorded import RecordedChanges
 from veupath_store.repositories.base import M, Repository
 from veupath_store.session import async_session_factory
 from veupath_store.unit_of_work import Session
+from veupath_store.validation import as_uuid
 
 
 class Recording(Repository[M]):
     """A repository that changes conversations."""
+
+    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
+        """Delete one, with all that belongs to it, its log included. One statement; a user's logs take one more.
+
+        Where there is an event log, what goes is removed from it right after the commit, which takes three
+        statements, or, when that is cut off, by the worker.
+
+        Args:
+            id: Its id.
+
+        Returns:
+            Whether there was one; ``False`` also when it is not this user's.
+
+        Raises:
+            InvalidInputError: The id is no UUID.
+            UnavailableError: The database does not answer; nothing was deleted.
+            OutcomeUnknownError: Without a session, the answer was lost.
+        """
+        identity = as_uuid(id, "id")
+        async with self._recording() as inside:
+            logs = await inside._logs_of(identity) if inside._companion() else ()
+            deleted = await (await inside._rows(inside._writable())).filter(pk=identity).delete() > 0
+            if deleted:
+                inside._remove_logs(logs)
+            return deleted
+
+    async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
+        """The logs that go with one that is deleted."""
+        del identity
+        return ()
 
     @asynccontextmanager
     async def _recording(self) -> AsyncIterator[Self]:
@@ -54,11 +85,11 @@ class Recording(Repository[M]):
         if companion is not None:
             companion.record(change)
 
-    def _remove_logs(self, *, streams: Iterable[UUID] = (), operations: Iterable[UUID] = ()) -> None:
-        """Note which conversations and operations are gone, so that their logs go too."""
+    def _remove_logs(self, logs: Sequence[LogKey]) -> None:
+        """Note logs of what is deleted, so that they go too."""
         companion = self._companion()
         if companion is not None:
-            companion.remove([*map(LogKey.stream, streams), *map(LogKey.operation, operations)])
+            companion.remove(logs)
 
     def _companion(self) -> RecordedChanges | None:
         log = event_log() if self._session is not None else None

@@ -1,5 +1,6 @@
 """Conversations: streams and their projections."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -7,6 +8,7 @@ from tortoise.expressions import Q
 
 from veupath_store import limits
 from veupath_store.errors import ConflictError, NotFoundError
+from veupath_store.events.keys import LogKey
 from veupath_store.models import Stream, StreamProjection
 from veupath_store.names import FREE_NAME
 from veupath_store.races import ATTEMPTS, NAME_KEY
@@ -229,29 +231,8 @@ class StreamRepository(ProjectionReads, ProjectionLists, WdkLinks):
         self._refuse_other_owner(owner)
         return values
 
-    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
-        """Delete one, with its projection, its operations and its log. One statement.
-
-        Where there is a log it is removed right after the commit, or, when that is cut off, by the worker.
-
-        Args:
-            id: Its id.
-
-        Returns:
-            Whether there was one; ``False`` also when it is not this user's.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer; nothing was deleted.
-            OutcomeUnknownError: Without a session, the answer was lost.
-        """
-        identity = as_uuid(id, "id")
-        async with self._recording() as inside:
-            rows = await inside._rows(inside._writable())
-            deleted = await rows.filter(pk=identity).delete() > 0
-            if deleted:
-                inside._remove_logs(streams=[identity])
-            return deleted
+    async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
+        return (LogKey.stream(identity),)
 
     async def find_by_experiment(self, user_id: UUID | str, experiment_id: UUID | str) -> Stream | None:
         """The conversation about an experiment. One indexed read.

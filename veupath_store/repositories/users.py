@@ -1,10 +1,12 @@
 """Users."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 from uuid import UUID, uuid4
 
 from veupath_store import limits
 from veupath_store.errors import NotFoundError
+from veupath_store.events.keys import LogKey
 from veupath_store.models import User
 from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_uuid, optional_text, text
@@ -20,12 +22,23 @@ SELECT ARRAY (SELECT s.id FROM streams s WHERE s.user_id = doomed.id) AS streams
 FROM doomed"""
 
 
-class UserRepository(Recording[User]):
-    """Reads and writes of users. Deleting one deletes what is theirs; their public control sets stay, ownerless."""
+class OwnerOfLogs(Recording[User]):
+    """A repository of users; deleting one deletes the logs of all that is theirs."""
 
     model = User
     entity = "user"
     owner_column: ClassVar[str] = "id"
+
+    async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
+        rows = await (await self._client()).execute_rows(_LOGS, [identity, self._owner])
+        return [
+            *(LogKey.stream(stream) for row in rows for stream in row["streams"]),
+            *(LogKey.operation(operation) for row in rows for operation in row["operations"]),
+        ]
+
+
+class UserRepository(OwnerOfLogs):
+    """Reads and writes of users. Deleting one deletes what is theirs; their public control sets stay, ownerless."""
 
     async def get_or_create(self, user_id: UUID | str) -> User:
         """The user with this id, made if need be; race-free. On every authenticated request.
@@ -111,31 +124,6 @@ class UserRepository(Recording[User]):
         identity = uuid4()
         self._refuse_other(identity)
         return await User.create(id=identity, external_id=login, using_db=await self._client())
-
-    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
-        """Delete a user with all that is theirs; their public control sets stay, ownerless.
-
-        One statement; where there is a log two more, which find the logs that go too.
-
-        Args:
-            id: The user.
-
-        Returns:
-            Whether there was one; ``False`` also when the repository is restricted to another one.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer; nothing was deleted.
-            OutcomeUnknownError: Without a session, the answer was lost.
-        """
-        identity = as_uuid(id, "id")
-        async with self._recording() as inside:
-            client = await inside._client()
-            logs = await client.execute_rows(_LOGS, [identity, self._owner]) if inside._companion() else []
-            deleted = await (await inside._rows(inside._writable())).filter(pk=identity).delete() > 0
-            for row in logs if deleted else []:
-                inside._remove_logs(streams=row["streams"], operations=row["operations"])
-            return deleted
 
     async def _upsert(self, key: str, identity: UUID, login: str | None) -> User:
         # DO UPDATE, not DO NOTHING: under synchronous replication DO NOTHING acknowledges a row that another

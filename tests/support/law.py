@@ -1,0 +1,122 @@
+"""The law as a machine of Hypothesis: whatever is done, a row is the fold of its log.
+
+One event loop, one database and one Redis for all examples; a new prefix for each.
+"""
+
+import asyncio
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from tests.support import faults
+from tests.support.law_checks import Eyes
+from tests.support.law_end import check_end
+from tests.support.law_steps import CALLS, DEATHS, ENDINGS, PARTS, STREAMS, TELLINGS
+from tests.support.law_world import LawWorld
+from tests.support.redis_servers import client, new_prefix, remove_keys
+from veupath_store.config import StoreSettings
+from veupath_store.session import close_db, init_db
+
+SELDOM_DEAD = st.sampled_from(["", "", ""]) | DEATHS
+RACERS = st.one_of(
+    st.tuples(st.just("call"), CALLS),
+    st.tuples(st.just("call"), CALLS),
+    st.tuples(st.just("unit"), PARTS, ENDINGS),
+    st.tuples(st.just("tell"), TELLINGS),
+    st.tuples(st.just("catch_up"), STREAMS, st.just(1), st.just("")),
+    st.tuples(st.just("rebuild"), STREAMS, st.just(()), st.just("")),
+)
+
+
+class Place:
+    """Where the machine works."""
+
+    def __init__(self, database_url: str, redis_url: str) -> None:
+        self.database_url = database_url
+        self.redis_url = redis_url
+        self.runner = asyncio.Runner()
+        self.runner.run(self._prepare())
+
+    async def _prepare(self) -> None:
+        connection = await faults.watcher(self.database_url)
+        # Races deadlock now and then, and PostgreSQL looks only after a second.
+        database = await connection.fetchval("SELECT quote_ident(current_database())")
+        await connection.execute(f"ALTER DATABASE {database} SET deadlock_timeout = '50ms'")
+        await connection.close()
+
+
+class LawMachine(RuleBasedStateMachine):
+    """Steps at random, the invariants after each, the law at the end."""
+
+    place: Place
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefix = new_prefix()
+        self.redis = client(self.place.redis_url)
+        self.run(self.open())
+
+    def run(self, work):
+        return self.place.runner.run(work)
+
+    async def open(self) -> None:
+        connection = await faults.watcher(self.place.database_url)
+        await connection.execute("DELETE FROM users; DELETE FROM log_removals")
+        settings = StoreSettings(
+            database_url=self.place.database_url, redis_url=self.place.redis_url, log_prefix=self.prefix
+        )
+        await init_db(settings=settings)
+        self.world = LawWorld(Eyes(connection, self.redis, self.prefix))
+        await self.world.begin()
+
+    @rule(call=CALLS)
+    def call(self, call):
+        self.run(self.world.call(call))
+
+    @rule(call=CALLS, death=DEATHS)
+    def call_and_die(self, call, death):
+        self.run(self.world.call(call, death))
+
+    @rule(parts=PARTS, ending=ENDINGS)
+    def unit(self, parts, ending):
+        self.run(self.world.unit(parts, ending))
+
+    @rule(parts=PARTS)
+    def whole_unit(self, parts):
+        self.run(self.world.unit(parts, "leave"))
+
+    @rule(told=TELLINGS)
+    def tell(self, told):
+        self.run(self.world.tell(told, gone=False))
+
+    @rule(stream=STREAMS, workers=st.integers(1, 2), death=SELDOM_DEAD)
+    def catch_up(self, stream, workers, death):
+        self.run(self.world.catch_up(stream, workers, death))
+
+    @rule(what=st.sampled_from(["drain", "sweep", "verify"]), death=SELDOM_DEAD)
+    def work(self, what, death):
+        self.run(self.world.work(what, death))
+
+    @rule(stream=STREAMS, meanwhile=st.lists(TELLINGS, max_size=2).map(tuple), death=SELDOM_DEAD)
+    def rebuild(self, stream, meanwhile, death):
+        self.run(self.world.rebuild(stream, meanwhile, death))
+
+    @rule(several=st.lists(RACERS, min_size=2, max_size=4).map(tuple))
+    def race(self, several):
+        self.run(self.world.race(several))
+
+    @invariant()
+    def rows_are_folds(self):
+        self.run(self.world.check())
+
+    def teardown(self) -> None:
+        try:
+            self.run(check_end(self.world.eyes))
+        finally:
+            self.run(self.close())
+
+    async def close(self) -> None:
+        await close_db()
+        await self.world.eyes.close()
+        remove_keys(self.place.redis_url, self.prefix)
+        self.redis.close()
