@@ -108,7 +108,7 @@ class ProjectionUpdate:
             ]
             sources.append("free")
             assignments.append("name = free.name")
-        returned = ", p.name, p.is_saved, p.step_count, p.gene_set_auto_imported"
+        returned = ", p.name, p.step_count, p.gene_set_auto_imported"
         if self._patch.wdk_strategy_id is not None:
             returned += ", (SELECT stream_id FROM released) AS released"
             expressions.append(self._hand_over(self._bind(self._patch.wdk_strategy_id)))
@@ -147,15 +147,8 @@ class ProjectionUpdate:
         """
         resolved = {"name", "step_count", "gene_set_auto_imported"}
         columns = self._given | ({"step_count"} if "plan" in self._given else set())
-        if self._unlinks and "is_saved" not in self._given:
-            # An event that unlinks would take the flag along unless it names it.
-            resolved, columns = resolved | {"is_saved"}, columns | {"is_saved"}
         changes = {name: row[name] if name in resolved else getattr(self._patch, name) for name in sorted(columns)}
         return changes if self._plan is None else {**changes, "plan": decode(self._plan)}
-
-    @property
-    def _unlinks(self) -> bool:
-        return "wdk_strategy_id" in self._given and self._patch.wdk_strategy_id is None
 
     def _step_count(self) -> int:
         return self._patch.step_count if "step_count" in self._given else count_searches(self._patch.plan)

@@ -23,7 +23,7 @@ class Recording(Repository[M]):
     """A repository that changes conversations."""
 
     async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
-        """Delete one, with all that belongs to it, its log included. One statement; a user's logs take one more.
+        """Delete one, with all that belongs to it, its log included. One statement; a user's logs take two more.
 
         Where there is an event log, what goes is removed from it right after the commit, which takes three
         statements, or, when that is cut off, by the worker.
