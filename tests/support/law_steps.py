@@ -15,8 +15,8 @@ from veupath_store.events.entries import Event
 
 NAMES = st.sampled_from(["", "A", "A (1)", "B", "New Conversation", "New Conversation (1)"])
 WDK_IDS = st.integers(1, 3)
-SITES = st.sampled_from(["plasmodb", "plasmodb", "toxodb"])
-USERS = st.integers(0, 1)
+SITES = st.sampled_from(["plasmodb", "plasmodb", "plasmodb", "toxodb"])
+USERS = st.sampled_from([0, 0, 0, 1])
 STREAMS = st.integers(0, 9)
 PLANS = st.sampled_from([{}, {"root": {"id": "a", "searchName": "s"}}, {"recordType": "gene", "root": None}])
 
@@ -95,13 +95,13 @@ SELDOM = (
     call("import_genes", stream=STREAMS, automatic=st.booleans()),
     call("delete_genes", gene_set=st.integers(0, 3)),
     call("delete", stream=STREAMS),
-    call("purge", user=USERS, site=SITES, dismiss=st.booleans()),
 )
 RARELY = (
+    call("purge", user=USERS, site=SITES, dismiss=st.booleans()),
     call("purge_all", user=USERS, dismiss=st.booleans()),
     call("delete_user", user=USERS),
 )
-CALLS: st.SearchStrategy[Call] = st.deferred(lambda: st.one_of(*OFTEN, *OFTEN, *OFTEN, *SELDOM, *SELDOM, *RARELY))
+CALLS: st.SearchStrategy[Call] = st.deferred(lambda: st.one_of(*OFTEN * 4, *SELDOM * 2, *RARELY))
 
 
 def event(kind: str, data: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:

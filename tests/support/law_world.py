@@ -15,7 +15,7 @@ from veupath_store.errors import ConflictError, NotFoundError, StoreError
 from veupath_store.events.entries import Event
 from veupath_store.events.projector import Projector
 from veupath_store.events.worker import ProjectionWorker
-from veupath_store.repositories import UserRepository
+from veupath_store.repositories import StreamRepository, UserRepository
 from veupath_store.session import async_session_factory
 
 _TIMES = {"updated_at", "dismissed_at", "wdk_event_id", "last_event_id", "born", "gene_sets"}
@@ -39,6 +39,8 @@ class LawWorld:
     async def begin(self) -> None:
         for user in USERS:
             await UserRepository().get_or_create(user)
+        for name in ("A", "A (1)", ""):
+            await StreamRepository().create(USERS[0], "plasmodb", name=name)
 
     async def check(self) -> None:
         """The invariants; and what there is to choose from now."""
@@ -140,7 +142,9 @@ class LawWorld:
         return all(log and log[-1].position == position(row) for row, log in ends)
 
     def refuse_unexpected_of(self, done: list[Any], death: str) -> None:
+        """What catching up and rebuilding may meet: that the conversation is gone, never that something is taken."""
         for exc in done:
+            assert not isinstance(exc, ConflictError), exc
             if isinstance(exc, BaseException):
                 self.refuse_unexpected(exc, death)
 
@@ -184,7 +188,8 @@ class Unit:
 
     async def call(self, session: Any, call: Call) -> None:
         written = await CALLS[call.kind](self.world.things, session, **call.given)
-        check_written(await self.read(session), written)
+        if self.world.alone:
+            check_written(await self.read(session), written)
         for stream_id, columns in written.items():
             self.written[stream_id] = self.written.get(stream_id, {}) | columns
 
