@@ -1,5 +1,6 @@
 """What the law has found: how rows and logs are brought together."""
 
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,6 +9,7 @@ from tests.support.law_deaths import DeadError, dying, mortality
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
 from veupath_store.engine import start_detached
+from veupath_store.errors import UnavailableError
 from veupath_store.events.current import event_log
 from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
@@ -16,6 +18,7 @@ from veupath_store.events.projector import Projector
 from veupath_store.events.worker import ProjectionWorker
 from veupath_store.repositories import StreamRepository, UserRepository
 from veupath_store.session import async_session_factory, get_engine
+from veupath_store.values import VerifyOutcome
 
 
 @pytest.fixture
@@ -175,3 +178,41 @@ async def test_a_user_who_is_deleted_while_a_conversation_is_made_leaves_no_log(
     await ProjectionWorker().sweep()
 
     assert await log.ends([LogKey.stream(stream.id)]) == [None]
+
+
+async def delete_and_make_again(stream, death: str = "") -> None:
+    with dying(death, nobody):
+        async with async_session_factory() as session:
+            await StreamRepository(session).delete(stream.id)
+            async with session.savepoint():
+                await StreamRepository(session).create(stream.user_id, "plasmodb", stream_id=stream.id, name="again")
+
+
+@pytest.mark.parametrize("death", ["first exchange", "lost answer", "before commit"])
+async def test_a_log_outlives_a_deletion_that_died_before_its_commit(mortal, user, log, death):
+    stream = await StreamRepository().create(user.id, "plasmodb", name="first")
+    with pytest.raises(UnavailableError if death == "lost answer" else DeadError):
+        await delete_and_make_again(stream, death)
+
+    await ProjectionWorker().sweep()
+
+    assert [entry.type for entry in await log.read(LogKey.stream(stream.id), count=9)] == ["projection_patched"]
+    assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}
+    assert (await StreamRepository().get_projection(stream.id)).name == "first"
+
+
+@pytest.mark.parametrize("death", ["", "after commit"])
+async def test_nothing_older_is_left_of_a_conversation_that_was_deleted_and_made_again_at_once(
+    mortal, user, log, death
+):
+    stream = await StreamRepository().create(user.id, "plasmodb", name="first")
+    await Projector().append(stream.id, [Event(type="user_message", data={"content": "a secret"})])
+    with suppress(DeadError):
+        await delete_and_make_again(stream, death)
+
+    await ProjectionWorker().sweep()
+
+    entries = await log.read(LogKey.stream(stream.id), count=9)
+    assert [b"again" in entry.raw for entry in entries] == [True]
+    assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}
+    assert (await Projector().lag()).removals == 0

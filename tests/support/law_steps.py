@@ -137,6 +137,8 @@ PATCHED = st.fixed_dictionaries(
         "dismissedReason": st.sampled_from(["user", None, "boredom"]),
         "order": st.integers(0, 9),
         "xact": st.sampled_from(["77", "none of ours", "", "\0", "99999999999", "9" * 20, "-1", 77]),
+        "cluster": st.sampled_from(["7.1", "", 7]),
+        "base": st.sampled_from(["5-5", "", None, 5]),
     },
 )
 ODD = (

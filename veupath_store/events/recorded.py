@@ -85,7 +85,10 @@ class RecordedChanges:
         if self._removed:
             await order_removals(client, self._removed)
         if changes:
-            stale = await self._stale(client, [change.stream_id for change in changes if change.created])
+            # What is deleted in this very unit of work is not yet: its log goes after the commit, as far as it is old.
+            deleted = {key.id for key in self._removed}
+            created = {change.stream_id for change in changes if change.created}
+            stale = await self._stale(client, list(created - deleted))
             await self.settlement(client).settle(changes, stale)
         self._notes = []
 

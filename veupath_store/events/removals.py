@@ -2,14 +2,20 @@
 
 The deletion and the order to remove the log are one transaction; Redis is told after its commit. Whatever is cut in
 between stays ordered, and the projection worker does it.
+
+A conversation that is deleted and made again under its id in one unit of work goes on in the same log: of that what is
+older than its second beginning is removed.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
 from veupath_store.engine.statements import Statements
+from veupath_store.events.entries import Position
 from veupath_store.events.keys import LogKey, LogKind
 from veupath_store.events.log import EventLog
+from veupath_store.events.pages import PageSize
+from veupath_store.events.patched import begins, origin_of
 from veupath_store.session import async_session_factory, get_engine
 
 BATCH: Final = 500
@@ -23,6 +29,10 @@ _ORDERED: Final = """
 SELECT kind, id FROM log_removals
 WHERE $1::text[] IS NULL OR (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
 ORDER BY requested_at, kind, id LIMIT $3 FOR UPDATE SKIP LOCKED"""
+# An order's xmin is the transaction that gave it, at its end and so in no savepoint: the lower half of its id.
+_ALIVE: Final = """
+SELECT r.id, r.xmin::text AS xmin FROM log_removals r JOIN streams s ON s.id = r.id
+WHERE r.kind = 'stream' AND r.id = ANY ($1::uuid[])"""
 _DONE: Final = "DELETE FROM log_removals WHERE (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))"
 
 KINDS: Final = {LogKind.STREAM: "stream", LogKind.OPERATION: "operation"}
@@ -47,7 +57,7 @@ async def count_removals() -> int:
 
 
 async def remove_logs(log: EventLog, keys: Sequence[LogKey] | None = None) -> int:
-    """Remove logs that were ordered to be removed. Two statements and a round trip to Redis for each `BATCH`.
+    """Remove logs that were ordered to be removed. Three statements and a round trip to Redis for each `BATCH`.
 
     Args:
         log: The event log.
@@ -66,11 +76,35 @@ async def remove_logs(log: EventLog, keys: Sequence[LogKey] | None = None) -> in
             rows = await session.client.execute_rows(_ORDERED, [kinds, ids, BATCH])
             found = [_KEYS[row["kind"]](row["id"]) for row in rows]
             if found:
-                await log.remove(found)
+                await _remove(log, session.client, found)
                 await session.client.execute_query(_DONE, _arrays(found))
         removed += len(found)
         if len(found) < BATCH:
             return removed
+
+
+async def _remove(log: EventLog, client: Statements, found: Sequence[LogKey]) -> None:
+    streams = [key.id for key in found if key.kind is LogKind.STREAM]
+    alive = {LogKey.stream(row["id"]): int(row["xmin"]) for row in await client.execute_rows(_ALIVE, [streams])}
+    await log.remove([key for key in found if key not in alive])
+    for key, xmin in alive.items():
+        beginning = await _beginning(log, key, xmin)
+        if beginning is not None:
+            await log.trim(key, beginning)
+
+
+async def _beginning(log: EventLog, key: LogKey, xmin: int) -> Position | None:
+    """The entry with which a transaction has begun a conversation: its last one, if it did that more than once."""
+    pages, more, after, found = PageSize(), True, None, None
+    while more:
+        entries = await log.read(key, after=after, count=pages.entries)
+        for entry in entries:
+            origin = origin_of(entry)
+            if origin is not None and int(origin.xact) % 2**32 == xmin and begins(entry):
+                found = entry.position
+        more = pages.seen(entries)
+        after = entries[-1].position if entries else after
+    return found
 
 
 def _arrays(keys: Sequence[LogKey]) -> list[list[object]]:
