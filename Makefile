@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test law lint check bench-rebuild clean
+.PHONY: demo test test-large law lint check bench-rebuild clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# 200,000 rows a table, processes that are killed, the command line: what takes long.
+test-large: $(INSTALLED)
+	$(BIN)/python -m pytest -m large
 
 # The same machine that `make test` runs for some seconds, for some minutes.
 law: $(INSTALLED)
@@ -22,7 +26,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/python -m tests.lint_migrations
 
-check: lint test
+check: lint test test-large
 
 bench-rebuild: $(INSTALLED)
 	$(BIN)/python -m benchmarks.rebuild

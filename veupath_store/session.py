@@ -89,7 +89,7 @@ class Engine:
         session: Session | None = None
         try:
             async with client.pooled_transaction(self._context.connections) as transaction:
-                session = Session(transaction)
+                session = Session(transaction, self)
                 yield session
                 await session.before_commit()
         except StoreError as exc:

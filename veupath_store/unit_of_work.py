@@ -2,10 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from veupath_store.engine import StoreTransaction
 from veupath_store.errors import OutcomeUnknownError, StoreError
+
+if TYPE_CHECKING:
+    from veupath_store.session import Engine
 
 
 class Companion(Protocol):
@@ -33,8 +36,9 @@ class Session:
     It belongs to one task at a time. Made by `async_session_factory` and `get_db_session`.
     """
 
-    def __init__(self, transaction: StoreTransaction) -> None:
+    def __init__(self, transaction: StoreTransaction, engine: "Engine") -> None:
         self._transaction = transaction
+        self.engine = engine
         self.companion: Companion | None = None
 
     @property

@@ -13,6 +13,8 @@ import pytest
 from tests.support.processes import run, started
 from tests.support.servers import until
 
+pytestmark = pytest.mark.large
+
 ROOT = Path(__file__).parents[2]
 STREAM = str(uuid4())
 

@@ -14,6 +14,8 @@ from veupath_store.cli import main
 from veupath_store.config import StoreSettings
 from veupath_store.repositories import UserRepository
 
+pytestmark = pytest.mark.large
+
 COMMAND = (BIN / "veupath-store", "projections")
 PASSWORD = "s3cr3t"
 SECRET_NAME = "Unpublished kinases"

@@ -14,7 +14,7 @@ from tests.support.worker import EFFECTS, LEASE, SWEEP_EVERY
 from veupath_store import OperationRepository
 from veupath_store.models import Operation
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.large, pytest.mark.own_database]
 
 PROCESSES = 8
 JOBS = 500

@@ -16,7 +16,7 @@ from veupath_store.events.fold import PROJECTING
 from veupath_store.events.projector import Projector
 from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.large, pytest.mark.own_database]
 
 SEED = 20_261_125
 STREAMS = 200

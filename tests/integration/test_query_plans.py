@@ -18,6 +18,8 @@ from veupath_store import StoreError, StoreSettings, StreamRepository, async_ses
 from veupath_store.models import User
 from veupath_store.values import Lease, OperationType
 
+pytestmark = pytest.mark.large
+
 SORTED = 1_100
 """Rows that a page may sort: a page of the largest size, from each of two branches."""
 BULK = {"purge", "export", "delete", "prune_wdk_orphans", "dismiss_wdk_orphans"}

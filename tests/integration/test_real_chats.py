@@ -219,6 +219,7 @@ async def used(ids, shift=0):
         await use_of(number, shift)(stream_id, number)
 
 
+@pytest.mark.large
 async def test_chats_that_users_rename_dismiss_restore_and_import_from_are_rebuilt_equal(
     user, stranger, strategies, watcher
 ):

@@ -4,6 +4,7 @@ from typing import Final
 
 from veupath_store.events.log import EventLog
 from veupath_store.session import get_engine
+from veupath_store.unit_of_work import Session
 
 NO_LOG: Final = (
     "The store has no event log: set REDIS_URL (redis://… for a running server, embedded:PATH for one of its own). "
@@ -11,8 +12,11 @@ NO_LOG: Final = (
 )
 
 
-def event_log() -> EventLog | None:
+def event_log(session: Session | None = None) -> EventLog | None:
     """The log that ``REDIS_URL`` configures, made on first use; connects to nothing.
+
+    Args:
+        session: A unit of work, whose log is wanted: it may go on while the store is being closed.
 
     Returns:
         The log, or ``None`` where the store has none: the variable is unset, or empty.
@@ -21,6 +25,6 @@ def event_log() -> EventLog | None:
         ConfigurationError: The extra ``events`` is not installed.
         StoreClosedError: The store is closed.
     """
-    engine = get_engine()
+    engine = get_engine() if session is None else session.engine
     url = engine.settings.redis_url
     return engine.resource(EventLog) if url is not None and url.get_secret_value().strip() else None

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from veupath_store.errors import NotFoundError
+import asyncpg
+
+from veupath_store.errors import NotFoundError, UnavailableError
 from veupath_store.events.catch_up import log_problems
 from veupath_store.events.claims import claim_name
 from veupath_store.events.entries import Position
@@ -85,7 +87,12 @@ async def rebuild_stream(
         async with settling(log, known) as settlement:
             return await _rebuilt(log, settlement, stream_id, prefix, force=force)
 
-    return await despite_deadlocks(rebuild)
+    try:
+        return await despite_deadlocks(rebuild)
+    except UnavailableError as exc:
+        if isinstance(exc.__cause__, asyncpg.LockNotAvailableError):
+            return StreamRebuild(stream_id=stream_id, outcome=RebuildOutcome.BUSY)
+        raise
 
 
 async def _rebuilt(

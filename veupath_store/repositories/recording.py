@@ -92,7 +92,7 @@ class Recording(Repository[M]):
             companion.remove(logs)
 
     def _companion(self) -> RecordedChanges | None:
-        log = event_log() if self._session is not None else None
+        log = None if self._session is None else event_log(self._session)
         if self._session is None or log is None:
             return None
         if not isinstance(self._session.companion, RecordedChanges):

@@ -50,6 +50,8 @@ class RebuildOutcome(StrEnum):
     """Refused: the log lacks the last entry that the row has seen. Redis lost the log, or its end."""
     INCOMPLETE = "incomplete"
     """Refused: the log has no beginning. It was trimmed, or is older than the store."""
+    BUSY = "busy"
+    """Left alone: others held the row's lock for longer than `StoreSettings.lock_timeout`. Try again."""
 
 
 class StreamRebuild(_Value):
@@ -69,8 +71,8 @@ class StreamRebuild(_Value):
 
     @property
     def refused(self) -> bool:
-        """Whether nothing was changed because the log cannot be trusted."""
-        return self.outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE}
+        """Whether the row was left as it was although there is a log."""
+        return self.outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE, RebuildOutcome.BUSY}
 
 
 class RebuildReport(_Value):
