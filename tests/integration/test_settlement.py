@@ -15,10 +15,11 @@ from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
 from veupath_store.events.origin import ORIGIN
 from veupath_store.events.projector import Projector
+from veupath_store.events.settlement import Settlement
 from veupath_store.events.worker import ProjectionWorker
 from veupath_store.repositories import StreamRepository, UserRepository
 from veupath_store.session import async_session_factory, get_engine
-from veupath_store.values import VerifyOutcome
+from veupath_store.values import RebuildOutcome, VerifyOutcome
 
 
 @pytest.fixture
@@ -216,3 +217,17 @@ async def test_nothing_older_is_left_of_a_conversation_that_was_deleted_and_made
     assert [b"again" in entry.raw for entry in entries] == [True]
     assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}
     assert (await Projector().lag()).removals == 0
+
+
+async def test_a_conversation_that_is_made_while_its_row_is_looked_for_is_rebuilt_as_others_are(user, monkeypatch):
+    stream = await StreamRepository().create(user.id, "plasmodb")
+    load, looks = Settlement.load, []
+
+    async def too_early(settlement, stream_ids):
+        looks.append(1)
+        return [] if len(looks) == 1 else await load(settlement, stream_ids)
+
+    monkeypatch.setattr(Settlement, "load", too_early)
+    report = await Projector().rebuild(stream_id=stream.id)
+
+    assert report.counts == {RebuildOutcome.REBUILT: 1}

@@ -130,6 +130,9 @@ async def _locked(settlement: Settlement, stream_id: UUID) -> tuple[Row, bool]:
     streams = await settlement.client.execute_rows(_STREAM, [stream_id])
     if not streams:
         raise NotFoundError("stream")
+    rows = await settlement.load([stream_id])
+    if rows:  # the conversation was made between the two statements; from here on it stays as it is
+        return rows[0], False
     stream = streams[0]
     origin = Origin(stream["xact"], stream["cluster"])
     row = Row(stream_id, stream["user_id"], stream["site_id"], origin, INITIAL, INITIAL)
