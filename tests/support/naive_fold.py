@@ -237,7 +237,7 @@ def patched(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
     touched |= patched_dismissal(row, data, entry) | patched_gene_set(row, data)
     stamp = as_time(data.get("updatedAt"))
     moment = stamp or time_of(entry)
-    if is_whole(data.get("order"), 10**6) and moment.year > 1:
+    if is_whole(data.get("order"), 10**6):
         moment -= timedelta(microseconds=data["order"])
     row["given_updated_at"] = moment
     touched |= stamp is not None
@@ -313,7 +313,8 @@ def patched_gene_set(row: dict[str, Any], data: dict[str, Any]) -> bool:
 def as_time(value: Any) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC) if moment.tzinfo else None
+        moment = moment.astimezone(UTC) if moment.tzinfo else None
+        return moment if moment and 1970 <= moment.year <= 9998 else None
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -178,9 +178,10 @@ def test_an_order_that_is_none_is_ignored(wrong):
     assert patched({"name": "New", "order": wrong}) == changed(name="New")
 
 
-def test_the_year_one_has_nothing_before_it():
-    data = {"name": "New", "updatedAt": "0001-01-01T00:00:00+00:00", "order": 5}
-    assert patched(data).updated_at == datetime(1, 1, 1, tzinfo=UTC)
+@pytest.mark.parametrize("year", ["0001-01-01T00:00:00", "1969-12-31T23:59:59", "9999-12-31T23:59:59.999999"])
+def test_times_that_no_log_can_have_are_none(year):
+    """The driver takes the first and the last of them for infinities."""
+    assert patched({"name": "New", "updatedAt": f"{year}+00:00"}) == changed(name="New")
 
 
 def test_a_beginning_forgets_what_was_before():

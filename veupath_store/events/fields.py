@@ -62,6 +62,8 @@ def _uuid(value: object) -> UUID | None:
         return None
 
 
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9998
 _count: Final = partial(whole, highest=limits.INT32_MAX)
 
 READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -117,9 +119,15 @@ def refused(exc: InvalidInputError) -> str:
 
 
 def time(value: object) -> datetime | None:
-    """An aware time from its ISO 8601 text, in UTC."""
+    """An aware time from its ISO 8601 text, in UTC, of the years that logs have: from 1970 to 9998.
+
+    The first and the last time that Python has are infinities for PostgreSQL's driver.
+    """
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-        return None if moment is None or moment.tzinfo is None else moment.astimezone(UTC)
+        if moment is None or moment.tzinfo is None:
+            return None
+        moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):  # the latter: the year 0 or 10,000 in UTC
         return None
+    return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None

@@ -213,10 +213,7 @@ def _claimed_by(entry: Entry, data: Data) -> str | None:
 
 
 def _ordered(moment: datetime, order: object) -> datetime:
-    try:
-        return moment - timedelta(microseconds=fields.whole(order, _ORDER_MAX) or 0)
-    except OverflowError:  # in the first second of the year 1
-        return moment
+    return moment - timedelta(microseconds=fields.whole(order, _ORDER_MAX) or 0)
 
 
 def _json(value: Any) -> Any:  # noqa: ANN401
