@@ -126,7 +126,11 @@ async def test_the_log_of_a_creation_that_died_before_its_commit_is_removed(mort
     unborn, appended_to = uuid4(), uuid4()
     for stream_id in (unborn, appended_to):
         await die_creating(user, stream_id)
-    await Projector().append(appended_to, [Event(type="user_message", data={"content": "hello"})])
+    events = [
+        Event(type="user_message", data={"content": "hello"}),
+        Event(type="projection_patched", data={"created": True}),
+    ]
+    await Projector().append(appended_to, events)
 
     await ProjectionWorker().sweep()
 

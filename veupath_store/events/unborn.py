@@ -73,6 +73,6 @@ async def _is_unborn(entries: Sequence[Entry]) -> bool:
     beginnings = [origin_of(entry) for entry in entries if begins(entry)]
     if not entries or not beginnings:
         return not entries  # an empty one is what the end of a unit of work, or a catch-up, has left of it
+    # The store's own beginnings name their transaction; what else looks like one is another's event.
     written = {origin for origin in beginnings if origin is not None}
-    client = await get_engine().open()
-    return None not in beginnings and await rolled_back(client, written, None) == written
+    return bool(written) and await rolled_back(await get_engine().open(), written, None) == written
