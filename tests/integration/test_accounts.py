@@ -16,6 +16,7 @@ from veupath_store import (
     UserRepository,
     async_session_factory,
 )
+from veupath_store.errors import StoreClosedError
 from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow, Operation, Stream, StreamProjection, User
 from veupath_store.repositories import AccountRepository
 from veupath_store.repositories.inventory import OWNED_TABLES
