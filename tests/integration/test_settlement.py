@@ -1,5 +1,6 @@
 """What the law has found: how rows and logs are brought together."""
 
+import asyncio
 from contextlib import suppress
 from uuid import UUID, uuid4
 
@@ -235,3 +236,17 @@ async def test_a_conversation_that_is_made_while_its_row_is_looked_for_is_rebuil
     report = await Projector().rebuild(stream_id=stream.id)
 
     assert report.counts == {RebuildOutcome.REBUILT: 1}
+
+
+async def test_calls_without_a_session_that_deadlock_with_each_other_are_repeated(user):
+    """Each takes the other's strategy, so each needs the other's row; PostgreSQL finds that after a second."""
+    one, other = [(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(2)]
+    for _ in range(3):
+        await StreamRepository().claim_wdk_strategy(one, 1)
+        await StreamRepository().claim_wdk_strategy(other, 2)
+        await asyncio.gather(
+            StreamRepository().claim_wdk_strategy(one, 2), StreamRepository().claim_wdk_strategy(other, 1)
+        )
+        held = {(await StreamRepository().get_projection(it)).wdk_strategy_id for it in (one, other)}
+        assert held == {1, 2}
+    assert not (await Projector().verify()).suspects

@@ -183,12 +183,16 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
             content.parameters,
             content.step_count,
         ]
-        async with self._recording() as inside:
-            rows = await (await inside._client()).execute_rows(_IMPORT, values)
-            if not rows:
-                raise NotFoundError("stream")
-            if rows[0]["id"] is None:
-                raise ConflictError("The conversation has a gene set already, or was imported automatically before.")
-            latch = {"gene_set_auto_imported": True} if automatic else {}
-            inside._record(values[0], {"gene_set_id": rows[0]["id"], **latch})
+        return await self._recorded(lambda inside: inside._import(values))
+
+    async def _import(self, values: list[Any]) -> GeneSetRow:
+        """Send `_IMPORT`, and record the link."""
+        stream_id, _, _, automatic, *_ = values
+        rows = await (await self._client()).execute_rows(_IMPORT, values)
+        if not rows:
+            raise NotFoundError("stream")
+        if rows[0]["id"] is None:
+            raise ConflictError("The conversation has a gene set already, or was imported automatically before.")
+        latch = {"gene_set_auto_imported": True} if automatic else {}
+        self._record(stream_id, {"gene_set_id": rows[0]["id"], **latch})
         return GeneSetRow._init_from_db(**rows[0])

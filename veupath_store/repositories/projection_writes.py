@@ -1,6 +1,6 @@
 """Changing projections."""
 
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 from veupath_store.errors import NotFoundError
@@ -132,8 +132,7 @@ class ProjectionWrites(Recording[Stream]):
             OutcomeUnknownError: Without a session, the answer was lost.
         """
         update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch)
-        async with self._recording() as inside:
-            await inside._update(update)
+        await self._recorded(lambda inside: inside._update(update))
 
     async def dismiss(self, stream_id: UUID | str) -> None:
         """Hide a conversation from the main list and from WDK sync. Again: the first date stays. One statement.
@@ -169,12 +168,15 @@ class ProjectionWrites(Recording[Stream]):
 
     async def _switch(self, sql: str, stream_id: UUID | str, changes: dict[str, Any], *values: str) -> None:
         identity = as_uuid(stream_id, "stream_id")
-        async with self._recording() as inside:
+
+        async def switch(inside: Self) -> None:
             rows = await (await inside._client()).execute_rows(sql, [identity, self._owner, *values])
             if not rows:
                 raise NotFoundError(self.entity)
             if rows[0]["changed"]:
                 inside._record(identity, changes)
+
+        await self._recorded(switch)
 
     async def _update(self, update: ProjectionUpdate) -> UUID | None:
         """Run one patch and record it.

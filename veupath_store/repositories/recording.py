@@ -4,8 +4,7 @@ Without a log (``REDIS_URL`` is unset) repositories write the table only, and no
 """
 
 import copy
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self
 from uuid import UUID
 
@@ -13,7 +12,8 @@ from veupath_store.events.changes import Change
 from veupath_store.events.current import event_log
 from veupath_store.events.keys import LogKey
 from veupath_store.events.recorded import RecordedChanges
-from veupath_store.repositories.base import M, Repository
+from veupath_store.races import despite_deadlocks
+from veupath_store.repositories.base import M, Repository, T
 from veupath_store.session import async_session_factory
 from veupath_store.unit_of_work import Session
 from veupath_store.validation import as_uuid
@@ -40,26 +40,40 @@ class Recording(Repository[M]):
             OutcomeUnknownError: Without a session, the answer was lost.
         """
         identity = as_uuid(id, "id")
-        async with self._recording() as inside:
+
+        async def delete(inside: Self) -> bool:
             logs = await inside._logs_of(identity) if inside._companion() else ()
             deleted = await (await inside._rows(inside._writable())).filter(pk=identity).delete() > 0
             if deleted:
                 inside._remove_logs(logs)
             return deleted
 
+        return await self._recorded(delete)
+
     async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
         """The logs that go with one that is deleted."""
         del identity
         return ()
 
-    @asynccontextmanager
-    async def _recording(self) -> AsyncIterator[Self]:
-        """This repository where its changes can be recorded: without a session, in one of its own."""
+    async def _recorded(self, write: Callable[[Self], Awaitable[T]]) -> T:
+        """Run a write where its changes can be recorded: without a session, in one of its own where there is a log.
+
+        That one is repeated when it deadlocks with others; a caller's own session is the caller's to repeat.
+
+        Args:
+            write: The write, of this repository or of one in that session. It may be run again.
+
+        Returns:
+            What it returned.
+        """
         if self._session is not None or event_log() is None:
-            yield self
-            return
-        async with async_session_factory() as session:
-            yield self._within(session)
+            return await write(self)
+
+        async def unit() -> T:
+            async with async_session_factory() as session:
+                return await write(self._within(session))
+
+        return await despite_deadlocks(unit)
 
     def _within(self, session: Session) -> Self:
         """The same repository in a session."""

@@ -95,8 +95,7 @@ class StreamRepository(ProjectionReads, ProjectionLists, WdkLinks):
             OutcomeUnknownError: Without a session, the answer was lost; with a `stream_id` of yours, look for it.
         """
         values = self._new(user_id, site_id, stream_id, name, experiment_id)
-        async with self._recording() as inside:
-            return await inside._create(values)
+        return await self._recorded(lambda inside: inside._create(values))
 
     async def _create(self, values: list[Any]) -> Stream:
         """Send the INSERT until it gets a name."""
@@ -185,8 +184,7 @@ class StreamRepository(ProjectionReads, ProjectionLists, WdkLinks):
         found = await self._find(wanted)
         if found is not None:
             return found
-        async with self._recording() as inside:
-            return await inside._found_or_inserted(wanted, values, taken)
+        return await self._recorded(lambda inside: inside._found_or_inserted(wanted, values, taken))
 
     async def _find(self, wanted: Q) -> Stream | None:
         client = await self._client()

@@ -79,8 +79,7 @@ class WdkLinks(ProjectionWrites):
         self._refuse_other_owner(owner)
         wanted, report = _accepted(strategies)
         if wanted:
-            async with self._recording() as inside:
-                report |= await inside._synced([owner, site], wanted)
+            report |= await self._recorded(lambda inside: inside._synced([owner, site], wanted))
         return SyncReport(strategies=[report[position] for position in sorted(report)])
 
     async def _synced(self, place: list[Any], wanted: dict[int, tuple[int, WdkStrategy]]) -> dict[int, SyncedStrategy]:
@@ -134,8 +133,7 @@ class WdkLinks(ProjectionWrites):
         claimed = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)  # None would unlink
         patch = ProjectionPatch(wdk_strategy_id=claimed, is_saved=is_saved)
         update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch)
-        async with self._recording() as inside:
-            return await inside._update(update)
+        return await self._recorded(lambda inside: inside._update(update))
 
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
         """Dismiss the conversations whose WDK strategy is gone, with the default guards of `dismiss_wdk_orphans`.
@@ -198,14 +196,18 @@ class WdkLinks(ProjectionWrites):
             # A share below nothing lets nothing through: the counts are still wanted for the error.
             highest if boolean(allow_empty, "allow_empty") or live else -1.0,
         ]
-        async with self._recording() as inside:
-            row = (await (await inside._client()).execute_rows(_PRUNE, values))[0]
-            dismissed = list(row["dismissed"] or [])
-            for stream_id in dismissed:
-                inside._record(stream_id, {"dismissed_reason": DismissReason.WDK_ORPHAN.value})
+        row = await self._recorded(lambda inside: inside._prune(values))
+        dismissed = list(row["dismissed"] or [])
         if row["orphaned"] and not dismissed:
             raise PruneRefusedError(linked=row["linked"], orphaned=row["orphaned"])
         return dismissed
+
+    async def _prune(self, values: list[Any]) -> Any:  # noqa: ANN401 - an asyncpg record
+        """Send `_PRUNE`, and record what it dismissed."""
+        row = (await (await self._client()).execute_rows(_PRUNE, values))[0]
+        for stream_id in row["dismissed"] or ():
+            self._record(stream_id, {"dismissed_reason": DismissReason.WDK_ORPHAN.value})
+        return row
 
 
 def _accepted(
