@@ -1,6 +1,9 @@
 """Changes of conversations become events where there is a log, in the unit of work that makes them.
 
-Without a log (``REDIS_URL`` is unset) repositories write the table only, and nothing here does anything.
+Without a log (``REDIS_URL`` is unset) repositories write the table only, and nothing here does anything. With one, a
+unit of work that changes conversations costs two statements and a round trip to Redis more, however many they are, and
+a third statement where some are new; a call without a session is a unit of work of its own. What the methods say of
+their statements is what they send themselves.
 """
 
 import copy
