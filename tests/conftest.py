@@ -115,7 +115,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture
 def settings(request, database_url):
-    if not request.config.getoption("--with-log"):
+    if not (request.config.getoption("--with-log") or request.node.get_closest_marker("with_log")):
         return StoreSettings(database_url=database_url)
     redis_url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("log_prefix")
     return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix)

@@ -83,18 +83,28 @@ def parse_database_url(url: str) -> DatabaseTarget:
     """
     url = url.strip()  # a mounted secret ends with a line break
     if url.startswith(EMBEDDED_PREFIX):
-        return _embedded_target(url.removeprefix(EMBEDDED_PREFIX))
+        directory = embedded_directory(url.removeprefix(EMBEDDED_PREFIX), HOW_TO_SET)
+        return DatabaseTarget(user="postgres", embedded=directory)
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES:
         raise ValueError(f"its scheme must be one of {', '.join(SCHEMES)}, embedded. {HOW_TO_SET}")
     return _server_target(rest)
 
 
-def _embedded_target(path: str) -> DatabaseTarget:
+def embedded_directory(path: str, how_to_set: str) -> Path:
+    """The data directory that stands after ``embedded:``, of whichever server.
+
+    Args:
+        path: What stands there.
+        how_to_set: What to say of the variable where there is nothing.
+
+    Raises:
+        ValueError: It is no path.
+    """
     if not path:
-        raise ValueError(f"embedded: needs a data directory. {HOW_TO_SET}")
+        raise ValueError(f"embedded: needs a data directory. {how_to_set}")
     try:
-        return DatabaseTarget(user="postgres", embedded=Path(path).expanduser().resolve())
+        return Path(path).expanduser().resolve()
     except (RuntimeError, ValueError):
         raise ValueError("the path after embedded: is none, or names an unknown home directory") from None
 

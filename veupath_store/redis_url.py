@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
-EMBEDDED_PREFIX: Final = "embedded:"
+from veupath_store.database_url import EMBEDDED_PREFIX, embedded_directory
+
 DEFAULT_PORT: Final = 6379
 SCHEMES: Final = ("redis", "rediss", "unix")
 _HIGHEST_PORT: Final = 65_535
@@ -66,7 +67,7 @@ def parse_redis_url(url: str) -> RedisTarget:
     """
     url = url.strip()  # a mounted secret ends with a line break
     if url.startswith(EMBEDDED_PREFIX):
-        return _embedded_target(url.removeprefix(EMBEDDED_PREFIX))
+        return RedisTarget(embedded=embedded_directory(url.removeprefix(EMBEDDED_PREFIX), HOW_TO_SET))
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES:
         raise ValueError(f"its scheme must be one of {', '.join(SCHEMES)}, embedded. {HOW_TO_SET}")
@@ -90,15 +91,6 @@ def parse_redis_url(url: str) -> RedisTarget:
     tls = _tls(options) if scheme == "rediss" else None
     number = _database(path or options.get("db", "0"))
     return replace(target, host=host, port=port, database=number, tls=tls)
-
-
-def _embedded_target(path: str) -> RedisTarget:
-    if not path:
-        raise ValueError(f"embedded: needs a data directory. {HOW_TO_SET}")
-    try:
-        return RedisTarget(embedded=Path(path).expanduser().resolve())
-    except (RuntimeError, ValueError):
-        raise ValueError("the path after embedded: is none, or names an unknown home directory") from None
 
 
 def _options(scheme: str, query: str) -> Mapping[str, str]:

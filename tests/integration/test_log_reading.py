@@ -6,7 +6,6 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.statements import recorded
-from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, InvalidInputError, NotFoundError
 from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
@@ -16,10 +15,7 @@ from veupath_store.repositories import OperationRepository, StreamRepository, Us
 from veupath_store.session import close_db, init_db
 from veupath_store.values import MessageRole, OperationType
 
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix)
+pytestmark = pytest.mark.with_log
 
 
 @pytest.fixture

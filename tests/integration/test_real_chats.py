@@ -27,10 +27,7 @@ from veupath_store.values import RebuildOutcome, VerifyOutcome
 PRODUCERS = 6
 COLUMNS = "SELECT * FROM stream_projections ORDER BY stream_id"
 
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix)
+pytestmark = pytest.mark.with_log
 
 
 @pytest.fixture

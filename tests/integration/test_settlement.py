@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.law_deaths import DeadError, dying, mortality
 from tests.support.servers import until
-from veupath_store.config import StoreSettings
 from veupath_store.engine import start_detached
 from veupath_store.errors import UnavailableError
 from veupath_store.events.current import event_log
@@ -22,10 +21,7 @@ from veupath_store.repositories import StreamRepository, UserRepository
 from veupath_store.session import async_session_factory, get_engine
 from veupath_store.values import RebuildOutcome, VerifyOutcome
 
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix)
+pytestmark = pytest.mark.with_log
 
 
 @pytest.fixture

@@ -18,10 +18,7 @@ from veupath_store.values import VerifyOutcome
 
 SITE = "plasmodb"
 
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix)
+pytestmark = pytest.mark.with_log
 
 
 @pytest.fixture

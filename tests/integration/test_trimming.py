@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-from veupath_store.config import StoreSettings
 from veupath_store.errors import InvalidInputError, NotFoundError
 from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
@@ -14,10 +13,7 @@ from veupath_store.events.reading import LogReader
 from veupath_store.repositories import StreamRepository
 from veupath_store.values import RebuildOutcome, VerifyOutcome
 
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix)
+pytestmark = pytest.mark.with_log
 
 
 @pytest.fixture

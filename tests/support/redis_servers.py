@@ -15,7 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from veupath_store.redis_url import EMBEDDED_PREFIX
+from veupath_store.database_url import EMBEDDED_PREFIX
 
 PATIENCE = 20.0
 

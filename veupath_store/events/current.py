@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from veupath_store.errors import ConfigurationError
 from veupath_store.events.log import EventLog
 from veupath_store.session import get_engine
 from veupath_store.unit_of_work import Session
@@ -10,6 +11,19 @@ NO_LOG: Final = (
     "The store has no event log: set REDIS_URL (redis://… for a running server, embedded:PATH for one of its own). "
     "Without one, repositories write the table only."
 )
+
+
+def required_log() -> EventLog:
+    """As `event_log`, where nothing can be done without one.
+
+    Raises:
+        ConfigurationError: The store has no log, or the extra ``events`` is not installed.
+        StoreClosedError: The store is closed.
+    """
+    log = event_log()
+    if log is None:
+        raise ConfigurationError(NO_LOG)
+    return log
 
 
 def event_log(session: Session | None = None) -> EventLog | None:

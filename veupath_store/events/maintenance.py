@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from veupath_store import limits
-from veupath_store.errors import ConfigurationError, NotFoundError
-from veupath_store.events.current import NO_LOG, event_log
+from veupath_store.errors import NotFoundError
+from veupath_store.events.current import required_log
 from veupath_store.events.lag import STUCK_AFTER, lag_of
-from veupath_store.events.log import EventLog
 from veupath_store.events.rebuild import rebuild_stream
 from veupath_store.events.removals import count_removals
 from veupath_store.events.selection import Chosen, Progress, Selection, for_each
@@ -36,10 +35,7 @@ class ProjectionMaintenance:
     """The part of `Projector` that goes through many conversations."""
 
     def __init__(self) -> None:
-        log = event_log()
-        if log is None:
-            raise ConfigurationError(NO_LOG)
-        self.log: EventLog = log
+        self.log: Final = required_log()
 
     async def rebuild(
         self,
@@ -148,6 +144,8 @@ class ProjectionMaintenance:
         progress: Progress | None = None,
     ) -> LagReport:
         """How far rows are behind their logs. For each 500 conversations one read and one round trip to Redis.
+
+        One round trip more for each that is behind, whose entries Redis counts.
 
         Args:
             stream_id: Only this conversation.

@@ -8,11 +8,10 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from veupath_store import limits
-from veupath_store.errors import ConfigurationError, NotFoundError
-from veupath_store.events.current import NO_LOG, event_log
+from veupath_store.errors import NotFoundError
+from veupath_store.events.current import required_log
 from veupath_store.events.entries import Entry, Position
 from veupath_store.events.keys import LogKey
-from veupath_store.events.log import EventLog
 from veupath_store.events.pages import PageSize
 from veupath_store.events.patched import PATCHED
 from veupath_store.events.text import decoded
@@ -40,10 +39,7 @@ class LogReader:
     """
 
     def __init__(self) -> None:
-        log = event_log()
-        if log is None:
-            raise ConfigurationError(NO_LOG)
-        self._log: EventLog = log
+        self._log: Final = required_log()
         self._owner: UUID | None = None
 
     def for_user(self, user_id: UUID | str) -> Self:

@@ -72,7 +72,7 @@ class RecordedChanges:
         """Append the changes, fold what others appended meanwhile, and write the rows' positions.
 
         Two statements and a round trip to Redis, whatever the number of conversations, where others have claimed
-        no name or WDK id meanwhile; two statements more where conversations are made or deleted.
+        no name or WDK id meanwhile; one statement more where conversations are made, and one where some are deleted.
 
         Where this fails or is cancelled what is noted stays: who goes on all the same appends it at the next commit.
 

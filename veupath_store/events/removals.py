@@ -35,8 +35,8 @@ SELECT r.id, r.xmin::text AS xmin FROM log_removals r JOIN streams s ON s.id = r
 WHERE r.kind = 'stream' AND r.id = ANY ($1::uuid[])"""
 _DONE: Final = "DELETE FROM log_removals WHERE (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))"
 
-KINDS: Final = {LogKind.STREAM: "stream", LogKind.OPERATION: "operation"}
-_KEYS: Final = {"stream": LogKey.stream, "operation": LogKey.operation}
+_NAMES: Final = {LogKind.STREAM: "stream", LogKind.OPERATION: "operation"}
+_KINDS: Final = {name: kind for kind, name in _NAMES.items()}
 
 
 async def order_removals(client: Statements, keys: Sequence[LogKey]) -> None:
@@ -74,7 +74,7 @@ async def remove_logs(log: EventLog, keys: Sequence[LogKey] | None = None) -> in
         async with async_session_factory() as session:
             kinds, ids = _arrays(keys) if keys is not None else (None, None)
             rows = await session.client.execute_rows(_ORDERED, [kinds, ids, BATCH])
-            found = [_KEYS[row["kind"]](row["id"]) for row in rows]
+            found = [LogKey(_KINDS[row["kind"]], row["id"]) for row in rows]
             if found:
                 await _remove(log, session.client, found)
                 await session.client.execute_query(_DONE, _arrays(found))
@@ -108,4 +108,4 @@ async def _beginning(log: EventLog, key: LogKey, xmin: int) -> Position | None:
 
 
 def _arrays(keys: Sequence[LogKey]) -> list[list[object]]:
-    return [[KINDS[key.kind] for key in keys], [key.id for key in keys]]
+    return [[_NAMES[key.kind] for key in keys], [key.id for key in keys]]

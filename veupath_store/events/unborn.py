@@ -23,7 +23,7 @@ async def remove_unborn(log: EventLog) -> int:
     """Remove the logs whose conversation was never created.
 
     Goes through the names of all logs: a round trip to Redis and a statement for each 1,000 keys that Redis holds, and
-    three more for each log without a conversation.
+    three more round trips and a statement for each log without a conversation.
 
     Args:
         log: The event log.
