@@ -15,7 +15,8 @@ from veupath_store import UnavailableError
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreClosedError
 from veupath_store.events import reading, watch
 from veupath_store.events.current import required_log
-from veupath_store.events.entries import Event
+from veupath_store.events.entries import Event, Position
+from veupath_store.events.following import follow
 from veupath_store.events.keys import LogKey
 from veupath_store.events.projector import Projector
 from veupath_store.events.reading import LogReader
@@ -290,3 +291,21 @@ async def test_entries_that_others_append_past_the_store_are_followed_too(stream
     with redis_client(redis_url) as beside:
         beside.xadd(f"{log_prefix}stream:{stream}", {"op": "", "type": "citations", "data": '{"n": 7}'})
     assert await waiting == [7]
+
+
+async def test_followers_at_different_places_of_one_log_each_get_what_they_lack(stream):
+    positions = [Position.parse(text) for text in await Projector().append(stream, tokens(*range(5)))]
+    watching, key = required_log().watch, LogKey.stream(stream)
+    with watching.subscribe(key, positions[0]) as early, watching.subscribe(key, positions[3]) as late:
+        taken = [await subscription.take(SOON) for subscription in (early, late)]
+    assert [[entry.position for entry in entries] for entries in taken] == [positions[1:], positions[4:]]
+
+
+async def test_what_is_appended_while_it_is_asked_whether_all_is_over_is_read(stream):
+    async def is_over():
+        await Projector().append(stream, tokens(1))
+        return True
+
+    await Projector().append(stream, tokens(0))
+    entries = follow(required_log(), LogKey.stream(stream), None, is_over, every=0.05)
+    assert [entry.raw async for entry in entries if entry.type == "assistant_delta"] == [b'{"n":0}', b'{"n":1}']
