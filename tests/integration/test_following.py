@@ -200,11 +200,11 @@ async def test_following_ends_when_the_conversation_is_deleted(stream, monkeypat
 async def test_a_foreign_conversation_or_operation_looks_missing_before_anything_is_followed(stream, user, stranger):
     operation = await OperationRepository().register(user.id, OperationType.EXPERIMENT)
     theirs = LogReader().for_user(stranger.id)
-    for follow, identity in ((theirs.follow, stream), (theirs.follow_operation, operation.id)):
+    for begin, identity in ((theirs.follow, stream), (theirs.follow_operation, operation.id)):
         with pytest.raises(NotFoundError) as foreign:
-            await follow(identity)
+            await begin(identity)
         with pytest.raises(NotFoundError) as missing:
-            await follow(uuid4())
+            await begin(uuid4())
         assert str(foreign.value) == str(missing.value)
     assert not followed_logs()
 
