@@ -32,7 +32,6 @@ WRONG_BLOCKS = {
     "an unknown target": ("console", "$ make coffee\n", 4),
     "an unknown extra": ("console", "$ pip install 'veupath-store[cli,coffee]'\n", 4),
     "an install that nothing covers": ("console", "$ pip install sqlalchemy\n", 4),
-    "wrong SQL": ("sql", "SELECT 1;\nSELECT nothing;\n", 5),
     "wrong TOML": ("toml", "[a]\nb = \n", 5),
     "wrong INI": ("ini", "[a]\nb\n", 5),
     "wrong YAML": ("yaml", "a:\n  b\n", 5),
@@ -94,12 +93,13 @@ jobs:
 
 
 @pytest.fixture
-def run(environment, tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch):
+    """Run a page; without servers, unless their variables are given."""
     monkeypatch.chdir(tmp_path)
 
-    async def run(text):
+    async def run(text, environment=None):
         with importable(tmp_path):
-            return await Runner(Page("docs/page.md", text), tmp_path, environment).run()
+            return await Runner(Page("docs/page.md", text), tmp_path, environment or {}).run()
 
     return run
 
@@ -110,8 +110,13 @@ async def test_a_wrong_block_fails_with_its_line(kind, text, line, run):
         await run(f"# A page\n\n{FENCE}{kind}\n{text}{FENCE}\n")
 
 
-async def test_a_right_page_is_run_from_top_to_bottom(run):
-    done = await run(RIGHT)
+async def test_wrong_sql_fails_with_its_line(run, environment):
+    with pytest.raises(WrongPageError, match=r"^docs/page\.md:3: "):
+        await run(f"{FENCE}sql\nSELECT 1;\nSELECT nothing;\n{FENCE}\n", environment)
+
+
+async def test_a_right_page_is_run_from_top_to_bottom(run, environment):
+    done = await run(RIGHT, environment)
     assert done == ["written", "run", "run, run, run, run, run", "run", "run", "parsed"]
 
 
