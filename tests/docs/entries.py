@@ -13,6 +13,7 @@ from tests.docs.pages import Page
 from tests.support.public import public_methods, repositories
 
 HEADER = "| to | call |"
+EVERY_REPOSITORY = "## Every repository"
 # Called by the store itself around a unit of work.
 NOT_FOR_CALLERS = {"Session.before_commit", "Session.after_commit", "Session.after_failure"}
 # Values and options: their fields are described where they are defined.
@@ -36,7 +37,8 @@ def entries(page: Page) -> Iterator[Entry]:
     inside = False
     for number, line in enumerate(page.prose, 1):
         if _HEADING.match(line):
-            owners = _CODE.findall(line)
+            everywhere = [repository.__name__ for repository in repositories()]
+            owners = everywhere if line == EVERY_REPOSITORY else _CODE.findall(line)
         inside = line == HEADER or (inside and line.startswith("|"))
         if not inside or line == HEADER or line.startswith("| ---"):
             continue

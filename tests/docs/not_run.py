@@ -31,6 +31,7 @@ NOT_RUN = [
     NotRun(r"make (lint|test|test-large)", (".ci/run", "make {0}")),
     NotRun(r"make check", ("Makefile", "check: lint test test-large")),
     NotRun(r"make law", ("tests/integration/test_law.py", "LAW")),
+    NotRun(r"make diagram", ("tests/docs/test_diagram.py", "test_the_command_writes_the_diagram_into_the_page")),
     NotRun(r"make bench-rebuild", ("benchmarks/rebuild.py", "def main")),
     NotRun(
         r"pip install '?veupath-store(\[[\w,-]+\])?'?",

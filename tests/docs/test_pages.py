@@ -9,9 +9,6 @@ from tests.docs.not_run import not_run
 from tests.docs.pages import Page, pages
 from tests.docs.runner import Runner, importable
 
-SOON = {"README.md"}
-"""Pages that are being rewritten."""
-
 
 def is_large(page: Page) -> bool:
     """Whether a page starts a server, or more than two other processes."""
@@ -28,11 +25,7 @@ def is_elsewhere(command) -> bool:
         return True
 
 
-PAGES = [
-    pytest.param(page, id=page.name, marks=[pytest.mark.large] if is_large(page) else [])
-    for page in pages()
-    if page.name not in SOON
-]
+PAGES = [pytest.param(page, id=page.name, marks=[pytest.mark.large] if is_large(page) else []) for page in pages()]
 
 
 @pytest.mark.parametrize("page", PAGES)
