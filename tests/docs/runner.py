@@ -22,7 +22,7 @@ from tests.docs.pages import REPOSITORY, Block, Page
 from tests.docs.setups import SETUPS
 from tests.support.databases import connected
 
-_PRINTS = "#> "
+_PRINTS = "# > "
 _NOT_RUN = {"mermaid": "compared by test_diagram", "text": "free"}
 _YAML_LINE = re.compile(r"^ *(- )*([\w./${}-]+:( .*)?|- .*|#.*|-)$")
 
@@ -92,7 +92,7 @@ def compiled(block: Block, *, top_level_await: bool) -> types.CodeType:
 
 
 async def run_python(block: Block, names: dict[str, object]) -> str:
-    """Run a block, and compare what it prints with its lines ``#> …``, if there are any."""
+    """Run a block, and compare what it prints with its lines ``# > …``, if there are any."""
     code = compiled(block, top_level_await=True)
     printed = io.StringIO()
     try:

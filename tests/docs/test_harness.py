@@ -16,8 +16,8 @@ WRONG_BLOCKS = {
     "an error in a function": ("python", "def wrong():\n    raise KeyError\n\n\nwrong()\n", 5),
     "an error after an await": ("python", "import asyncio\nawait asyncio.sleep(0)\nassert 1 == 2\n", 6),
     "a syntax error": ("python", "x = 1\ny = = 2\n", 5),
-    "another output": ("python", "print(1)\n#> 1\nprint(2)\n#> 3\n", 7),
-    "more output": ("python", "print(1)\n#> 1\nprint(2)\n", 5),
+    "another output": ("python", "print(1)\n# > 1\nprint(2)\n# > 3\n", 7),
+    "more output": ("python", "print(1)\n# > 1\nprint(2)\n", 5),
     "a file that does not compile": ('python title="app.py"', "await nothing\n", 4),
     "a file outside of the folder": ('python title="../app.py"', "x = 1\n", 3),
     "a command that fails": ("console", "$ true\n$ false\n", 5),
@@ -53,7 +53,7 @@ from veupath_store import UserRepository
 
 user = await UserRepository().create("ada")
 print(greet(), user.id)
-#> hello ...-...
+# > hello ...-...
 {FENCE}
 
 {FENCE}console
