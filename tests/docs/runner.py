@@ -24,7 +24,7 @@ from tests.support.databases import connected
 
 _PRINTS = "# > "
 _NOT_RUN = {"mermaid": "compared by test_diagram", "text": "free"}
-_YAML_LINE = re.compile(r"^ *(- )*([\w./${}-]+:( .*)?|- .*|#.*|-)$")
+_YAML_LINE = re.compile(r"""^ *(- )*(["']?[\w./$ {}-]+["']?:( .*)?|- .*|#.*|-)$""")
 
 
 @dataclass
