@@ -107,6 +107,12 @@ class SlowClient:
     async def text(self) -> str:
         return (await self.take())["body"].decode()
 
+    async def end(self) -> BaseException | None:
+        """The application has done all that it does; what it raised."""
+        await asyncio.wait([self.serving], timeout=PATIENCE)
+        assert self.serving.done()
+        return self.serving.exception()
+
     async def leave(self) -> None:
         """Go away, and see the application notice."""
         self._gone.set()

@@ -55,25 +55,24 @@ def event_stream(events: AsyncIterator[LoggedEvent], *, keepalive: float = KEEPA
 
 class _EventStream(EventSourceResponse):
     def __init__(self, events: AsyncIterator[LoggedEvent], keepalive: float) -> None:
-        self._events = events
-        # A hand-over: of events that a slow client has not read yet, one waits here, and the others in the log.
-        self._into, self._from = anyio.create_memory_object_stream[LoggedEvent](0)
-        super().__init__(
-            _messages(self._from, keepalive), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        )
+        super().__init__((), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._events = events  # read once the response begins: one that is never sent opens nothing
+        self._keepalive = keepalive
 
     async def stream_response(self, send: Send) -> None:
         """As any streaming response, and read the events meanwhile."""
-        reading = start_detached(_read(self._events, self._into), name="event_stream")
+        # A hand-over: of events that a slow client has not read yet, one waits here, and the others in the log.
+        into, out = anyio.create_memory_object_stream[LoggedEvent](0)
+        reading = start_detached(_read(self._events, into), name="event_stream")
+        self.body_iterator = _messages(out, reading, self._keepalive)
         try:
             await super().stream_response(send)
         finally:
-            self._from.close()
             reading.cancel()
             with anyio.move_on_after(PATIENCE, shield=True):
                 await asyncio.wait([reading])
-        if not reading.cancelled():
-            reading.result()
+            into.close()
+            out.close()
 
 
 async def _read(events: AsyncIterator[LoggedEvent], into: MemoryObjectSendStream[LoggedEvent]) -> None:
@@ -89,7 +88,9 @@ async def _read(events: AsyncIterator[LoggedEvent], into: MemoryObjectSendStream
             await close_iterator(events)
 
 
-async def _messages(events: MemoryObjectReceiveStream[LoggedEvent], keepalive: float) -> AsyncIterator[bytes]:
+async def _messages(
+    events: MemoryObjectReceiveStream[LoggedEvent], reading: asyncio.Task[None], keepalive: float
+) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RETRY)
     while True:
         message = KEEPALIVE_COMMENT
@@ -97,8 +98,9 @@ async def _messages(events: MemoryObjectReceiveStream[LoggedEvent], keepalive: f
             try:
                 message = _message(await events.receive())
             except anyio.EndOfStream:
-                return
+                break
         yield message
+    await reading  # raises what is no error of the store
 
 
 def _message(event: LoggedEvent) -> bytes:
