@@ -65,22 +65,19 @@ async def create_slowly(users: EveryonesUsers, session: StoreSession, external_i
     return made.id
 
 
-async def follow(me, stream_id, position):
-    reader = LogReader().for_user(me)
+async def told(events):
     try:
-        while True:
-            page = await reader.page_events(stream_id, position=position)
-            for event in page.items:
-                yield event
-            position = page.position or position
-            await asyncio.sleep(0.05)
+        async for event in events:
+            yield event
     finally:
+        await events.aclose()
         print("closed", flush=True)
 
 
 @app.get("/streams/{stream_id}/events")
 async def events(stream_id: UUID, me: Me, last_event_id: LastEventId = None) -> EventSourceResponse:
-    return event_stream(follow(me, stream_id, last_event_id), keepalive=0.2)
+    events = await LogReader().for_user(me).follow(stream_id, position=last_event_id)
+    return event_stream(told(events), keepalive=0.2)
 
 
 @app.get("/export")
@@ -192,6 +189,8 @@ async def test_streams_are_followed_left_and_ended_at_shutdown(tmp_path, port, s
                 export = await client.get("/export", headers=headers)
                 assert {json.loads(line)["table"] for line in export.text.splitlines()} >= {"users", "streams"}
             assert (await server.process.stdout.readuntil(b"closed\n")).count(b"closed") == 1
+            foreign = await client.get(path, headers={"X-User": str(stream.id)})
+            assert (foreign.status_code, foreign.json()["detail"]) == (404, "No such stream.")
 
             # Twenty that stay, on one connection, while the application is told to end.
             async with contextlib.AsyncExitStack() as stack:

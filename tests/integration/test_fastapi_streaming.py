@@ -171,27 +171,43 @@ async def test_any_other_error_tears_the_stream(source):
     assert source.closed.is_set()
 
 
+def following(**options) -> FastAPI:
+    app = registered(**options)
+
+    @app.get("/streams/{stream_id}/events")
+    async def route(stream_id: UUID, me: Me, last_event_id: LastEventId = None) -> EventSourceResponse:
+        return event_stream(await LogReader().for_user(me).follow(stream_id, position=last_event_id))
+
+    return app
+
+
+async def next_message(client) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in (await client.text()).splitlines() if line)
+
+
 @pytest.mark.with_log
-async def test_a_browser_that_comes_back_gets_what_it_has_missed(store, user):
-    stream = await StreamRepository().create(user.id, "plasmodb")
-    await Projector().append(stream.id, [Event(type=f"said_{number}", data={}) for number in range(3)])
-    app = registered()
-
-    async def page(me, last):
-        reader = LogReader().for_user(me)
-        for found in (await reader.page_events(stream.id, position=last)).items:
-            yield found
-
-    @app.get("/events")
-    async def route(me: Me, last_event_id: LastEventId = None) -> EventSourceResponse:
-        return event_stream(page(me, last_event_id))
-
+async def test_a_browser_that_comes_back_gets_what_it_has_missed_and_then_what_comes(settings):
+    app = following(settings=settings.model_copy(update={"pool_max_size": 1}))
     async with running(app) as client:
-        first = (await client.get("/events", headers=as_user(user))).text
-        ids = [line.removeprefix("id: ") for line in first.splitlines() if line.startswith("id: ")]
-        again = (await client.get("/events", headers=as_user(user) | {"Last-Event-ID": ids[1]})).text
-    assert len(ids) == 3
-    assert [line for line in again.splitlines() if line.startswith("event:")] == ["event: said_2"]
+        user = await UserRepository().create()
+        stream = await StreamRepository().create(user.id, "plasmodb")
+        path, projector = f"/streams/{stream.id}/events", Projector()
+        ids = await projector.append(stream.id, [Event(type=f"said_{number}", data={}) for number in range(3)])
+        async with SlowClient(app, path, as_user(user) | {"Last-Event-ID": ids[1]}) as browser:
+            assert (await browser.head())[0] == 200
+            await browser.text()
+            assert await next_message(browser) == {"event": "said_2", "data": "{}", "id": ids[2]}
+            appended = await projector.append(stream.id, [Event(type="said_3", data={"content": "Kinases"})])
+            assert await next_message(browser) == {
+                "event": "said_3",
+                "data": '{"content":"Kinases"}',
+                "id": appended[0],
+            }
+            assert (await client.get("/readyz")).json()["pool_in_use"] == 0
+        stranger = await UserRepository().create()
+        assert (await client.get(path, headers=as_user(stranger))).status_code == 404
+        wrong = await client.get(path, headers=as_user(user) | {"Last-Event-ID": "yesterday"})
+        assert (wrong.status_code, wrong.headers["Content-Type"]) == (422, "application/problem+json")
 
 
 async def test_responses_that_are_never_sent_leave_nothing_open(store, user, source):
