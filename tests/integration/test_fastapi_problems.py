@@ -11,7 +11,7 @@ from tortoise.exceptions import DoesNotExist, IntegrityError
 from tests.support import faults
 from tests.support.servers import until
 from tests.support.web import Streams, as_user, registered, running
-from veupath_store import UserRepository, async_session_factory, errors
+from veupath_store import StoreSettings, UserRepository, async_session_factory, errors
 from veupath_store.integrations.fastapi import (
     PROBLEM_RESPONSES,
     EveryonesUsers,
@@ -217,30 +217,29 @@ async def test_an_exhausted_pool_is_a_503_that_names_no_server(settings, logged)
     assert "Traceback" not in logged()
 
 
-@pytest.mark.own_database
-async def test_a_database_that_is_down_is_a_503_until_it_is_back(server, settings):
-    app = registered(settings=settings)
+@pytest.mark.large
+async def test_a_server_that_is_down_is_a_503_until_it_is_back(private_server):
+    url = private_server.server.url("down")
+    await private_server.server.create("down")
+    app = registered(settings=StoreSettings(database_url=url), create_schema=True)
 
-    @app.get("/")
-    async def route(users: EveryonesUsers) -> int:
-        return len(str((await users.create()).id))
+    @app.post("/")
+    async def route(users: EveryonesUsers) -> None:
+        await users.create()
 
-    name = settings.target.database
     async with running(app) as client:
-        assert (await client.get("/")).json() == 36
-        await server.run(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
-        await server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-
-        async def refused() -> bool:
-            return (await client.get("/")).status_code == 503
-
-        await until(refused, within=5, what="a 503")
-        await server.run(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+        assert (await client.post("/")).status_code == 200
+        await asyncio.to_thread(private_server.crash)
+        for _ in range(3):
+            assert_problem(await client.post("/"), 503, "unavailable")
+        assert (await client.get("/readyz")).status_code == 503
+        await asyncio.to_thread(private_server.start)
 
         async def back() -> bool:
-            return (await client.get("/")).status_code == 200
+            return (await client.post("/")).status_code == 200
 
-        await until(back, within=5, what="a 200")
+        await until(back, within=20, what="a 200")
+        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_handlers_of_the_application_stay_whenever_they_are_added(store):
