@@ -27,6 +27,8 @@ KEEPALIVE: Final = 15.0
 RETRY: Final = 2_000
 """Milliseconds after which a browser whose stream has ended asks again."""
 
+_LINE_ENDS: Final = "\x85\u2028\u2029"
+
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 """The last event that the client has seen, as a browser says when it comes back. Give the parameter the default
 ``None``."""
@@ -106,4 +108,12 @@ async def _messages(
 def _message(event: LoggedEvent) -> bytes:
     # A type with a line break, which the store refuses and another writer may not, would be a field of its own.
     name = " ".join(event.type.splitlines())
-    return format_sse_event(id=event.id, event=name, data_str=to_json(event.data).decode())
+    return format_sse_event(id=event.id, event=name, data_str=_on_one_line(to_json(event.data).decode()))
+
+
+def _on_one_line(json: str) -> str:
+    """With those line ends escaped that JSON leaves as they are, and at which FastAPI 0.135.0 breaks the data."""
+    for character in _LINE_ENDS:
+        if character in json:
+            json = json.replace(character, f"\\u{ord(character):04x}")
+    return json
