@@ -14,15 +14,29 @@ from pydantic import BaseModel
 
 from tests.support import faults
 from tests.support.public import repositories
-from tests.support.web import Accounts, ControlSets, Logs, Me, Streams, Users, as_user, registered, running, scoped
+from tests.support.web import (
+    Accounts,
+    ControlSets,
+    Logs,
+    Me,
+    Streams,
+    Users,
+    as_user,
+    current_user,
+    registered,
+    running,
+    scoped,
+)
 from veupath_store import (
     ControlSetRepository,
     Event,
     NotFoundError,
     Projector,
+    Session,
     StreamRepository,
     UserRepository,
     async_session_factory,
+    get_db_session,
     get_engine,
 )
 from veupath_store.engine import client as engine_client
@@ -339,6 +353,26 @@ async def test_the_user_is_asked_for_once_in_a_request(store, user):
     async with running(app) as client:
         await client.get("/")
     assert len(asked) == 1
+
+
+async def test_tests_of_an_application_can_replace_the_user_and_the_session(store, user):
+    app = registered()
+    own = []
+
+    async def own_session() -> AsyncIterator[Session]:
+        async with async_session_factory() as session:
+            own.append(session)
+            yield session
+
+    @app.post("/")
+    async def route(streams: Streams, session: StoreSession) -> str:
+        assert session is streams._session is own[0]
+        return str((await streams.create(user.id, "plasmodb")).user_id)
+
+    app.dependency_overrides = {current_user: lambda: user.id, get_db_session: own_session}
+    async with running(app) as client:
+        assert (await client.post("/")).json() == str(user.id)
+    assert len(await StreamRepository().list_projections(user.id)) == 1
 
 
 async def test_an_id_that_is_none_is_refused(store, lent):

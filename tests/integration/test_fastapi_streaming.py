@@ -129,6 +129,22 @@ async def test_the_iterator_is_closed_when_the_client_goes_away(source, silent):
     assert len(source.tasks) == 1
 
 
+async def test_behind_middleware_the_iterator_is_closed_too(source):
+    app = streaming(source.events())
+
+    @app.middleware("http")
+    async def passing(request, call_next):
+        return await call_next(request)
+
+    async with SlowClient(app, "/events") as client:
+        await client.head()
+        await client.text()
+        source.send(event(1))
+        assert "id: 1-0" in await client.text()
+    assert source.closed.is_set()
+    assert len(source.tasks) == 1
+
+
 async def test_a_slow_client_lets_the_events_wait_in_the_log(source):
     source.send(*(event(number) for number in range(100)))
     async with SlowClient(streaming(source.events()), "/events") as client:

@@ -90,8 +90,10 @@ class SlowClient:
         return {"type": "http.disconnect"}
 
     async def _send(self, message):
-        self._offered.put_nowait(message)
-        await self._taken.acquire()
+        # As a server does: what is sent to a client that is gone goes nowhere, at once.
+        if not self._gone.is_set():
+            self._offered.put_nowait(message)
+            await self._taken.acquire()
 
     async def take(self) -> dict:
         """The next piece, once the application offers it."""
@@ -116,5 +118,6 @@ class SlowClient:
     async def leave(self) -> None:
         """Go away, and see the application notice."""
         self._gone.set()
+        self._taken.release()
         await asyncio.wait([self.serving], timeout=PATIENCE)
         assert self.serving.done(), "the application did not notice that its client is gone"
