@@ -174,8 +174,8 @@ async def test_streams_are_followed_left_and_ended_at_shutdown(tmp_path, port, s
     headers = {"X-User": str(user.id)}
     path = f"/streams/{stream.id}/events"
     try:
-        arguments = ("--timeout-graceful-shutdown", "1")
-        async with serving(tmp_path, port, settings, *arguments, VEUPATH_STORE_POOL_MAX_SIZE="1") as (server, client):
+        # Without a timeout, so that uvicorn waits until all streams have ended by themselves.
+        async with serving(tmp_path, port, settings, VEUPATH_STORE_POOL_MAX_SIZE="1") as (server, client):
             async with client.stream("GET", path, headers=headers) as response:
                 assert response.headers["content-type"].startswith("text/event-stream")
                 lines = response.aiter_lines()
@@ -207,7 +207,10 @@ async def test_streams_are_followed_left_and_ended_at_shutdown(tmp_path, port, s
                     assert await anext(lines[-1]) == "retry: 2000"
                 assert (await client.get("/readyz")).json()["ready"] is True
                 finished = await ended(server)
+                for rest in lines:
+                    assert [line async for line in rest if line.startswith(("id", "data"))] == []  # ended, not torn
         assert finished.out.count("closed") == 20
+        assert "Traceback" not in finished.err
         assert "ended" in finished.out
         assert await watcher.fetchval("SELECT count(*) FROM users WHERE external_id = 'ended'") == 1
     finally:

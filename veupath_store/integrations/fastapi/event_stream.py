@@ -15,6 +15,7 @@ from starlette.types import Send
 from veupath_store.engine import start_detached
 from veupath_store.errors import StoreError
 from veupath_store.integrations.fastapi.closing import PATIENCE, close_iterator
+from veupath_store.integrations.fastapi.ending import ends_with_the_process
 from veupath_store.integrations.fastapi.handlers import log_problem
 from veupath_store.integrations.problems import problem_of
 from veupath_store.values import LoggedEvent
@@ -42,7 +43,8 @@ def event_stream(events: AsyncIterator[LoggedEvent], *, keepalive: float = KEEPA
 
     The iterator runs in a task of its own, one event ahead of the client, and is closed when the client goes away.
     An error of the store ends the stream as if there were nothing more, and is logged: the client comes back with its
-    last id, and is then answered by the route. Any other error tears the response.
+    last id, and is then answered by the route. Any other error tears the response. When the process is told to end
+    (SIGTERM, SIGINT) so does the stream, and the client comes back to another one.
 
     Args:
         events: What to send, for instance ``await LogReader().for_user(id).follow(stream_id, position=last_event_id)``.
@@ -66,6 +68,7 @@ class _EventStream(EventSourceResponse):
         # A hand-over: of events that a slow client has not read yet, one waits here, and the others in the log.
         into, out = anyio.create_memory_object_stream[LoggedEvent](0)
         reading = start_detached(_read(self._events, into), name="event_stream")
+        ends_with_the_process(reading)
         self.body_iterator = _messages(out, reading, self._keepalive)
         try:
             await super().stream_response(send)
@@ -102,7 +105,9 @@ async def _messages(
             except anyio.EndOfStream:
                 break
         yield message
-    await reading  # raises what is no error of the store
+    await asyncio.wait([reading])
+    if not reading.cancelled():
+        reading.result()  # raises what is no error of the store
 
 
 def _message(event: LoggedEvent) -> bytes:
