@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from veupath_store.errors import StoreError
+from veupath_store.migration_files import before_deploy
 from veupath_store.migrations import pending_migrations
 from veupath_store.session import get_engine
 from veupath_store.values import Readiness
@@ -16,7 +17,7 @@ async def check_readiness(patience: float = PATIENCE) -> Readiness:
     """Ask the database and the pool. Two or three small reads on one connection of the pool.
 
     A pool whose connections are all in use for longer than the patience makes the process not ready: it would not
-    serve the next request either.
+    serve the next request either. Pending migrations that are for after the deploy are told, and do no harm.
 
     Args:
         patience: Seconds to wait for the answer.
@@ -35,13 +36,14 @@ async def check_readiness(patience: float = PATIENCE) -> Readiness:
             pending = tuple(await pending_migrations(client))
     except (StoreError, TimeoutError) as exc:
         problem = type(exc).__name__
+    behind = pending is None or bool(before_deploy(pending))
     usage = client.usage()
     return Readiness(
-        ready=pending == (),
+        ready=not behind,
         database=pending is not None,
         pending_migrations=pending,
         pool_size=usage.open,
         pool_in_use=usage.in_use,
         pool_max_size=usage.most,
-        problem=problem or ("SchemaError" if pending else None),
+        problem=problem or ("SchemaError" if behind else None),
     )

@@ -114,10 +114,10 @@ def installed(built, tmp_path_factory):
 
 async def test_the_installed_wheel_migrates_with_its_own_files(installed, empty_url, database_url):
     installed.libraries()
-    code = "import veupath_store.migrations as m; print(m.__file__, m.migrations_location(), sep='\\n')"
+    code = "import veupath_store.migration_files as m; print(m.__file__, m.migrations_location(), sep='\\n')"
     where = await installed.run("python", "-c", code)
     package = installed.site_packages / "veupath_store"
-    assert where.out.splitlines() == [str(package / "migrations.py"), str(package / "_migrations")], where
+    assert where.out.splitlines() == [str(package / "migration_files.py"), str(package / "_migrations")], where
     finished = await installed.run("veupath-store", "migrate", DATABASE_URL=empty_url)
     assert (finished.code, finished.err) == (0, ""), finished
     assert finished.out.splitlines()[:-1] == [f"applied {name}" for name in migration_files()]

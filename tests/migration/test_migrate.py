@@ -144,6 +144,6 @@ async def test_a_pooler_alone_is_refused(database_url):
 
 async def test_a_wheel_without_its_migrations_is_an_error(monkeypatch, tmp_path):
     (tmp_path / "veupath_store").mkdir()
-    monkeypatch.setattr("veupath_store.migrations.files", lambda _: tmp_path / "veupath_store")
+    monkeypatch.setattr("veupath_store.migration_files.files", lambda _: tmp_path / "veupath_store")
     with pytest.raises(SchemaError, match="lacks the migration files"):
         migration_files()
