@@ -1,9 +1,11 @@
 """`veupath-store migrate --phase` and `veupath-store downgrade`, in this process and on migrations made for it."""
 
+import asyncio
+
 import pytest
 
 from tests.support.checkout import write_migration
-from tests.support.databases import connected
+from tests.support.databases import recorded
 from tests.support.processes import BIN, run_at_terminal
 from veupath_store.cli import main
 from veupath_store.migrations import migration_files
@@ -56,12 +58,11 @@ def test_an_unfinished_deploy_is_told_in_one_line(release, scratch, call):
     assert "3_drop.py was left for after an earlier deploy" in err
 
 
-async def test_a_downgrade_drops_nothing_without_a_yes(call, database_url):
+def test_a_downgrade_drops_nothing_without_a_yes(call, database_url):
     code, out, err = call("downgrade", "--to", "0")
     assert (code, out) == (2, "")
     assert "Undoing migrations needs --yes" in err
-    async with connected(database_url) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM aerich") == len(FILES)
+    assert asyncio.run(recorded(database_url)) == FILES
 
 
 def test_a_downgrade_says_what_it_undid(call):
@@ -80,5 +81,4 @@ async def test_at_a_terminal_a_downgrade_asks(tmp_path, database_url):
         assert finished.code == code, finished
         assert FILES[-1] in finished.err
         assert "dropped, with all that was written there since" in finished.err
-        async with connected(database_url) as connection:
-            assert await connection.fetchval("SELECT count(*) FROM aerich") == left
+        assert len(await recorded(database_url)) == left
