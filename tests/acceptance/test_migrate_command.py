@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.catalog import differences
+from veupath_store.catalog import differences
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.catalog import differences
+from veupath_store.catalog import differences
 from tests.support.checkout import REPOSITORY
 from tests.support.databases import catalog_of
 from tests.support.processes import run
@@ -52,7 +52,7 @@ def test_the_wheel_holds_the_package_and_the_migrations_and_nothing_else(built):
     package = {name for name in files if ".dist-info/" not in name}
     expected = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "veupath_store").rglob("*.py")}
     migrations = {f"veupath_store/_migrations/store/{name}" for name in migration_files()}
-    assert package == expected | migrations | {"veupath_store/py.typed"}
+    assert package == expected | migrations | {"veupath_store/py.typed", "veupath_store/_migrations/catalog.json"}
     for name in migration_files():
         source = REPOSITORY / "migrations" / "store" / name
         assert files[f"veupath_store/_migrations/store/{name}"] == source.read_bytes()

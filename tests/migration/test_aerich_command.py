@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.catalog import differences
+from veupath_store.catalog import differences
 from tests.support.checkout import copy_repository, write_migration
 from tests.support.databases import catalog_of, connected
 from tests.support.processes import BIN, run, started

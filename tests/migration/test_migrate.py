@@ -6,7 +6,7 @@ import logging
 import pytest
 from aerich.migrate import Migrate
 
-from tests.support.catalog import differences
+from veupath_store.catalog import differences
 from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
