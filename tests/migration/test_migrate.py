@@ -6,11 +6,11 @@ import logging
 import pytest
 from aerich.migrate import Migrate
 
-from veupath_store.catalog import differences
 from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
 from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
+from veupath_store.catalog import differences
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
 from veupath_store.migrations import ADVISORY_LOCK, migrate, migration_files, pending_migrations

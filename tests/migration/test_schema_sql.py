@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from veupath_store.catalog import differences, expected_catalog, read_catalog
 from tests.support.databases import catalog_of, connected
+from veupath_store.catalog import differences, expected_catalog, read_catalog
 
 SCHEMA_SQL = Path(__file__).parents[2] / "migrations" / "schema.sql"
 
