@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from veupath_store.check_command import EXIT_CODES, check_command
 from veupath_store.downgrades import downgrade, target_of, undoing
 from veupath_store.migration_files import DeployPhase
 from veupath_store.migrations import run_migrations
@@ -15,6 +16,7 @@ application = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode="markdown"
 )
 application.add_typer(projections, name="projections")
+application.command("check", epilog=EXIT_CODES)(check_command)
 
 
 @application.callback()
