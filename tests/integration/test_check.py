@@ -108,6 +108,7 @@ async def test_a_pooler_that_is_not_said(database_url):
         assert by_name(report.findings)["timeouts"].level is OK
         level, message, _ = await found("migrating role", database_url, migration_database_url=url)
         assert (level, message) == (FAILURE, "MIGRATION_DATABASE_URL goes through a pooler: make it a direct one.")
+        assert "with MIGRATION_DATABASE_URL" in by_name(report.findings)["migrating role"].message
 
 
 async def test_a_pooler_that_refuses_the_settings(database_url):
@@ -116,6 +117,8 @@ async def test_a_pooler_that_refuses_the_settings(database_url):
         assert level is FAILURE
         assert "set VEUPATH_STORE_PGBOUNCER=true" in message
         assert (await check(url, pgbouncer=True)).complete
+        _, message, _ = await found("migrating role", database_url, migration_database_url=url)
+        assert message == "MIGRATION_DATABASE_URL goes through a pooler: make it a direct one."
 
 
 async def test_a_pooler_that_is_said_and_not_there(database_url):

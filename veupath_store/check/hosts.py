@@ -100,13 +100,14 @@ def _about_writes(answered: list[Host], wanted: str) -> Finding:
 def _about_silence(hosts: list[Host]) -> str:
     if any(isinstance(host.error, ConfigurationError) for host in hosts):
         return "No server let us in: check the role, its password and the database in DATABASE_URL."
-    if any(_sqlstate(host.error) == _UNKNOWN_PARAMETER for host in hosts):
+    if any(host.error is not None and refuses_settings(host.error) for host in hosts):
         return "The server refuses session settings, as a PgBouncer does: set VEUPATH_STORE_PGBOUNCER=true."
     return "No server answers: start it, or check the hosts and ports in DATABASE_URL and the network in between."
 
 
-def _sqlstate(error: StoreError | None) -> str | None:
-    return getattr(error.__cause__, "sqlstate", None) if error is not None else None
+def refuses_settings(error: StoreError) -> bool:
+    """Whether a server refused session settings, as a PgBouncer does unless it is told to ignore them."""
+    return getattr(error.__cause__, "sqlstate", None) == _UNKNOWN_PARAMETER
 
 
 def _about_answers(hosts: list[Host], answered: list[Host]) -> Finding:

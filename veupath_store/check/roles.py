@@ -5,9 +5,12 @@ from typing import Any, Final
 
 from veupath_store.catalog import expected_catalog
 from veupath_store.check.asking import Asked, asking, failure, warning, well
+from veupath_store.check.hosts import refuses_settings
 from veupath_store.check.schema import tables
 from veupath_store.errors import StoreError
 from veupath_store.values.check import Finding
+
+_POOLED: Final = "MIGRATION_DATABASE_URL goes through a pooler: make it a direct one."
 
 _WRITES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
@@ -48,7 +51,7 @@ async def about_roles(asked: Asked) -> list[Finding]:
     role = await asked.one(_ROLE, asked.schema, names)
     findings = [await _about_privileges(asked), _about_role(asked, role)]
     if asked.settings.migration_database_url is None:
-        return [*findings, _about_one_role(role)]
+        return [*findings, _about_one_role(asked, role)]
     return [*findings, await _about_migrating_role(asked, names)]
 
 
@@ -88,7 +91,11 @@ def _can_migrate(role: Any) -> bool:  # noqa: ANN401
     return bool(role["may_create"] and role["owned"] == role["there"])
 
 
-def _about_one_role(role: Any) -> Finding:  # noqa: ANN401
+def _about_one_role(asked: Asked, role: Any) -> Finding:  # noqa: ANN401
+    if asked.is_pooled:
+        return well(
+            "migrating role", "No role migrates through a pooler; the deploy has to, with MIGRATION_DATABASE_URL."
+        )
     if _can_migrate(role):
         return well("migrating role", "The application's role can migrate.")
     return well(
@@ -104,7 +111,7 @@ async def _about_migrating_role(asked: Asked, names: list[str]) -> Finding:
     try:
         async with asking(settings) as migrating:
             if migrating.is_pooled:
-                return failure(name, "MIGRATION_DATABASE_URL goes through a pooler: make it a direct one.")
+                return failure(name, _POOLED)
             mark = secrets.randbits(62)
             await asked.one(_LOCK, mark)
             if not (await migrating.one(_SEEN, mark))["seen"]:
@@ -113,6 +120,8 @@ async def _about_migrating_role(asked: Asked, names: list[str]) -> Finding:
                 )
             role = await migrating.one(_ROLE, asked.schema, names)
     except StoreError as exc:
+        if refuses_settings(exc):
+            return failure(name, _POOLED)
         return failure(name, f"MIGRATION_DATABASE_URL cannot be used: {exc}")
     if _can_migrate(role):
         return well(name, "It may create in the schema, and owns the tables.")
