@@ -353,7 +353,7 @@ async def test_every_method_is_one_round_trip(settings, redis_url, key, tmp_path
             "remove_empty": lambda: log.remove_empty(keys),
             "behind": lambda: log.behind(10),
             "caught_up": lambda: log.caught_up([(uuid4(), 1.0), (uuid4(), 2.0)]),
-            "behind_count": log.behind_count,
+            "backlog": log.backlog,
             "take_sweep": lambda: log.take_sweep(1),
             "ping": log.ping,
         }

@@ -87,7 +87,7 @@ def calls(log: EventLog, key: LogKey) -> list:
         log.remove([LogKey.stream(uuid4())]),
         log.behind(10),
         log.caught_up([(uuid4(), 1.0)]),
-        log.behind_count(),
+        log.backlog(),
         log.ping(),
     ]
 

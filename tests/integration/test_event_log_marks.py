@@ -34,14 +34,14 @@ async def test_an_event_that_changes_the_projection_marks_its_stream(log):
     [(found, since)] = await log.behind(10)
     assert found == stream_id
     assert abs(since / 1_000 - time.time()) < 60
-    assert await log.behind_count() == 1
+    assert (await log.backlog()).count == 1
 
 
 async def test_other_events_and_the_logs_of_operations_mark_nothing(log):
     await log.append(LogKey.stream(uuid4()), [DELTA], new=True)
     await log.append(LogKey.operation(uuid4()), [MESSAGE], new=True)
     assert await log.behind(10) == []
-    assert await log.behind_count() == 0
+    assert (await log.backlog()).count == 0
 
 
 async def test_the_oldest_mark_comes_first_whatever_is_appended_later(log):
@@ -61,7 +61,7 @@ async def test_having_caught_up_takes_the_mark_away(log):
     await log.caught_up(seen)
     await log.caught_up([])
     await log.append(LogKey.stream(first), [MESSAGE])
-    assert await log.behind_count() == 2
+    assert (await log.backlog()).count == 2
 
 
 async def test_a_mark_that_was_renewed_meanwhile_stays(log):
@@ -94,7 +94,7 @@ async def test_no_mark_is_lost_between_those_who_append_and_those_who_catch_up(l
             await asyncio.sleep(0.005 * (turn % 10 == 0))
 
     async def worker() -> None:
-        while appending or await log.behind_count():
+        while appending or (await log.backlog()).count:
             seen = await log.behind(3)
             for stream_id, _ in seen:
                 [newest] = await log.read_newest(LogKey.stream(stream_id), 1)

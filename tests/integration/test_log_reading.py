@@ -10,7 +10,8 @@ from veupath_store.errors import ConfigurationError, InvalidInputError, NotFound
 from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
 from veupath_store.events.projector import Projector
-from veupath_store.events.reading import READ, LogReader
+from veupath_store.events.reader import READ
+from veupath_store.events.reading import LogReader
 from veupath_store.repositories import OperationRepository, StreamRepository, UserRepository
 from veupath_store.session import close_db, init_db
 from veupath_store.values import MessageRole, OperationType

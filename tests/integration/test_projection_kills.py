@@ -192,7 +192,7 @@ async def test_killed_and_frozen_workers_leave_every_row_equal_to_the_fold_of_it
     await until(workers.all_awake, 5, "the last frozen worker was woken")
 
     async def all_current() -> bool:
-        return set((await projector.lag()).counts) == {LagState.CURRENT} and await projector.log.behind_count() == 0
+        return set((await projector.lag()).counts) == {LagState.CURRENT} and (await projector.log.backlog()).count == 0
 
     await until(all_current, 20, "the workers have projected everything and taken every mark away")
     watching.cancel()

@@ -1,10 +1,21 @@
 """The readiness check: database, migrations, pool."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from pydantic import SecretStr
 
-from veupath_store import StoreSettings, async_session_factory, close_db, init_db
+from veupath_store import (
+    Event,
+    ProjectionWorker,
+    Projector,
+    StoreSettings,
+    StreamRepository,
+    async_session_factory,
+    close_db,
+    init_db,
+)
 from veupath_store.migrations import migration_files
 from veupath_store.readiness import check_readiness
 
@@ -48,3 +59,32 @@ async def test_a_database_that_is_gone_is_not_ready(server, store, settings):
     assert (found.ready, found.database) == (False, False)
     assert found.problem is not None
     await server.run(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+
+
+async def test_without_a_log_nothing_is_said_of_it(store):
+    found = await check_readiness()
+    assert (found.log, found.behind, found.behind_seconds) == (None, None, None)
+
+
+@pytest.mark.with_log
+async def test_rows_that_wait_for_the_projection_worker_are_counted_with_their_age(store, user):
+    fresh = await check_readiness()
+    assert (fresh.log, fresh.behind, fresh.behind_seconds) == (True, 0, 0.0)
+    streams = [(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(3)]
+    for stream in streams[:2]:
+        await Projector().append(stream, [Event(type="user_message", data={"content": "Find kinases"})])
+    await asyncio.sleep(0.2)
+    found = await check_readiness()
+    assert (found.ready, found.behind) == (True, 2)
+    assert 0.2 <= found.behind_seconds < 60
+    assert await ProjectionWorker().drain() == 2
+    assert (await check_readiness()).behind == 0
+
+
+@pytest.mark.with_log
+async def test_a_log_that_is_away_leaves_the_process_ready_and_is_told(private_redis, settings):
+    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(private_redis.url)}))
+    with private_redis.down():
+        found = await check_readiness()
+    await close_db()
+    assert (found.ready, found.log, found.behind, found.problem) == (True, False, None, "UnavailableError")

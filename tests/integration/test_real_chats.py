@@ -65,7 +65,7 @@ async def worked(work):
 
     async def at_rest():
         lag = await Projector().lag()
-        return not lag.lagging and await worker.log.behind_count() == 0
+        return not lag.lagging and (await worker.log.backlog()).count == 0
 
     try:
         result = await work

@@ -132,7 +132,7 @@ async def test_the_log_of_a_creation_that_died_before_its_commit_is_removed(mort
     await ProjectionWorker().sweep()
 
     assert await log.ends([LogKey.stream(unborn), LogKey.stream(appended_to)]) == [None, None]
-    assert await log.behind_count() == 0
+    assert (await log.backlog()).count == 0
 
 
 async def test_the_log_of_a_creation_that_is_under_way_is_left_alone(mortal, user, log):

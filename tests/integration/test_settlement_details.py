@@ -293,7 +293,7 @@ async def test_conversations_that_cannot_be_caught_up_do_not_hold_up_the_others(
     for _ in range(3):
         await projection_worker.drain()
     assert (await row(fine)).name == "Named"
-    assert await projection_worker.log.behind_count() == 3
+    assert (await projection_worker.log.backlog()).count == 3
 
 
 async def test_a_conversation_whose_creation_was_rolled_back_has_no_log_to_append_to(user, redis_url, log_prefix):

@@ -32,7 +32,7 @@ async def settle_all(eyes: Eyes) -> None:
     worker = ProjectionWorker()
     for _ in range(10):
         await worker.drain()
-        if not await worker.sweep() and not await worker.log.behind_count():
+        if not await worker.sweep() and not (await worker.log.backlog()).count:
             return
     raise AssertionError("the worker does not come to an end")
 

@@ -22,8 +22,9 @@ from veupath_store.events.exchange import (
 from veupath_store.events.fold import PROJECTING
 from veupath_store.events.keys import SWEPT, LogKey, LogKind
 from veupath_store.events.log_names import LogNames
-from veupath_store.events.marks import BehindMarks
+from veupath_store.events.marks import Backlog, BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
+from veupath_store.events.watch import LogWatch
 from veupath_store.redis_url import HOW_TO_SET
 
 __all__ = ["EventLog", "Exchange", "Exchanged", "LogEnds"]
@@ -89,6 +90,7 @@ class EventLog:
         self._client = RedisClient(target, settings.log_timeout)
         self._marks = BehindMarks(self._client, self._prefix)
         self.names: Final = LogNames(self._client, self._prefix)
+        self.watch: Final = LogWatch(self._client, self._prefix)
 
     async def append(self, key: LogKey, events: Sequence[Event], *, new: bool = False) -> list[Position]:
         """Append events, all or none, without anybody else's between them.
@@ -258,9 +260,9 @@ class EventLog:
         """
         await self._marks.clear(seen)
 
-    async def behind_count(self) -> int:
-        """How many streams are marked as behind."""
-        return await self._marks.count()
+    async def backlog(self) -> Backlog:
+        """How many streams are marked as behind, and for how long the oldest mark stands, by the clock of Redis."""
+        return await self._marks.backlog()
 
     async def take_sweep(self, span: float) -> bool:
         """Of all processes that ask within a span of time, let one go through all the logs.
@@ -282,6 +284,7 @@ class EventLog:
     async def close(self) -> None:
         """Close the connections. Further calls raise `StoreClosedError`. May be repeated."""
         await self._client.close()
+        await self.watch.close()
 
 
 def _ends(first: bytes, newest: bytes, last: bytes, length: int) -> LogEnds:

@@ -7,6 +7,7 @@ for one.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -40,6 +41,16 @@ return removed
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is to be caught up."""
+
+    count: int
+    """Streams that are marked as behind."""
+    seconds: float
+    """For how long the oldest mark stands; 0 without one."""
+
+
 class BehindMarks:
     """The marks of one event log."""
 
@@ -67,7 +78,12 @@ class BehindMarks:
             pairs = (text for stream_id, score in seen for text in (str(stream_id), repr(float(score))))
             await self._client.run([("EVAL", _CAUGHT_UP, 1, self._key, *pairs)])
 
-    async def count(self) -> int:
-        """As `EventLog.behind_count`."""
-        [reply] = await self._client.run([("ZCARD", self._key)])
-        return int(reply)
+    async def backlog(self) -> Backlog:
+        """As `EventLog.backlog`."""
+        count, oldest, now = await self._client.run(
+            [("ZCARD", self._key), ("ZRANGE", self._key, 0, 0, "WITHSCORES"), ("TIME",)]
+        )
+        if not oldest:
+            return Backlog(count=int(count), seconds=0.0)
+        clock = int(now[0]) + int(now[1]) / 1_000_000
+        return Backlog(count=int(count), seconds=max(0.0, clock - float(oldest[1]) / 1000))

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 class Readiness(BaseModel):
     """Whether this process can serve, for a health endpoint.
 
+    An event log that is away leaves a process ready, because what only reads goes on; so does a backlog. Alert on both.
+
     Attributes:
         ready: Whether the database answers and has every migration that this version needs to start.
         database: Whether the database answers.
@@ -14,7 +16,11 @@ class Readiness(BaseModel):
         pool_size: Connections that are open.
         pool_in_use: Those of them that are lent.
         pool_max_size: Connections that may be open.
-        problem: The type of what went wrong, as ``UnavailableError``; ``None`` where nothing did.
+        log: Whether the event log answers; ``None`` where there is none.
+        behind: Conversations whose rows are behind their logs and wait for the projection worker; ``None`` where the
+            log does not answer.
+        behind_seconds: For how long the first of them has waited (0 without one): what tells that no worker runs.
+        problem: The type of what went wrong, as ``UnavailableError``, the database's first; ``None`` where nothing did.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,4 +31,7 @@ class Readiness(BaseModel):
     pool_size: int
     pool_in_use: int
     pool_max_size: int
+    log: bool | None
+    behind: int | None
+    behind_seconds: float | None
     problem: str | None

@@ -1,0 +1,327 @@
+"""Conversations and operations followed as they grow: without a gap, without a repeat, and holding nothing."""
+
+import asyncio
+import logging
+from contextlib import aclosing, asynccontextmanager
+from itertools import count
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from tests.support.redis_servers import client as redis_client
+from tests.support.servers import until
+from veupath_store import UnavailableError
+from veupath_store.errors import InvalidInputError, NotFoundError, StoreClosedError
+from veupath_store.events import reading, watch
+from veupath_store.events.current import required_log
+from veupath_store.events.entries import Event, Position
+from veupath_store.events.following import follow
+from veupath_store.events.keys import LogKey
+from veupath_store.events.projector import Projector
+from veupath_store.events.reading import LogReader
+from veupath_store.repositories import OperationRepository, StreamRepository
+from veupath_store.session import close_db, get_engine, init_db
+from veupath_store.values import OperationType
+
+pytestmark = pytest.mark.with_log
+
+SOON = 10.0
+"""Seconds that a loaded machine may take for what needs milliseconds."""
+
+
+@pytest.fixture
+async def stream(user):
+    return (await StreamRepository().create(user.id, "plasmodb")).id
+
+
+def tokens(*numbers, **more):
+    return [Event(type="assistant_delta", data={"n": number}, **more) for number in numbers]
+
+
+async def numbers_of(events, until):
+    """The numbers that arrive, up to the given one."""
+    seen = []
+    async with asyncio.timeout(SOON):
+        async for event in events:
+            seen.append(event.data["n"])
+            if seen[-1] == until:
+                return seen
+    return seen
+
+
+@asynccontextmanager
+async def following(events):
+    async with aclosing(events):
+        yield events
+
+
+def followed_logs():
+    return dict(required_log().watch._followed)
+
+
+async def until_waiting(how_many):
+    """Until exactly so many followers have caught up and wait."""
+
+    async def waiting():
+        return sum(map(len, followed_logs().values())) == how_many
+
+    await until(waiting, SOON, f"{how_many} followers wait")
+
+
+async def test_what_is_there_and_what_is_appended_arrives_once_and_in_order(stream, user):
+    await Projector().append(stream, tokens(*range(3)))
+    events = await LogReader().for_user(user.id).follow(stream)
+    reading_all = asyncio.create_task(numbers_of(events, 11))
+    await until_waiting(1)
+    for number in range(3, 12):
+        await Projector().append(stream, tokens(number))
+    assert await reading_all == list(range(12))
+
+
+async def test_a_follower_resumes_after_the_event_that_it_names(stream):
+    ids = await Projector().append(stream, tokens(*range(5)))
+    events = await LogReader().follow(stream, position=ids[2])
+    assert await numbers_of(events, 4) == [3, 4]
+
+
+async def test_many_interruptions_lose_and_repeat_nothing(stream):
+    """A writer never pauses; a client is cut off after every few events and comes back with its last id."""
+    total, seen, last = 400, [], None
+
+    async def write():
+        for number in range(total):
+            await Projector().append(stream, tokens(number))
+
+    writing = asyncio.create_task(write())
+    reader = LogReader()
+    async with asyncio.timeout(6 * SOON):
+        for patience in count(1):
+            async with following(await reader.follow(stream, position=last)) as events:
+                async for event in events:
+                    seen.append(event.data["n"])
+                    last = event.id
+                    if len(seen) % (patience % 7 + 1) == 0 or len(seen) == total:
+                        break
+            if len(seen) == total:
+                break
+    await writing
+    assert seen == list(range(total))
+
+
+async def test_two_hundred_followers_wait_in_one_request(stream, user):
+    """On a conversation each of twenty; each sees its own conversation's events and no other's."""
+    streams = [(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(20)]
+    reader = LogReader().for_user(user.id)
+    waiting = [
+        asyncio.create_task(numbers_of(await reader.follow(streams[number % 20]), 1_000 + number % 20))
+        for number in range(200)
+    ]
+    await until_waiting(200)
+    assert len(followed_logs()) == 20
+    assert (await get_engine().open()).usage().in_use == 0
+    idle = len(required_log()._client._idle)
+    await asyncio.gather(*(Projector().append(one, tokens(1_000 + number)) for number, one in enumerate(streams)))
+    assert await asyncio.gather(*waiting) == [[1_000 + number % 20] for number in range(200)]
+    assert idle < 32
+
+
+async def test_a_slow_follower_is_let_go_and_still_sees_all(stream, monkeypatch):
+    """It costs no memory beyond its room, and nobody else waits for it."""
+    monkeypatch.setattr(watch, "ROOM", 10)
+    reader = LogReader()
+    await Projector().append(stream, tokens(-1))
+    slow, quick = await reader.follow(stream), await reader.follow(stream)
+    reading_quick = asyncio.create_task(numbers_of(quick, 99))
+    assert (await anext(slow)).data == {"n": -1}
+    first = asyncio.ensure_future(anext(slow))
+    await until_waiting(2)
+    for number in range(100):
+        await Projector().append(stream, tokens(number))
+    assert await reading_quick == list(range(-1, 100))
+    await quick.aclose()
+    await until_waiting(0)  # the slow one was let go
+    assert (await first).data == {"n": 0}
+    assert await numbers_of(slow, 99) == list(range(1, 100))
+    await slow.aclose()
+
+
+async def test_the_stores_own_events_are_not_shown(stream, user):
+    events = await LogReader().follow(stream)
+    reading_all = asyncio.create_task(numbers_of(events, 2))
+    await until_waiting(1)
+    await Projector().append(stream, tokens(1))
+    await StreamRepository().update_projection(stream, name="renamed")
+    await Projector().append(stream, tokens(2))
+    assert await reading_all == [1, 2]
+
+
+async def test_one_operations_events_can_be_followed_alone(stream):
+    mine = uuid4()
+    events = await LogReader().follow(stream, operation_id=mine)
+    await Projector().append(stream, [*tokens(1), *tokens(2, operation_id=mine), *tokens(3, operation_id=uuid4())])
+    await Projector().append(stream, tokens(4, operation_id=mine))
+    assert await numbers_of(events, 4) == [2, 4]
+
+
+@pytest.mark.parametrize("kind", [OperationType.CHAT, OperationType.EXPERIMENT])
+async def test_following_an_operation_ends_when_it_has_ended_and_all_is_shown(stream, user, kind, monkeypatch):
+    monkeypatch.setattr(reading, "OPERATION_SECONDS", 0.1)
+    chat = kind is OperationType.CHAT
+    operations = OperationRepository()
+    lease = await operations.start(
+        user.id, kind, stream_id=stream if chat else None, worker_id="worker", lease_seconds=60
+    )
+    append = Projector().append if chat else Projector().append_to_operation
+    log_of, mine = (stream, {"operation_id": lease.operation_id}) if chat else (lease.operation_id, {})
+    events = await LogReader().for_user(user.id).follow_operation(lease.operation_id)
+    whole = asyncio.create_task(numbers_of(events, "never"))
+    await append(log_of, tokens(0, 1, **mine))
+    await until_waiting(1)
+    await append(log_of, tokens(2, **mine))
+    await asyncio.sleep(0.3)  # several looks at the table, while the operation goes on
+    assert not whole.done()
+    await append(log_of, tokens(3, **mine))
+    await operations.complete(lease)
+    assert await whole == [0, 1, 2, 3]
+    again = await LogReader().follow_operation(lease.operation_id)
+    assert await numbers_of(again, "never") == [0, 1, 2, 3]
+
+
+async def test_following_ends_when_the_conversation_is_deleted(stream, monkeypatch):
+    monkeypatch.setattr(reading, "FOLLOW_SECONDS", 0.1)
+    events = await LogReader().follow(stream)
+    whole = asyncio.create_task(numbers_of(events, "never"))
+    await until_waiting(1)
+    await StreamRepository().delete(stream)
+    assert await whole == []
+
+
+async def test_a_foreign_conversation_or_operation_looks_missing_before_anything_is_followed(stream, user, stranger):
+    operation = await OperationRepository().register(user.id, OperationType.EXPERIMENT)
+    theirs = LogReader().for_user(stranger.id)
+    for begin, identity in ((theirs.follow, stream), (theirs.follow_operation, operation.id)):
+        with pytest.raises(NotFoundError) as foreign:
+            await begin(identity)
+        with pytest.raises(NotFoundError) as missing:
+            await begin(uuid4())
+        assert str(foreign.value) == str(missing.value)
+    assert not followed_logs()
+
+
+async def test_a_wrong_position_is_refused_at_once(stream):
+    with pytest.raises(InvalidInputError) as caught:
+        await LogReader().follow(stream, position="yesterday")
+    assert caught.value.path == "position"
+
+
+async def test_a_follower_that_is_closed_or_cancelled_leaves_nothing_behind(stream):
+    reader = LogReader()
+    await Projector().append(stream, tokens(0))
+    closed = await reader.follow(stream)
+    await anext(closed)
+    await closed.aclose()
+    cancelled = asyncio.create_task(numbers_of(await reader.follow(stream), "never"))
+    await until_waiting(1)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert not followed_logs()
+
+    async def idle():
+        return required_log().watch._waiting is None
+
+    await until(idle, SOON, "nobody waits for Redis any more")
+
+
+async def test_closing_the_store_ends_what_is_followed(settings, stream):
+    events = await LogReader().follow(stream)
+    waiting = asyncio.create_task(numbers_of(events, "never"))
+    await until_waiting(1)
+    log = required_log()
+    await close_db()
+    with pytest.raises(StoreClosedError):
+        await waiting
+    with pytest.raises(StoreClosedError), log.watch.subscribe(LogKey.stream(stream), None):
+        pass
+    await init_db(settings=settings)
+
+
+async def test_a_database_that_is_away_for_a_while_does_not_end_what_is_followed(stream, monkeypatch, caplog):
+    monkeypatch.setattr(reading, "FOLLOW_SECONDS", 0.05)
+    reader = LogReader()
+    asked = asyncio.Event()
+
+    async def away(_):
+        asked.set()
+        raise UnavailableError("No server accepted a connection.")
+
+    events = await reader.follow(stream)
+    monkeypatch.setattr(LogReader, "_refuse_foreign", staticmethod(away))
+    waiting = asyncio.create_task(numbers_of(events, 1))
+    async with asyncio.timeout(SOON):
+        await asked.wait()
+    await Projector().append(stream, tokens(1))
+    assert await waiting == [1]
+    assert "without the database" in caplog.text
+
+
+async def test_when_redis_goes_away_followers_are_told_and_come_back(private_redis, settings, user, caplog):
+    caplog.set_level(logging.WARNING)
+    await close_db()
+    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(private_redis.url)}))
+    stream = (await StreamRepository().create(user.id, "plasmodb")).id
+    [last] = await Projector().append(stream, tokens(0))
+    events = await LogReader().follow(stream, position=last)
+    waiting = asyncio.create_task(numbers_of(events, "never"))
+    await until_waiting(1)
+    with private_redis.down(), pytest.raises(UnavailableError):
+        await waiting
+    assert "cannot be followed now" in caplog.text
+    again = asyncio.create_task(numbers_of(await LogReader().follow(stream, position=last), 1))
+    await until_waiting(1)
+    await Projector().append(stream, tokens(1))
+    assert await again == [1]
+
+
+async def test_entries_that_others_append_past_the_store_are_followed_too(stream, redis_url, log_prefix):
+    events = await LogReader().follow(stream)
+    waiting = asyncio.create_task(numbers_of(events, 7))
+    await until_waiting(1)
+    with redis_client(redis_url) as beside:
+        beside.xadd(f"{log_prefix}stream:{stream}", {"op": "", "type": "citations", "data": '{"n": 7}'})
+    assert await waiting == [7]
+
+
+async def test_followers_at_different_places_of_one_log_each_get_what_they_lack(stream):
+    positions = [Position.parse(text) for text in await Projector().append(stream, tokens(*range(5)))]
+    watching, key = required_log().watch, LogKey.stream(stream)
+    with watching.subscribe(key, positions[0]) as early, watching.subscribe(key, positions[3]) as late:
+        taken = [await subscription.take(SOON) for subscription in (early, late)]
+    assert [[entry.position for entry in entries] for entries in taken] == [positions[1:], positions[4:]]
+
+
+async def test_a_follower_that_comes_from_further_back_while_the_request_is_under_way_misses_nothing(stream):
+    """The answer begins where the others stand, and lacks what it has not read yet."""
+    positions = [Position.parse(text) for text in await Projector().append(stream, tokens(*range(5)))]
+    watching, key = required_log().watch, LogKey.stream(stream)
+    with watching.subscribe(key, positions[4]) as early:
+        await asyncio.sleep(watch.BLOCK / 4)
+        with watching.subscribe(key, positions[0]) as late:
+            [new] = await Projector().append(stream, tokens(5))
+            taken = []
+            async with asyncio.timeout(SOON):
+                while not taken or taken[-1] != Position.parse(new):
+                    taken += [entry.position for entry in await late.take(SOON)]
+        assert [entry.position for entry in await early.take(SOON)] == [Position.parse(new)]
+    assert taken == [*positions[1:], Position.parse(new)]
+
+
+async def test_what_is_appended_while_it_is_asked_whether_all_is_over_is_read(stream):
+    async def is_over():
+        await Projector().append(stream, tokens(1))
+        return True
+
+    await Projector().append(stream, tokens(0))
+    entries = follow(required_log(), LogKey.stream(stream), None, is_over, every=0.05)
+    assert [entry.raw async for entry in entries if entry.type == "assistant_delta"] == [b'{"n":0}', b'{"n":1}']
