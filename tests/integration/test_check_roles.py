@@ -6,6 +6,8 @@ from tests.support.checks import APPLICATION, NOWHERE, check, found
 from tests.support.roles import role
 from veupath_store.values import Level
 
+pytestmark = pytest.mark.large
+
 OK, WARNING, FAILURE = Level
 
 

@@ -93,6 +93,7 @@ async def test_an_index_of_ours_that_is_invalid(settings):
     assert parts(findings["indexes"])[::2] == (FAILURE, ["streams_experiment_key"])
 
 
+@pytest.mark.large
 @pytest.mark.own_database
 async def test_a_big_table_without_statistics(settings, watcher, monkeypatch):
     monkeypatch.setattr("veupath_store.check.schema.BIG", 0)
@@ -102,6 +103,7 @@ async def test_a_big_table_without_statistics(settings, watcher, monkeypatch):
     assert (await found_after("SELECT 1", about_schema, settings))["statistics"].level is OK
 
 
+@pytest.mark.large
 async def test_a_schema_of_another_name_is_the_same(empty_url, server):
     name = StoreSettings(database_url=empty_url).target.database
     await server.run('CREATE SCHEMA "Path Finder"', database=name)

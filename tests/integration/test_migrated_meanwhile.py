@@ -30,7 +30,7 @@ async def add_columns(watcher, name):
 async def test_a_column_that_is_added_fails_no_unit_of_work(store, watcher):
     """With `*` in its statement it would, once: asyncpg cannot repeat a statement of a transaction by itself."""
     failed = []
-    for number in range(3):
+    for number in range(2):
         for repository, method, case in all_cases():
             world = await make_world(f"{number}-{repository.__name__}-{method}")
             try:

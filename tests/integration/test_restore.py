@@ -17,7 +17,7 @@ from veupath_store import (
 )
 from veupath_store.config import StoreSettings
 
-pytestmark = [pytest.mark.own_database, pytest.mark.with_log]
+pytestmark = [pytest.mark.own_database, pytest.mark.with_log, pytest.mark.large]
 
 
 def said(text):

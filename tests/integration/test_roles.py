@@ -18,6 +18,8 @@ from veupath_store.errors import ConfigurationError, ConflictError, NotFoundErro
 from veupath_store.migrations import migrate, migration_files
 from veupath_store.values import Level
 
+pytestmark = pytest.mark.large
+
 PAGE = REPOSITORY / "docs" / "operations.md"
 
 

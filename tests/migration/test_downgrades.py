@@ -69,6 +69,7 @@ async def test_a_file_without_a_way_back_is_refused(settings, scratch, database_
     assert "table a" in await catalog_of(database_url)
 
 
+@pytest.mark.large
 async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, caplog):
     settings = StoreSettings(database_url=database_url, migration_lock_timeout=0.2)
     caplog.set_level(logging.INFO, "veupath_store.migrations")
@@ -86,6 +87,7 @@ async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, ca
         assert await going_back == migration_files()[:0:-1]
 
 
+@pytest.mark.large
 async def test_it_waits_for_a_migration_that_is_under_way(database_url):
     async with connected(database_url) as holder:
         await holder.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)

@@ -13,6 +13,8 @@ from veupath_store.config import StoreSettings
 from veupath_store.errors import OutcomeUnknownError, SchemaError
 from veupath_store.migrations import migrate, migration_files
 
+pytestmark = pytest.mark.large
+
 # Slow as long as there is a user; each try would leave a row, if its transaction did not go with it.
 SLOW = """
 CREATE TABLE half (id int);
@@ -110,7 +112,6 @@ def command(checkout, database_url):
     return (sys.executable, "-c", code, "migrate"), {"cwd": checkout, **environment}
 
 
-@pytest.mark.large
 async def test_a_process_that_is_killed_in_the_middle_of_a_file_leaves_nothing_of_it(database_url, checkout, other):
     write_migration(checkout / "migrations", "2_slow", SLOW)
     arguments, options = command(checkout, database_url)
@@ -126,7 +127,6 @@ async def test_a_process_that_is_killed_in_the_middle_of_a_file_leaves_nothing_o
     assert await other.fetchval("SELECT count(*) FROM log_removals") == 1
 
 
-@pytest.mark.large
 async def test_a_process_that_is_killed_while_it_builds_an_index_is_mended_by_the_next(database_url, checkout, other):
     write_migration(checkout / "migrations", "2_index", CREATE, first=DROP, in_transaction=False)
     arguments, options = command(checkout, database_url)

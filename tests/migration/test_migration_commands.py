@@ -10,6 +10,8 @@ from tests.support.processes import BIN, run_at_terminal
 from veupath_store.cli import main
 from veupath_store.migrations import migration_files
 
+pytestmark = pytest.mark.large
+
 FILES = migration_files()
 
 
@@ -73,7 +75,6 @@ def test_a_downgrade_says_what_it_undid(call):
     assert (code, err) == (1, f"There is no migration '7'; the newest is {FILES[-1]}.\n")
 
 
-@pytest.mark.large
 async def test_at_a_terminal_a_downgrade_asks(tmp_path, database_url):
     command = (BIN / "veupath-store", "downgrade", "--to", "0")
     for typed, code, left in ((b"n\n", 1, len(FILES)), (b"y\n", 0, 1)):
