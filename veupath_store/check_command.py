@@ -1,14 +1,14 @@
 """``veupath-store check``: the command and what it shows."""
 
 import asyncio
-import json
-import sys
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from veupath_store.check import check_deployment
+from veupath_store.output import console, print_json, printable
 from veupath_store.values import CheckReport, Finding, Level
 
 EXIT_INCOMPLETE: Final = 1
@@ -57,35 +57,26 @@ def check_command(
 
 
 def _print_json(report: CheckReport, well: bool) -> None:
-    document = {
-        "command": "check",
-        "ok": well,
-        "complete": report.complete,
-        "counts": report.counts,
-        "findings": [finding.model_dump(mode="json") for finding in report.findings],
-    }
-    # ASCII only, so that no encoding of the output can refuse it, and no terminal act on it.
-    sys.stdout.write(json.dumps(document) + "\n")
+    findings = [finding.model_dump(mode="json") for finding in report.findings]
+    print_json("check", well, {"complete": report.complete, "counts": report.counts, "findings": findings})
 
 
 def _print_findings(report: CheckReport, *, quiet: bool) -> None:
     shown = [finding for finding in report.findings if not (quiet and finding.level is Level.OK)]
-    console = Console(soft_wrap=True, markup=False, highlight=False)
-    width = max((len(finding.name) for finding in shown), default=0)
+    width, out = max((len(finding.name) for finding in shown), default=0), console()
     for finding in shown:
-        console.print(f"{finding.level:<8}", style=_STYLES[finding.level], end="")
-        console.print(f" {finding.name:<{width}}  {_printable(finding.message)}")
+        out.print(Text(f"{finding.level:<8}", style=_STYLES[finding.level]), end="")
+        _print_line(out, f" {finding.name:<{width}}  {printable(finding.message)}")
         for line in _details(finding):
-            console.print(f"{'':<9}{'':<{width}}    {_printable(line)}")
+            _print_line(out, f"{'':<9}{'':<{width}}    {printable(line)}")
     if shown and not quiet:
-        console.print(", ".join(f"{count} {level}" for level, count in report.counts.items()))
+        _print_line(out, ", ".join(f"{count} {level}" for level, count in report.counts.items()))
+
+
+def _print_line(out: Console, line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _details(finding: Finding) -> tuple[str, ...]:
     """What is well needs no details, but for the servers."""
     return finding.details if finding.level is not Level.OK or finding.name == "hosts" else ()
-
-
-def _printable(line: str) -> str:
-    """Without line breaks and terminal codes, which the name of an object may hold."""
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in line)

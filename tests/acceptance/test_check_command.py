@@ -71,6 +71,10 @@ async def test_exit_codes(command, application, database_url, watcher):
     assert (warned.code, warned.err) == (0, "")
     assert "warning  additions" in warned.out
     assert "index by_operator" in warned.out
+    await watcher.execute('CREATE INDEX "red \x1b[31m [bold] é" ON users (id)')
+    coloured = await command(DATABASE_URL=application, LC_ALL="C", LANG="C")
+    assert coloured.code == 0, coloured
+    assert 'index "red \\u001b[31m [bold] é"' in coloured.out
     strict = await command("--strict", "--json", DATABASE_URL=application)
     assert (strict.code, json.loads(strict.out)["ok"]) == (3, False)
 
