@@ -11,7 +11,6 @@ CREATE, because CONCURRENTLY wants a call of its own; never IF NOT EXISTS, which
 import logging
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Final
 
 import asyncpg
 from aerich import Command
@@ -40,8 +39,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger("veupath_store.migrations")
-
-_COMMAND: Final = "veupath-store migrate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +126,7 @@ def _until_deploy(pending: list[str], needed: list[str]) -> list[str]:
     if len(now) < len(needed):
         raise SchemaError(
             f"Migration {pending[len(now)]} was left for after an earlier deploy, and {needed[len(now)]}, which this "
-            f"version needs, follows it. When nothing older than that deploy runs any more, run '{_COMMAND}'."
+            "version needs, follows it. When nothing older than that deploy runs any more, run 'veupath-store migrate'."
         )
     return now
 
