@@ -1,7 +1,7 @@
 """``python -m tests.lint_migrations``: rules for migration files and for SQL injection; exits with 1 on a finding.
 
 The SQL of each migration's ``upgrade`` goes through squawk, which knows the statements that lock or rewrite a table,
-or break the version of the application that is still running.
+or break the version of the application that is still running. The latter belong after the deploy.
 """
 
 import asyncio
@@ -10,9 +10,11 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from veupath_store.migration_files import DeployPhase, phase_in
 
 REPOSITORY: Final = Path(__file__).parents[1]
 OLDEST_POSTGRESQL: Final = "15.0"
@@ -24,6 +26,29 @@ EXCLUDED: Final = {
     "require-lock-timeout": "every connection of the store has one from its start, and migrate a shorter one",
 }
 """Squawk's rules that are not ours, and why."""
+
+AFTER_DEPLOY: Final = frozenset(
+    {
+        "adding-not-nullable-field",
+        "ban-drop-column",
+        "ban-drop-constraint",
+        "ban-drop-default",
+        "ban-drop-function",
+        "ban-drop-not-null",
+        "ban-drop-table",
+        "renaming-column",
+        "renaming-table",
+    }
+)
+"""Squawk's rules about what only the old code needs: a post-deploy file may break them."""
+
+NOT_IN_TRANSACTION: Final = frozenset({"prefer-robust-stmts"})
+"""Rules that `about_concurrently` replaces: IF NOT EXISTS takes an index that a failure left invalid for done."""
+
+_CREATES: Final = re.compile(
+    r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(IF\s+NOT\s+EXISTS\s+)?(\w+)", re.IGNORECASE
+)
+_DROPS: Final = re.compile(r"DROP\s+INDEX\s+CONCURRENTLY\s+IF\s+EXISTS\s+(\w+)", re.IGNORECASE)
 
 _FILTER: Final = re.compile(r"__filter(\s*=|[\"'])")
 
@@ -56,10 +81,45 @@ def about_migration(path: Path) -> list[str]:
         findings.append("MODELS_STATE is missing: `aerich migrate` would compare the models with themselves")
     if not isinstance(module.get("RUN_IN_TRANSACTION"), bool):
         findings.append("RUN_IN_TRANSACTION is missing: `aerich upgrade -i` would decide it")
-    if "downgrade" not in module or not statements_of(module["downgrade"])[-1].strip():
-        findings.append("downgrade is empty: `aerich downgrade` would refuse")
-    for sql in statements_of(module["upgrade"]):
-        findings += about_sql(sql, bool(module.get("RUN_IN_TRANSACTION", True)))
+    return [*findings, *about_downgrade(module), *about_upgrade(module, phase_of_file(path))]
+
+
+def phase_of_file(path: Path) -> DeployPhase:
+    """When the migration runs."""
+    return phase_in(path.read_text(encoding="utf-8"), path.name)
+
+
+def about_upgrade(module: dict[str, Any], phase: DeployPhase) -> list[str]:
+    """What is wrong with the way forward."""
+    in_transaction = bool(module.get("RUN_IN_TRANSACTION", True))
+    allowed = AFTER_DEPLOY if phase is DeployPhase.POST_DEPLOY else frozenset()
+    statements = statements_of(module["upgrade"])
+    findings = about_concurrently(statements)
+    for sql in statements:
+        findings += about_sql(sql, in_transaction, allowed if in_transaction else allowed | NOT_IN_TRANSACTION)
+    return findings
+
+
+def about_downgrade(module: dict[str, Any]) -> list[str]:
+    """What is wrong with the way back."""
+    statements = statements_of(module["downgrade"]) if "downgrade" in module else [""]
+    if not statements[-1].strip():
+        return ["downgrade is empty: `aerich downgrade` would refuse"]
+    if any("CONCURRENTLY" in sql.upper() for sql in statements):
+        return ["downgrade uses CONCURRENTLY: aerich runs it in a transaction, which CONCURRENTLY refuses"]
+    return []
+
+
+def about_concurrently(statements: Sequence[str]) -> list[str]:
+    """Indexes that a second run, after one that was cut off, would leave invalid."""
+    findings, dropped = [], set[str]()
+    for sql in statements:
+        for lenient, name in _CREATES.findall(sql):
+            if lenient or name not in dropped:
+                findings.append(
+                    f"index {name}: await DROP INDEX CONCURRENTLY IF EXISTS first, and CREATE it without IF"
+                )
+        dropped.update(_DROPS.findall(sql))
     return findings
 
 
@@ -92,12 +152,12 @@ def statements_of(direction: Callable[[Recorder], Awaitable[str]]) -> list[str]:
     return [*recorder.statements, returned]
 
 
-def about_sql(sql: str, in_transaction: bool) -> list[str]:
-    """What squawk has to say, without `EXCLUDED`."""
+def about_sql(sql: str, in_transaction: bool, allowed: Collection[str] = ()) -> list[str]:
+    """What squawk has to say, without `EXCLUDED` and what else is allowed."""
     command = [
         str(Path(sys.executable).parent / "squawk"),
         f"--pg-version={OLDEST_POSTGRESQL}",
-        *(f"--exclude={rule}" for rule in EXCLUDED),
+        *(f"--exclude={rule}" for rule in (*EXCLUDED, *allowed)),
         "--assume-in-transaction" if in_transaction else "--no-assume-in-transaction",
         "--reporter=json",
         "--stdin-filepath=upgrade.sql",

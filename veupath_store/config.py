@@ -101,7 +101,7 @@ class StoreSettings(LimitOptions, BaseSettings):
     the server's timeouts are set in each transaction instead."""
 
     require_head: bool = True
-    """Whether `init_db` refuses a database whose migrations are behind."""
+    """Whether `init_db` refuses a database that lacks a migration which this version needs to start."""
 
     migration_lock_timeout: Seconds = 2.0
     """Seconds that a migration waits for a table's lock before it steps back and tries again."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from veupath_store.output import console, print_json, printable
 from veupath_store.values import (
     FieldDifference,
     LagReport,
@@ -43,7 +44,7 @@ def show_lag(report: LagReport, *, as_json: bool, quiet: bool) -> bool:
     well = not any(report.counts.get(state) for state in _FOUND)
     lagging = sorted(report.lagging, key=lambda one: (_URGENCY.get(one.state, len(_URGENCY)), -one.seconds))
     if as_json:
-        _print_json("lag", well, {**_plain(report), "lagging": [_plain(one) for one in lagging]})
+        print_json("lag", well, {**_plain(report), "lagging": [_plain(one) for one in lagging]})
     elif not (quiet and well):
         totals = {"events not folded in": report.events, "logs still to be removed": report.removals}
         _print_table("lag", report.counts, {**totals, "oldest event, in seconds": round(report.seconds)})
@@ -69,7 +70,7 @@ def show_verify(report: VerifyReport, *, values: bool, as_json: bool, quiet: boo
             {**_plain(one), "differences": [_as_json(difference, values) for difference in one.differences]}
             for one in report.suspects
         ]
-        _print_json("verify", well, {**_plain(report), "suspects": suspects})
+        print_json("verify", well, {**_plain(report), "suspects": suspects})
     elif not (quiet and well):
         _print_table("verify", report.counts, {"events folded": report.events})
         _print_details(_suspect(one, values) for one in report.suspects)
@@ -84,7 +85,7 @@ def show_rebuild(report: RebuildReport, *, as_json: bool, quiet: bool) -> bool:
     """
     well = not report.refused
     if as_json:
-        _print_json("rebuild", well, _plain(report))
+        print_json("rebuild", well, _plain(report))
     elif not (quiet and well):
         skipped = sum(len(problems) for problems in report.problems.values())
         _print_table("rebuild", report.counts, {"events folded": report.events, "events skipped": skipped})
@@ -118,11 +119,6 @@ def progress_bar(title: str, total: int, *, shown: bool) -> Iterator[Callable[[i
         yield lambda count: progress.advance(task, count)
 
 
-def _print_json(command: str, well: bool, report: Mapping[str, Any]) -> None:
-    # ASCII only, so that no encoding of the output can refuse it, and no terminal act on it.
-    sys.stdout.write(json.dumps({"command": command, "ok": well, **report}) + "\n")
-
-
 def _plain(report: BaseModel) -> dict[str, Any]:
     return report.model_dump(mode="json")
 
@@ -142,7 +138,7 @@ def _print_table(title: str, counts: Mapping[Any, int], totals: Mapping[str, int
     table.add_row("conversations", f"{sum(counts.values()):,}", end_section=True)
     for what, number in totals.items():
         table.add_row(what, f"{number:,}")
-    _console().print(table)
+    console().print(table)
 
 
 def _order(state: StrEnum) -> int:
@@ -151,24 +147,12 @@ def _order(state: StrEnum) -> int:
 
 def _print_details(details: Iterable[list[str]]) -> None:
     """Print what is to be said of each conversation, of the first `SHOWN`."""
-    every, console = list(details), _console()
+    every, shown = list(details), console()
     for lines in every[:SHOWN]:
         for number, line in enumerate(lines):
-            console.print(("  " if number else "") + _printable(line), markup=False, highlight=False, soft_wrap=True)
+            shown.print(("  " if number else "") + printable(line), markup=False, highlight=False, soft_wrap=True)
     if len(every) > SHOWN:
-        console.print(f"… and {len(every) - SHOWN} more; --json lists all", markup=False, highlight=False)
-
-
-def _console() -> Console:
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")  # a locale without the characters of a name
-    return Console()
-
-
-def _printable(line: str) -> str:
-    """Without line breaks and terminal codes, which an event's type or a name may hold."""
-    return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in line)
+        shown.print(f"… and {len(every) - SHOWN} more; --json lists all", markup=False, highlight=False)
 
 
 def _lagging(one: StreamLag) -> str:

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 from veupath_store.errors import StoreError
 from veupath_store.events.current import event_log
+from veupath_store.migration_files import before_deploy
 from veupath_store.migrations import pending_migrations
 from veupath_store.session import get_engine
 from veupath_store.values import Readiness
@@ -22,7 +23,7 @@ async def check_readiness(patience: float = PATIENCE) -> Readiness:
     Two or three small reads on one connection of the pool, and one round trip to Redis at the same time.
 
     A pool whose connections are all in use for longer than the patience makes the process not ready: it would not
-    serve the next request either.
+    serve the next request either. Pending migrations that are for after the deploy are told, and do no harm.
 
     Args:
         patience: Seconds to wait for the answers.
@@ -39,9 +40,10 @@ async def check_readiness(patience: float = PATIENCE) -> Readiness:
         _answer(pending_migrations(client), patience),
         _answer(log.backlog() if log is not None else _nothing(), patience),
     )
+    needed = None if pending is None else before_deploy(pending)
     usage = client.usage()
     return Readiness(
-        ready=pending == [],
+        ready=needed == [],
         database=pending is not None,
         pending_migrations=None if pending is None else tuple(pending),
         pool_size=usage.open,
@@ -50,7 +52,7 @@ async def check_readiness(patience: float = PATIENCE) -> Readiness:
         log=None if log is None else backlog is not None,
         behind=None if backlog is None else backlog.count,
         behind_seconds=None if backlog is None else round(backlog.seconds, 3),
-        problem=problem or ("SchemaError" if pending else log_problem),
+        problem=problem or ("SchemaError" if needed else log_problem),
     )
 
 

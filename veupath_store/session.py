@@ -19,6 +19,7 @@ from veupath_store import limits
 from veupath_store.config import CONNECTION, StoreSettings
 from veupath_store.engine import StoreClient, StoreTransaction
 from veupath_store.errors import OutcomeUnknownError, SchemaError, StoreClosedError, StoreError, UnitOfWorkError
+from veupath_store.migration_files import before_deploy
 from veupath_store.migrations import migrate, pending_migrations
 from veupath_store.unit_of_work import Session
 
@@ -292,7 +293,9 @@ async def get_db_session() -> AsyncIterator[Session]:
 async def init_db(
     create_schema: bool = False, *, settings: StoreSettings | None = None, require_head: bool | None = None
 ) -> Engine:
-    """Open the store: ping the server, and check that its migrations are at head.
+    """Open the store: ping the server, and check that it has every migration that this version needs to start.
+
+    Migrations for after the deploy may be pending, and the database may be ahead of this version.
 
     Calling it again while the store is open is harmless: it pings and checks again, and a failure leaves it open.
 
@@ -337,7 +340,7 @@ def _engine_for(settings: StoreSettings | None) -> Engine:
 
 
 async def _require_head(client: StoreClient) -> None:
-    behind = await pending_migrations(client)
+    behind = before_deploy(await pending_migrations(client))
     if behind:
         raise SchemaError(
             f"The database is {len(behind)} migration(s) behind (next: {behind[0]}). Run 'veupath-store migrate', "

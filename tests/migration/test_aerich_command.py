@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from tests.support.catalog import differences
 from tests.support.checkout import copy_repository, write_migration
 from tests.support.databases import catalog_of, connected
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
+from veupath_store.catalog import differences
 
 FILES = ["0_20261124190000_init.py", "1_20261125160000_event_log.py"]
 
@@ -79,7 +79,7 @@ async def test_the_drift_gate_sees_a_changed_model(aerich, checkout):
 def two_upgrades(checkout):
     """Two `aerich upgrade` that both have begun when the given lock is let go."""
 
-    patient = {"VEUPATH_STORE_LOCK_TIMEOUT": "60"}
+    patient = {"VEUPATH_STORE_MIGRATION_LOCK_TIMEOUT": "60"}
 
     async def upgrade(url, lock):
         async with (
@@ -127,3 +127,30 @@ async def test_of_two_upgrades_at_once_one_fails_whatever_the_file_does(two_upgr
     async with connected(database_url) as connection:
         assert await connection.fetchval("SELECT count(*) FROM users") == 1
         assert await connection.fetchval("SELECT count(*) FROM aerich WHERE version = $1", name) == 1
+
+
+@pytest.mark.large
+async def test_behind_an_idle_reader_aerich_gives_up_at_the_migrations_lock_timeout_and_leaves_nothing(
+    checkout, database_url
+):
+    """With the application's lock timeout every query of the table would wait for 5 s behind this one."""
+    name = write_migration(
+        checkout / "migrations", "9_busy", "CREATE TABLE half (id int); ALTER TABLE users ADD more int"
+    )
+    environment = {"DATABASE_URL": database_url, "VEUPATH_STORE_MIGRATION_LOCK_TIMEOUT": "0.3"}
+    async with connected(database_url) as reader:
+        async with reader.transaction():
+            await reader.fetch("SELECT FROM users")
+            finished = await run(BIN / "aerich", "upgrade", cwd=checkout, **environment)
+            assert finished.code == 1, finished
+            assert "a lock was not free within the lock timeout" in finished.err
+        assert "table half" not in await catalog_of(database_url)
+        finished = await run(BIN / "aerich", "upgrade", cwd=checkout, **environment)
+        assert (finished.code, finished.out) == (0, f"Success upgrading to {name}\n"), finished
+
+
+@pytest.mark.large
+async def test_aerich_goes_past_the_pooler(checkout, empty_url):
+    environment = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "VEUPATH_STORE_PGBOUNCER": "true"}
+    finished = await run(BIN / "aerich", "upgrade", cwd=checkout, MIGRATION_DATABASE_URL=empty_url, **environment)
+    assert (finished.code, finished.out) == (0, success("upgrading to", FILES)), finished

@@ -14,7 +14,7 @@ from tortoise.exceptions import OperationalError
 from tests.support.checkout import REPOSITORY
 from veupath_store.config import APP, StoreSettings
 from veupath_store.errors import ConfigurationError, InternalError
-from veupath_store.migrations import migration_files, migrations_location
+from veupath_store.migration_files import migration_files, migrations_location
 
 
 @pytest.mark.parametrize("name", ["tortoise-orm", "aerich"])
@@ -30,7 +30,7 @@ def test_migrations_run_in_the_same_order_as_in_aerich(tmp_path, monkeypatch):
     (tmp_path / APP).mkdir()
     for name in ("10_b.py", "9_a.py", "0_init.py", "2_c_d.py", "helper.py", "x_y.py", "__init__.py", "3_notes.txt"):
         (tmp_path / APP / name).touch()
-    monkeypatch.setattr("veupath_store.migrations.migrations_location", lambda: tmp_path)
+    monkeypatch.setattr("veupath_store.migration_files.migrations_location", lambda: tmp_path)
     monkeypatch.setattr(Migrate, "migrate_location", tmp_path / APP, raising=False)
     assert migration_files() == Migrate.get_all_version_files() == ["0_init.py", "2_c_d.py", "9_a.py", "10_b.py"]
 

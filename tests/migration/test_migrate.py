@@ -6,11 +6,11 @@ import logging
 import pytest
 from aerich.migrate import Migrate
 
-from tests.support.catalog import differences
 from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
 from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
+from veupath_store.catalog import differences
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
 from veupath_store.migrations import ADVISORY_LOCK, migrate, migration_files, pending_migrations
@@ -144,6 +144,6 @@ async def test_a_pooler_alone_is_refused(database_url):
 
 async def test_a_wheel_without_its_migrations_is_an_error(monkeypatch, tmp_path):
     (tmp_path / "veupath_store").mkdir()
-    monkeypatch.setattr("veupath_store.migrations.files", lambda _: tmp_path / "veupath_store")
+    monkeypatch.setattr("veupath_store.migration_files.files", lambda _: tmp_path / "veupath_store")
     with pytest.raises(SchemaError, match="lacks the migration files"):
         migration_files()

@@ -11,9 +11,9 @@ import pytest
 from tortoise.context import TortoiseContext
 from tortoise.utils import get_schema_sql
 
-from tests.support.catalog import differences, read_catalog
 from tests.support.databases import connected
 from veupath_store import models
+from veupath_store.catalog import differences, read_catalog
 from veupath_store.config import StoreSettings
 
 MODELS = Path(models.__file__).parent

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.support.catalog import differences, read_catalog
 from tests.support.databases import catalog_of, connected
+from veupath_store.catalog import differences, expected_catalog, read_catalog
 
 SCHEMA_SQL = Path(__file__).parents[2] / "migrations" / "schema.sql"
 
@@ -65,3 +65,19 @@ async def test_objects_of_an_extension_are_left_out(database_url):
             ALTER EXTENSION plpgsql ADD FUNCTION more();
         """)
     assert differences(before, await catalog_of(database_url)) == []
+
+
+async def test_the_catalog_that_is_shipped_is_the_one_that_the_migrations_make(database_url):
+    """On whichever version of PostgreSQL this runs."""
+    different = differences(expected_catalog(), await catalog_of(database_url))
+    assert not different, "write it anew: python -m tests.write_catalog\n" + "\n".join(different)
+
+
+async def test_a_catalog_is_the_same_in_another_schema(empty_url, database_url):
+    async with connected(empty_url) as connection:
+        await connection.execute('CREATE SCHEMA "Path Finder"; SET search_path TO "Path Finder"')
+        await connection.execute(SCHEMA_SQL.read_text())
+        for path in ('"Path Finder"', "public"):
+            await connection.execute(f"SET search_path TO {path}")
+            different = differences(expected_catalog(), await read_catalog(connection, '"Path Finder"'))
+            assert not different, "\n".join(different)

@@ -27,6 +27,7 @@ def write_migration(
     *,
     in_transaction: bool = True,
     first: str = "SELECT 1",
+    phase: str | None = None,
 ) -> str:
     """Add a migration that runs this SQL.
 
@@ -37,9 +38,10 @@ def write_migration(
         downgrade: The same, for the way back.
         in_transaction: Its ``RUN_IN_TRANSACTION``.
         first: SQL that it runs itself before, in a call of its own, as CONCURRENTLY wants.
+        phase: Its ``PHASE``, if it says one.
     """
     (migrations / "store" / f"{name}.py").write_text(
-        f"RUN_IN_TRANSACTION = {in_transaction}\n\n\n"
+        (f"PHASE = {str(phase)!r}\n" if phase else "") + f"RUN_IN_TRANSACTION = {in_transaction}\n\n\n"
         f"async def upgrade(db):\n    await db.execute_script({first!r})\n    return {upgrade!r}\n\n\n"
         f"async def downgrade(db):\n    return {downgrade!r}\n"
     )

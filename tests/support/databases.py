@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tests.support.catalog import Catalog, read_catalog
+from veupath_store.catalog import Catalog, read_catalog
 from veupath_store.database_url import parse_database_url
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lint_migrations import EXCLUDED, REPOSITORY, about_migration, about_source, about_sql, main
+from tests.lint_migrations import AFTER_DEPLOY, EXCLUDED, REPOSITORY, about_migration, about_source, about_sql, main
 from tests.support.checkout import copy_repository, write_migration
 
 
@@ -67,3 +67,64 @@ def test_each_excluded_rule_is_one_that_the_first_migration_breaks(monkeypatch):
     (first, *_) = sorted((REPOSITORY / "migrations" / "store").glob("0_*.py"))
     found = " ".join(about_migration(first))
     assert [rule for rule in EXCLUDED if rule not in found] == []
+
+
+BREAKS_OLD_CODE = (
+    ("ALTER TABLE users DROP COLUMN external_id", "ban-drop-column"),
+    ("ALTER TABLE users RENAME COLUMN external_id TO login", "renaming-column"),
+    ("ALTER TABLE users RENAME TO people", "renaming-table"),
+    ("ALTER TABLE users ALTER external_id SET NOT NULL", "adding-not-nullable-field"),
+    ("ALTER TABLE streams ALTER site_id DROP NOT NULL", "ban-drop-not-null"),
+    ("ALTER TABLE streams ALTER created_at DROP DEFAULT", "ban-drop-default"),
+    ("ALTER TABLE streams DROP CONSTRAINT streams_owner_key", "ban-drop-constraint"),
+    ("DROP FUNCTION delete_private_control_sets", "ban-drop-function"),
+    ("DROP TABLE streams", "ban-drop-table"),
+)
+
+
+@pytest.mark.parametrize(("sql", "rule"), BREAKS_OLD_CODE)
+def test_what_breaks_old_code_is_refused_before_the_deploy_and_allowed_after_it(sql, rule, tmp_path):
+    (tmp_path / "store").mkdir()
+    for phase, refused in ((None, True), ("pre-deploy", True), ("post-deploy", False)):
+        name = write_migration(tmp_path, "1_x", f"SET LOCAL statement_timeout = 0; {sql}", phase=phase)
+        about = about_migration(tmp_path / "store" / name)
+        assert any(rule in finding for finding in about) is refused, (phase, about)
+
+
+def test_each_rule_about_old_code_is_tried():
+    assert {rule for _, rule in BREAKS_OLD_CODE} == AFTER_DEPLOY
+
+
+def test_what_stalls_the_application_is_refused_after_the_deploy_too(tmp_path):
+    (tmp_path / "store").mkdir()
+    for sql, rule in (
+        ("CREATE INDEX users_idx ON users (created_at)", "require-concurrent-index-creation"),
+        ("ALTER TABLE streams ALTER site_id TYPE text", "changing-column-type"),
+    ):
+        name = write_migration(tmp_path, "1_x", sql, phase="post-deploy")
+        assert any(rule in finding for finding in about_migration(tmp_path / "store" / name))
+
+
+def test_an_index_that_is_built_concurrently_is_dropped_first(tmp_path):
+    (tmp_path / "store").mkdir()
+
+    def about(create, first):
+        name = write_migration(
+            tmp_path, "1_x", f"CREATE {create} ON users (created_at)", first=first, in_transaction=False
+        )
+        return [finding for finding in about_migration(tmp_path / "store" / name) if "index" in finding]
+
+    drop = "DROP INDEX CONCURRENTLY IF EXISTS users_idx"
+    assert about("INDEX CONCURRENTLY users_idx", drop) == []
+    for create, first in (
+        ("INDEX CONCURRENTLY users_idx", "SELECT 1"),
+        ("UNIQUE INDEX CONCURRENTLY other_idx", drop),
+        ("INDEX CONCURRENTLY IF NOT EXISTS users_idx", drop),
+    ):
+        assert len(about(create, first)) == 1, create
+
+
+def test_a_downgrade_cannot_be_concurrent(tmp_path):
+    (tmp_path / "store").mkdir()
+    name = write_migration(tmp_path, "1_x", "SELECT 1", "DROP INDEX CONCURRENTLY users_idx")
+    assert any("CONCURRENTLY" in finding for finding in about_migration(tmp_path / "store" / name))

@@ -117,6 +117,11 @@ def _by_sqlstate(error: asyncpg.PostgresError, phase: Phase) -> StoreError:
         return _constraint(error)
     if code in _LOST or code.startswith("08"):
         return _lost(phase, "the server ended the connection")
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        # asyncpg has forgotten its prepared statements, and repeats by itself what is outside of a transaction.
+        return UnavailableError(
+            f"Nothing was saved by {phase.value}: a migration changed its table. It may be repeated."
+        )
     if code in _PASSING or code[:2] in _PASSING_CLASSES:
         reason = _REASONS.get(code, f"the server refused it for now (SQLSTATE {code})")
         return UnavailableError(f"Nothing was saved by {phase.value}: {reason}. It may be repeated.")

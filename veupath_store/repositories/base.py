@@ -1,7 +1,7 @@
 """What all repositories share: the session, the owner, and the two calls that every entity has."""
 
 import copy
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, Generic, Self, TypeVar
 from uuid import UUID
@@ -91,6 +91,17 @@ class Repository(Generic[M]):
     async def _client(self) -> Statements:
         """The session's client, or the pool."""
         return self._session.client if self._session is not None else await get_engine().open()
+
+    async def _entire(self, sql: str, values: Sequence[Any], **more: str) -> list[Any]:
+        """Run a statement that returns entire rows of the model, whose columns stand where it says ``{columns}``.
+
+        By their names, never as ``*``: what a connection has prepared once would fail inside a transaction as soon as
+        a migration adds a column.
+        """
+        client = await self._client()  # first: without it, a model does not know its foreign keys' columns
+        return await client.execute_rows(
+            sql.format(columns=", ".join(self.model._meta.fields_db_projection.values()), **more), values
+        )
 
     async def _rows(self, restriction: Q) -> QuerySet[Any]:
         client = await self._client()  # first: without it, a model has no connection and cannot make a query

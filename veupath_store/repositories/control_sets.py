@@ -35,15 +35,15 @@ ON CONFLICT (user_id, site_id, name) WHERE is_seed DO UPDATE SET
     version = control_sets.version + CASE
         WHEN ({", ".join(f"control_sets.{column}" for column in _SEED_COLUMNS)})
             IS DISTINCT FROM ({", ".join(f"EXCLUDED.{column}" for column in _SEED_COLUMNS)}) THEN 1 ELSE 0 END
-RETURNING *"""
+RETURNING {{columns}}"""
 
 # Two branches, each in the order of its own index and cut at the limit, then merged. With one OR instead, PostgreSQL
 # sorted all 2,000 sets that a heavy user sees on a site, of 200,000; this sorts none (tests/integration/
 # test_query_plans.py holds it to that).
 _LIST: Final = """
-(SELECT * FROM control_sets WHERE is_public AND site_id = $1 {tags} ORDER BY created_at DESC, id DESC LIMIT $2)
+(SELECT {columns} FROM control_sets WHERE is_public AND site_id = $1 {tags} ORDER BY created_at DESC, id DESC LIMIT $2)
 UNION ALL
-(SELECT * FROM control_sets WHERE user_id = $3 AND site_id = $1 AND NOT is_public {tags}
+(SELECT {columns} FROM control_sets WHERE user_id = $3 AND site_id = $1 AND NOT is_public {tags}
  ORDER BY created_at DESC, id DESC LIMIT $2)
 ORDER BY created_at DESC, id DESC LIMIT $2"""
 
@@ -82,7 +82,7 @@ class ControlSetRepository(ControlSetLists):
         if wanted:
             values.append(wanted)
             condition = "AND tags ?| $4::text[]"
-        rows = await (await self._client()).execute_rows(_LIST.format(tags=condition), values)
+        rows = await self._entire(_LIST, values, tags=condition)
         return [ControlSet._init_from_db(**row) for row in rows]
 
     async def create(
@@ -166,9 +166,9 @@ class ControlSetRepository(ControlSetLists):
         for column, value in patch.columns().items():
             values.append(value)
             assignments.append(f"{column} = ${len(values)}")
-        rows = await (await self._client()).execute_rows(
+        rows = await self._entire(
             f"UPDATE control_sets SET {', '.join(assignments)} WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) "
-            "AND ($3::integer IS NULL OR version = $3) RETURNING *",
+            "AND ($3::integer IS NULL OR version = $3) RETURNING {columns}",
             values,
         )
         if rows:
@@ -223,7 +223,7 @@ class ControlSetRepository(ControlSetLists):
             provenance_notes=provenance_notes,
         )
         values = [uuid4(), text(site_id, "site_id", limits.SITE_ID), *patch.columns().values()]
-        rows = await (await self._client()).execute_rows(_UPSERT_SEED, values)
+        rows = await self._entire(_UPSERT_SEED, values)
         return ControlSet._init_from_db(**rows[0])
 
     def _readable(self) -> Q:

@@ -34,7 +34,7 @@ _OF_BENCHMARK: Final = Listing(
     ),
     descending=False,
 )
-_MANY: Final = f"SELECT * FROM experiments WHERE {MINE} AND id = ANY ($3::uuid[])"
+_MANY: Final = f"SELECT {{columns}} FROM experiments WHERE {MINE} AND id = ANY ($3::uuid[])"
 
 
 class ExperimentLists(Repository[ExperimentRow]):
@@ -58,7 +58,7 @@ class ExperimentLists(Repository[ExperimentRow]):
             raise InvalidInputError("ids", f"a list of {limits.DOCUMENT_IDS} ids at most is needed")
         asked = list(dict.fromkeys(as_uuid(item, f"ids[{index}]") for index, item in enumerate(ids)))
         values = [as_uuid(user_id, "user_id"), self._owner, asked]
-        rows = await (await self._client()).execute_rows(_MANY, values)
+        rows = await self._entire(_MANY, values)
         found = {row["id"]: ExperimentRow._init_from_db(**row) for row in rows}
         return [found[identity] for identity in asked if identity in found]
 

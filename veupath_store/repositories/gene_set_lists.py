@@ -77,8 +77,8 @@ class GeneSetLists(Repository[GeneSetRow]):
         """
         where, values = self._mine(user_id, site_id)
         values.append(integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX))
-        rows = await (await self._client()).execute_rows(
-            f"SELECT * FROM gene_sets WHERE {where} AND wdk_strategy_id = ${len(values)} "
+        rows = await self._entire(
+            f"SELECT {{columns}} FROM gene_sets WHERE {where} AND wdk_strategy_id = ${len(values)} "
             "ORDER BY created_at DESC, id DESC LIMIT 1",
             values,
         )

@@ -30,7 +30,7 @@ made AS (
                            search_name, parameters, step_count)
     SELECT taken.id, user_id, site_id, wdk_strategy_id, COALESCE($5, record_type), $6, $7, $8, $9, $10, $11, $12
     FROM target, taken
-    RETURNING *
+    RETURNING {columns}
 ),
 linked AS (
     UPDATE stream_projections p
@@ -188,7 +188,7 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
     async def _import(self, values: list[Any]) -> GeneSetRow:
         """Send `_IMPORT`, and record the link."""
         stream_id, _, _, automatic, *_ = values
-        rows = await (await self._client()).execute_rows(_IMPORT, values)
+        rows = await self._entire(_IMPORT, values)
         if not rows:
             raise NotFoundError("stream")
         if rows[0]["id"] is None:

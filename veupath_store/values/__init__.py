@@ -1,6 +1,7 @@
 """Frozen values that repositories take and return: what callers hold in their hands beside the models."""
 
 from veupath_store.values.accounts import PurgeMode, PurgeReport
+from veupath_store.values.check import CheckReport, Finding, Level
 from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
 from veupath_store.values.documents import DocumentSave
 from veupath_store.values.events import LoggedEvent, LogPage, Message, MessageRole
@@ -40,12 +41,14 @@ __all__ = [
     "SYSTEM_STREAM_ID",
     "SYSTEM_USER_ID",
     "CaughtUp",
+    "CheckReport",
     "ControlSetSummary",
     "DismissReason",
     "DocumentSave",
     "ExperimentSave",
     "ExperimentSummary",
     "FieldDifference",
+    "Finding",
     "GeneMatch",
     "GeneSetContent",
     "GeneSetSave",
@@ -55,6 +58,7 @@ __all__ = [
     "LagReport",
     "LagState",
     "Lease",
+    "Level",
     "LogPage",
     "LogProblem",
     "LoggedEvent",

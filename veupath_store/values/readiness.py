@@ -9,9 +9,10 @@ class Readiness(BaseModel):
     An event log that is away leaves a process ready, because what only reads goes on; so does a backlog. Alert on both.
 
     Attributes:
-        ready: Whether the database answers and is at head.
+        ready: Whether the database answers and has every migration that this version needs to start.
         database: Whether the database answers.
-        pending_migrations: Migrations that it lacks; ``None`` where it does not answer.
+        pending_migrations: Migrations that it lacks, those for after the deploy included; ``None`` where it does not
+            answer.
         pool_size: Connections that are open.
         pool_in_use: Those of them that are lent.
         pool_max_size: Connections that may be open.

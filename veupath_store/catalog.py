@@ -1,13 +1,29 @@
 """A database's catalog as plain data: an object's kind and name, and its definition as the server writes it.
 
 Two databases have the same schema when their catalogs are equal. Objects that belong to an extension are left out,
-and so is the order of columns, which a later migration cannot choose.
+and so is the order of columns, which a later migration cannot choose. Reading takes no privilege.
+
+The catalog that a database at head has comes with the migrations, in ``catalog.json``. PostgreSQL 15 and 18 write
+every definition alike, which a test holds on each server that it meets.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
-Catalog = dict[str, str]
+from veupath_store.migration_files import migrations_location
+
+Catalog: TypeAlias = dict[str, str]
+
+FILE: Final = "catalog.json"
+
+
+class Reader(Protocol):
+    """What a catalog is read with, as an asyncpg connection."""
+
+    async def fetch(self, query: str, *values: Any) -> Sequence[Any]:  # noqa: ANN401 - a statement's arguments
+        """Run a query; its rows."""
+
 
 _NO_EXTENSION: Final = """
     NOT EXISTS (SELECT FROM pg_depend d
@@ -97,22 +113,30 @@ _KINDS: Final = (
 )
 
 
-async def read_catalog(connection: Any, schema: str = "public") -> Catalog:
-    """Everything that is defined in one schema of the connected database.
+async def read_catalog(connection: Reader, schema: str = "public") -> Catalog:
+    """Everything that is defined in one schema of the connected database. Eight reads.
 
     Args:
-        connection: An asyncpg connection.
-        schema: The schema's name.
+        connection: An asyncpg connection, or what else can fetch rows.
+        schema: The schema's name, quoted where it needs that.
 
     Returns:
-        ``{"column users.id": "uuid NOT NULL", …}``, sorted. White space is evened out, for function bodies.
+        ``{"column users.id": "uuid NOT NULL", …}``, sorted. White space is evened out, for function bodies, and the
+        schema's own name is left out.
     """
     catalog: Catalog = {}
     for kind, query, system_catalog, oid in _KINDS:
         owned = _NO_EXTENSION.format(catalog=system_catalog, oid=oid)
         for row in await connection.fetch(f"{query} AND {owned}", schema):
-            catalog[f"{kind} {row['name']}"] = " ".join(row["definition"].split())
+            name, definition = (row[column].replace(f"{schema}.", "") for column in ("name", "definition"))
+            catalog[f"{kind} {name}"] = " ".join(definition.split())
     return dict(sorted(catalog.items()))
+
+
+def expected_catalog() -> Catalog:
+    """The catalog of a database at head."""
+    catalog: Catalog = json.loads((migrations_location() / FILE).read_text(encoding="utf-8"))
+    return catalog
 
 
 def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:

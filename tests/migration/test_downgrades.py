@@ -1,0 +1,95 @@
+"""`downgrade`: what it undoes, what it refuses, and how it waits."""
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.support.checkout import write_migration
+from tests.support.databases import catalog_of, connected, recorded
+from tests.support.servers import until
+from veupath_store.catalog import differences
+from veupath_store.config import StoreSettings
+from veupath_store.downgrades import downgrade, undoing
+from veupath_store.errors import SchemaError, UnavailableError
+from veupath_store.migrations import ADVISORY_LOCK, migrate, migration_files
+
+FIRST = migration_files()[0]
+
+
+async def test_down_and_up_again_is_the_same_schema_with_the_rows_that_were_there(settings, database_url):
+    before = await catalog_of(database_url)
+    async with connected(database_url) as connection:
+        await connection.execute("INSERT INTO users (id) VALUES (gen_random_uuid())")
+        newest_first = list(reversed(migration_files()[1:]))
+        assert await undoing(FIRST, settings) == newest_first
+        assert await downgrade(FIRST, settings) == newest_first
+        assert await recorded(database_url) == [FIRST]
+        assert "table log_removals" not in await catalog_of(database_url)
+        assert await downgrade("0", settings) == [], "there is nothing more to undo"
+        assert await migrate(settings) == migration_files()[1:]
+        assert differences(before, await catalog_of(database_url)) == []
+        assert await connection.fetchval("SELECT count(*) FROM users") == 1
+
+
+async def test_several_are_undone_newest_first_and_one_that_fails_is_named(settings, database_url, scratch):
+    write_migration(scratch, "2_a", "CREATE TABLE a (id int)", "DROP TABLE nowhere")
+    write_migration(scratch, "10_b", "CREATE TABLE b (id int)", "DROP TABLE b")
+    await migrate(settings)
+    with pytest.raises(SchemaError, match=r'Undoing migration 2_a.py failed.*table "nowhere" does not exist'):
+        await downgrade("1", settings)
+    assert await recorded(database_url) == migration_files()[:-1], "what was undone before stays so"
+    write_migration(scratch, "2_a", "CREATE TABLE a (id int)", "DROP TABLE a")
+    assert await downgrade("1", settings) == ["2_a.py"]
+
+
+@pytest.mark.parametrize(("to", "message"), [("7", "no migration '7'; the newest is 1_"), ("x", "no migration 'x'")])
+async def test_an_unknown_target_is_refused(to, message, settings):
+    with pytest.raises(SchemaError, match=message):
+        await downgrade(to, settings)
+
+
+async def test_what_this_version_does_not_know_it_does_not_undo(settings, database_url):
+    async with connected(database_url) as connection:
+        await connection.execute("INSERT INTO aerich (version, app, content) VALUES ('99_x.py', 'store', '{}')")
+    with pytest.raises(SchemaError, match=r"Only the version that brought 99_x.py can undo it"):
+        await downgrade(FIRST, settings)
+
+
+async def test_a_target_that_the_database_has_not_reached_is_refused(empty_url):
+    with pytest.raises(SchemaError, match="does not have migration 0_"):
+        await downgrade(FIRST, StoreSettings(database_url=empty_url))
+
+
+async def test_a_file_without_a_way_back_is_refused(settings, scratch, database_url):
+    write_migration(scratch, "2_a", "CREATE TABLE a (id int)", " ")
+    await migrate(settings)
+    with pytest.raises(SchemaError, match=r"refused to go back to 1_.*No downgrade items found"):
+        await downgrade("1", settings)
+    assert "table a" in await catalog_of(database_url)
+
+
+@pytest.mark.large
+async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, caplog):
+    settings = StoreSettings(database_url=database_url, migration_lock_timeout=0.2)
+    caplog.set_level(logging.INFO, "veupath_store.migrations")
+    async with connected(database_url) as reader:
+        idle = reader.transaction()
+        await idle.start()
+        await reader.fetch("SELECT FROM stream_projections")
+        going_back = asyncio.create_task(downgrade(FIRST, settings))
+
+        async def stepped_back():
+            return "attempt 2 failed" in caplog.text
+
+        await until(stepped_back, 20, "two attempts that failed")
+        await idle.rollback()
+        assert await going_back == migration_files()[:0:-1]
+
+
+@pytest.mark.large
+async def test_it_waits_for_a_migration_that_is_under_way(database_url):
+    async with connected(database_url) as holder:
+        await holder.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+        with pytest.raises(UnavailableError, match=r"been migrating this database for 0\.3 s"):
+            await downgrade(FIRST, StoreSettings(database_url=database_url, migration_wait=0.3))

@@ -1,0 +1,126 @@
+"""Migrations before and after a deploy: what runs when, and who starts on what."""
+
+import logging
+
+import pytest
+
+from tests.support.checkout import write_migration
+from tests.support.databases import catalog_of, connected, recorded
+from veupath_store import UserRepository, close_db, init_db
+from veupath_store.errors import SchemaError
+from veupath_store.migration_files import DeployPhase, before_deploy, migration_files, phase_in
+from veupath_store.migrations import migrate, run_migrations
+from veupath_store.readiness import check_readiness
+
+PRE, POST = DeployPhase
+
+
+@pytest.fixture
+def release(scratch):
+    """A release that adds a column, and drops one when only itself runs."""
+    write_migration(scratch, "2_add", "ALTER TABLE users ADD more int", "ALTER TABLE users DROP more")
+    write_migration(scratch, "3_drop", "ALTER TABLE experiments DROP batch_id", phase=POST)
+    return scratch
+
+
+async def test_before_the_deploy_what_only_adds_is_applied(release, settings, database_url):
+    migrated = await run_migrations(settings, phase=PRE)
+    assert (migrated.applied, migrated.left) == (["2_add.py"], ["3_drop.py"])
+    assert await recorded(database_url) == migration_files()[:-1]
+    again = await run_migrations(settings, phase=PRE)
+    assert (again.applied, again.left) == ([], ["3_drop.py"])
+    assert await migrate(settings) == ["3_drop.py"]
+    assert "column experiments.batch_id" not in await catalog_of(database_url)
+
+
+async def test_without_a_phase_all_is_applied(release, settings):
+    migrated = await run_migrations(settings)
+    assert (migrated.applied, migrated.left) == (["2_add.py", "3_drop.py"], [])
+
+
+async def test_new_code_starts_when_only_post_deploy_migrations_are_pending(release, settings):
+    with pytest.raises(SchemaError, match=r"1 migration\(s\) behind \(next: 2_add.py\)"):
+        await init_db(settings=settings)
+    await migrate(settings, phase=PRE)
+    await init_db(settings=settings)
+    try:
+        assert (await UserRepository().create()).id
+        found = await check_readiness()
+        assert (found.ready, found.problem, found.pending_migrations) == (True, None, ("3_drop.py",))
+    finally:
+        await close_db()
+
+
+async def test_a_process_is_not_ready_while_a_pre_deploy_migration_is_pending(release, settings):
+    await init_db(settings=settings, require_head=False)
+    try:
+        found = await check_readiness()
+        assert (found.ready, found.problem) == (False, "SchemaError")
+        assert found.pending_migrations == ("2_add.py", "3_drop.py")
+    finally:
+        await close_db()
+
+
+async def test_old_code_starts_and_is_ready_on_a_database_that_is_ahead(settings, database_url):
+    async with connected(database_url) as connection:
+        await connection.execute(
+            "ALTER TABLE users ADD more int;"
+            " INSERT INTO aerich (version, app, content) VALUES ('9_x.py', 'store', '{}')"
+        )
+    await init_db(settings=settings)
+    try:
+        assert (await UserRepository().create()).id
+        assert (await check_readiness()).ready
+    finally:
+        await close_db()
+
+
+async def test_a_deploy_that_was_never_finished_is_finished_first(release, settings, database_url):
+    """What the next release needs stands behind what the last one left: only an operator knows what still runs."""
+    write_migration(release, "4_next", "ALTER TABLE users ADD later int")
+    with pytest.raises(SchemaError, match=r"3_drop.py was left for after an earlier deploy, and 4_next.py"):
+        await migrate(settings, phase=PRE)
+    assert await recorded(database_url) == migration_files()[:2], "nothing was begun"
+    assert await migrate(settings) == ["2_add.py", "3_drop.py", "4_next.py"]
+
+
+async def test_a_misspelt_phase_is_refused_before_anything_runs(scratch, settings, database_url):
+    write_migration(scratch, "2_x", "DROP TABLE streams CASCADE", phase="post_deploy")
+    with pytest.raises(SchemaError, match=r"2_x.py: its PHASE must be 'pre-deploy' or 'post-deploy'"):
+        await migrate(settings, phase=PRE)
+    with pytest.raises(SchemaError, match=r"2_x.py: its PHASE"):
+        await migrate(settings)
+    assert "table streams" in await catalog_of(database_url)
+
+
+@pytest.mark.parametrize(
+    ("source", "phase"),
+    [
+        ("", PRE),
+        ("PHASE = 'pre-deploy'", PRE),
+        ("PHASE = 'post-deploy'", POST),
+        ("PHASE: str = 'post-deploy'", POST),
+        ("OTHER = PHASED = 'post-deploy'", PRE),
+        ("def f():\n    PHASE = 'post-deploy'", PRE),
+    ],
+)
+def test_the_phase_is_a_constant_of_the_module(source, phase):
+    assert phase_in(source, "1_x.py") is phase
+
+
+@pytest.mark.parametrize("source", ["PHASE = 1", "PHASE = other", "PHASE = None", "PHASE = 'after'"])
+def test_another_value_is_none(source):
+    with pytest.raises(SchemaError, match=r"1_x\.py"):
+        phase_in(source, "1_x.py")
+
+
+def test_the_first_migrations_are_needed_by_every_version():
+    assert before_deploy(migration_files()) == migration_files()
+
+
+async def test_migrating_before_a_deploy_warns_of_a_database_that_is_ahead(settings, database_url, caplog):
+    async with connected(database_url) as connection:
+        await connection.execute("INSERT INTO aerich (version, app, content) VALUES ('99_x.py', 'store', '{}')")
+    with caplog.at_level(logging.WARNING, "veupath_store"):
+        assert await migrate(settings, phase=PRE) == []
+    assert "99_x.py" in caplog.text

@@ -1,0 +1,44 @@
+"""What tests of `check_deployment` share."""
+
+from tests.support.roles import PASSWORD
+from veupath_store.check import check_deployment
+from veupath_store.check.asking import asking
+from veupath_store.config import StoreSettings
+from veupath_store.values import CheckReport, Finding
+
+NOWHERE = f"postgresql://me:{PASSWORD}@127.0.0.1:1/db"
+APPLICATION = (
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",
+    "REVOKE INSERT, UPDATE, DELETE ON aerich FROM {role}",
+)
+
+
+async def check(url: str, **options) -> CheckReport:
+    """The report; nothing in it shows the password."""
+    report = await check_deployment(StoreSettings(database_url=url, **options))
+    assert PASSWORD not in report.model_dump_json()
+    return report
+
+
+async def found(name: str, url: str, **options):
+    """One finding's level, message and details."""
+    return parts(by_name((await check(url, **options)).findings)[name])
+
+
+async def found_after(statements: str, look, settings: StoreSettings) -> dict[str, Finding]:
+    """What a part of the check finds after some statements, which are rolled back."""
+    async with asking(settings) as asked:
+        await asked.connection.execute(statements)
+        return by_name(await look(asked))
+
+
+def by_name(findings) -> dict[str, Finding]:
+    """Findings by their names, which are unique."""
+    named = {finding.name: finding for finding in findings}
+    assert len(named) == len(list(findings))
+    return named
+
+
+def parts(finding: Finding):
+    """What there is to compare."""
+    return finding.level, finding.message, list(finding.details)
