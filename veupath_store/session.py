@@ -149,6 +149,11 @@ class Engine:
                     await resource.close()
 
     @property
+    def is_overtaken(self) -> bool:
+        """Whether it was made and never opened, and Tortoise was initialised meanwhile, which is then used."""
+        return self._context is None and not self._closed and _is_usable(get_current_context())
+
+    @property
     def is_forsaken(self) -> bool:
         """Whether the application has closed the Tortoise context that was adopted."""
         return self._adopted and self._context is not None and self._context._connections is None
@@ -206,9 +211,9 @@ def get_engine() -> Engine:
 
 
 def _current_engine() -> Engine | None:
-    """What is open here; a store that another loop, or the closing of Tortoise, left behind is dropped."""
+    """What is open here; a store that another loop, or the opening or closing of Tortoise, left behind is dropped."""
     engine = _process.engine
-    if engine is None or not (engine.is_forsaken or _left_by_its_loop(engine)):
+    if engine is None or not (engine.is_forsaken or engine.is_overtaken or _left_by_its_loop(engine)):
         return engine
     engine.forget()
     _process.engine = None
@@ -235,12 +240,26 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _new_engine(settings: StoreSettings | None) -> Engine:
     current = get_current_context()
-    # Tortoise calls a context initialised also after it has closed it.
-    if current is not None and current.inited and current._connections is not None:
+    if current is not None and _is_usable(current):
         client = _store_client(current)
         client.reopen()
         return Engine(client.settings, current)
     return Engine(settings or StoreSettings())
+
+
+def _is_usable(context: TortoiseContext | None) -> bool:
+    # Tortoise calls a context initialised also after it has closed it.
+    return context is not None and context.inited and context._connections is not None
+
+
+def is_open() -> bool:
+    """Whether the store is open in this process, on this event loop.
+
+    Raises:
+        UnitOfWorkError: It is open on another event loop that still runs.
+    """
+    engine = _current_engine()
+    return engine is not None and engine.is_open and not _process.closed
 
 
 def async_session_factory() -> AbstractAsyncContextManager[Session]:

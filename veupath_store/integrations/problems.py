@@ -1,0 +1,115 @@
+"""What an error of the store is to a client of HTTP: a problem document of RFC 9457.
+
+Needs no web framework: `problem_of` is for all of them.
+"""
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+from tortoise.exceptions import DoesNotExist, ObjectDoesNotExistError
+
+from veupath_store.errors import (
+    ConflictError,
+    InvalidInputError,
+    LeaseLostError,
+    LogBehindError,
+    NotFoundError,
+    OperationActiveError,
+    OutcomeUnknownError,
+    PruneRefusedError,
+    StaleVersionError,
+    UnavailableError,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+RETRY_AFTER: Final = 2
+"""Seconds, as the header of a 503 says: a pool is free again sooner, a failover takes a little longer."""
+
+
+class Problem(BaseModel):
+    """A problem document.
+
+    Attributes:
+        type: Which problem: ``/problems/not-found``, ``/problems/stale-version``, …; a name, not an address.
+            ``about:blank`` where all there is to say is the status.
+        title: The same in words, equal for all problems of the type.
+        status: The status of the response.
+        detail: What happened this time. Never holds what is stored, what was sent, or where the servers are.
+        path: The value that was refused, as in ``plan.root.parameters.organism``.
+        constraint: The name of the constraint that a conflict violated.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    path: str | None = None
+    constraint: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """What the response's headers should say beside the media type."""
+        retry = {"Retry-After": str(RETRY_AFTER)} if self.status == _UNAVAILABLE else {}
+        return {"Cache-Control": "no-store", **retry}
+
+
+_NOT_FOUND, _CONFLICT, _INVALID, _INTERNAL, _UNAVAILABLE = 404, 409, 422, 500, 503
+
+_KINDS: Final[dict[type[BaseException], tuple[int, str, str]]] = {
+    NotFoundError: (_NOT_FOUND, "not-found", "Not found"),
+    DoesNotExist: (_NOT_FOUND, "not-found", "Not found"),
+    ObjectDoesNotExistError: (_NOT_FOUND, "not-found", "Not found"),
+    ConflictError: (_CONFLICT, "conflict", "Conflict"),
+    StaleVersionError: (_CONFLICT, "stale-version", "Changed by somebody else"),
+    PruneRefusedError: (_CONFLICT, "prune-refused", "Refused to dismiss so many conversations"),
+    OperationActiveError: (_CONFLICT, "operation-active", "Another operation is active"),
+    LeaseLostError: (_CONFLICT, "lease-lost", "The lease is lost"),
+    LogBehindError: (_CONFLICT, "log-behind", "The event log has lost its end"),
+    InvalidInputError: (_INVALID, "invalid-input", "Invalid input"),
+    # Not 503, which proxies and clients take for leave to send it again.
+    OutcomeUnknownError: (_INTERNAL, "outcome-unknown", "It is not known whether it was saved"),
+    UnavailableError: (_UNAVAILABLE, "unavailable", "Unavailable for now"),
+}
+
+# Said instead of the error's own message, which speaks to the application or names its servers.
+_DETAILS: Final[dict[str, str]] = {
+    "not-found": "There is no such thing.",
+    "prune-refused": "The list of live strategies is empty, or partial, or foreign. Nothing was dismissed.",
+    "log-behind": "Nothing was saved. The operators of the service have to mend the conversation's event log first.",
+    "outcome-unknown": "It may have been saved. Look before you send it again.",
+    "unavailable": "The store does not answer, or is too busy. Send it again later.",
+}
+_GENERIC: Final = "The request failed. The reason is in the server's log."
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What to answer for an error, of the store or any other.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The problem: of the nearest class of the error that has one; for everything else a 500 that says nothing.
+    """
+    kind = next((_KINDS[ancestor] for ancestor in type(error).__mro__ if ancestor in _KINDS), None)
+    if kind is None:
+        return Problem(type="about:blank", title="Internal Server Error", status=_INTERNAL, detail=_GENERIC)
+    status, name, title = kind
+    return Problem(
+        type=f"/problems/{name}",
+        title=title,
+        status=status,
+        detail=_detail(error, name),
+        path=error.path if isinstance(error, InvalidInputError) else None,
+        constraint=error.constraint if isinstance(error, ConflictError) else None,
+    )
+
+
+def _detail(error: BaseException, name: str) -> str:
+    if isinstance(error, NotFoundError):
+        return str(error)
+    if isinstance(error, InvalidInputError):
+        return error.reason
+    return _DETAILS.get(name) or str(error)
