@@ -1,0 +1,2 @@
+async def tour(environment: dict[str, str]) -> int:
+    return 0
