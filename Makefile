@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-large law lint check bench-rebuild clean
+.PHONY: demo test test-large law lint check bench-rebuild diagram clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -30,6 +30,10 @@ check: lint test test-large
 
 bench-rebuild: $(INSTALLED)
 	$(BIN)/python -m benchmarks.rebuild
+
+# The entity diagram of docs/data-model.md, from the migrations.
+diagram: $(INSTALLED)
+	$(BIN)/python -m tests.docs.diagram --write
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

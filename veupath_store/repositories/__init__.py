@@ -1,4 +1,4 @@
-"""The repositories: all that callers do to the database.
+"""The repositories: all that callers do to the database; the patches that they take and the pages that they return.
 
 A repository is made where it is used:
 
@@ -8,19 +8,25 @@ A repository is made where it is used:
 """
 
 from veupath_store.repositories.accounts import AccountRepository
+from veupath_store.repositories.control_set_patch import ControlSetPatch
 from veupath_store.repositories.control_sets import ControlSetRepository
 from veupath_store.repositories.experiments import ExperimentRepository
 from veupath_store.repositories.gene_sets import GeneSetRepository
 from veupath_store.repositories.operations import OperationRepository
+from veupath_store.repositories.pages import Page
+from veupath_store.repositories.projection_patch import ProjectionPatch
 from veupath_store.repositories.streams import StreamRepository
 from veupath_store.repositories.users import UserRepository
 
 __all__ = [
     "AccountRepository",
+    "ControlSetPatch",
     "ControlSetRepository",
     "ExperimentRepository",
     "GeneSetRepository",
     "OperationRepository",
+    "Page",
+    "ProjectionPatch",
     "StreamRepository",
     "UserRepository",
 ]

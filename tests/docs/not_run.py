@@ -1,0 +1,71 @@
+"""The commands that the harness does not run, and what runs each instead.
+
+They install something, or are the targets of the Makefile, which would run the tests from within the tests.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+
+from tests.docs.pages import REPOSITORY
+
+_ALWAYS = re.compile(r"(python -m )?(pip|make|git clone)\b")
+_EXTRAS = re.compile(r"veupath-store\[([\w,-]+)\]")
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """Commands that are not run.
+
+    Attributes:
+        pattern: What such a command is, as a regular expression.
+        covered_by: A file, and a line or a function of it that runs the same.
+    """
+
+    pattern: str
+    covered_by: tuple[str, str]
+
+
+NOT_RUN = [
+    NotRun(r"make demo", ("tests/acceptance/test_demo.py", "test_the_demo_proves_that_nothing_was_lost_on_both_days")),
+    NotRun(r"make (lint|test|test-large)", (".ci/run", "make {0}")),
+    NotRun(r"make check", ("Makefile", "check: lint test test-large")),
+    NotRun(r"make law", ("tests/integration/test_law.py", "LAW")),
+    NotRun(r"make diagram", ("tests/docs/test_diagram.py", "test_the_command_writes_the_diagram_into_the_page")),
+    NotRun(r"make bench-rebuild", ("benchmarks/rebuild.py", "def main")),
+    NotRun(
+        r"pip install '?veupath-store(\[[\w,-]+\])?'?",
+        ("tests/acceptance/test_wheel.py", "test_the_installed_wheel_migrates_with_its_own_files"),
+    ),
+    NotRun(
+        r"aerich upgrade",
+        ("tests/migration/test_aerich_command.py", "test_upgrade_and_downgrade_and_upgrade_again_with_data_in_it"),
+    ),
+]
+
+
+def not_run(command: str) -> NotRun | None:
+    """The entry for a command that is not to be run.
+
+    Raises:
+        LookupError: It must not be run, and there is no entry.
+    """
+    bare = re.sub(r"\s+#.*$", "", command)
+    for entry in NOT_RUN:
+        if re.fullmatch(entry.pattern, bare):
+            return entry
+    if _ALWAYS.match(bare):
+        raise LookupError("tests/docs/not_run.py does not say which test covers this command")
+    return None
+
+
+def missing(command: str) -> str | None:
+    """What a command that is not run names although it does not exist: a make target, an extra."""
+    bare = re.sub(r"\s+#.*$", "", command)
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    if bare.startswith("make ") and not set(bare.split()[1:]) <= targets:
+        return f"the Makefile has no target {bare.removeprefix('make ')!r}"
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    asked = {extra for found in _EXTRAS.findall(bare) for extra in found.split(",")}
+    unknown = asked - project["optional-dependencies"].keys()
+    return f"there is no extra {', '.join(sorted(unknown))}" if unknown else None
