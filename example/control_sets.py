@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from example.people import ControlSets
 from veupath_store import NotFoundError
 from veupath_store.integrations.fastapi import PROBLEM_RESPONSES
-from veupath_store.repositories.pages import Page
+from veupath_store.repositories import Page
 from veupath_store.values import ControlSetSummary
 
 router = APIRouter(prefix="/control-sets", tags=["control sets"], responses=PROBLEM_RESPONSES)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from example.people import Logs, Operations, Streams, UserId
 from veupath_store import Event, NotFoundError, Projector
 from veupath_store.integrations.fastapi import PROBLEM_RESPONSES, LastEventId, event_stream
-from veupath_store.repositories.pages import Page
+from veupath_store.repositories import Page
 from veupath_store.values import LogPage, Message, OperationSummary, OperationType, ProjectionSummary
 
 ATTEMPTS = 3

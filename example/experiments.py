@@ -10,7 +10,7 @@ from example.evaluation import ROUNDS
 from example.people import Experiments, Operations, UserId
 from veupath_store import NotFoundError
 from veupath_store.integrations.fastapi import PROBLEM_RESPONSES
-from veupath_store.repositories.pages import Page
+from veupath_store.repositories import Page
 from veupath_store.values import ExperimentSummary, OperationType
 
 ATTEMPTS = 3

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from example.people import Logs, Operations, UserId
 from veupath_store import NotFoundError
 from veupath_store.integrations.fastapi import PROBLEM_RESPONSES, LastEventId, event_stream
-from veupath_store.repositories.pages import Page
+from veupath_store.repositories import Page
 from veupath_store.values import OperationStatusView, OperationSummary
 
 router = APIRouter(prefix="/operations", tags=["operations"], responses=PROBLEM_RESPONSES)
