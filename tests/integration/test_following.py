@@ -301,6 +301,22 @@ async def test_followers_at_different_places_of_one_log_each_get_what_they_lack(
     assert [[entry.position for entry in entries] for entries in taken] == [positions[1:], positions[4:]]
 
 
+async def test_a_follower_that_comes_from_further_back_while_the_request_is_under_way_misses_nothing(stream):
+    """The answer begins where the others stand, and lacks what it has not read yet."""
+    positions = [Position.parse(text) for text in await Projector().append(stream, tokens(*range(5)))]
+    watching, key = required_log().watch, LogKey.stream(stream)
+    with watching.subscribe(key, positions[4]) as early:
+        await asyncio.sleep(watch.BLOCK / 4)
+        with watching.subscribe(key, positions[0]) as late:
+            [new] = await Projector().append(stream, tokens(5))
+            taken = []
+            async with asyncio.timeout(SOON):
+                while not taken or taken[-1] != Position.parse(new):
+                    taken += [entry.position for entry in await late.take(SOON)]
+        assert [entry.position for entry in await early.take(SOON)] == [Position.parse(new)]
+    assert taken == [*positions[1:], Position.parse(new)]
+
+
 async def test_what_is_appended_while_it_is_asked_whether_all_is_over_is_read(stream):
     async def is_over():
         await Projector().append(stream, tokens(1))

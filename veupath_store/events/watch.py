@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -143,7 +143,8 @@ class LogWatch:
         failure: StoreError = StoreClosedError("The event log of this process is closed.")
         try:
             while self._followed:
-                self._hand_over(await self._appended())
+                places = self._places()
+                self._hand_over(places, await self._appended(places))
         except StoreError as exc:
             failure = exc
             logger.warning("logs cannot be followed now: %s", exc)
@@ -157,17 +158,22 @@ class LogWatch:
                     subscription.fail(failure)
                     self._let_go(text, subscription)
 
-    async def _appended(self) -> Any:  # noqa: ANN401 - as Redis answers
-        """What was appended to any of the logs after the place that all of its followers have reached."""
-        places = {text: min(each.position for each in followers) for text, followers in self._followed.items()}
+    def _places(self) -> dict[str, Position]:
+        """The place in each log that all of its followers have reached."""
+        return {text: min(each.position for each in followers) for text, followers in self._followed.items()}
+
+    async def _appended(self, places: Mapping[str, Position]) -> Any:  # noqa: ANN401 - as Redis answers
+        """What was appended after those places."""
         options = ("COUNT", COUNT, "BLOCK", round(BLOCK * 1000))
         [reply] = await self._client.run([("XREAD", *options, "STREAMS", *places, *map(str, places.values()))])
         return reply or ()
 
-    def _hand_over(self, reply: Any) -> None:  # noqa: ANN401
+    def _hand_over(self, places: Mapping[str, Position], reply: Any) -> None:  # noqa: ANN401
         for name, found in reply:
             text, entries = name.decode(), entries_of(found)
             for subscription in list(self._followed.get(text, ())):
+                if subscription.position < places[text]:
+                    continue  # it came meanwhile, and lacks what is before the answer; the next one begins there
                 subscription.hand(entries)
                 if subscription.overflowed:
                     self._let_go(text, subscription)
