@@ -34,9 +34,9 @@ def main() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """The servers of DATABASE_URL and REDIS_URL, or else embedded ones."""
+    """Embedded servers, for what DATABASE_URL and REDIS_URL do not name."""
     if os.environ.get("DATABASE_URL"):
-        return {}
+        return {} if os.environ.get("REDIS_URL") else {"REDIS_URL": f"embedded:{DATA / 'example-log'}"}
     return {"DATABASE_URL": f"embedded:{DATA / 'pg'}", "REDIS_URL": f"embedded:{DATA / 'pg-log'}"}
 
 

@@ -57,7 +57,8 @@ class _Tour:
         self.show.scene("A question, and its answer as it is written; the connection is cut after every nine events")
         conversation = await self.ada.converse()
         await self.ada.ask(conversation, "Find kinases")
-        seen, text, last, before = [], "", "", self.ada.connections
+        seen: list[str] = []
+        text, last, before = "", "", self.ada.connections
         while not seen or seen[-1] != "assistant_message":
             async with aclosing(self.ada.follow_once(f"/conversations/{conversation}/events", last)) as events:
                 async for event in events:
@@ -75,7 +76,7 @@ class _Tour:
         experiment = (await self.ada.call("POST", "/experiments", {"name": "Kinases"}))["id"]
         async with aclosing(self.ada.follow(f"/operations/{experiment}/events")) as progress:
             async for event in progress:
-                if json.loads(event.data)["done"] == 6:  # noqa: PLR2004 - some of twenty
+                if json.loads(event.data)["done"] == 6:
                     break
         scores = (await self.ada.call("GET", f"/experiments/{experiment}"))["data"]["scores"]
         for worker in self.app.workers:
