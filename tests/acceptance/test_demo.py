@@ -53,6 +53,7 @@ def days():
     shutil.rmtree(top, ignore_errors=True)
 
 
+@pytest.mark.large
 def test_the_demo_proves_that_nothing_was_lost_on_both_days(days):
     for output in days[:2]:
         assert HOLDS in output.splitlines()
@@ -61,6 +62,7 @@ def test_the_demo_proves_that_nothing_was_lost_on_both_days(days):
         assert [end for end in ends if end in ("yes", "no")] == 11 * ["yes"]
 
 
+@pytest.mark.large
 def test_the_second_day_welcomes_back_and_finds_the_first(days):
     first, second, _ = days
     assert "The first day" in first
@@ -70,17 +72,20 @@ def test_the_second_day_welcomes_back_and_finds_the_first(days):
     assert row.split()[-4:] == [str(count), str(count), str(count), "yes"]
 
 
+@pytest.mark.large
 def test_the_demo_fits_100_columns_and_is_plain_text_in_a_pipe(days):
     for output in days[:2]:
         assert max(map(len, output.splitlines())) <= 100
         assert "\x1b" not in output
 
 
+@pytest.mark.large
 def test_the_server_of_the_demo_stops_with_it(days):
     assert "PG_VERSION" in days[2]
     assert "postmaster.pid" not in days[2]
 
 
+@pytest.mark.large
 def test_the_lock_file_of_the_embedded_server_is_not_shared_by_all_users_of_the_machine(days):
     assert ".lockfile" not in days[2]
 

@@ -143,6 +143,7 @@ async def played_by(users, strategies):
     return played, twice
 
 
+@pytest.mark.large
 async def test_chats_of_two_users_come_back_as_the_strategies_that_they_made(user, stranger, strategies, watcher):
     played, twice = await played_by([user, stranger], strategies)
     await worked(play({**played, **twice}))

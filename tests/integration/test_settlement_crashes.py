@@ -322,6 +322,7 @@ async def test_2000_random_cancellations_of_units_with_a_log_lose_nothing_and_le
     await units.assert_kept(watcher, logs)
 
 
+@pytest.mark.large
 class TestOnItsOwnRedis:
     """A Redis that is killed or frozen under the store."""
 
@@ -388,6 +389,7 @@ class TestOnItsOwnRedis:
         await units.assert_kept(watcher, logs)
 
 
+@pytest.mark.large
 class TestOnItsOwnPostgres:
     """A PostgreSQL that is killed under the store, with units of work between append and COMMIT."""
 

@@ -15,6 +15,7 @@ from starlette.types import Send
 from veupath_store.engine import start_detached
 from veupath_store.errors import StoreError
 from veupath_store.integrations.fastapi.closing import PATIENCE, close_iterator
+from veupath_store.integrations.fastapi.ending import ends_with_the_process
 from veupath_store.integrations.fastapi.handlers import log_problem
 from veupath_store.integrations.problems import problem_of
 from veupath_store.values import LoggedEvent
@@ -26,6 +27,8 @@ KEEPALIVE: Final = 15.0
 
 RETRY: Final = 2_000
 """Milliseconds after which a browser whose stream has ended asks again."""
+
+_LINE_ENDS: Final = "\x85\u2028\u2029"
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID")]
 """The last event that the client has seen, as a browser says when it comes back. Give the parameter the default
@@ -40,7 +43,8 @@ def event_stream(events: AsyncIterator[LoggedEvent], *, keepalive: float = KEEPA
 
     The iterator runs in a task of its own, one event ahead of the client, and is closed when the client goes away.
     An error of the store ends the stream as if there were nothing more, and is logged: the client comes back with its
-    last id, and is then answered by the route. Any other error tears the response.
+    last id, and is then answered by the route. Any other error tears the response. When the process is told to end
+    (SIGTERM, SIGINT) so does the stream, and the client comes back to another one.
 
     Args:
         events: What to send, for instance ``await LogReader().for_user(id).follow(stream_id, position=last_event_id)``.
@@ -55,25 +59,25 @@ def event_stream(events: AsyncIterator[LoggedEvent], *, keepalive: float = KEEPA
 
 class _EventStream(EventSourceResponse):
     def __init__(self, events: AsyncIterator[LoggedEvent], keepalive: float) -> None:
-        self._events = events
-        # A hand-over: of events that a slow client has not read yet, one waits here, and the others in the log.
-        self._into, self._from = anyio.create_memory_object_stream[LoggedEvent](0)
-        super().__init__(
-            _messages(self._from, keepalive), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        )
+        super().__init__((), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        self._events = events  # read once the response begins: one that is never sent opens nothing
+        self._keepalive = keepalive
 
     async def stream_response(self, send: Send) -> None:
         """As any streaming response, and read the events meanwhile."""
-        reading = start_detached(_read(self._events, self._into), name="event_stream")
+        # A hand-over: of events that a slow client has not read yet, one waits here, and the others in the log.
+        into, out = anyio.create_memory_object_stream[LoggedEvent](0)
+        reading = start_detached(_read(self._events, into), name="event_stream")
+        ends_with_the_process(reading)
+        self.body_iterator = _messages(out, reading, self._keepalive)
         try:
             await super().stream_response(send)
         finally:
-            self._from.close()
             reading.cancel()
             with anyio.move_on_after(PATIENCE, shield=True):
                 await asyncio.wait([reading])
-        if not reading.cancelled():
-            reading.result()
+            into.close()
+            out.close()
 
 
 async def _read(events: AsyncIterator[LoggedEvent], into: MemoryObjectSendStream[LoggedEvent]) -> None:
@@ -89,7 +93,9 @@ async def _read(events: AsyncIterator[LoggedEvent], into: MemoryObjectSendStream
             await close_iterator(events)
 
 
-async def _messages(events: MemoryObjectReceiveStream[LoggedEvent], keepalive: float) -> AsyncIterator[bytes]:
+async def _messages(
+    events: MemoryObjectReceiveStream[LoggedEvent], reading: asyncio.Task[None], keepalive: float
+) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RETRY)
     while True:
         message = KEEPALIVE_COMMENT
@@ -97,11 +103,22 @@ async def _messages(events: MemoryObjectReceiveStream[LoggedEvent], keepalive: f
             try:
                 message = _message(await events.receive())
             except anyio.EndOfStream:
-                return
+                break
         yield message
+    await asyncio.wait([reading])
+    if not reading.cancelled():
+        reading.result()  # raises what is no error of the store
 
 
 def _message(event: LoggedEvent) -> bytes:
     # A type with a line break, which the store refuses and another writer may not, would be a field of its own.
     name = " ".join(event.type.splitlines())
-    return format_sse_event(id=event.id, event=name, data_str=to_json(event.data).decode())
+    return format_sse_event(id=event.id, event=name, data_str=_on_one_line(to_json(event.data).decode()))
+
+
+def _on_one_line(json: str) -> str:
+    """With those line ends escaped that JSON leaves as they are, and at which FastAPI 0.135.0 breaks the data."""
+    for character in _LINE_ENDS:
+        if character in json:
+            json = json.replace(character, f"\\u{ord(character):04x}")
+    return json

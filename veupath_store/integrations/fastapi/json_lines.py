@@ -1,7 +1,8 @@
 """`json_lines`: a response of any length, one JSON document a line."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
@@ -12,6 +13,10 @@ from veupath_store.errors import StoreError
 from veupath_store.integrations.fastapi.closing import close_iterator
 from veupath_store.integrations.fastapi.handlers import log_problem
 from veupath_store.integrations.problems import problem_of
+
+TURN: Final = 100
+"""Lines after which other tasks have their turn: an iterator that has a page in memory waits for nothing, nor does the
+server before its buffer is full, and a client that has gone away would be noticed late."""
 
 
 class ResponseCutOffError(Exception):
@@ -56,9 +61,13 @@ async def _lines(rest: AsyncIterator[Any], first: Any) -> AsyncIterator[bytes]: 
     if first is None:
         return
     yield _line(first)
+    sent = 1
     try:
         async for item in rest:
             yield _line(item)
+            sent += 1
+            if sent % TURN == 0:
+                await asyncio.sleep(0)
     except StoreError as exc:
         log_problem(exc, problem_of(exc), "A response that had begun")
         # Not with its cause: servers log what they are given, with the messages of all that led to it.

@@ -10,6 +10,7 @@ from tortoise.context import TortoiseContext
 from tortoise.contrib.fastapi import RegisterTortoise
 
 from veupath_store.config import StoreSettings
+from veupath_store.integrations.fastapi.ending import heeding_signals
 from veupath_store.session import close_db, init_db, is_open
 
 
@@ -33,7 +34,8 @@ def around(inner: Lifespan[Any], *, settings: StoreSettings | None, create_schem
                 yield state
             return
         async with _tortoise(app, settings or StoreSettings()), _store(create_schema), inner(app) as state:
-            yield state
+            with heeding_signals():
+                yield state
 
     return lifespan
 

@@ -50,7 +50,7 @@ def register_store(
     app.router.lifespan_context = around(app.router.lifespan_context, settings=settings, create_schema=create_schema)
     install_problem_handlers(app)
     if readiness_path is not None:
-        app.add_api_route(readiness_path, readiness, methods=["GET"], include_in_schema=False)
+        app.add_api_route(readiness_path, readiness, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 async def readiness() -> Response:

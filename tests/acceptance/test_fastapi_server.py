@@ -1,0 +1,232 @@
+"""An application on a real uvicorn, over a socket: what clients see when COMMIT fails, and how streams end."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from tests.support import faults
+from tests.support.processes import PATIENCE, started
+from tests.support.servers import until
+from veupath_store import StreamRepository, UserRepository, close_db, init_db
+
+pytestmark = pytest.mark.large
+
+APP = """
+from contextlib import asynccontextmanager
+from typing import Annotated
+from uuid import UUID
+import asyncio
+
+from fastapi import FastAPI, Header
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
+
+from veupath_store import AccountRepository, LogReader, StreamRepository, UserRepository
+from veupath_store.integrations.fastapi import (
+    EveryonesUsers, LastEventId, StoreSession, event_stream, json_lines, register_store, scoped_to
+)
+
+async def current_user(x_user: Annotated[UUID, Header()]) -> UUID:
+    return x_user
+
+store = scoped_to(current_user)
+Me = Annotated[UUID, store.user_id]
+
+
+@asynccontextmanager
+async def lifespan(app):
+    print("begun", flush=True)
+    yield
+    await UserRepository().create("ended")
+    print("ended", flush=True)
+
+
+app = FastAPI(lifespan=lifespan)
+register_store(app)
+
+
+@app.post("/users")
+async def create(users: EveryonesUsers, external_id: str) -> UUID:
+    return (await users.create(external_id)).id
+
+
+@app.post("/users/slowly")
+async def create_slowly(users: EveryonesUsers, session: StoreSession, external_id: str) -> UUID:
+    made = await users.create(external_id)
+    await session.client.execute_rows("SELECT 1 AS waiting")
+    await asyncio.sleep(2)
+    return made.id
+
+
+async def told(events):
+    try:
+        async for event in events:
+            yield event
+    finally:
+        await events.aclose()
+        print("closed", flush=True)
+
+
+@app.get("/streams/{stream_id}/events")
+async def events(stream_id: UUID, me: Me, last_event_id: LastEventId = None) -> EventSourceResponse:
+    events = await LogReader().for_user(me).follow(stream_id, position=last_event_id)
+    return event_stream(told(events), keepalive=0.2)
+
+
+@app.get("/export")
+async def export(me: Me) -> StreamingResponse:
+    return json_lines(AccountRepository().for_user(me).export(me))
+"""
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@asynccontextmanager
+async def serving(tmp_path, port, settings, *arguments, **environment):
+    """The process, and a client of it once it is ready."""
+    (tmp_path / "app.py").write_text(APP)
+    log = {"REDIS_URL": settings.redis_url.get_secret_value()} if settings.redis_url else {}
+    command = [sys.executable, "-W", "error", "-m", "uvicorn", "app:app", "--port", str(port), *arguments]
+    async with (
+        started(
+            *command,
+            cwd=tmp_path,
+            PYTHONPATH=str(tmp_path),
+            DATABASE_URL=settings.database_url.get_secret_value(),
+            VEUPATH_STORE_LOG_PREFIX=settings.log_prefix,
+            **log,
+            **environment,
+        ) as server,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client,
+    ):
+
+        async def ready() -> bool:
+            if server.process.returncode is not None:
+                raise AssertionError(str(await server.finished()))
+            with contextlib.suppress(httpx.TransportError):
+                return (await client.get("/readyz")).status_code == 200
+            return False
+
+        await until(ready, within=PATIENCE, what="the application is ready")
+        yield server, client
+
+
+async def ended(server):
+    server.process.send_signal(signal.SIGTERM)
+    finished = await server.finished()
+    # uvicorn ends by the signal that ended it, once it has done all that it does at its end.
+    assert finished.code in (0, -signal.SIGTERM), finished
+    return finished
+
+
+@pytest.mark.own_database
+async def test_a_commit_that_fails_is_an_error_over_the_socket(tmp_path, port, settings, watcher):
+    await faults.check_at_commit(watcher)
+    async with serving(tmp_path, port, settings) as (server, client):
+        assert (await client.post("/users", params={"external_id": "curator"})).status_code == 200
+        refused = await client.post("/users", params={"external_id": "refused by a trigger"})
+        assert (refused.status_code, refused.json()["constraint"]) == (409, "users_at_commit")
+
+        # Killed while its transaction is idle, right before COMMIT.
+        before = asyncio.create_task(client.post("/users/slowly", params={"external_id": "before"}))
+
+        async def waiting() -> bool:
+            sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'SELECT 1 AS waiting'"
+            return await watcher.fetchval(f"{sql} AND state = 'idle in transaction' AND datname = current_database()")
+
+        await until(waiting, within=PATIENCE, what="the transaction was killed")
+        assert ((await before).status_code, (await before).headers["Retry-After"]) == (503, "2")
+
+        # Killed in the middle of COMMIT.
+        during = asyncio.create_task(client.post("/users", params={"external_id": "slow"}))
+        await until(lambda: faults.committing(watcher), within=PATIENCE, what="COMMIT is under way")
+        await faults.kill_backends(watcher)
+        assert ((await during).status_code, (await during).json()["type"]) == (500, "/problems/outcome-unknown")
+
+        assert (await client.post("/users", params={"external_id": "after"})).status_code == 200
+        finished = await ended(server)
+    stored = [row["external_id"] for row in await watcher.fetch("SELECT external_id FROM users ORDER BY created_at")]
+    assert stored == ["curator", "after", "ended"]
+    assert "refused by a trigger" not in finished.err  # uvicorn's own lines about requests go to standard output
+    assert settings.database_url.get_secret_value() not in finished.out + finished.err
+
+
+@pytest.mark.with_log
+@pytest.mark.own_database
+async def test_streams_are_followed_left_and_ended_at_shutdown(tmp_path, port, settings, watcher):
+    from veupath_store import Event, Projector
+
+    await init_db(settings=settings)
+    user = await UserRepository().create()
+    stream = await StreamRepository().create(user.id, "plasmodb")
+    headers = {"X-User": str(user.id)}
+    path = f"/streams/{stream.id}/events"
+    try:
+        # Without a timeout, so that uvicorn waits until all streams have ended by themselves.
+        async with serving(tmp_path, port, settings, VEUPATH_STORE_POOL_MAX_SIZE="1") as (server, client):
+            async with client.stream("GET", path, headers=headers) as response:
+                assert response.headers["content-type"].startswith("text/event-stream")
+                lines = response.aiter_lines()
+                assert await anext(lines) == "retry: 2000"
+                await Projector().append(stream.id, [Event(type="user_message", data={"content": "Find kinases"})])
+                seen = {}
+                while "id" not in seen:
+                    name, _, value = (await anext(lines)).partition(": ")
+                    seen[name] = value
+                assert (seen["event"], json.loads(seen["data"])) == ("user_message", {"content": "Find kinases"})
+                export = await client.get("/export", headers=headers)
+                assert {json.loads(line)["table"] for line in export.text.splitlines()} >= {"users", "streams"}
+            assert (await server.process.stdout.readuntil(b"closed\n")).count(b"closed") == 1
+            foreign = await client.get(path, headers={"X-User": str(stream.id)})
+            assert (foreign.status_code, foreign.json()["detail"]) == (404, "No such stream.")
+
+            # Twenty that stay, on one connection, while the application is told to end.
+            async with contextlib.AsyncExitStack() as stack:
+                limits = httpx.Limits(max_connections=50)
+                many = await stack.enter_async_context(
+                    httpx.AsyncClient(base_url=client.base_url, limits=limits, timeout=PATIENCE)
+                )
+                lines = []
+                for _ in range(20):
+                    response = await stack.enter_async_context(
+                        many.stream("GET", path, headers=headers | {"Last-Event-ID": seen["id"]})
+                    )
+                    lines.append(response.aiter_lines())  # kept: a client that forgets it goes away
+                    assert await anext(lines[-1]) == "retry: 2000"
+                assert (await client.get("/readyz")).json()["ready"] is True
+                finished = await ended(server)
+                for rest in lines:
+                    assert [line async for line in rest if line.startswith(("id", "data"))] == []  # ended, not torn
+        assert finished.out.count("closed") == 20
+        assert "Traceback" not in finished.err
+        assert "ended" in finished.out
+        assert await watcher.fetchval("SELECT count(*) FROM users WHERE external_id = 'ended'") == 1
+    finally:
+        await close_db()
+
+
+async def test_a_server_whose_database_is_away_does_not_start(tmp_path, port):
+    (tmp_path / "app.py").write_text(APP)
+    async with started(
+        *(sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)),
+        cwd=tmp_path,
+        PYTHONPATH=str(tmp_path),
+        DATABASE_URL="postgresql://curator:hunter2@127.0.0.1:9/store",
+    ) as server:
+        finished = await server.finished()
+    assert finished.code == 3  # uvicorn's own code for a start that failed
+    assert "UnavailableError: No server accepted a connection" in finished.err
+    assert "hunter2" not in finished.out + finished.err
+    assert "begun" not in finished.out

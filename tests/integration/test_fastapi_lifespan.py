@@ -1,0 +1,223 @@
+"""The store in an application's life: the order of its start and end, and what is left when one fails."""
+
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+from fastapi import APIRouter, FastAPI, Request
+from tortoise.context import get_current_context
+
+from tests.support import faults
+from tests.support.servers import until
+from tests.support.web import client_of, registered, running
+from veupath_store import StoreSettings, UserRepository, check_readiness, close_db, get_engine, init_db, session
+from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
+from veupath_store.integrations.fastapi import register_store, registration
+from veupath_store.migrations import migration_files
+
+
+@pytest.fixture(autouse=True)
+async def fresh_process(monkeypatch):
+    """A process in which the store was neither opened nor closed."""
+    assert session._process.engine is None
+    monkeypatch.setattr(session._process, "closed", False)
+    yield
+    await close_db()
+    assert get_current_context() is None
+
+
+def assert_nothing_left():
+    assert session._process.engine is None
+    assert get_current_context() is None
+
+
+def telling_app(events, **options):
+    """An application that tells when its own lifespan begins and ends, and what it can do then."""
+
+    @asynccontextmanager
+    async def lifespan(app):
+        user = await UserRepository().create()
+        get_engine().on_close(closer)
+        events.append("begun")
+        yield {"first_user": user.id}
+        assert await UserRepository().get_by_id(user.id)
+        events.append("ended")
+
+    async def closer():
+        await UserRepository().create()
+        events.append("drained")
+
+    app = FastAPI(lifespan=lifespan)
+    register_store(app, **options)
+
+    @app.get("/first")
+    async def first(request: Request) -> str:
+        return str(request.state.first_user)
+
+    return app
+
+
+async def test_the_own_lifespan_uses_the_store_and_keeps_its_state(settings):
+    events = []
+    app = telling_app(events, settings=settings)
+    async with app.router.lifespan_context(app) as state:
+        assert state.keys() == {"first_user"}
+        assert app.state._tortoise_context is get_current_context()
+        assert await UserRepository().get_by_id(state["first_user"])
+        assert events == ["begun"]
+    assert events == ["begun", "ended", "drained"]
+    assert not hasattr(app.state, "_tortoise_context")
+    assert_nothing_left()
+
+
+async def test_an_application_starts_and_ends_twice_in_a_row(settings, watcher):
+    events = []
+    app = telling_app(events, settings=settings)
+    for _ in range(2):
+        async with running(app) as client:
+            answer = await client.get("/readyz")
+            assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+            assert answer.json()["ready"] is True
+        assert_nothing_left()
+
+        async def nobody() -> bool:
+            return not await faults.pids(watcher)
+
+        await until(nobody, within=5, what="no connection is left")
+    assert events == ["begun", "ended", "drained"] * 2
+
+
+async def test_the_environment_is_read_when_the_application_starts(database_url, monkeypatch):
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    app = registered()
+    with pytest.raises(ConfigurationError, match="DATABASE_URL"):
+        async with running(app):
+            pass
+    assert_nothing_left()
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    async with running(app) as client:
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_a_store_that_was_looked_at_before_the_start_is_that_of_the_application(settings, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
+    early = get_engine()
+    async with running(registered(settings=settings.model_copy(update={"pool_max_size": 3}))):
+        assert get_engine() is not early
+        assert get_engine().settings.pool_max_size == 3
+        await UserRepository().create()
+    assert_nothing_left()
+
+
+async def test_a_start_without_a_server_leaves_nothing_behind(settings, database_url, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:9/store")
+    events = []
+    app = telling_app(events)
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            async with running(app):
+                pass
+        assert_nothing_left()
+        assert not hasattr(app.state, "_tortoise_context")
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    async with running(app):
+        pass
+    assert events == ["begun", "ended", "drained"]
+
+
+async def test_a_database_that_is_behind_is_refused_unless_the_schema_is_to_be_made(empty_url):
+    settings = StoreSettings(database_url=empty_url)
+    with pytest.raises(SchemaError, match="veupath-store migrate"):
+        async with running(registered(settings=settings)):
+            pass
+    assert_nothing_left()
+    async with running(registered(settings=settings, create_schema=True)) as client:
+        assert (await client.get("/readyz")).json()["pending_migrations"] == []
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+async def test_an_own_lifespan_that_fails_closes_the_store(settings, when):
+    @asynccontextmanager
+    async def lifespan(app):
+        await UserRepository().create()
+        if when == "start":
+            raise LookupError(when)
+        yield
+        raise LookupError(when)
+
+    app = FastAPI(lifespan=lifespan)
+    register_store(app, settings=settings)
+    for _ in range(2):
+        with pytest.raises(LookupError, match=when):
+            async with running(app):
+                pass
+        assert_nothing_left()
+
+
+async def test_a_store_that_is_open_already_is_used_and_left_open(settings):
+    engine = await init_db(settings=settings)
+    events = []
+    app = telling_app(events, settings=StoreSettings(database_url="postgresql://127.0.0.1:9/store"))
+    async with running(app) as client:
+        assert get_engine() is engine
+        assert (await client.get("/readyz")).status_code == 200
+    assert events == ["begun", "ended"]
+    await UserRepository().create()
+    await close_db()
+    assert events == ["begun", "ended", "drained"]
+
+
+async def test_lifespans_of_routers_and_old_hooks_find_the_store_open(settings):
+    found = []
+
+    @asynccontextmanager
+    async def of_router(app):
+        found.append(await UserRepository().create())
+        yield {"of_router": True}
+
+    router = APIRouter(lifespan=of_router)
+    app = registered(settings=settings)
+    app.include_router(router)
+    async with app.router.lifespan_context(app) as state:
+        assert state == {"of_router": True}
+    old = FastAPI()
+    old.router.on_startup.append(UserRepository().create)
+    register_store(old, settings=settings)
+    async with old.router.lifespan_context(old):
+        assert len(found) == 1
+
+
+async def test_readiness_is_503_while_the_pool_is_exhausted_and_after_the_end(settings, monkeypatch):
+    monkeypatch.setattr(registration, "check_readiness", partial(check_readiness, patience=0.2))
+    app = registered(settings=settings.model_copy(update={"pool_max_size": 1}), readiness_path="/health")
+    async with running(app) as client:
+        async with session.async_session_factory():
+            answer = await client.get("/health")
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (503, "no-store")
+        assert (answer.json()["ready"], answer.json()["pool_in_use"]) == (False, 1)
+        assert (await client.get("/readyz")).status_code == 404
+    async with client_of(app) as late:
+        answer = await late.get("/health")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+
+
+@pytest.mark.own_database
+async def test_readiness_is_503_where_a_migration_is_missing(settings, watcher):
+    app = registered(settings=settings)
+    async with running(app) as client:
+        await watcher.execute("DELETE FROM aerich WHERE version = $1", migration_files()[-1])
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["pending_migrations"]) == (503, migration_files()[-1:])
+
+
+async def test_without_a_path_there_is_no_route(settings):
+    async with running(registered(settings=settings, readiness_path=None)) as client:
+        assert (await client.get("/readyz")).status_code == 404
+
+
+async def test_an_application_that_has_started_is_refused(settings):
+    app = FastAPI()
+    async with running(app) as client:
+        await client.get("/")
+    with pytest.raises(ConfigurationError, match="started already"):
+        register_store(app, settings=settings)

@@ -1,0 +1,350 @@
+"""What clients and logs see of errors: the right status, and nothing that is stored, sent or configured."""
+
+import asyncio
+import logging
+
+import pytest
+from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi.responses import PlainTextResponse
+from tortoise.exceptions import DoesNotExist, IntegrityError
+
+from tests.support import faults
+from tests.support.servers import until
+from tests.support.web import Streams, as_user, registered, running
+from veupath_store import StoreSettings, UserRepository, async_session_factory, errors
+from veupath_store.integrations.fastapi import (
+    PROBLEM_RESPONSES,
+    EveryonesUsers,
+    StoreSession,
+    install_problem_handlers,
+    problem_of,
+    register_store,
+)
+from veupath_store.models import User
+
+SECRET = "curator@example.org"
+
+
+@pytest.fixture
+def logged(caplog):
+    """All that is logged at INFO and above, tracebacks included."""
+    caplog.set_level(logging.INFO)
+    formatter = logging.Formatter("%(name)s %(levelname)s %(message)s")
+    return lambda: "\n".join(formatter.format(record) for record in caplog.records)
+
+
+def raising(make):
+    """An application whose one route raises what it is told to."""
+    app = registered()
+
+    @app.get("/{name}")
+    async def route(name: str) -> None:
+        raise make()
+
+    return app
+
+
+def assert_problem(answer, status, name):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    document = answer.json()
+    assert document["type"] == (f"/problems/{name}" if name else "about:blank")
+    assert document["status"] == status
+    assert ("Retry-After" in answer.headers) is (status == 503)
+    return document
+
+
+async def test_a_unique_violation_shows_its_constraint_and_no_value(store, logged):
+    app = registered()
+
+    @app.post("/through-the-store")
+    async def through_the_store(users: EveryonesUsers) -> None:
+        await users.create(SECRET)
+
+    @app.post("/through-tortoise")
+    async def through_tortoise(session: StoreSession) -> None:
+        await User.create(external_id=SECRET, using_db=session.client)
+
+    async with running(app) as client:
+        assert (await client.post("/through-the-store")).status_code == 200
+        for path in ("/through-the-store", "/through-tortoise"):
+            answer = await client.post(path)
+            document = assert_problem(answer, 409, "conflict")
+            assert document["constraint"] == "users_external_id_key"
+            assert SECRET not in answer.text
+            assert "path" not in document
+    assert SECRET not in logged()
+
+
+async def test_refused_input_shows_its_path_and_no_value(store, user, logged):
+    app = registered()
+
+    @app.post("/")
+    async def route(streams: Streams) -> None:
+        stream = await streams.create(user.id, "plasmodb")
+        await streams.update_projection(
+            stream.id, plan={"root": {"id": "a", "parameters": {"organism": f"{SECRET}\0"}}}
+        )
+
+    async with running(app) as client:
+        answer = await client.post("/", headers=as_user(user))
+    document = assert_problem(answer, 422, "invalid-input")
+    assert document["path"] == "plan.root.parameters.organism"
+    assert SECRET not in answer.text + logged()
+
+
+async def test_an_error_of_tortoise_is_logged_without_what_it_says(store, logged):
+    app = raising(lambda: IntegrityError(f"Key (external_id)=({SECRET}) already exists."))
+    async with running(app) as client:
+        answer = await client.get(f"/{SECRET}")
+    assert_problem(answer, 500, None)
+    assert SECRET not in answer.text
+    shown = logged().replace(f"http://store/{SECRET}", "")  # which is httpx's line about its own request
+    assert "GET /{name} failed" in shown
+    assert "tortoise.exceptions.IntegrityError" in shown
+    assert "raise make()" in shown
+    assert SECRET not in shown
+
+
+async def test_a_missing_row_of_tortoise_is_not_found(store):
+    app = registered()
+
+    @app.get("/")
+    async def route(session: StoreSession) -> None:
+        await User.get(external_id=SECRET, using_db=session.client)
+
+    async with running(app) as client:
+        answer = await client.get("/")
+    assert_problem(answer, 404, "not-found")
+    assert SECRET not in answer.text
+    assert issubclass(DoesNotExist, Exception)
+
+
+async def test_a_defect_is_logged_with_its_place_and_answered_with_nothing(store, logged):
+    app = registered()
+
+    @app.get("/")
+    async def route(session: StoreSession) -> None:
+        await session.client.execute_rows("SELECT 1/0 FROM no_such_table")
+
+    async with running(app) as client:
+        answer = await client.get("/")
+    assert "no_such_table" not in answer.text
+    assert_problem(answer, 500, None)
+    assert "veupath_store.errors.SchemaError: The database lacks something" in logged()
+    assert "test_fastapi_problems.py" in logged()
+
+
+async def test_an_error_that_a_route_swallowed_is_a_500(store, user):
+    app = registered()
+
+    @app.post("/")
+    async def route(session: StoreSession) -> str:
+        try:
+            await session.client.execute_rows("SELECT 1/0")
+        except errors.StoreError:
+            return "all is well"
+        raise AssertionError
+
+    async with running(app) as client:
+        assert_problem(await client.post("/"), 500, None)
+
+
+@pytest.mark.own_database
+@pytest.mark.parametrize(("how", "status", "name"), [("refused", 409, "conflict"), ("raised", 500, None)])
+async def test_a_commit_that_fails_is_never_a_200(store, watcher, logged, how, status, name):
+    await faults.check_at_commit(watcher)
+    if how == "raised":
+        await watcher.execute("""
+            CREATE OR REPLACE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'not %', NEW.external_id; END $$""")
+    app = registered()
+
+    @app.post("/")
+    async def route(users: EveryonesUsers) -> None:
+        await users.create(f"refused {SECRET}")
+
+    async with running(app) as client:
+        answer = await client.post("/")
+    assert_problem(answer, status, name)
+    assert SECRET not in answer.text + logged()
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 0
+
+
+@pytest.mark.own_database
+async def test_a_connection_that_is_lost_before_commit_is_a_503_and_during_commit_a_500(store, watcher, logged):
+    await faults.check_at_commit(watcher)
+    app = registered()
+
+    @app.post("/before")
+    async def before(users: EveryonesUsers, session: StoreSession) -> None:
+        await users.create("before")
+        pid = await faults.client_pid(session.client)
+        await watcher.fetchval("SELECT pg_terminate_backend($1)", pid)
+
+        async def gone() -> bool:
+            return pid not in await faults.pids(watcher)
+
+        await until(gone, within=5, what="the backend is gone")
+
+    @app.post("/during")
+    async def during(users: EveryonesUsers) -> None:
+        await users.create("slow")
+
+    async with running(app) as client:
+        assert_problem(await client.post("/before"), 503, "unavailable")
+        answer = asyncio.create_task(client.post("/during"))
+        await until(lambda: faults.committing(watcher), within=10, what="COMMIT is under way")
+        await faults.kill_backends(watcher)
+        assert_problem(await answer, 500, "outcome-unknown")
+    assert "POST /during failed" in logged()
+    assert "WARNING POST /before: UnavailableError" in logged()
+
+
+async def test_an_exhausted_pool_is_a_503_that_names_no_server(settings, logged):
+    narrow = settings.model_copy(update={"pool_max_size": 1, "acquire_timeout": 0.2})
+    app = registered(settings=narrow)
+
+    @app.get("/")
+    async def route(session: StoreSession) -> None:
+        raise AssertionError
+
+    async with running(app) as client, async_session_factory():
+        document = assert_problem(await client.get("/"), 503, "unavailable")
+    assert "pool" not in document["detail"]
+    assert "No connection was free" in logged()
+    assert "Traceback" not in logged()
+
+
+@pytest.mark.large
+async def test_a_server_that_is_down_is_a_503_until_it_is_back(private_server):
+    url = private_server.server.url("down")
+    await private_server.server.create("down")
+    app = registered(settings=StoreSettings(database_url=url), create_schema=True)
+
+    @app.post("/")
+    async def route(users: EveryonesUsers) -> None:
+        await users.create()
+
+    async with running(app) as client:
+        assert (await client.post("/")).status_code == 200
+        await asyncio.to_thread(private_server.crash)
+        for _ in range(3):
+            assert_problem(await client.post("/"), 503, "unavailable")
+        assert (await client.get("/readyz")).status_code == 503
+        await asyncio.to_thread(private_server.start)
+
+        async def back() -> bool:
+            return (await client.post("/")).status_code == 200
+
+        await until(back, within=20, what="a 200")
+        assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_handlers_of_the_application_stay_whenever_they_are_added(store):
+    async def early(request, error):
+        return PlainTextResponse("early", status_code=410)
+
+    async def late(request, error):
+        return PlainTextResponse("late", status_code=411)
+
+    app = FastAPI(exception_handlers={errors.NotFoundError: early, IntegrityError: early})
+    register_store(app)
+    app.add_exception_handler(errors.UnavailableError, late)
+    kinds = {
+        "missing": lambda: errors.NotFoundError("stream"),
+        "conflict": lambda: errors.ConflictError("It is there already."),
+        "away": lambda: errors.WriterFullError(1),
+        "raw": lambda: IntegrityError("no error of the store"),
+    }
+
+    @app.get("/{name}")
+    async def route(name: str) -> None:
+        raise kinds[name]()
+
+    async with running(app) as client:
+        found = {name: (await client.get(f"/{name}")).status_code for name in kinds}
+    assert found == {"missing": 410, "conflict": 409, "away": 411, "raw": 410}
+
+
+async def test_an_own_handler_for_the_whole_tree_stays(store):
+    async def own(request, error):
+        return PlainTextResponse(problem_of(error).title, status_code=499)
+
+    app = FastAPI()
+    app.add_exception_handler(errors.StoreError, own)
+    register_store(app)
+
+    @app.get("/")
+    async def route() -> None:
+        raise errors.StaleVersionError("gene set")
+
+    async with running(app) as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.text) == (499, "Changed by somebody else")
+
+
+async def test_a_mounted_application_can_have_the_handlers_too(store):
+    inner = FastAPI()
+    install_problem_handlers(inner)
+
+    @inner.get("/")
+    async def route(users: EveryonesUsers) -> None:
+        raise errors.NotFoundError("user")
+
+    app = registered()
+    app.mount("/inner", inner)
+    async with running(app) as client:
+        assert_problem(await client.get("/inner/"), 404, "not-found")
+
+
+@pytest.mark.parametrize(("accepted", "code"), [(False, 1013), (True, 1013)])
+async def test_an_error_of_a_web_socket_closes_it(store, accepted, code):
+    app = registered()
+
+    @app.websocket("/")
+    async def route(websocket: WebSocket) -> None:
+        if accepted:
+            await websocket.accept()
+        raise errors.UnavailableError("Nothing was saved.")
+
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": [], "root_path": ""}
+    await app(scope, receive, send)
+    assert sent[-1] == {"type": "websocket.close", "code": code, "reason": "Unavailable for now"}
+    assert len(sent) == (2 if accepted else 1)
+
+
+def test_problems_are_in_the_openapi_document():
+    app = FastAPI()
+    router = APIRouter(responses=PROBLEM_RESPONSES)
+
+    @router.get("/streams/{stream_id}")
+    async def route(stream_id: int, users: EveryonesUsers) -> None:
+        """A route."""
+
+    app.include_router(router)
+    register_store(app)
+    document = app.openapi()
+    assert list(document["paths"]) == ["/streams/{stream_id}"]
+    found = document["paths"]["/streams/{stream_id}"]["get"]
+    assert found["responses"].keys() == {"200", "404", "409", "422", "500", "503"}
+    shown = found["responses"]["409"]["content"]["application/problem+json"]["schema"]
+    assert shown["properties"].keys() == {"type", "title", "status", "detail", "path", "constraint"}
+    assert "Retry-After" in found["responses"]["503"]["headers"]
+    assert [it["name"] for it in found["parameters"]] == ["stream_id"]
+
+
+async def test_what_is_no_error_of_the_store_stays_the_applications(store):
+    async with running(raising(lambda: LookupError("ours"))) as client:
+        with pytest.raises(LookupError, match="ours"):
+            await client.get("/x")
+    await UserRepository().create()

@@ -1,0 +1,65 @@
+"""Ending open streams when the process is told to end.
+
+A server that is told to end waits for its responses, and an event stream has no end of its own: uvicorn would wait for
+ever, or for its ``--timeout-graceful-shutdown`` and then cut every stream off. Nothing in ASGI tells an application
+that it has begun; the signal does.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+_open: Final[set["asyncio.Task[None]"]] = set()
+
+
+def ends_with_the_process(stream: "asyncio.Task[None]") -> None:
+    """Have a task cancelled when the process is told to end.
+
+    Args:
+        stream: What reads the events of a stream.
+    """
+    _open.add(stream)
+    stream.add_done_callback(_open.discard)
+
+
+@contextmanager
+def heeding_signals() -> Iterator[None]:
+    """While the block lasts, SIGTERM and SIGINT end the open streams, and then do what they did before.
+
+    Does nothing outside of the main thread, where Python gives nobody a signal, nor for a signal that nothing handles.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    heeded = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
+    ours = {number: _first(loop, handler) for number, handler in heeded.items()}
+    for number, handler in ours.items():
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in heeded.items():
+            if signal.getsignal(number) is ours[number]:  # nobody else's meanwhile
+                signal.signal(number, handler)
+
+
+def _first(
+    loop: asyncio.AbstractEventLoop, then: Callable[[int, FrameType | None], Any]
+) -> Callable[[int, FrameType | None], None]:
+    def handler(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(_end_all)
+        then(number, frame)
+
+    return handler
+
+
+def _end_all() -> None:
+    for stream in list(_open):
+        stream.cancel()
