@@ -15,8 +15,8 @@ ROOT: Final = Path(__file__).parents[1]
 PATIENCE: Final = 30.0
 """Seconds for a process to start, or to end after it was asked to."""
 
-CLOSING: Final = "2"
-"""Seconds that event streams may go on after a web worker was told to end: they would go on for ever."""
+CLOSING: Final = "10"
+"""Seconds that requests may take after a web worker was told to end."""
 
 
 class Deployment:
