@@ -12,6 +12,7 @@ from tests.support import faults
 from tests.support.servers import until
 from tests.support.web import Streams, as_user, registered, running
 from veupath_store import StoreSettings, UserRepository, async_session_factory, errors
+from veupath_store.engine.connect import is_lost
 from veupath_store.integrations.fastapi import (
     PROBLEM_RESPONSES,
     EveryonesUsers,
@@ -183,10 +184,10 @@ async def test_a_connection_that_is_lost_before_commit_is_a_503_and_during_commi
         pid = await faults.client_pid(session.client)
         await watcher.fetchval("SELECT pg_terminate_backend($1)", pid)
 
-        async def gone() -> bool:
-            return pid not in await faults.pids(watcher)
+        async def lost() -> bool:
+            return is_lost(session.client._connection)
 
-        await until(gone, within=5, what="the backend is gone")
+        await until(lost, within=5, what="the connection is known to be lost")
 
     @app.post("/during")
     async def during(users: EveryonesUsers) -> None:
