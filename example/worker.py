@@ -27,13 +27,16 @@ async def main() -> None:
         poll_seconds=0.2,
         sweep_every=min(LEASE_SECONDS, 10.0),
     )
-    projections = ProjectionWorker()
-    working = asyncio.gather(jobs.run(), projections.run())
+    projections, running = ProjectionWorker(), asyncio.current_task()
+    assert running is not None  # noqa: S101 - this one
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, working.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     print("taking jobs", flush=True)  # noqa: T201 - for whoever started it
     try:
-        await working
+        # Not gather, which does not wait for the other when one is cancelled: its jobs would find the store closed.
+        async with asyncio.TaskGroup() as group:
+            group.create_task(jobs.run())
+            group.create_task(projections.run())
     except asyncio.CancelledError:
         print("jobs are given back", flush=True)  # noqa: T201
     finally:
