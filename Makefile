@@ -4,10 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-large law lint check bench-rebuild diagram clean
+.PHONY: demo example test test-large law lint check bench-rebuild diagram clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
+	$(BIN)/python -m example --show
+
+# The same application, to be looked at in a browser.
+example: $(INSTALLED)
+	$(BIN)/python -m example
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
