@@ -54,6 +54,8 @@ _IN_FAILED_TRANSACTION: Final = "25P02"
 _LOST: Final = frozenset({"40003", "57P01", "57P02", "57P05", "25P03", "25P04"})
 _PASSING: Final = frozenset({"25006", "55P03", "55006", "57014", "57P03", "58000", "58030"})
 _PASSING_CLASSES: Final = frozenset({"40", "53"})
+# Of a statement it means a defect, of a connection that the database admits none for now.
+_NOT_ADMITTING: Final = "55000"
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "42704", "3F000"})
 _REFUSED_CLASSES: Final = frozenset({"22", "54"})
 _CREDENTIALS: Final = frozenset({"28000", "28P01", "3D000", "42501"})
@@ -122,7 +124,7 @@ def _by_sqlstate(error: asyncpg.PostgresError, phase: Phase) -> StoreError:
         return UnavailableError(
             f"Nothing was saved by {phase.value}: a migration changed its table. It may be repeated."
         )
-    if code in _PASSING or code[:2] in _PASSING_CLASSES:
+    if code in _PASSING or code[:2] in _PASSING_CLASSES or (phase is Phase.CONNECT and code == _NOT_ADMITTING):
         reason = _REASONS.get(code, f"the server refused it for now (SQLSTATE {code})")
         return UnavailableError(f"Nothing was saved by {phase.value}: {reason}. It may be repeated.")
     return _refused(code, error.column_name)
