@@ -13,7 +13,9 @@ import psutil
 import pytest
 
 from example.client import Researcher
-from example.deployment import deployment
+from example.deployment import deployment, free_port
+from tests.support.checkout import REPOSITORY
+from tests.support.processes import run, started
 from tests.support.servers import until
 from veupath_store import LogReader
 from veupath_store.limits import PAGE
@@ -26,20 +28,27 @@ SOON = 60.0
 
 
 @pytest.fixture
-def deployed(store, settings, tmp_path):
+def environment(settings):
+    return {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "REDIS_URL": settings.redis_url.get_secret_value(),
+        "VEUPATH_STORE_LOG_PREFIX": settings.log_prefix,
+    }
+
+
+@pytest.fixture
+def deployed(store, environment, tmp_path):
     """Starts a deployment on the test's database and log."""
 
     @asynccontextmanager
-    async def start(*, workers=1, **environment):
+    async def start(*, workers=1, **disturbances):
         log = tmp_path / "log"
         given = {
-            "DATABASE_URL": settings.database_url.get_secret_value(),
-            "REDIS_URL": settings.redis_url.get_secret_value(),
-            "VEUPATH_STORE_LOG_PREFIX": settings.log_prefix,
+            **environment,
             "EXAMPLE_LEASE_SECONDS": str(LEASE),
             "EXAMPLE_TOKEN_SECONDS": "0.02",
             "EXAMPLE_ROUND_SECONDS": "0.05",
-            **environment,
+            **disturbances,
         }
         try:
             async with deployment(given, workers=workers, log=log) as running, asyncio.timeout(4 * SOON):
@@ -90,6 +99,27 @@ def children(process):
             if any("spawn_main" in part for part in child.cmdline()):
                 serving.add(child.pid)
     return serving
+
+
+async def test_the_tour_in_the_terminal_finds_that_all_its_promises_are_kept(environment):
+    finished = await run(sys.executable, "-m", "example", "--show", cwd=REPOSITORY, **environment)
+    assert finished.code == 0, finished
+    _, _, promises = finished.out.partition("What was promised")
+    ends = [line.split()[-1] for line in promises.splitlines() if line.strip()]
+    assert [end for end in ends if end in ("yes", "no")] == ["yes"] * 4
+
+
+async def test_it_serves_its_page_until_it_is_told_to_end(environment):
+    port = str(free_port())
+    async with started(sys.executable, "-m", "example", "--port", port, cwd=REPOSITORY, **environment) as running:
+        line = await running.process.stdout.readline()
+        assert line.decode() == f"Open http://127.0.0.1:{port}/ in a browser. Ctrl-C ends it.\n"
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as browser:
+            page = await browser.get("/")
+            assert page.headers["content-type"].startswith("text/html")
+            assert "A small PathFinder" in page.text
+        running.process.send_signal(signal.SIGINT)
+        assert (await running.finished()).code == 0
 
 
 async def test_from_a_question_to_its_answer_with_the_strategy_that_it_built(deployed):

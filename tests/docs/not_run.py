@@ -28,6 +28,7 @@ class NotRun:
 
 NOT_RUN = [
     NotRun(r"make demo", ("tests/acceptance/test_demo.py", "test_the_demo_proves_that_nothing_was_lost_on_both_days")),
+    NotRun(r"make example", ("tests/acceptance/test_example.py", "test_it_serves_its_page_until_it_is_told_to_end")),
     NotRun(r"make (lint|test|test-large)", (".ci/run", "make {0}")),
     NotRun(r"make check", ("Makefile", "check: lint test test-large")),
     NotRun(r"make law", ("tests/integration/test_law.py", "LAW")),
