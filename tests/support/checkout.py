@@ -5,7 +5,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "tortoise_config.py")
-DIRECTORIES = ("veupath_store", "migrations")
+DIRECTORIES = ("veupath_store", "veupath_store_pytest", "migrations")
 
 
 def copy_repository(to: Path) -> Path:

@@ -139,11 +139,6 @@ def _xdel(keys: Keys, name: str, *identities: str) -> int:
     return len(found)
 
 
-def _xsetid(keys: Keys, name: str, last: str) -> bytes:
-    keys.streams[name].last = Position.parse(last)
-    return b"OK"
-
-
 def _set(keys: Keys, name: str, _value: str, _new: str, _unit: str, span: Value) -> bytes | None:
     if keys.remaining(name) is not None:
         return None
@@ -197,7 +192,6 @@ _COMMANDS: Final[dict[str, _Command]] = {
     "XDEL": _xdel,
     "XRANGE": _xrange,
     "XREVRANGE": _xrevrange,
-    "XSETID": _xsetid,
     "XTRIM": _xtrim,
     "ZADD": _zadd,
     "ZCARD": lambda keys, name: len(keys.sets.get(name, {})),
