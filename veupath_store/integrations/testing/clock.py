@@ -15,7 +15,8 @@ from veupath_store.session import async_session_factory
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
-# Whoever may, switches triggers off meanwhile, which might stamp a row anew.
+# Whoever may, switches triggers off meanwhile, which might stamp a row anew. What is ordered to be removed from the log
+# keeps its time, which nobody compares with a clock: the row's xmin tells who gave the order.
 _AGE: Final = """
 DO $$
 DECLARE
@@ -28,7 +29,7 @@ BEGIN
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.atttypid = 'timestamptz'::regtype
           AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-          AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+          AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' AND c.relname <> 'log_removals'
         GROUP BY n.nspname, c.relname
     LOOP EXECUTE older; END LOOP;
 END $$"""

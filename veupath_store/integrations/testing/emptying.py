@@ -24,7 +24,6 @@ _CATALOGS: Final = {
     "pg_class": "oid",
     "pg_constraint": "oid",
     "pg_extension": "oid",
-    "pg_namespace": "oid",
     "pg_policy": "oid",
     "pg_proc": "oid",
     "pg_rewrite": "oid",
@@ -38,6 +37,7 @@ _ROWS: Final = " UNION ALL ".join(
 _FINGERPRINT: Final = f"""
 SELECT md5(string_agg(one, ',' ORDER BY one COLLATE "C")) FROM (
     {_ROWS}
+    UNION ALL SELECT 'pg_namespace ' || oid || ' ' || xmin FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%'
     UNION ALL SELECT 'setting ' || setrole || setconfig::text FROM pg_db_role_setting s JOIN pg_database d
         ON d.oid = s.setdatabase WHERE d.datname = current_database()
     UNION ALL SELECT 'migration ' || id || content::text FROM aerich
