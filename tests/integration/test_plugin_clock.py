@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.integration.test_jobs import Running, begun
 from tests.support.any_log import memory_log, redis_log
 from tests.support.jobs import forever
 from veupath_store import (
@@ -20,6 +19,7 @@ from veupath_store import (
     async_session_factory,
     close_db,
     init_db,
+    run_under_lease,
 )
 from veupath_store.config import StoreSettings
 from veupath_store.events.current import required_log
@@ -123,12 +123,21 @@ async def test_an_operation_whose_worker_was_lost_is_taken_by_a_worker(make_leas
 
 async def test_a_job_that_runs_learns_from_its_next_heartbeat_that_its_lease_has_expired(make_lease, store_clock):
     lease = await make_lease(lease_seconds=600)
-    job = Running()
-    task = await begun(lease, job, heartbeat_every=0.05)
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def job(context):
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    task = asyncio.create_task(run_under_lease(lease, job, heartbeat_every=0.05))
+    await begun.wait()
     await store_clock.advance(minutes=11)
     with pytest.raises(LeaseLostError):
         await asyncio.wait_for(task, 5)
-    assert job.cancelled_at is not None
+    assert stopped.is_set()
 
 
 async def test_a_conversation_is_as_old_for_the_application_as_for_the_server(make_user, make_stream, store_clock):

@@ -53,7 +53,11 @@ class Place:
                 if self.database_url is None:
                     server.execute(*_CARELESS)
                 name = server.create()
-                server.migrate(name)
+                try:
+                    server.migrate(name)
+                except BaseException:
+                    server.drop(name)
+                    raise
                 known.write_text(name)
         return known.read_text()
 
