@@ -77,13 +77,12 @@ def store_redis_url(
         monkeypatch.delenv("REDIS_URL", raising=False)
         yield None
         return
-    from veupath_store.integrations.testing.log_server import forget_log  # noqa: PLC0415 - imports Tortoise
-
-    url = request.config.stash[RUN].redis_url or f"memory:{uuid4().hex}"
+    place = request.config.stash[RUN].place
+    url = place.log(store_log_prefix)
     monkeypatch.setenv("REDIS_URL", url)
     monkeypatch.setenv("VEUPATH_STORE_LOG_PREFIX", store_log_prefix)
     yield url
-    forget_log(url, store_log_prefix)
+    place.forget_log(url, store_log_prefix)
 
 
 @pytest.fixture

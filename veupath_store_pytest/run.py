@@ -15,16 +15,12 @@ RUN: Final = pytest.StashKey["Run"]()
 
 
 class Run:
-    """One process of a test run.
-
-    Attributes:
-        redis_url: The Redis that was named, or ``None``.
-    """
+    """One process of a test run."""
 
     def __init__(self, config: pytest.Config) -> None:
         # Read once: the fixtures set both variables for what the tests run.
         self._database_url = os.environ.get("DATABASE_URL", "").strip() or None
-        self.redis_url = os.environ.get("REDIS_URL", "").strip() or None
+        self._redis_url = os.environ.get("REDIS_URL", "").strip() or None
         given = getattr(config, "workerinput", {}).get(SHARED_DIRECTORY)
         self._directory = Path(given) if given else None
         self._is_worker = given is not None
@@ -38,10 +34,10 @@ class Run:
 
     @property
     def place(self) -> "Place":
-        """The server and the template of the run."""
+        """The servers and the template of the run."""
         from veupath_store.integrations.testing.place import Place  # noqa: PLC0415 - imports Tortoise
 
-        return Place(self.directory, self._database_url)
+        return Place(self.directory, self._database_url, self._redis_url)
 
     def end(self) -> None:
         """Remove the directory, and what it tells of."""

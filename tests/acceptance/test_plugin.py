@@ -77,7 +77,18 @@ def of_nobody(names):
     return [match.string for match in found if match and not Path(f"/proc/{match[1]}").exists()]
 
 
-async def left_behind(urls):
+@pytest.fixture
+async def left_behind(running_servers):
+    """What the test has left on running servers."""
+    before = await on_servers(running_servers)
+
+    async def look():
+        return sorted(await on_servers(running_servers) - before)
+
+    return look
+
+
+async def on_servers(urls):
     names = []
     if "DATABASE_URL" in urls:
         async with connected(urls["DATABASE_URL"]) as connection:
@@ -85,11 +96,11 @@ async def left_behind(urls):
     if "REDIS_URL" in urls:
         with client(urls["REDIS_URL"]) as beside:
             names += [key.decode() for key in beside.scan_iter("veupath_store_pytest_*")]
-    return of_nobody(names)
+    return set(of_nobody(names))
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_the_projects_tests_pass_and_leave_nothing_behind(tested, mode, running_servers, record_property):
+async def test_the_projects_tests_pass_and_leave_nothing_behind(tested, mode, left_behind, record_property):
     finished = await tested(*MODES[mode])
     assert finished.code == 0, finished
     assert re.search(rf"\b{TESTS} passed in ", finished.out), finished
@@ -100,7 +111,7 @@ async def test_the_projects_tests_pass_and_leave_nothing_behind(tested, mode, ru
     sys.stdout.write(f"{mode}: {took[0]}\n")
     assert float(took[1]) < 100
     assert int(took[2]) >= 30
-    assert await left_behind(running_servers) == []
+    assert await left_behind() == []
 
 
 async def test_a_project_may_have_a_database_of_its_own_and_a_log_for_every_test(tested):
@@ -135,13 +146,16 @@ async def test_what_the_environment_names_besides_is_never_touched(tested, empty
         assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
 
 
-async def test_a_run_that_is_killed_in_a_worker_leaves_no_server_behind(tested, project):
+async def test_a_run_of_which_a_worker_is_killed_leaves_nothing_behind(tested, project, left_behind):
     (project / "tests" / "test_death.py").write_text(
-        "import os, signal\n\ndef test_death(store): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, pytest\n\npytestmark = pytest.mark.asyncio\n\n"
+        "async def test_death(store_log, make_stream):\n"
+        "    await make_stream()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     finished = await tested("-n", "1", "tests/test_death.py")
     assert finished.code == 1, finished
     assert "crashed" in finished.out
+    assert await left_behind() == []
 
 
 async def test_importing_the_plugin_is_quick_and_imports_nothing_heavy(installed):

@@ -1,4 +1,8 @@
-"""What the processes of one test run share: a directory, in it perhaps the embedded server, and the template."""
+"""What the processes of one test run share: a directory, in it perhaps the embedded server, and the template.
+
+The directory also lists what is on servers that are not the run's own, so that whoever ends the run can remove what a
+process that was killed has left there.
+"""
 
 import fcntl
 import shutil
@@ -11,7 +15,9 @@ from typing import Any, Final
 from veupath_store.config import StoreSettings
 from veupath_store.database_url import DatabaseTarget
 from veupath_store.embedded import start_embedded
+from veupath_store.integrations.testing.log_server import forget_log
 from veupath_store.integrations.testing.server import DatabaseServer
+from veupath_store.redis_url import MEMORY_PREFIX
 
 # Tests survive a crash of the machine by being run again.
 _CARELESS: Final = (
@@ -30,10 +36,12 @@ class Place:
     Args:
         directory: A directory of the run's own.
         database_url: The server that was named, or ``None`` for the embedded one.
+        redis_url: The Redis that was named, or ``None`` for logs in memory.
     """
 
     directory: Path
     database_url: str | None
+    redis_url: str | None
 
     @property
     def _data(self) -> Path:
@@ -43,7 +51,29 @@ class Place:
         """The server; the embedded one is started, or joined when another process has started it."""
         url = self.database_url or f"embedded:{self._data}"
         # Not the log's and the migrations' URLs of the environment: what tests use is said in each place.
-        return DatabaseServer(StoreSettings(database_url=url, redis_url=None, migration_database_url=None))
+        settings = StoreSettings(database_url=url, redis_url=None, migration_database_url=None)
+        return DatabaseServer(settings, self._listed("databases"))
+
+    def log(self, prefix: str) -> str:
+        """The URL of an event log for one test.
+
+        Args:
+            prefix: What its keys begin with.
+        """
+        if self.redis_url is None:
+            return f"{MEMORY_PREFIX}{prefix}"
+        (self._listed("prefixes") / prefix).touch()
+        return self.redis_url
+
+    def forget_log(self, url: str, prefix: str) -> None:
+        """Remove what is in the log of one test."""
+        forget_log(url, prefix)
+        (self._listed("prefixes") / prefix).unlink(missing_ok=True)
+
+    def _listed(self, kind: str) -> Path:
+        listed = self.directory / kind
+        listed.mkdir(exist_ok=True)
+        return listed
 
     def template(self, server: DatabaseServer) -> str:
         """The name of a migrated, empty database, which the first process that asks makes."""
@@ -80,11 +110,13 @@ class Place:
         return get_server(self._data)
 
     def clear(self) -> None:
-        """Drop the template, stop what a process that was killed left running, and remove the directory."""
-        known = self.directory / "template"
-        if known.exists() and self.database_url is not None:
+        """Remove all that is left on servers, stop the embedded one, and remove the directory."""
+        for prefix in list(self._listed("prefixes").iterdir()):
+            self.forget_log(str(self.redis_url), prefix.name)
+        if self.database_url is not None:
             server = self.server()
-            server.drop(known.read_text())
+            for database in list(self._listed("databases").iterdir()):
+                server.drop(database.name)
             server.close()
         if (self._data / "postmaster.pid").exists():
             self._embedded().stop()

@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
@@ -25,10 +26,12 @@ class DatabaseServer:
 
     Args:
         settings: Where it is. The database that they name is connected to, and not touched.
+        listed: A directory with an empty file for each database that was made and not dropped yet.
     """
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, listed: Path | None = None) -> None:
         self._settings = settings
+        self._listed = listed
         target = settings.target
         self._target = start_embedded(target) if target.embedded is not None else target
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="veupath-store-tests")
@@ -53,6 +56,8 @@ class DatabaseServer:
             Its name.
         """
         name = f"{NAME_PREFIX}{os.getpid()}_{uuid4().hex[:12]}"
+        if self._listed is not None:
+            (self._listed / name).touch()
         self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return name
 
@@ -60,6 +65,8 @@ class DatabaseServer:
         """Drop a database, whoever is connected to it. One that is not there is no error."""
         self.run(lambda: self._let_go(database))
         self.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+        if self._listed is not None:
+            (self._listed / database).unlink(missing_ok=True)
 
     def migrate(self, database: str) -> None:
         """Apply all migrations to a database."""
