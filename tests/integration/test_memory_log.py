@@ -4,6 +4,7 @@ What both promise is in test_event_log and test_event_log_marks, which run again
 """
 
 import asyncio
+import threading
 import time
 from uuid import uuid4
 
@@ -75,9 +76,12 @@ async def test_an_entry_of_another_thread_wakes_as_well(place, key):
     def append() -> None:
         asyncio.run(EventLog(place.settings).append(key, [MESSAGE], new=True))
 
-    await asyncio.to_thread(append)
-    async with asyncio.timeout(2):
-        await waiter
+    thread = threading.Timer(0.1, append)
+    thread.start()
+    started = time.monotonic()
+    await waiter  # nothing else would wake this loop
+    assert time.monotonic() - started < 5
+    thread.join()
 
 
 async def test_a_command_that_it_does_not_know_is_refused_and_says_so(place):

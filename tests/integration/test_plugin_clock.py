@@ -1,6 +1,7 @@
 """The clock of the pytest plugin: what is stored becomes older, for every reader alike."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -228,6 +229,24 @@ class TestWithALog:
         await StreamRepository().update_projection(one.id, name="Younger")
         assert (await StreamProjection.get(stream_id=one.id)).updated_at > after.updated_at + WEEK / 2
         assert not (await Projector().verify()).suspects
+
+    async def test_a_checkpoint_says_older_times_as_well(self, store, make_user, make_stream, store_clock):
+        user = await make_user()
+        stream = await make_stream(user, wdk_strategy_id=7)
+        await StreamRepository().dismiss(stream.id)
+        await Projector().append(stream.id, [Event(type="assistant_delta", data={"n": n}) for n in range(20)])
+        await Projector().catch_up(stream.id)
+        await Projector().trim(stream.id, keep=1)  # the checkpoint is the newest entry
+        before = await StreamProjection.get(stream_id=stream.id)
+        [*_, newest] = await required_log().read(LogKey.stream(stream.id), count=10)
+        assert {"updatedAt", "dismissedAt", "wdkEventId"} <= json.loads(newest.raw).keys()
+        await store_clock.advance(WEEK)
+        assert not (await Projector().verify()).suspects
+        await StreamProjection.all().delete()
+        await Projector().rebuild()
+        after = await StreamProjection.get(stream_id=stream.id)
+        assert (before.updated_at - after.updated_at, before.dismissed_at - after.dismissed_at) == (WEEK, WEEK)
+        assert ms(before.wdk_event_id) - ms(after.wdk_event_id) == WEEK / timedelta(milliseconds=1)
 
     async def test_lag_grows(self, store, make_stream, store_clock):
         stream = await make_stream()
