@@ -74,7 +74,10 @@ async def test_each_test_has_a_log_of_its_own(make_projection, store_clock, turn
     assert (sum(report.counts.values()), report.suspects) == (1, ())
 
 
-@pytest.mark.store(event_log=True, database="own")
-async def test_the_options_go_together(store, make_projection):
-    await make_projection()
-    assert store.settings.redis_url is not None
+@pytest.mark.store(event_log=True, database="shared")
+class TestMarksOfAClass:
+    @pytest.mark.store(database="own")
+    async def test_the_options_of_a_class_and_a_test_go_together(self, store, make_projection):
+        await make_projection()
+        assert store.settings.redis_url is not None
+        await (await store.open()).execute_script("CREATE TABLE own_to_this_test (id int)")
