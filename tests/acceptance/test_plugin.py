@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,10 @@ def project(tmp_path):
 
 
 @pytest.fixture
-def tested(installed, project, tmp_path, running_servers):
+def tested(installed, project, running_servers):
     """Runs the project's tests; its temporary files go where this test can look."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
+    # Not below pytest's own directory: each session that begins takes the rights to enter it from the server's user.
+    temporary = Path(tempfile.mkdtemp(prefix="veupath-store-test-"))
 
     async def run(*arguments, **environment):
         command = ("-m", "pytest", "-p", "no:cacheprovider", *arguments)
@@ -54,8 +55,10 @@ def tested(installed, project, tmp_path, running_servers):
         return await installed.run("python", *command, cwd=project, **where)
 
     yield run
-    assert not list(temporary.glob("veupath-store*")), "a directory was left behind"
+    left = [path.name for path in temporary.glob("veupath-store*")]
     assert not processes_in(temporary), "a server was left behind"
+    shutil.rmtree(temporary)
+    assert not left, "a directory was left behind"
 
 
 def processes_in(directory):

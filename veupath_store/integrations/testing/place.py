@@ -111,6 +111,12 @@ class Place:
 
     def clear(self) -> None:
         """Remove all that is left on servers, stop the embedded one, and remove the directory."""
+        try:
+            self._clear_servers()
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _clear_servers(self) -> None:
         for prefix in list(self._listed("prefixes").iterdir()):
             self.forget_log(str(self.redis_url), prefix.name)
         if self.database_url is not None:
@@ -120,4 +126,3 @@ class Place:
             server.close()
         if (self._data / "postmaster.pid").exists():
             self._embedded().stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
