@@ -105,11 +105,11 @@ async def on_servers(urls):
 @pytest.mark.parametrize("mode", MODES)
 async def test_the_projects_tests_pass_and_leave_nothing_behind(tested, mode, left_behind, record_property):
     finished = await tested(*MODES[mode])
-    assert finished.code == 0, finished
-    assert re.search(rf"\b{TESTS} passed in ", finished.out), finished
-    assert "warning" not in finished.out.lower(), finished
+    assert finished.code == 0, str(finished)
+    assert re.search(rf"\b{TESTS} passed in ", finished.out), str(finished)
+    assert "warning" not in finished.out.lower(), str(finished)
     took = re.search(r"a clean store: ([\d.]+) ms, the median of (\d+)", finished.out)
-    assert took, finished
+    assert took, str(finished)
     record_property("clean store, ms", took[1])
     sys.stdout.write(f"{mode}: {took[0]}\n")
     assert float(took[1]) < 100
@@ -119,14 +119,14 @@ async def test_the_projects_tests_pass_and_leave_nothing_behind(tested, mode, le
 
 async def test_a_project_may_have_a_database_of_its_own_and_a_log_for_every_test(tested):
     finished = await tested("-o", "store_database=own", "-o", "store_event_log=true", "-k", "labbook and not statement")
-    assert finished.code == 0, finished
-    assert "10 passed" in finished.out, finished
+    assert finished.code == 0, str(finished)
+    assert "10 passed" in finished.out, str(finished)
 
 
 async def test_without_pytest_asyncio_other_tests_run_and_the_store_says_what_is_missing(tested, project):
     (project / "pyproject.toml").write_text("[tool.pytest.ini_options]\nfilterwarnings = ['error']\n")
     finished = await tested("-p", "no:asyncio", "tests/test_synchronous.py")
-    assert "2 passed" in finished.out, finished
+    assert "2 passed" in finished.out, str(finished)
     assert "the fixture store needs pytest-asyncio: pip install 'veupath-store[testing]'" in finished.out
 
 
@@ -136,7 +136,7 @@ async def test_a_wrong_option_is_named(tested, project):
         "@pytest.mark.store(database='mine')\ndef test_two(store): ...\n"
     )
     finished = await tested("tests/test_wrong.py")
-    assert "2 errors" in finished.out, finished
+    assert "2 errors" in finished.out, str(finished)
     assert "the marker is store(database='shared', event_log=False)" in finished.out
     assert "database is one of shared, own" in finished.out
 
@@ -144,7 +144,7 @@ async def test_a_wrong_option_is_named(tested, project):
 async def test_what_the_environment_names_besides_is_never_touched(tested, empty_url):
     """The URL that migrations would take, and a Redis for a test without a log."""
     finished = await tested("-k", "nobody", MIGRATION_DATABASE_URL=empty_url, REDIS_URL="redis://nowhere.invalid")
-    assert finished.code == 0, finished
+    assert finished.code == 0, str(finished)
     async with connected(empty_url) as connection:
         assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
 
