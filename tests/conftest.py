@@ -26,6 +26,13 @@ _STRATEGIES = Path(__file__).parents[2] / "shared" / "data" / "strategies.json"
 
 
 @pytest.fixture(scope="session")
+def running_servers():
+    """The variables that name running servers, for commands that bring their own where there are none."""
+    named = {"DATABASE_URL": _RUNNING, "REDIS_URL": _RUNNING_REDIS}
+    return {variable: url for variable, url in named.items() if url}
+
+
+@pytest.fixture(scope="session")
 def server():
     if _RUNNING:
         yield running_server(_RUNNING)

@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl, unquote
 
 from veupath_store.database_url import EMBEDDED_PREFIX, embedded_directory
 
+MEMORY_PREFIX: Final = "memory:"
+"""For tests; no error message recommends it."""
 DEFAULT_PORT: Final = 6379
 SCHEMES: Final = ("redis", "rediss", "unix")
 _HIGHEST_PORT: Final = 65_535
@@ -36,6 +38,7 @@ class RedisTarget:
         database: The database's number.
         tls: What the client takes as its options for TLS; ``None`` without TLS.
         embedded: The data directory of the embedded server, or ``None`` for a running server.
+        memory: The name of a log in this process's memory, for tests; or ``None``.
     """
 
     host: str = "localhost"
@@ -46,6 +49,7 @@ class RedisTarget:
     database: int = 0
     tls: Mapping[str, Any] | None = None
     embedded: Path | None = None
+    memory: str | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -57,7 +61,7 @@ def parse_redis_url(url: str) -> RedisTarget:
     """Read the URL of the event log.
 
     Args:
-        url: ``embedded:PATH``, or a ``redis://``, ``rediss://`` or ``unix://`` URL.
+        url: ``embedded:PATH``, or a ``redis://``, ``rediss://`` or ``unix://`` URL; in tests also ``memory:NAME``.
 
     Returns:
         The target.
@@ -68,6 +72,8 @@ def parse_redis_url(url: str) -> RedisTarget:
     url = url.strip()  # a mounted secret ends with a line break
     if url.startswith(EMBEDDED_PREFIX):
         return RedisTarget(embedded=embedded_directory(url.removeprefix(EMBEDDED_PREFIX), HOW_TO_SET))
+    if url.startswith(MEMORY_PREFIX):
+        return RedisTarget(memory=_name(url.removeprefix(MEMORY_PREFIX)))
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES:
         raise ValueError(f"its scheme must be one of {', '.join(SCHEMES)}, embedded. {HOW_TO_SET}")
@@ -91,6 +97,12 @@ def parse_redis_url(url: str) -> RedisTarget:
     tls = _tls(options) if scheme == "rediss" else None
     number = _database(path or options.get("db", "0"))
     return replace(target, host=host, port=port, database=number, tls=tls)
+
+
+def _name(name: str) -> str:
+    if not name:
+        raise ValueError("a log in memory needs a name, as in memory:NAME")
+    return name
 
 
 def _options(scheme: str, query: str) -> Mapping[str, str]:

@@ -1,18 +1,14 @@
 """The built distributions, installed where there is no checkout."""
 
-import asyncio
-import sys
-import sysconfig
 import tarfile
 import zipfile
 from email import message_from_bytes
-from pathlib import Path
 
 import pytest
 
 from tests.support.checkout import REPOSITORY
 from tests.support.databases import catalog_of
-from tests.support.processes import run
+from tests.support.installed import Installed, build
 from veupath_store.catalog import differences
 from veupath_store.migrations import migration_files
 
@@ -31,15 +27,6 @@ def built(tmp_path_factory):
     build(unpacked, dist / "again", "-t", "wheel")
     (second,) = (dist / "again").glob("*.whl")
     return sdist, wheel, second
-
-
-def build(source, to, *arguments):
-    checked(sys.executable, "-m", "hatchling", "build", "-d", to, *arguments, cwd=source)
-
-
-def checked(*command, cwd):
-    finished = asyncio.run(run(*command, cwd=cwd))
-    assert finished.code == 0, finished
 
 
 def files_of(wheel):
@@ -83,33 +70,9 @@ def test_the_sdist_holds_what_a_developer_needs(built):
     assert unwanted == []
 
 
-class Installed:
-    """A virtual environment with the wheel, and this one's libraries, with or without those of the extras."""
-
-    def __init__(self, path):
-        self.path = path
-        self.site_packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(path)}))
-
-    def libraries(self, *left_out):
-        directory = self.path / "-".join(["libraries", *left_out])
-        directory.mkdir()
-        for entry in Path(sysconfig.get_path("purelib")).iterdir():
-            if not entry.name.startswith(("veupath_store", "_veupath_store", "__editable__", *left_out)):
-                (directory / entry.name).symlink_to(entry)
-        (self.site_packages / "libraries.pth").write_text(f"{directory}\n")
-        return self
-
-    async def run(self, command, *arguments, **environment):
-        return await run(self.path / "bin" / command, *arguments, cwd=self.path, **environment)
-
-
 @pytest.fixture(scope="module")
 def installed(built, tmp_path_factory):
-    venv = Installed(tmp_path_factory.mktemp("installed") / "venv")
-    checked(sys.executable, "-m", "venv", "--without-pip", venv.path, cwd=venv.path.parent)
-    pip = (sys.executable, "-m", "pip", "--python", venv.path / "bin" / "python", "--disable-pip-version-check")
-    checked(*pip, "install", "--quiet", "--no-deps", "--no-index", built[1], cwd=venv.path)
-    return venv
+    return Installed(tmp_path_factory.mktemp("installed") / "venv", built[1])
 
 
 async def test_the_installed_wheel_migrates_with_its_own_files(installed, empty_url, database_url):

@@ -5,6 +5,7 @@ A test that changes more than rows is marked ``own_database``.
 
 import pytest
 
+from tests.support.any_log import AnyLog, memory_log, redis_log
 from tests.support.faults import emptied
 
 
@@ -24,3 +25,11 @@ async def database_url(shared, server, template):
         return
     async with server.database(template) as url:
         yield url
+
+
+@pytest.fixture(params=["redis", "memory"])
+def any_log(request) -> AnyLog:
+    """A log's server, once Redis and once the one in memory: what the log promises holds on both."""
+    opened = memory_log() if request.param == "memory" else redis_log(request.getfixturevalue("redis_url"))
+    with opened as log:
+        yield log

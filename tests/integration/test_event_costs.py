@@ -56,7 +56,7 @@ def costs(between):
         cost, before = Costs(), between.trips
         with recorded() as statements:
             yield cost
-        cost.statements, cost.trips = statements, between.trips - before
+        cost.statements, cost.trips = statements.statements, between.trips - before
 
     return costs
 

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.any_log import redis_log
 from tests.support.redis_proxy import proxy
-from tests.support.redis_servers import client
 from veupath_store import limits
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
@@ -29,8 +29,13 @@ def delta(**data) -> Event:
 
 
 @pytest.fixture
-def settings(redis_url, log_prefix):
-    return StoreSettings(database_url="postgresql://nowhere/store", redis_url=redis_url, log_prefix=log_prefix)
+def settings(any_log):
+    return any_log.settings
+
+
+@pytest.fixture
+def log_prefix(any_log):
+    return any_log.prefix
 
 
 @pytest.fixture
@@ -46,10 +51,9 @@ def key():
 
 
 @pytest.fixture
-def beside(redis_url):
+def beside(any_log):
     """A client that the store knows nothing of."""
-    with client(redis_url) as connection:
-        yield connection
+    return any_log.beside
 
 
 @pytest.fixture
@@ -333,9 +337,14 @@ async def test_one_of_several_processes_sweeps_within_a_span(log):
     assert await log.take_sweep(0.2)
 
 
-async def test_every_method_is_one_round_trip(settings, redis_url, key, tmp_path):
-    async with proxy(redis_url, tmp_path) as counting:
-        log = EventLog(settings.model_copy(update={"redis_url": type(settings.redis_url)(counting.url)}))
+async def test_every_method_is_one_round_trip(redis_url, key, tmp_path):
+    with redis_log(redis_url) as real:
+        await count_round_trips(real, key, tmp_path)
+
+
+async def count_round_trips(real, key, tmp_path):
+    async with proxy(real.url, tmp_path) as counting:
+        log = EventLog(real._replace(url=counting.url).settings)
         await log.ping()
         keys = [key, LogKey.operation(uuid4()), LogKey.stream(uuid4())]
         message = Event(type="user_message", data={"content": "x" * 1_000})
@@ -385,7 +394,7 @@ def test_a_log_without_an_address_says_what_to_set():
         EventLog(StoreSettings(database_url="postgresql://nowhere/store"))
 
 
-async def test_only_logs_without_entries_are_removed_as_empty(log, key, redis_url, log_prefix):
+async def test_only_logs_without_entries_are_removed_as_empty(log, key):
     other = LogKey.stream(uuid4())
     await log.append(key, [Event(type="x", data={})], new=True)
     await log.discard(other, await log.append(other, [Event(type="x", data={})], new=True))

@@ -6,8 +6,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.redis_servers import client
-from veupath_store.config import StoreSettings
 from veupath_store.events.entries import Event
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog
@@ -17,8 +15,8 @@ DELTA = Event(type="assistant_delta", data={})
 
 
 @pytest.fixture
-async def log(redis_url, log_prefix):
-    log = EventLog(StoreSettings(database_url="postgresql://nowhere/store", redis_url=redis_url, log_prefix=log_prefix))
+async def log(any_log):
+    log = EventLog(any_log.settings)
     yield log
     await log.close()
 
@@ -82,7 +80,7 @@ async def test_a_thousand_renewals_are_told_apart(log):
     assert len(scores) == 1_000
 
 
-async def test_no_mark_is_lost_between_those_who_append_and_those_who_catch_up(log, redis_url, log_prefix):
+async def test_no_mark_is_lost_between_those_who_append_and_those_who_catch_up(log, any_log):
     """Three workers take marks away while events are appended. At every end, what was not seen is marked."""
     streams = [await marked(log) for _ in range(5)]
     seen_up_to = {}
@@ -109,5 +107,4 @@ async def test_no_mark_is_lost_between_those_who_append_and_those_who_catch_up(l
     for stream_id in streams:
         [newest] = await log.read_newest(LogKey.stream(stream_id), 1)
         assert seen_up_to[stream_id] == newest.position
-    with client(redis_url) as beside:
-        assert not beside.exists(f"{log_prefix}projections:behind")
+    assert not any_log.beside.exists(f"{any_log.prefix}projections:behind")

@@ -144,7 +144,7 @@ async def test_bad_input_is_refused_before_any_sql_and_named(user):
         with recorded() as sent, pytest.raises(InvalidInputError) as caught:
             await ExperimentRepository().save(**given)
         assert caught.value.path == path
-        assert sent == []
+        assert sent.statements == []
 
 
 async def test_many_are_read_in_the_asked_order_in_one_statement(user, stranger):

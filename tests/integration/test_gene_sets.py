@@ -80,7 +80,7 @@ async def test_bad_input_is_refused_before_any_sql_and_named(user):
         with recorded() as sent, pytest.raises(InvalidInputError) as caught:
             await GeneSetRepository().save(uuid4(), **given)
         assert caught.value.path == path
-        assert sent == []
+        assert sent.statements == []
 
 
 async def test_summaries_have_a_count_and_neither_ids_nor_parameters(user, stranger):

@@ -133,7 +133,7 @@ async def test_a_forged_cursor_is_refused_before_any_sql(user, cursor):
     with recorded() as sent, pytest.raises(InvalidInputError) as caught:
         await StreamRepository().page_projections(user.id, cursor=cursor)
     assert caught.value.path == "cursor"
-    assert sent == []
+    assert sent.statements == []
 
 
 async def test_a_cursor_of_another_list_is_refused_and_of_another_user_shows_nothing_more(user, stranger, many):

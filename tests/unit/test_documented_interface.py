@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -200,3 +201,18 @@ def test_the_example_of_the_package_is_code():
     tree = ast.parse(inspect.cleandoc(veupath_store.__doc__.partition("In short:\n\n")[2]))
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - {"session", "user", "stream", "user_id"}
     assert used <= set(veupath_store.__all__)
+
+
+def test_public_names_are_found_when_they_are_asked_for_and_are_what_type_checkers_see():
+    tree = ast.parse(Path(veupath_store.__file__).read_text())
+    [checked] = [node for node in tree.body if isinstance(node, ast.If)]
+    imported = {
+        alias.name: node.module for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    homes = {name: home for home, names in veupath_store._HOMES.items() for name in names}
+    assert homes == imported
+    assert sorted(homes) == sorted(veupath_store.__all__) == sorted(dir(veupath_store))
+    for name, home in homes.items():
+        assert getattr(veupath_store, name) is getattr(importlib.import_module(home), name)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = veupath_store.Nothing

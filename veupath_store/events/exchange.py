@@ -17,7 +17,7 @@ LAST: Final = Position(limits.UINT64_MAX, limits.UINT64_MAX)
 """The last position there can be."""
 
 # 0: there is no log; 1: it has lost the given entry; 2: it is whole, as far as that one tells.
-_WHOLE: Final = """
+WHOLE: Final = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 if ARGV[1] == '' then return 2 end
 return 1 + #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
@@ -71,7 +71,7 @@ def commands_of(part: Exchange, prefix: str) -> list[Command]:
     key = part.key.text(prefix)
     return [
         *([("UNLINK", key)] if part.remove_first else ()),
-        ("EVAL", _WHOLE, 1, key, "" if part.after is None else str(part.after)),
+        ("EVAL", WHOLE, 1, key, "" if part.after is None else str(part.after)),
         *([entries_between(key, part.after, None, part.count)] if _reads(part) else ()),
         *(add(key, "", kind, raw, new=part.new) for kind, raw in part.appended),
     ]

