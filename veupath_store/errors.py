@@ -29,7 +29,13 @@ _PATH_LENGTH: Final = 200
 
 
 class StoreError(Exception):
-    """Base of every error that the store raises on purpose. Survives ``copy`` and ``pickle``, attributes included."""
+    """Base of every error that the store raises on purpose. Survives ``copy`` and ``pickle``, attributes included.
+
+    Attributes:
+        at_commit: Whether COMMIT raised it, after everything had been accepted.
+    """
+
+    at_commit: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls the constructor with the message, which is not what most constructors here take.

@@ -8,7 +8,7 @@ from veupath_store.engine import StoreTransaction
 from veupath_store.errors import OutcomeUnknownError, StoreError
 
 if TYPE_CHECKING:
-    from veupath_store.session import Engine
+    from veupath_store.opened import Engine
 
 
 class Companion(Protocol):

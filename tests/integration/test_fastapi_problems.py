@@ -153,7 +153,7 @@ async def test_an_error_that_a_route_swallowed_is_a_500(store, user):
 
 
 @pytest.mark.own_database
-@pytest.mark.parametrize(("how", "status", "name"), [("refused", 409, "conflict"), ("raised", 500, None)])
+@pytest.mark.parametrize(("how", "status", "name"), [("refused", 500, "commit-refused"), ("raised", 500, None)])
 async def test_a_commit_that_fails_is_never_a_200(store, watcher, logged, how, status, name):
     await faults.check_at_commit(watcher)
     if how == "raised":

@@ -87,6 +87,13 @@ def translate(error: BaseException, phase: Phase, *, connected: bool = False) ->
     """
     if isinstance(error, StoreError):
         return error
+    translated = _translated(error, phase, connected=connected)
+    if phase is Phase.COMMIT:
+        translated.at_commit = True
+    return translated
+
+
+def _translated(error: BaseException, phase: Phase, *, connected: bool) -> StoreError:
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         _scrub(error)
         return _by_sqlstate(error, phase)

@@ -18,6 +18,7 @@ from veupath_store.errors import (
     OutcomeUnknownError,
     PruneRefusedError,
     StaleVersionError,
+    StoreError,
     UnavailableError,
 )
 
@@ -73,12 +74,16 @@ _KINDS: Final[dict[type[BaseException], tuple[int, str, str]]] = {
     UnavailableError: (_UNAVAILABLE, "unavailable", "Unavailable for now"),
 }
 
+# No fault of the request, whose every statement was accepted: a deferred constraint, or a trigger, refused the whole.
+_AT_COMMIT: Final = (_INTERNAL, "commit-refused", "The transaction was refused")
+
 # Said instead of the error's own message, which speaks to the application or names its servers.
 _DETAILS: Final[dict[str, str]] = {
     "not-found": "There is no such thing.",
     "prune-refused": "The list of live strategies is empty, or partial, or foreign. Nothing was dismissed.",
     "log-behind": "Nothing was saved. The operators of the service have to mend the conversation's event log first.",
     "outcome-unknown": "It may have been saved. Look before you send it again.",
+    "commit-refused": "Nothing was saved. The reason is in the server's log.",
     "unavailable": "The store does not answer, or is too busy. Send it again later.",
 }
 _GENERIC: Final = "The request failed. The reason is in the server's log."
@@ -91,12 +96,16 @@ def problem_of(error: BaseException) -> Problem:
         error: What was raised.
 
     Returns:
-        The problem: of the nearest class of the error that has one; for everything else a 500 that says nothing.
+        The problem: of the nearest class of the error that has one; for everything else a 500 that says nothing. A
+        COMMIT that fails is never the client's fault: 503 where it may be repeated, or else 500.
     """
     kind = next((_KINDS[ancestor] for ancestor in type(error).__mro__ if ancestor in _KINDS), None)
     if kind is None:
         return Problem(type="about:blank", title="Internal Server Error", status=_INTERNAL, detail=_GENERIC)
     status, name, title = kind
+    if status < _INTERNAL and isinstance(error, StoreError) and error.at_commit:
+        status, name, title = _AT_COMMIT
+        return Problem(type=f"/problems/{name}", title=title, status=status, detail=_DETAILS[name])
     return Problem(
         type=f"/problems/{name}",
         title=title,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from veupath_store.events import EventLog
     from veupath_store.integrations.testing import DatabaseServer, Factories, RecordedStatements, StoreClock
     from veupath_store.integrations.testing.emptying import SharedDatabase
-    from veupath_store.session import Engine
+    from veupath_store.opened import Engine
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 if TYPE_CHECKING:
     from veupath_store import StoreSettings
-    from veupath_store.session import Engine
+    from veupath_store.opened import Engine
 
 _Scope: TypeAlias = Literal["session", "package", "module", "class", "function"]
 _SCOPES: Final[tuple[_Scope, ...]] = ("session", "package", "module", "class", "function")
