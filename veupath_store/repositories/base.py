@@ -13,6 +13,7 @@ from tortoise.queryset import QuerySet
 from veupath_store.engine.statements import Statements
 from veupath_store.errors import NotFoundError
 from veupath_store.races import once_unique
+from veupath_store.repositories.prepared import PreparedFor
 from veupath_store.session import get_engine
 from veupath_store.unit_of_work import Session
 from veupath_store.validation import as_uuid
@@ -32,6 +33,14 @@ class Repository(Generic[M]):
     model: ClassVar[type[Model]]
     entity: ClassVar[str]
     owner_column: ClassVar[str] = "user_id"
+
+    _by_id: ClassVar[PreparedFor[Any]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._by_id = PreparedFor(
+            lambda owner, identity: cls.model.filter(cls._readable_by(owner), pk=identity).limit(1), identity=UUID
+        )
 
     def __init__(self, session: Session | None = None) -> None:
         self._session = session
@@ -68,8 +77,8 @@ class Repository(Generic[M]):
             InvalidInputError: The id is no UUID.
             UnavailableError: The database does not answer.
         """
-        rows: QuerySet[M] = await self._rows(self._readable())
-        return await rows.filter(pk=as_uuid(id, "id")).first()
+        identity = as_uuid(id, "id")
+        return await self._by_id.first(await self._client(), self._owner, identity=identity)
 
     async def delete(self, id: UUID | str) -> bool:  # noqa: A002
         """Delete one, with all that belongs to it. One statement.
@@ -109,14 +118,18 @@ class Repository(Generic[M]):
 
     def _writable(self) -> Q:
         """The rows that this repository may change."""
-        if self._owner is None:
-            return Q()
-        only: dict[str, Any] = {self.owner_column: self._owner}
+        return self._owned_by(self._owner)
+
+    @classmethod
+    def _owned_by(cls, owner: UUID | None) -> Q:
+        """A user's rows; everybody's for ``None``."""
+        only: dict[str, Any] = {} if owner is None else {cls.owner_column: owner}
         return Q(**only)
 
-    def _readable(self) -> Q:
-        """The rows that this repository may see; more than it may change where something is public."""
-        return self._writable()
+    @classmethod
+    def _readable_by(cls, owner: UUID | None) -> Q:
+        """What a user may see; more than they may change where something is public."""
+        return cls._owned_by(owner)
 
     def _refuse_other_owner(self, owner: UUID | None) -> None:
         """What is written is the restricted user's own; for anybody else it looks as if there were no such user."""

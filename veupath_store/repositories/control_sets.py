@@ -226,5 +226,6 @@ class ControlSetRepository(ControlSetLists):
         rows = await self._entire(_UPSERT_SEED, values)
         return ControlSet._init_from_db(**rows[0])
 
-    def _readable(self) -> Q:
-        return self._writable() if self._owner is None else self._writable() | Q(is_public=True)
+    @classmethod
+    def _readable_by(cls, owner: UUID | None) -> Q:
+        return Q() if owner is None else Q(user_id=owner) | Q(is_public=True)

@@ -1,20 +1,33 @@
 """Reading projections: one, or lists without plans."""
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from tortoise.expressions import Q
+from tortoise.queryset import QuerySet
 
 from veupath_store import limits
-from veupath_store.models import Stream, StreamProjection
+from veupath_store.models import StreamProjection
 from veupath_store.repositories.base import Repository
-from veupath_store.validation import as_uuid, integer, page_size, text
+from veupath_store.repositories.prepared import PreparedFor
+from veupath_store.repositories.projection_lists import ProjectionLists
+from veupath_store.validation import as_uuid, integer
 from veupath_store.values import ProjectionSummary
 
 SUMMARY: Final = tuple(ProjectionSummary.model_fields)
 
 
-class ProjectionReads(Repository[Stream]):
+def _opened(owner: UUID | None, **wanted: Any) -> QuerySet[StreamProjection]:  # noqa: ANN401 - as prepared
+    mine = StreamProjection.filter(Repository._owned_by(owner), **wanted)
+    return mine.select_related("stream").order_by("-updated_at").limit(1)
+
+
+_BY_STREAM: Final = PreparedFor[StreamProjection](lambda owner, stream: _opened(owner, stream_id=stream), stream=UUID)
+_BY_WDK_ID: Final = PreparedFor[StreamProjection](
+    lambda owner, user, wdk: _opened(owner, user_id=user, wdk_strategy_id=wdk), user=UUID, wdk=int
+)
+
+
+class ProjectionReads(ProjectionLists):
     """The part of `StreamRepository` that reads projections."""
 
     async def get_projection(self, stream_id: UUID | str) -> StreamProjection | None:
@@ -30,7 +43,8 @@ class ProjectionReads(Repository[Stream]):
             InvalidInputError: The id is no UUID.
             UnavailableError: The database does not answer.
         """
-        return await self._one_projection(Q(stream_id=as_uuid(stream_id, "stream_id")))
+        stream = as_uuid(stream_id, "stream_id")
+        return await _BY_STREAM.first(await self._client(), self._owner, stream=stream)
 
     async def get_by_wdk_strategy_id(self, user_id: UUID | str, wdk_strategy_id: int) -> StreamProjection | None:
         """The user's conversation that is linked to a WDK strategy, dismissed or not, ``.stream`` loaded. One query.
@@ -46,12 +60,9 @@ class ProjectionReads(Repository[Stream]):
             InvalidInputError: An argument is refused.
             UnavailableError: The database does not answer.
         """
-        return await self._one_projection(
-            Q(
-                user_id=as_uuid(user_id, "user_id"),
-                wdk_strategy_id=integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX),
-            )
-        )
+        user = as_uuid(user_id, "user_id")
+        wdk = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)
+        return await _BY_WDK_ID.first(await self._client(), self._owner, user=user, wdk=wdk)
 
     async def list_projections(
         self, user_id: UUID | str, site_id: str | None = None, limit: int = 50
@@ -70,7 +81,7 @@ class ProjectionReads(Repository[Stream]):
             InvalidInputError: An argument is refused.
             UnavailableError: The database does not answer.
         """
-        return await self._list(Q(dismissed_at__isnull=True), user_id, site_id, limit, "updated_at")
+        return (await self.page_projections(user_id, site_id, limit=limit)).items
 
     async def list_dismissed_projections(
         self, user_id: UUID | str, site_id: str | None = None, limit: int = 50
@@ -89,30 +100,4 @@ class ProjectionReads(Repository[Stream]):
             InvalidInputError: An argument is refused.
             UnavailableError: The database does not answer.
         """
-        return await self._list(Q(dismissed_at__isnull=False), user_id, site_id, limit, "dismissed_at")
-
-    async def _one_projection(self, condition: Q) -> StreamProjection | None:
-        client = await self._client()
-        return await (
-            StreamProjection.filter(condition & self._readable())
-            .using_db(client)
-            .select_related("stream")
-            .order_by("-updated_at")
-            .first()
-        )
-
-    async def _list(
-        self, condition: Q, user_id: UUID | str, site_id: str | None, limit: int, newest: str
-    ) -> list[ProjectionSummary]:
-        condition &= Q(user_id=as_uuid(user_id, "user_id")) & self._readable()
-        if site_id is not None:
-            condition &= Q(site_id=text(site_id, "site_id", limits.STREAM_SITE_ID))
-        client = await self._client()
-        rows = (
-            StreamProjection.filter(condition)
-            .using_db(client)
-            .order_by(f"-{newest}", "-stream_id")
-            .limit(page_size(limit))
-            .values(*SUMMARY)
-        )
-        return [ProjectionSummary.model_validate(row) for row in await rows]
+        return (await self.page_projections(user_id, site_id, dismissed=True, limit=limit)).items

@@ -12,7 +12,8 @@ from veupath_store.events.keys import LogKey
 from veupath_store.models import Stream, StreamProjection
 from veupath_store.names import FREE_NAME
 from veupath_store.races import ATTEMPTS, NAME_KEY
-from veupath_store.repositories.projection_lists import ProjectionLists
+from veupath_store.repositories.base import Repository
+from veupath_store.repositories.prepared import PreparedFor
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
 from veupath_store.repositories.users import UserRepository
 from veupath_store.repositories.wdk_links import WdkLinks
@@ -53,7 +54,16 @@ _CREATE: Final = _INSERT.format(arbiter="(user_id, site_id, name)")
 _CREATE_IF_FREE: Final = _INSERT.format(arbiter="")
 
 
-class StreamRepository(ProjectionReads, ProjectionLists, WdkLinks):
+_BY_EXPERIMENT: Final = PreparedFor[Stream](
+    lambda owner, user, experiment: Stream.filter(
+        Repository._owned_by(owner), user_id=user, experiment_id=experiment
+    ).limit(1),
+    user=UUID,
+    experiment=UUID,
+)
+
+
+class StreamRepository(ProjectionReads, WdkLinks):
     """Reads and writes of conversations.
 
     A name is unique within its user and site: a taken one gets `` (1)``, `` (2)``, …
@@ -246,11 +256,8 @@ class StreamRepository(ProjectionReads, ProjectionLists, WdkLinks):
             InvalidInputError: An id is no UUID.
             UnavailableError: The database does not answer.
         """
-        rows = await self._rows(self._readable())
-        found: Stream | None = await rows.filter(
-            user_id=as_uuid(user_id, "user_id"), experiment_id=as_uuid(experiment_id, "experiment_id")
-        ).first()
-        return found
+        user, experiment = as_uuid(user_id, "user_id"), as_uuid(experiment_id, "experiment_id")
+        return await _BY_EXPERIMENT.first(await self._client(), self._owner, user=user, experiment=experiment)
 
 
 def _new_stream(values: list[Any], row: Any) -> Stream:  # noqa: ANN401 - an asyncpg record

@@ -8,6 +8,7 @@ from veupath_store import limits
 from veupath_store.errors import NotFoundError
 from veupath_store.events.keys import LogKey
 from veupath_store.models import User
+from veupath_store.repositories.prepared import PreparedFor
 from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_uuid, optional_text, text
 from veupath_store.values import SYSTEM_USER_ID
@@ -33,6 +34,11 @@ class OwnerOfLogs(Recording[User]):
             return []
         row = (await client.execute_rows(_LOGS, [identity]))[0]
         return [*map(LogKey.stream, row["streams"]), *map(LogKey.operation, row["operations"])]
+
+
+_BY_LOGIN: Final = PreparedFor[User](
+    lambda owner, login: User.filter(OwnerOfLogs._owned_by(owner), external_id=login).limit(1), login=str
+)
 
 
 class UserRepository(OwnerOfLogs):
@@ -77,8 +83,7 @@ class UserRepository(OwnerOfLogs):
             OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
         """
         login = text(external_id, "external_id", limits.EXTERNAL_ID)
-        rows = await self._rows(self._readable())
-        known: User | None = await rows.filter(external_id=login).first()
+        known = await _BY_LOGIN.first(await self._client(), self._owner, login=login)
         if known is not None:
             return known
         if self._owner is not None:

@@ -1,0 +1,237 @@
+"""Prepared querysets: what plain ones return, from SQL that is built once."""
+
+import random
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from tortoise.expressions import F, Q
+from tortoise.functions import Count
+
+from tests.support.statements import recorded
+from veupath_store.models import ControlSet, ExperimentRow, Operation, Stream, StreamProjection, User
+from veupath_store.repositories import (
+    ControlSetRepository,
+    ExperimentRepository,
+    OperationRepository,
+    StreamRepository,
+    UserRepository,
+)
+from veupath_store.repositories.prepared import Prepared, PreparedFor
+from veupath_store.session import async_session_factory, close_db, get_engine, init_db
+from veupath_store.values import OperationType
+
+DOCUMENTS = [{}, {"a": None}, {"text": "\u2028 é \U0001f600", "deep": [[1, 2.5, {"x": []}]]}, {"big": "x" * 5_000}]
+
+
+async def filled(seed):
+    """Rows of all kinds, with nulls, and what to look for."""
+    chance = random.Random(seed)
+    users = [await UserRepository().create(chance.choice([None, f"user {n}"])) for n in range(4)]
+    streams, experiments = StreamRepository(), ExperimentRepository()
+    for number in range(25):
+        owner = chance.choice(users).id
+        stream = await streams.create(owner, chance.choice(["plasmodb", "toxodb"]), name=f"name {number % 7}")
+        await streams.update_projection(
+            stream.id,
+            plan=chance.choice(DOCUMENTS),
+            wdk_strategy_id=chance.choice([None, number]),
+            wdk_strategy_id_set=True,
+            record_type=chance.choice([None, "transcript"]),
+            result_count=chance.randrange(5),
+        )
+        if chance.random() < 0.3:
+            await streams.dismiss(stream.id)
+        await experiments.save(
+            uuid4(), user_id=owner, site_id="plasmodb", name="e", status="done", data=chance.choice(DOCUMENTS)
+        )
+        chat = chance.random() < 0.5
+        await OperationRepository().register(
+            owner, OperationType.CHAT if chat else OperationType.BATCH, stream_id=stream.id if chat else None
+        )
+        await ControlSetRepository().create(
+            name=f"set {number}",
+            site_id="plasmodb",
+            record_type="gene",
+            positive_ids=[f"g{n}" for n in range(chance.randrange(4))],
+            negative_ids=[],
+            tags=chance.choice([None, ["a"], ["a", "b"]]),
+            user_id=chance.choice([None, owner]),
+            is_public=True,
+        )
+    return [user.id for user in users]
+
+
+def shown(row):
+    """All that an instance holds, and what of it is loaded besides."""
+    if row is None:
+        return None
+    fields = row._meta.fields_db_projection
+    held = {name: getattr(row, name) for name in fields}
+    related = {name: shown(getattr(row, f"_{name}")) for name in row._meta.fk_fields | row._meta.o2o_fields
+               if getattr(row, f"_{name}", None) is not None}  # fmt: skip
+    flags = (row._saved_in_db, row._partial, row._custom_generated_pk)
+    return type(row), {name: (type(value), value) for name, value in held.items()}, related, flags
+
+
+EARLY = datetime(2020, 1, 1, tzinfo=UTC)
+QUERIES = {
+    "an id": (lambda user: User.filter(pk=user), {"user": UUID}),
+    "a text": (lambda name: StreamProjection.filter(name=name).order_by("stream_id"), {"name": str}),
+    "two of one kind": (
+        lambda low, high: StreamProjection.filter(result_count__gte=low, result_count__lt=high).order_by("stream_id"),
+        {"low": int, "high": int},
+    ),
+    "the same twice": (
+        lambda user: Stream.filter(Q(user_id=user) | Q(id=user)).order_by("created_at", "id"),
+        {"user": UUID},
+    ),
+    "a time, and a constant": (
+        lambda since: Operation.filter(created_at__gt=since, type="chat").order_by("-created_at", "id"),
+        {"since": datetime},
+    ),
+    "a limit": (lambda most: ControlSet.all().order_by("name", "id").limit(most), {"most": int}),
+    "a null in the condition": (
+        lambda user: StreamProjection.filter(user_id=user, wdk_strategy_id__isnull=True).order_by("stream_id"),
+        {"user": UUID},
+    ),
+    "a join": (
+        lambda user: (
+            StreamProjection.filter(user_id=user).select_related("stream").order_by("-updated_at", "stream_id")
+        ),
+        {"user": UUID},
+    ),
+    "a join of a join": (
+        lambda user: StreamProjection.filter(user_id=user).select_related("stream__user").order_by("stream_id"),
+        {"user": UUID},
+    ),
+    "an outer join": (
+        lambda name: ControlSet.filter(name__gt=name).select_related("user").order_by("id"),
+        {"name": str},
+    ),
+    "documents": (lambda user: ExperimentRow.filter(user_id=user).order_by("id"), {"user": UUID}),
+    "a condition on what is joined": (
+        lambda site, user: StreamProjection.filter(stream__site_id=site, stream__user__id=user).order_by("stream_id"),
+        {"site": str, "user": UUID},
+    ),
+}
+
+
+def values_of(kinds, users, chance):
+    choices = {
+        UUID: lambda: chance.choice([*users, uuid4()]),
+        str: lambda: chance.choice(["name 3", "set 2", "plasmodb", "", "' OR 1=1 --", "$1"]),
+        int: lambda: chance.randrange(1, 6),
+        datetime: lambda: chance.choice([EARLY, datetime.now(UTC), datetime.now(UTC) - timedelta(milliseconds=50)]),
+    }
+    return {name: choices[kind]() for name, kind in kinds.items()}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_prepared_and_plain_querysets_return_the_same(store, seed):
+    users, chance = await filled(seed), random.Random(seed)
+    client = await store.open()
+    found = 0
+    for name, (build, kinds) in QUERIES.items():
+        prepared = Prepared(build, **kinds)
+        for _ in range(6):
+            values = values_of(kinds, users, chance)
+            plain = await build(**values)
+            rows = await prepared.all(client, **values)
+            assert [shown(row) for row in rows] == [shown(row) for row in plain], (name, values)
+            first = await prepared.first(client, **values)
+            assert shown(first) == shown(plain[0] if plain else None), (name, values)
+            found += len(rows)
+    assert found > 100
+
+
+async def test_the_sql_is_built_once_and_sent_as_the_plain_querysets(store, user):
+    built = []
+
+    def build(user):
+        built.append(user)
+        return Stream.filter(user_id=user).order_by("id").limit(3)
+
+    prepared = Prepared(build, user=UUID)
+    client = await store.open()
+    with recorded() as sent:
+        await build(user.id)
+        for _ in range(3):
+            await prepared.all(client, user=user.id)
+    assert len(set(sent.statements)) == 1
+    assert len(built) == 3  # the plain one, and twice with samples
+
+
+@asynccontextmanager
+async def in_autocommit():
+    yield await get_engine().open()
+
+
+@asynccontextmanager
+async def in_a_session():
+    async with async_session_factory() as session:
+        yield session.client
+
+
+@asynccontextmanager
+async def in_a_savepoint():
+    async with async_session_factory() as session, session.savepoint():
+        yield session.client
+
+
+@pytest.mark.parametrize("client_of", [in_autocommit, in_a_session, in_a_savepoint])
+async def test_it_runs_where_its_client_is(store, user, client_of):
+    by_id = Prepared(lambda user: User.filter(pk=user), user=UUID)
+    async with client_of() as client:
+        await User.filter(pk=user.id).using_db(client).update(external_id="mine")
+        assert (await by_id.first(client, user=user.id)).external_id == "mine"
+        if client is not await store.open():
+            assert (await by_id.first(await store.open(), user=user.id)).external_id is None
+
+
+async def test_it_outlives_the_store_that_it_was_built_in(settings):
+    by_id = Prepared(lambda user: User.filter(pk=user), user=UUID)
+    for _ in range(2):
+        engine = await init_db(settings=settings)
+        user = await UserRepository().create()
+        assert (await by_id.first(await engine.open(), user=user.id)).id == user.id
+        await close_db()
+
+
+@pytest.mark.parametrize(
+    ("build", "kinds"),
+    [
+        (lambda user: User.filter(pk__in=[user] * (1 + user.int % 2)), {"user": UUID}),
+        (lambda some: User.filter(external_id=None if some else ""), {"some": int}),
+        (lambda even: User.all().limit(5 + even % 2), {"even": int}),
+        (lambda name: User.filter(external_id__contains=name), {"name": str}),
+        (lambda user: User.all(), {"user": UUID}),
+        (lambda user: User.filter(pk=user).annotate(n=Count("streams")), {"user": UUID}),
+        (lambda user: User.filter(pk=user).only("id"), {"user": UUID}),
+        (lambda user: User.filter(pk=user).prefetch_related("streams"), {"user": UUID}),
+        (lambda one: StreamProjection.filter(step_count=F("message_count") + one + one), {"one": int}),
+    ],
+)
+async def test_what_depends_on_its_values_or_is_more_than_a_list_of_rows_is_refused(store, build, kinds):
+    prepared = Prepared(build, **kinds)
+    given = {UUID: uuid4(), int: 1, str: "a"}
+    with pytest.raises(TypeError):
+        await prepared.all(await store.open(), **{name: given[kind] for name, kind in kinds.items()})
+
+
+@pytest.mark.parametrize("values", [{}, {"user": None}, {"user": uuid4(), "more": 1}, {"other": uuid4()}])
+async def test_values_that_are_missing_or_none_are_refused_before_anything_is_sent(store, values):
+    by_id = Prepared(lambda user: User.filter(pk=user), user=UUID)
+    client = await store.open()
+    with recorded() as sent, pytest.raises(TypeError, match="user"):
+        await by_id.all(client, **values)
+    assert sent.statements == []
+
+
+async def test_an_owner_restricts_it(store, user, stranger):
+    mine = (await StreamRepository().create(user.id, "plasmodb")).id
+    found = PreparedFor(lambda owner, stream: Stream.filter(Q(user_id=owner) if owner else Q(), id=stream), stream=UUID)
+    client = await store.open()
+    for owner, seen in ((None, True), (user.id, True), (stranger.id, False)):
+        assert (await found.first(client, owner, stream=mine) is not None) is seen
