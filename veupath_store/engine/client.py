@@ -14,6 +14,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.embedded import start_embedded
 from veupath_store.engine import connect as connecting
 from veupath_store.engine.connect import is_lost
+from veupath_store.engine.connection import StoreConnection
 from veupath_store.engine.statements import Statements, autocommit_phase
 from veupath_store.engine.transaction import PooledTransaction, terminate
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
@@ -85,7 +86,10 @@ class StoreClient(Statements):
             target, self.settings.connect_timeout, connecting.connect_arguments(self.settings, target)
         )
         pool = asyncpg.create_pool(
-            min_size=self.settings.pool_min_size, max_size=self.settings.pool_max_size, connect=self._connector
+            min_size=self.settings.pool_min_size,
+            max_size=self.settings.pool_max_size,
+            connect=self._connector,
+            connection_class=StoreConnection,
         )
         try:
             self._pool = await pool
