@@ -15,6 +15,7 @@ from veupath_store.embedded import start_embedded
 from veupath_store.engine import connect as connecting
 from veupath_store.engine.connect import is_lost
 from veupath_store.engine.connection import StoreConnection
+from veupath_store.engine.shortcuts import given_back_at_once, is_ready
 from veupath_store.engine.statements import Statements, autocommit_phase
 from veupath_store.engine.transaction import PooledTransaction, terminate
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
@@ -129,9 +130,13 @@ class StoreClient(Statements):
             StoreClosedError: The store is closing.
         """
         try:
-            async with asyncio.timeout(self.settings.acquire_timeout):
-                pool = await self._made_pool()
-                connection = await pool.acquire()
+            pool = self._pool
+            if pool is not None and not self._closing and is_ready(pool):
+                connection = await pool.acquire()  # does not wait, and needs no timer
+            else:
+                async with asyncio.timeout(self.settings.acquire_timeout):
+                    pool = await self._made_pool()
+                    connection = await pool.acquire()
         except StoreError:
             raise
         except TimeoutError as exc:
@@ -154,7 +159,8 @@ class StoreClient(Statements):
         if self._pool is None:
             return
         try:
-            await self._pool.release(connection, timeout=self.release_timeout)
+            if not await given_back_at_once(connection):
+                await self._pool.release(connection, timeout=self.release_timeout)
         except Exception:
             logger.debug("a connection could not be reset and was closed", exc_info=True)
 

@@ -19,14 +19,28 @@ class StoreConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has n
         super().__init__(*args, **options)
         self._stirred = False
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether it could be lent to somebody else as it is."""
+        return not (
+            self._stirred
+            or self.is_closed()
+            or self._protocol.is_in_transaction()
+            or self._protocol._is_cancelling()
+            or self._top_xact is not None
+            or self._listeners
+            or self._log_listeners
+        )
+
     def get_reset_query(self) -> str:
         """What resets the session; nothing where there is nothing to reset."""
         return str(super().get_reset_query()) if self._stirred else ""
 
     async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
         """As asyncpg's, which closes the connection if this fails."""
-        await super().reset(timeout=timeout)
-        self._stirred = False
+        if not self.is_clean:
+            await super().reset(timeout=timeout)
+            self._stirred = False
 
     async def execute(self, query: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401
         """As asyncpg's."""
