@@ -199,3 +199,60 @@ async def test_a_pool_of_several_that_cannot_be_made_leaves_no_connection(databa
         assert await none(), "none comes late"
     finally:
         await watcher.execute("DROP ROLE limited")
+
+
+async def _resolved(value):
+    return value
+
+
+async def test_a_busy_task_takes_turns_with_all_who_wait_for_the_only_connection(database_url):
+    """It gives the connection back and asks again without a pause: the connection is there, and is somebody else's."""
+    engine = await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=1))
+    client = await engine.open()
+    calls = {"busy": 0}
+
+    async def busy():
+        while True:
+            await client.ping()
+            calls["busy"] += 1
+
+    async def patient():
+        for _ in range(5):
+            await client.ping()
+
+    hurrying = asyncio.create_task(busy())
+    await until(lambda: _resolved(calls["busy"] > 50), within=10, what="it is busy")
+    before = calls["busy"]
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(patient() for _ in range(20)))
+    taken = calls["busy"] - before
+    hurrying.cancel()
+    await asyncio.wait({hurrying})
+    await close_db()
+    assert taken <= 10, "one turn a round, of five rounds"
+
+
+async def test_a_free_connection_that_the_server_has_closed_is_not_lent(database_url, watcher):
+    engine = await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=1))
+    client = await engine.open()
+    for _ in range(3):
+        await client.ping()
+        assert await faults.kill_backends(watcher) == 1
+        await asyncio.sleep(0.05)  # until this process has heard of it
+    await client.ping()
+    assert (client.usage().open, client.usage().in_use) == (1, 0)
+    await close_db()
+
+
+async def test_borrowing_and_giving_back_a_free_connection_waits_for_nothing(database_url):
+    """Not even for one turn of the event loop, beside that of the statement itself."""
+    engine = await init_db(settings=StoreSettings(database_url=database_url))
+    client = await engine.open()
+    borrowing = client.acquire_connection()
+    with pytest.raises(StopIteration):
+        borrowing.__aenter__().send(None)
+    assert client.usage().in_use == 1
+    with pytest.raises(StopIteration):
+        borrowing.__aexit__(None, None, None).send(None)
+    assert client.usage().in_use == 0
+    await close_db()

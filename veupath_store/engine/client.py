@@ -54,6 +54,7 @@ class StoreClient(Statements):
         self.begin_sql = connecting.begin_sql(settings)
         self.release_timeout = settings.release_timeout
         self._closing = False
+        self._waiting = 0
         self._making: asyncio.Task[None] | None = None
         self._connector: connecting.Connector | None = None
         self._cleanups: set[asyncio.Task[None]] = set()
@@ -131,12 +132,10 @@ class StoreClient(Statements):
         """
         try:
             pool = self._pool
-            if pool is not None and not self._closing and is_ready(pool):
+            if pool is not None and not (self._closing or self._waiting) and is_ready(pool):
                 connection = await pool.acquire()  # does not wait, and needs no timer
             else:
-                async with asyncio.timeout(self.settings.acquire_timeout):
-                    pool = await self._made_pool()
-                    connection = await pool.acquire()
+                connection = await self._wait_for_connection()
         except StoreError:
             raise
         except TimeoutError as exc:
@@ -153,6 +152,19 @@ class StoreClient(Statements):
             await self.take_back(connection)
             raise StoreClosedError(_CLOSED)
         return connection
+
+    async def _wait_for_connection(self) -> Any:  # noqa: ANN401 - an asyncpg connection
+        # A connection that was given back belongs to the first who waits, who has yet to be told by the event loop.
+        # Whoever comes now lets that happen first; or else one busy task would have it again and again.
+        late, self._waiting = self._waiting > 0, self._waiting + 1
+        try:
+            async with asyncio.timeout(self.settings.acquire_timeout):
+                if late:
+                    await asyncio.sleep(0)
+                pool = await self._made_pool()
+                return await pool.acquire()
+        finally:
+            self._waiting -= 1
 
     async def take_back(self, connection: Any) -> None:  # noqa: ANN401
         """Give back a connection that is in no transaction. One that cannot be reset in time is closed."""
