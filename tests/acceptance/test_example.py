@@ -122,9 +122,11 @@ async def test_it_serves_its_page_until_it_is_told_to_end(environment):
         assert (await running.finished()).code == 0
 
 
-def streams_of(process):
+def clients_of(pid, app):
     """How many clients a web worker serves now: the kernel may give all of them to one."""
-    return sum(connection.status == psutil.CONN_ESTABLISHED for connection in process.net_connections("tcp"))
+    port = int(app.url.rpartition(":")[2])
+    found = psutil.Process(pid).net_connections("tcp")
+    return sum(it.status == psutil.CONN_ESTABLISHED and it.laddr.port == port for it in found)
 
 
 async def test_from_a_question_to_its_answer_with_the_strategy_that_it_built(deployed):
@@ -269,7 +271,7 @@ async def test_a_web_worker_that_is_killed_is_replaced_and_its_streams_go_on_els
         assert app.web is not None
         before = children(app.web)
         await asyncio.sleep(1)
-        max(map(psutil.Process, before), key=streams_of).kill()
+        psutil.Process(max(before, key=lambda pid: clients_of(pid, app))).kill()
         seen = await asyncio.gather(*following)
         assert seen == [await logged(conversation) for conversation in conversations]
         assert ada.connections > len(conversations)
