@@ -1,0 +1,48 @@
+"""All that is measured, in the order of the table. One module for each entity; the variants stand side by side."""
+
+from typing import Final
+
+from benchmarks.workload import Workload
+from benchmarks.workloads.accounts import Purge
+from benchmarks.workloads.control_sets import ByGene, ByTag
+from benchmarks.workloads.conversations import (
+    Create,
+    OpenBigConversation,
+    OpenConversation,
+    Rename,
+    UpdateBigPlan,
+    UpdatePlan,
+)
+from benchmarks.workloads.experiments import Save, Summaries
+from benchmarks.workloads.operations import Complete, Heartbeat, Register, Sweep
+from benchmarks.workloads.sidebar import Sidebar, SidebarBigPlans, SidebarDeep
+from benchmarks.workloads.users import KnownLogin, KnownUser
+from benchmarks.workloads.wdk import BigSyncFirst, BigSyncUnchanged, Prune, SyncFirst, SyncUnchanged
+
+WORKLOADS: Final[tuple[type[Workload], ...]] = (
+    KnownUser,
+    KnownLogin,
+    OpenConversation,
+    OpenBigConversation,
+    Sidebar,
+    SidebarBigPlans,
+    SidebarDeep,
+    Create,
+    Rename,
+    UpdatePlan,
+    UpdateBigPlan,
+    ByTag,
+    ByGene,
+    SyncFirst,
+    SyncUnchanged,
+    BigSyncFirst,
+    BigSyncUnchanged,
+    Prune,
+    Save,
+    Summaries,
+    Register,
+    Heartbeat,
+    Complete,
+    Sweep,
+    Purge,
+)
