@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from benchmarks.report import TITLES
 from benchmarks.rounds import Measured
 from benchmarks.workload import Variant
+
+_MARKS: Final = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
 def draw(measured: Sequence[Measured], path: Path) -> None:
@@ -31,6 +34,12 @@ def draw(measured: Sequence[Measured], path: Path) -> None:
     )
     rows = list(reversed(measured))
     chart.x_labels = [one.workload.name for one in rows]
-    for variant in (Variant.ALCHEMY, Variant.TORTOISE, Variant.OURS):
-        chart.add(TITLES[variant], [one.ratio(variant, Variant.RAW) for one in rows])
+    ratios = {
+        variant: [one.ratio(variant, Variant.RAW) for one in rows]
+        for variant in (Variant.ALCHEMY, Variant.TORTOISE, Variant.OURS)
+    }
+    for variant, bars in ratios.items():
+        chart.add(TITLES[variant], bars)
+    most = max((bar for bars in ratios.values() for bar in bars if bar), default=1)
+    chart.y_labels = [mark for mark in _MARKS if mark <= 2 * most]
     path.write_bytes(chart.render())
