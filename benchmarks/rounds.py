@@ -16,8 +16,11 @@ TURN: Final = 0.01
 LEAST: Final = 3
 """Rounds at least, however long they take."""
 
+SEVERAL: Final = 5
+"""Calls of one turn at most, where another variant takes so long that there are few rounds."""
+
 WARM_UP: Final = 2
-"""Calls of each before anything counts."""
+"""Calls of each before anything counts, beside the one that is checked; one where that takes long."""
 
 
 class WrongResultError(Exception):
@@ -97,15 +100,25 @@ async def measure(opened: Opened, workload: Workload, budget: float, least: int 
     statements = await check(opened, workload)
     variants = opened.variants(workload)
     measured = Measured(workload, {variant: [] for variant in variants}, statements)
-    repeats = {}
-    for variant in variants:
-        warm = await _turn(opened, workload, variant, WARM_UP)
-        repeats[variant] = max(1, round(TURN / min(warm)))
+    repeats = await _warmed_up(opened, workload, variants)
     while measured.rounds < least or time.perf_counter() - began < budget:
         for variant in _rotated(variants, measured.rounds):
             measured.seconds[variant] += await _turn(opened, workload, variant, repeats[variant])
         measured.rounds += 1
     return measured
+
+
+async def _warmed_up(opened: Opened, workload: Workload, variants: Sequence[Variant]) -> dict[Variant, int]:
+    """Call everybody, and say how often each is to be called in one turn."""
+    took = {}
+    for variant in variants:
+        [first] = await _turn(opened, workload, variant, 1)
+        took[variant] = min(first, *await _turn(opened, workload, variant, WARM_UP)) if first < 10 * TURN else first
+    slowest = max(took.values())
+    return {
+        variant: max(1, round(TURN / seconds), min(SEVERAL, int(slowest / seconds / 4)))
+        for variant, seconds in took.items()
+    }
 
 
 def _rotated(variants: Sequence[Variant], by: int) -> Sequence[Variant]:
