@@ -9,7 +9,8 @@ from typing import Final
 
 from benchmarks.variants import Opened
 from benchmarks.workload import Variant, Workload
-from benchmarks.workloads.conversations import OpenConversation, UpdatePlan
+from benchmarks.workloads.conversations import OpenConversation
+from benchmarks.workloads.plans import UpdatePlan
 from benchmarks.workloads.sidebar import Sidebar
 from benchmarks.workloads.users import KnownUser
 from benchmarks.world import ORDINARY, World
