@@ -37,6 +37,9 @@ from veupath_store.integrations.testing.place import Place
 SECONDS: Final = 200.0
 """For all of it, the making of the data aside."""
 
+_WIDTH: Final = 130
+"""Columns of the tables where they are not shown at a terminal."""
+
 
 @dataclass(frozen=True)
 class Results:
@@ -119,6 +122,8 @@ def main() -> int:
     names = ("users", "conversations", "control_sets", "operations", "purged")
     sizes = replace(Sizes(), **{name: getattr(asked, name) for name in names})
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
     chosen = [kind for kind in WORKLOADS if _is_asked(kind.name, asked.only)]
     with_mixed = _is_asked(mixed.NAME, asked.only)
     try:
