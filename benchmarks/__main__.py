@@ -37,7 +37,7 @@ from veupath_store.integrations.testing.place import Place
 SECONDS: Final = 200.0
 """For all of it, the making of the data aside."""
 
-_WIDTH: Final = 130
+_WIDTH: Final = 140
 """Columns of the tables where they are not shown at a terminal."""
 
 

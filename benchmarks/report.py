@@ -36,11 +36,11 @@ def show(console: Console, measured: Sequence[Measured], mixed: Mapping[Variant,
 def _calls(measured: Sequence[Measured]) -> Table:
     table = Table(
         title="Microseconds of a call, median",
-        caption="In brackets: the goal, and whether it is reached. Statements: of ours.",
+        caption="In brackets: the goal, and whether it is reached. Sent: statements of ours.",
     )
     table.add_column("", no_wrap=True)
-    for heading in (*TITLES.values(), "ours/raw", "SQLAlchemy/ours", "statements"):
-        table.add_column(heading, justify="right")
+    for heading in (*TITLES.values(), "ours/raw", "SQLAlchemy/ours", "sent"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in measured:
         table.add_row(
             one.workload.name,
@@ -83,7 +83,7 @@ def _marked(ratio: float | None, goal: float, *, at_most: bool) -> str:
         return _NONE
     reached = ratio <= goal if at_most else ratio >= goal
     sign, word, colour = "≤" if at_most else "≥", "ok" if reached else "no", "green" if reached else "red"
-    return f"{ratio:.2f} ({sign} {goal:g} [{colour}]{word}[/{colour}])"
+    return f"{ratio:.2f} ({sign}{goal:g} [{colour}]{word}[/{colour}])"
 
 
 def as_json(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency]) -> dict[str, Any]:
