@@ -96,9 +96,10 @@ class Summaries(Workload):
     async def raw(self, pool: asyncpg.Pool) -> object:
         rows = await pool.fetch(
             f"SELECT {_SUMMARY} FROM experiments WHERE user_id = $1 AND site_id = $2 "
-            "ORDER BY updated_at DESC, id DESC LIMIT 50",
+            "ORDER BY updated_at DESC, id DESC LIMIT $3",
             self.user_id,
             SITE,
+            50,
         )
         return [dict(row) for row in rows]
 

@@ -17,12 +17,13 @@ _COLUMNS: Final = (
     "result_count, last_event_id, updated_at, dismissed_at, dismissed_reason, gene_set_id, gene_set_auto_imported"
 )
 _SHOWN: Final = tuple(ProjectionSummary.model_fields)
+# The limit is bound: with a literal one, PostgreSQL's generic plan reads all of a heavy user's rows and sorts them.
 _LIST: Final = f"""
 SELECT {_COLUMNS} FROM stream_projections WHERE user_id = $1 AND dismissed_at IS NULL
-ORDER BY updated_at DESC, stream_id DESC LIMIT 50"""
+ORDER BY updated_at DESC, stream_id DESC LIMIT $2"""
 _NEXT: Final = f"""
 SELECT {_COLUMNS} FROM stream_projections WHERE user_id = $1 AND dismissed_at IS NULL
-AND (updated_at, stream_id) < ($2, $3) ORDER BY updated_at DESC, stream_id DESC LIMIT 50"""
+AND (updated_at, stream_id) < ($2, $3) ORDER BY updated_at DESC, stream_id DESC LIMIT $4"""
 
 
 class Sidebar(Workload):
@@ -37,7 +38,7 @@ class Sidebar(Workload):
         self.user_id = identity("user", self.owner if owner is None else owner)
 
     async def raw(self, pool: asyncpg.Pool) -> object:
-        return [dict(row) for row in await pool.fetch(_LIST, self.user_id)]
+        return [dict(row) for row in await pool.fetch(_LIST, self.user_id, 50)]
 
     def _queryset(self) -> QuerySet[StreamProjection]:
         # Whole rows, plans included: what a queryset loads unless it is told otherwise.
@@ -88,7 +89,7 @@ class SidebarDeep(Sidebar):
         """Once: where the page before ends, which a client has from that page."""
         if self._last is not None:
             return
-        rows = await connection.fetch(_LIST.replace("LIMIT 50", f"LIMIT {50 * self.pages}"), self.user_id)
+        rows = await connection.fetch(_LIST, self.user_id, 50 * self.pages)
         self._last = rows[-1]
         for _ in range(self.pages):
             page = await StreamRepository().page_projections(self.user_id, cursor=self._cursor)
@@ -96,7 +97,7 @@ class SidebarDeep(Sidebar):
 
     async def raw(self, pool: asyncpg.Pool) -> object:
         last = self._last or {}
-        rows = await pool.fetch(_NEXT, self.user_id, last["updated_at"], last["stream_id"])
+        rows = await pool.fetch(_NEXT, self.user_id, last["updated_at"], last["stream_id"], 50)
         return [dict(row) for row in rows]
 
     async def tortoise(self) -> object:
