@@ -10,7 +10,7 @@ from benchmarks.workloads.experiments import Save, Summaries
 from benchmarks.workloads.operations import Complete, Heartbeat, Register, Sweep
 from benchmarks.workloads.plans import UpdateBigPlan, UpdatePlan
 from benchmarks.workloads.pruning import Prune
-from benchmarks.workloads.sidebar import Sidebar, SidebarBigPlans, SidebarDeep
+from benchmarks.workloads.sidebar import Sidebar, SidebarBigPlans, SidebarDeep, SidebarFirst
 from benchmarks.workloads.users import KnownLogin, KnownUser
 from benchmarks.workloads.wdk import BigSyncFirst, BigSyncUnchanged, SyncFirst, SyncUnchanged
 
@@ -21,6 +21,7 @@ WORKLOADS: Final[tuple[type[Workload], ...]] = (
     OpenBigConversation,
     Sidebar,
     SidebarBigPlans,
+    SidebarFirst,
     SidebarDeep,
     Create,
     Rename,

@@ -74,6 +74,15 @@ class SidebarBigPlans(Sidebar):
     alchemy_goal = 10.0
 
 
+class SidebarFirst(Sidebar):
+    """The newest 50, as the first of many pages."""
+
+    name = "sidebar, page 1"
+
+    async def ours(self) -> object:
+        return (await StreamRepository().page_projections(self.user_id)).items
+
+
 class SidebarDeep(Sidebar):
     """A page far down."""
 
