@@ -22,18 +22,22 @@ _COUNTED: Final = (
 )
 
 
-def _visible(columns: str, condition: str) -> str:
-    """Public ones and the user's own, each branch on its own index."""
+def _visible(columns: str, condition: str, limit: int) -> str:
+    """Public ones and the user's own, each branch on its own index.
+
+    The limit is a literal one: with a bound one, the generic plan goes through a site's sets in their order until it
+    has found enough that match (2.4 ms for a gene instead of 0.5), where the GIN index finds all of them at once.
+    """
     branch = (
-        "(SELECT {0} FROM control_sets WHERE site_id = $1 AND {1} AND {2} ORDER BY created_at DESC, id DESC LIMIT $4)"
+        "(SELECT {0} FROM control_sets WHERE site_id = $1 AND {1} AND {2} ORDER BY created_at DESC, id DESC LIMIT {3})"
     )
-    public = branch.format(columns, "is_public", condition)
-    own = branch.format(columns, "user_id = $2 AND NOT is_public", condition)
-    return f"{public} UNION ALL {own} ORDER BY created_at DESC, id DESC LIMIT $4"
+    public = branch.format(columns, "is_public", condition, limit)
+    own = branch.format(columns, "user_id = $2 AND NOT is_public", condition, limit)
+    return f"{public} UNION ALL {own} ORDER BY created_at DESC, id DESC LIMIT {limit}"
 
 
-_BY_TAG: Final = _visible(_COLUMNS, "tags ?| $3::text[]")
-_BY_GENE: Final = _visible(_COUNTED, "(positive_ids ?| $3::text[] OR negative_ids ?| $3::text[])")
+_BY_TAG: Final = _visible(_COLUMNS, "tags ?| $3::text[]", 100)
+_BY_GENE: Final = _visible(_COUNTED, "(positive_ids ?| $3::text[] OR negative_ids ?| $3::text[])", 50)
 
 
 class _Search(Workload):
@@ -70,7 +74,7 @@ class ByTag(_Search):
         return f"tag{self.number}"
 
     async def raw(self, pool: asyncpg.Pool) -> object:
-        rows = [dict(row) for row in await pool.fetch(_BY_TAG, self.site_id, self.user_id, [self.tag], 100)]
+        rows = [dict(row) for row in await pool.fetch(_BY_TAG, self.site_id, self.user_id, [self.tag])]
         for row in rows:
             for column in ("positive_ids", "negative_ids", "tags"):
                 row[column] = orjson.loads(row[column])
@@ -103,7 +107,7 @@ class ByGene(_Search):
         return f"PF3D7_{self.number * 10 % GENES}"
 
     async def raw(self, pool: asyncpg.Pool) -> object:
-        return [dict(row) for row in await pool.fetch(_BY_GENE, self.site_id, self.user_id, [self.gene], 50)]
+        return [dict(row) for row in await pool.fetch(_BY_GENE, self.site_id, self.user_id, [self.gene])]
 
     async def tortoise(self) -> object:
         visible = Q(is_public=True) | Q(user_id=self.user_id)
