@@ -29,12 +29,14 @@ class Opened:
         context: Where plain Tortoise is initialised.
         sessions: SQLAlchemy's, or ``None`` where it is not installed.
         connection: Beside them, for what is not measured.
+        our_name: What the server calls the store's connections.
     """
 
     pool: asyncpg.Pool
     context: TortoiseContext
     sessions: Sessions | None
     connection: asyncpg.Connection
+    our_name: str
 
     def variants(self, workload: Workload) -> list[Variant]:
         """Those that can do a piece of work."""
@@ -60,7 +62,7 @@ class Opened:
 
     async def connections(self, variant: Variant) -> int:
         """How many connections one of them has open."""
-        name = "veupath-store" if variant is Variant.OURS else _NAME.format(variant)
+        name = self.our_name if variant is Variant.OURS else _NAME.format(variant)
         count: int = await self.connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1", name
         )
@@ -93,7 +95,7 @@ async def opened(settings: StoreSettings) -> AsyncIterator[Opened]:
         sessions = None
         if replaced.INSTALLED:
             sessions = await stack.enter_async_context(_alchemy({**where, **secured, "database": target.database}))
-        yield Opened(pool, context, sessions, connection)
+        yield Opened(pool, context, sessions, connection, target.application_name or "veupath-store")
 
 
 @asynccontextmanager
