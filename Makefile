@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH := $(VENV)/.bench
 
-.PHONY: demo example test test-large law lint check bench-rebuild diagram clean
+.PHONY: demo example test test-large law lint check bench bench-rebuild diagram clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -33,6 +34,10 @@ lint: $(INSTALLED)
 
 check: lint test test-large
 
+# The store beside raw asyncpg, plain Tortoise and the SQLAlchemy layer that it replaces: some minutes.
+bench: $(BENCH)
+	$(BIN)/python -m benchmarks
+
 bench-rebuild: $(INSTALLED)
 	$(BIN)/python -m benchmarks.rebuild
 
@@ -43,6 +48,11 @@ diagram: $(INSTALLED)
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# What only the comparison needs; the tests run without it.
+$(BENCH): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	touch $@
 
 clean:

@@ -1,0 +1,151 @@
+"""``python -m benchmarks``: the store beside raw asyncpg, plain Tortoise and the SQLAlchemy layer that it replaces.
+
+All four do the same work in one process, in turns, on one database of their own that is made and dropped: on the
+server that DATABASE_URL names, or else on an embedded one. Before anything is measured, each is seen to return the same
+values and to leave the same rows as ours.
+
+Plain Tortoise runs in a Tortoise context of its own beside the store's, on Tortoise's own asyncpg backend, with the
+store's models. Not measured yet: a chat turn of 200 events, and the rebuild of 1,000 conversations, which need a Redis
+and exist in the store only (`benchmarks.rebuild` measures rebuilding).
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from benchmarks import mixed
+from benchmarks.report import as_json, show
+from benchmarks.rounds import LEAST, Measured, WrongResultError, measure
+from benchmarks.variants import opened
+from benchmarks.workload import Variant, Workload
+from benchmarks.workloads import WORKLOADS
+from benchmarks.world import Sizes, World, fill
+from veupath_store import StoreSettings
+from veupath_store.integrations.testing.place import Place
+
+SECONDS: Final = 200.0
+"""For all of it, the making of the data aside."""
+
+_WIDTH: Final = 140
+"""Columns of the tables where they are not shown at a terminal."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one run measured."""
+
+    measured: list[Measured]
+    mixed: dict[Variant, mixed.Concurrency]
+
+
+async def run(
+    settings: StoreSettings,
+    sizes: Sizes,
+    chosen: Sequence[type[Workload]],
+    *,
+    seconds: float = SECONDS,
+    least: int = LEAST,
+    with_mixed: bool = True,
+    console: Console | None = None,
+) -> Results:
+    """Fill a migrated, empty database, and measure on it.
+
+    Args:
+        settings: The database.
+        sizes: How much data.
+        chosen: What to measure.
+        seconds: For all of it.
+        least: Rounds of each at least.
+        with_mixed: Whether to let many callers run at once, too.
+        console: Where to say how far it is.
+
+    Raises:
+        WrongResultError: A variant does something else than ours.
+    """
+    console = console or Console(quiet=True)
+    world = World(sizes)
+    async with opened(settings) as all_:
+        console.print("making the data", style="dim")
+        await fill(all_.connection, world)
+        measured = []
+        for kind in chosen:
+            console.print(kind.name, style="dim")
+            measured.append(await measure(all_, kind(world), seconds / len(WORKLOADS), least))
+        return Results(measured, await mixed.measure(all_, world) if with_mixed else {})
+
+
+@contextmanager
+def database() -> Iterator[StoreSettings]:
+    """A migrated, empty database, dropped afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="veupath-store-bench-")).resolve()
+    place = Place(directory, os.environ.get("DATABASE_URL") or None, None)
+    try:
+        server = place.server()
+        name = server.create()
+        try:
+            server.migrate(name)
+            yield StoreSettings(database_url=server.url(name), redis_url=None, migration_database_url=None)
+        finally:
+            server.drop(name)
+            place.leave(server)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    usual = Sizes()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", metavar="NAME", help="what has this in its name; several times: any")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for all of it (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="write a bar chart there, as SVG")
+    for name in ("users", "conversations", "control_sets", "operations", "purged"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(usual, name), help="%(default)s")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    """Measure, and tell. 1 when a variant is wrong; slowness is no failure."""
+    asked = options()
+    names = ("users", "conversations", "control_sets", "operations", "purged")
+    sizes = replace(Sizes(), **{name: getattr(asked, name) for name in names})
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    chosen = [kind for kind in WORKLOADS if _is_asked(kind.name, asked.only)]
+    with_mixed = _is_asked(mixed.NAME, asked.only)
+    try:
+        with database() as settings:
+            work = run(settings, sizes, chosen, seconds=asked.seconds, with_mixed=with_mixed, console=console)
+            results = asyncio.run(work)
+    except WrongResultError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
+    show(console, results.measured, results.mixed)
+    if asked.json:
+        asked.json.write_text(json.dumps(as_json(results.measured, results.mixed), indent=1) + "\n")
+    if asked.chart:
+        from benchmarks.chart import draw  # noqa: PLC0415 - needs an extra
+
+        draw(results.measured, asked.chart)
+    return 0
+
+
+def _is_asked(name: str, only: Sequence[str] | None) -> bool:
+    return not only or any(part.lower() in name.lower() for part in only)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""What was measured, for people and as JSON."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.mixed import NAME, Concurrency
+from benchmarks.rounds import Measured
+from benchmarks.workload import Variant
+
+TITLES: Final = {
+    Variant.RAW: "raw asyncpg",
+    Variant.TORTOISE: "Tortoise",
+    Variant.ALCHEMY: "SQLAlchemy",
+    Variant.OURS: "ours",
+}
+_NONE: Final = "-"
+
+
+def show(console: Console, measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency]) -> None:
+    """Two tables, and why a variant was left out."""
+    if measured:
+        console.print(_calls(measured))
+    if mixed:
+        console.print(_concurrency(mixed))
+    for one in measured:
+        for variant, reason in one.workload.missing.items():
+            console.print(f"- {one.workload.name}, {TITLES[variant]}: {reason}", style="dim")
+    if not any(Variant.ALCHEMY in one.seconds for one in measured) and Variant.ALCHEMY not in mixed:
+        console.print("- SQLAlchemy was not measured: it is not installed ('make bench' installs it)", style="dim")
+
+
+def _calls(measured: Sequence[Measured]) -> Table:
+    table = Table(
+        title="Microseconds of a call, median",
+        caption="In brackets: the goal, and whether it is reached. Sent: statements of ours.",
+    )
+    table.add_column("", no_wrap=True)
+    for heading in (*TITLES.values(), "ours/raw", "SQLAlchemy/ours", "sent"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in measured:
+        table.add_row(
+            one.workload.name,
+            *(_microseconds(one.median(variant)) for variant in TITLES),
+            _marked(one.ratio(Variant.OURS, Variant.RAW), one.workload.raw_goal, at_most=True),
+            _marked(one.ratio(Variant.ALCHEMY, Variant.OURS), one.workload.alchemy_goal, at_most=False),
+            str(one.statements),
+        )
+    return table
+
+
+def _concurrency(mixed: Mapping[Variant, Concurrency]) -> Table:
+    table = Table(title=NAME)
+    table.add_column("")
+    for heading in ("calls/s", "p50 ms", "p99 ms", "connections"):
+        table.add_column(heading, justify="right")
+    for variant, title in TITLES.items():
+        seen = mixed.get(variant)
+        figures = (
+            [_NONE] * 4
+            if seen is None
+            else [
+                f"{seen.throughput:,.0f}",
+                f"{seen.percentile(50) * 1e3:.1f}",
+                f"{seen.percentile(99) * 1e3:.1f}",
+                str(seen.connections),
+            ]
+        )
+        table.add_row(title, *figures)
+    return table
+
+
+def _microseconds(seconds: float | None) -> str:
+    return _NONE if seconds is None else f"{seconds * 1e6:,.0f}"
+
+
+def _marked(ratio: float | None, goal: float, *, at_most: bool) -> str:
+    """A ratio, its goal, and by a word, not by colour alone, whether it is reached."""
+    if ratio is None:
+        return _NONE
+    reached = ratio <= goal if at_most else ratio >= goal
+    sign, word, colour = "≤" if at_most else "≥", "ok" if reached else "no", "green" if reached else "red"
+    return f"{ratio:.2f} ({sign}{goal:g} [{colour}]{word}[/{colour}])"
+
+
+def as_json(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency]) -> dict[str, Any]:
+    """The same, and every goal, for comparing two runs."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "workloads": [_entry(one) for one in measured],
+        "concurrent": {
+            variant.value: {
+                "calls_per_second": round(seen.throughput),
+                "p50_ms": round(seen.percentile(50) * 1e3, 2),
+                "p99_ms": round(seen.percentile(99) * 1e3, 2),
+                "connections": seen.connections,
+            }
+            for variant, seen in mixed.items()
+        },
+    }
+
+
+def _entry(one: Measured) -> dict[str, Any]:
+    medians = {variant.value: one.median(variant) for variant in Variant}
+    return {
+        "name": one.workload.name,
+        "median_us": {name: None if value is None else round(value * 1e6, 1) for name, value in medians.items()},
+        "calls": {variant.value: len(times) for variant, times in one.seconds.items()},
+        "rounds": one.rounds,
+        "statements": one.statements,
+        "ours_by_raw": one.ratio(Variant.OURS, Variant.RAW),
+        "ours_by_raw_goal": one.workload.raw_goal,
+        "alchemy_by_ours": one.ratio(Variant.ALCHEMY, Variant.OURS),
+        "alchemy_by_ours_goal": one.workload.alchemy_goal,
+    }

@@ -1,0 +1,141 @@
+"""The four implementations, open side by side on one database, each with a pool of its own of one size."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import asyncpg
+from tortoise.context import TortoiseContext
+
+from benchmarks import replaced
+from benchmarks.workload import Sessions, Variant, Workload
+from veupath_store import StoreSettings, close_db, init_db
+from veupath_store.config import APP, CONNECTION
+
+POOL: Final = 10
+"""Connections of each pool."""
+
+_NAME: Final = "veupath-store-bench-{}"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """All of them.
+
+    Attributes:
+        pool: asyncpg's.
+        context: Where plain Tortoise is initialised.
+        sessions: SQLAlchemy's, or ``None`` where it is not installed.
+        connection: Beside them, for what is not measured.
+        our_name: What the server calls the store's connections.
+    """
+
+    pool: asyncpg.Pool
+    context: TortoiseContext
+    sessions: Sessions | None
+    connection: asyncpg.Connection
+    our_name: str
+
+    def variants(self, workload: Workload) -> list[Variant]:
+        """Those that can do a piece of work."""
+        return [
+            variant
+            for variant in Variant
+            if variant not in workload.missing and (variant is not Variant.ALCHEMY or self.sessions is not None)
+        ]
+
+    def call(self, workload: Workload, variant: Variant) -> Callable[[], Awaitable[object]]:
+        """The call of a piece of work by one of them, to be made in its `scope`."""
+        if variant is Variant.RAW:
+            return partial(workload.raw, self.pool)
+        if variant is Variant.TORTOISE:
+            return workload.tortoise
+        if variant is Variant.ALCHEMY and self.sessions is not None:
+            return partial(workload.alchemy, self.sessions)
+        return workload.ours
+
+    def scope(self, variant: Variant) -> AbstractContextManager[object]:
+        """Makes plain Tortoise's context the current one for its calls, and theirs only: the models are the same."""
+        return self.context if variant is Variant.TORTOISE else nullcontext()
+
+    async def connections(self, variant: Variant) -> int:
+        """How many connections one of them has open."""
+        name = self.our_name if variant is Variant.OURS else _NAME.format(variant)
+        count: int = await self.connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1", name
+        )
+        return count
+
+
+@asynccontextmanager
+async def opened(settings: StoreSettings) -> AsyncIterator[Opened]:
+    """Open all of them, and close them afterwards."""
+    target = settings.target
+    host, port = target.hosts[0]
+    where = {"host": host, "port": port, "user": target.user, "password": target.password}
+    secured = {"ssl": target.ssl()}
+    async with AsyncExitStack() as stack:
+        await init_db(settings=settings.model_copy(update={"pool_max_size": POOL}))
+        stack.push_async_callback(close_db)
+        connection = await asyncpg.connect(**where, **secured, database=target.database)
+        stack.push_async_callback(connection.close)
+        pool = await stack.enter_async_context(
+            asyncpg.create_pool(
+                **where,
+                **secured,
+                database=target.database,
+                min_size=1,
+                max_size=POOL,
+                server_settings={"application_name": _NAME.format(Variant.RAW)},
+            )
+        )
+        context = await stack.enter_async_context(_tortoise({**where, **secured, "database": target.database}))
+        sessions = None
+        if replaced.INSTALLED:
+            sessions = await stack.enter_async_context(_alchemy({**where, **secured, "database": target.database}))
+        yield Opened(pool, context, sessions, connection, target.application_name or "veupath-store")
+
+
+@asynccontextmanager
+async def _tortoise(where: dict[str, Any]) -> AsyncIterator[TortoiseContext]:
+    """Plain Tortoise, in a context of its own that is not left current."""
+    name = _NAME.format(Variant.TORTOISE)
+    credentials = {**where, "minsize": 1, "maxsize": POOL, "application_name": name}
+    context = TortoiseContext()
+    with context:
+        await context.init(
+            config={
+                "connections": {CONNECTION: {"engine": "tortoise.backends.asyncpg", "credentials": credentials}},
+                "apps": {APP: {"models": ["veupath_store.models"], "default_connection": CONNECTION}},
+                "use_tz": True,
+                "timezone": "UTC",
+            }
+        )
+    try:
+        yield context
+    finally:
+        with context:
+            await context.connections.close_all()
+
+
+@asynccontextmanager
+async def _alchemy(where: dict[str, Any]) -> AsyncIterator[Sessions]:
+    """SQLAlchemy's factory of sessions."""
+    from sqlalchemy.ext.asyncio import (  # noqa: PLC0415 - an extra
+        async_sessionmaker,
+        create_async_engine,
+    )
+
+    named = {"application_name": _NAME.format(Variant.ALCHEMY)}
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        pool_size=POOL,
+        max_overflow=0,
+        connect_args={**where, "server_settings": named},
+    )
+    try:
+        yield async_sessionmaker(engine, expire_on_commit=False)
+    finally:
+        await engine.dispose()

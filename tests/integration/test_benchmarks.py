@@ -1,0 +1,72 @@
+"""The comparison of `make bench`, on very little data: that it still runs, and that nobody is fast by being wrong."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from benchmarks import replaced
+from benchmarks.__main__ import run
+from benchmarks.report import as_json, show
+from benchmarks.rounds import WrongResultError
+from benchmarks.workload import Variant
+from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.conversations import Rename
+from benchmarks.workloads.operations import Heartbeat
+from benchmarks.workloads.sidebar import Sidebar
+from benchmarks.world import TINY
+from veupath_store.config import StoreSettings
+
+
+@pytest.fixture
+def without_sqlalchemy(monkeypatch):
+    monkeypatch.setattr(replaced, "INSTALLED", False)
+
+
+class ForgetsTheLast(Sidebar):
+    """One that is fast by returning less."""
+
+    async def raw(self, pool):
+        return (await super().raw(pool))[:-1]
+
+
+class ChangesNothing(Rename):
+    """One that is fast by writing nothing."""
+
+    async def tortoise(self):
+        return True
+
+
+async def measured(url, *workloads, **options):
+    settings = StoreSettings(database_url=url)
+    return await run(settings, TINY, workloads, seconds=0, least=2, **options)
+
+
+async def test_two_workloads_are_measured_and_what_was_left_out_is_shown(database_url, without_sqlalchemy):
+    results = await measured(database_url, Sidebar, Heartbeat)
+    screen = Console(file=io.StringIO(), width=200)
+    show(screen, results.measured, results.mixed)
+    sidebar, heartbeat = results.measured
+    assert set(sidebar.seconds) == set(heartbeat.seconds) == {Variant.RAW, Variant.TORTOISE, Variant.OURS}
+    assert all(
+        one.rounds == 2 and one.statements == 1 and one.ratio(Variant.OURS, Variant.RAW) > 0 for one in results.measured
+    )
+    assert all(seen.throughput > 0 and seen.connections > 0 for seen in results.mixed.values())
+    shown = screen.file.getvalue()
+    assert "SQLAlchemy was not measured" in shown
+    assert "operation: heartbeat, SQLAlchemy: the replaced layer had no leases" in shown
+    [entry, _] = as_json(results.measured, results.mixed)["workloads"]
+    assert entry["median_us"]["alchemy"] is None
+    assert entry["median_us"]["ours"] > 0
+
+
+@pytest.mark.parametrize("wrong", [ForgetsTheLast, ChangesNothing])
+async def test_a_variant_that_does_less_is_not_measured(database_url, without_sqlalchemy, wrong):
+    with pytest.raises(WrongResultError, match=wrong.name):
+        await measured(database_url, wrong, with_mixed=False)
+
+
+@pytest.mark.large
+async def test_all_variants_of_all_workloads_do_the_same(database_url):
+    results = await measured(database_url, *WORKLOADS)
+    assert len(results.measured) == len(WORKLOADS)
