@@ -33,6 +33,10 @@ NOT_RUN = [
     NotRun(r"make check", ("Makefile", "check: lint test test-large")),
     NotRun(r"make law", ("tests/integration/test_law.py", "LAW")),
     NotRun(r"make diagram", ("tests/docs/test_diagram.py", "test_the_command_writes_the_diagram_into_the_page")),
+    NotRun(
+        r"make bench",
+        ("tests/integration/test_benchmarks.py", "test_two_workloads_are_measured_and_what_was_left_out_is_shown"),
+    ),
     NotRun(r"make bench-rebuild", ("benchmarks/rebuild.py", "def main")),
     NotRun(
         r"pip install '?veupath-store(\[[\w,-]+\])?'?",

@@ -98,7 +98,7 @@ async def test_page_40_reads_as_many_rows_as_page_1(user, many):
     assert len(sent) == 1
     await many.execute_script("VACUUM ANALYZE stream_projections")
     item = page.items[0]
-    plan = await explained(many, sent[0], [user.id, None, item.updated_at, item.stream_id])
+    plan = await explained(many, sent[0], [user.id, None, item.updated_at, item.stream_id, 6])
     assert plan.indexes == {"stream_projections_list_idx"}
     assert plan.sorted_rows == 0
 

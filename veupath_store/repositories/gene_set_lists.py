@@ -114,7 +114,7 @@ class GeneSetLists(Repository[GeneSetRow]):
         where, values = self._mine(user_id, site_id)
         values.append(texts(gene_ids, "gene_ids", most=limits.GENES_SOUGHT, longest=limits.GENE_ID, fewest=1))
         where += f" AND gene_ids {GENE_OPERATOR[one_of(match, 'match', GeneMatch)]} ${len(values)}::text[]"
-        return await _NEWEST.page(await self._client(), [where], values, cursor, limit)
+        return await _NEWEST.page(await self._client(), [where], values, cursor, limit, in_index_order=False)
 
     def _mine(self, user_id: UUID | str, site_id: str | None) -> tuple[str, list[Any]]:
         """The condition and the values of one user's sets, on one site or on all."""

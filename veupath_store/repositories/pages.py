@@ -91,7 +91,14 @@ class Listing(Generic[S]):
     descending: bool = True
 
     async def page(
-        self, client: Statements, where: Sequence[str], values: Sequence[Any], cursor: str | None, limit: int
+        self,
+        client: Statements,
+        where: Sequence[str],
+        values: Sequence[Any],
+        cursor: str | None,
+        limit: int,
+        *,
+        in_index_order: bool = True,
     ) -> Page[S]:
         """Read one page. One statement, on indexes that match the conditions and the key.
 
@@ -103,6 +110,8 @@ class Listing(Generic[S]):
             values: The values.
             cursor: `Page.next_cursor` of the page before, or ``None`` for the first.
             limit: Rows at most, 1 to `limits.PAGE`.
+            in_index_order: Whether the rows are read in the order of one index, until there are enough; ``False``
+                where they are found by another, as by the genes in them, and sorted.
 
         Raises:
             InvalidInputError: The cursor is damaged or another list's, or the limit is out of bounds.
@@ -111,7 +120,14 @@ class Listing(Generic[S]):
         if cursor is not None:
             after = f" AND {self._after(len(arguments))}"
             arguments += self._decode(cursor)
-        tail = f"ORDER BY {self._order()} LIMIT {size + 1}"
+        # A limit that PostgreSQL does not see in the text keeps it from a plan for any values, which would sort all
+        # rows of a user: 215 µs instead of 870 with 2,000 conversations. Where rows are sorted anyway, the text must
+        # tell it how few are wanted: 0.5 ms instead of 2.4 for a search by gene.
+        place = str(size + 1)
+        if in_index_order and len(where) == 1:
+            arguments.append(size + 1)
+            place = f"${len(arguments)}"
+        tail = f"ORDER BY {self._order()} LIMIT {place}"
         select = f"SELECT {', '.join(self.summary.model_fields)} FROM {self.table} WHERE"
         branches = [f"({select} {condition}{after} {tail})" for condition in where]
         sql = branches[0][1:-1] if len(branches) == 1 else f"{' UNION ALL '.join(branches)} {tail}"

@@ -97,9 +97,9 @@ projection AS (
 stream AS (
     INSERT INTO streams (id, user_id, site_id) SELECT stream_id, $1, $2 FROM projection
 )
-SELECT wdk_strategy_id, stream_id, 'inserted' AS outcome, name,
-       (SELECT position::integer FROM given g WHERE g.wdk_strategy_id = projection.wdk_strategy_id) AS position
-FROM projection
+SELECT projection.wdk_strategy_id, projection.stream_id, 'inserted' AS outcome, projection.name,
+       given.position::integer AS position
+FROM projection JOIN given ON given.wdk_strategy_id = projection.wdk_strategy_id
 UNION ALL
 SELECT wdk_strategy_id, stream_id,
        CASE WHEN dismissed THEN 'skipped' WHEN changed THEN 'updated' ELSE 'unchanged' END, NULL, NULL
