@@ -223,7 +223,7 @@ async def test_lists_read_their_indexes_and_as_few_rows_as_they_show(user):
             "experiments_batch_idx": [last.created_at],
             "experiments_benchmark_idx": [not last.is_primary, last.created_at],
         }[index]
-        given = [user.id, None, *([] if value is None else [value]), *key, last.id]
+        given = [user.id, None, *([] if value is None else [value]), *key, last.id, 6]
         plan = await explained(client, sent[0], given)
         assert plan.indexes == {index}
         assert not plan.sequential_scans

@@ -4,6 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from veupath_store import limits
+from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.operation_leases import OperationLeases
 from veupath_store.repositories.pages import Listing, Page, id_key, time_key
 from veupath_store.validation import as_uuid, one_of
@@ -19,7 +20,6 @@ _NEWEST: Final = Listing(
 _ACTIVE: Final = Listing(
     name="active operations", table="operations", summary=OperationSummary, keys=(time_key("created_at"), id_key())
 )
-_OWN: Final = "user_id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
 
 _ACTIVE_BY_STREAM: Final = f"""
 SELECT {", ".join(f"o.{column}" for column in OperationSummary.model_fields)}
@@ -84,7 +84,7 @@ class OperationReads(OperationLeases):
             UnavailableError: The database does not answer.
         """
         values = [as_uuid(user_id, "user_id"), self._owner]
-        return await _NEWEST.page(await self._client(), [_OWN], values, cursor, limit)
+        return await _NEWEST.page(await self._client(), [MINE], values, cursor, limit)
 
     async def page_active(
         self,
@@ -109,7 +109,7 @@ class OperationReads(OperationLeases):
             InvalidInputError: An argument is refused; a cursor of another list, too.
             UnavailableError: The database does not answer.
         """
-        where, values = f"{_OWN} AND status = 'active'", [as_uuid(user_id, "user_id"), self._owner]
+        where, values = f"{MINE} AND status = 'active'", [as_uuid(user_id, "user_id"), self._owner]
         if type is not None:
             kind = one_of(type, "type", OperationType)
             return await _ACTIVE.page(
