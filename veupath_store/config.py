@@ -91,7 +91,8 @@ class StoreSettings(LimitOptions, BaseSettings):
     """Seconds after which the server ends a connection that sits in a transaction and does nothing."""
 
     release_timeout: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 0.5
-    """Seconds that a connection has to roll back and reset when it is given back. A slower one is closed."""
+    """Seconds that a connection has to roll back and reset, where it needs that, when it is given back. A slower one is
+    closed."""
 
     close_timeout: Seconds = 10.0
     """Seconds that `close_db` waits for work in flight before it closes the connections under it."""

@@ -108,7 +108,7 @@ def async_session_factory() -> AbstractAsyncContextManager[Session]:
     """Begin a unit of work: ``async with`` it, ``as session``.
 
     Commits when the block ends, rolls back when it raises or is cancelled. Always a transaction and a connection of
-    its own, also inside another session. Three round trips beside the statements: BEGIN, COMMIT, reset.
+    its own, also inside another session. Two round trips beside the statements: BEGIN and COMMIT.
 
     Returns:
         An asynchronous context manager that yields the `Session`.

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
+from example.deployment import free_port
 from tests.support import faults
 from tests.support.processes import PATIENCE, started
 from tests.support.servers import until
@@ -88,9 +88,7 @@ async def export(me: Me) -> StreamingResponse:
 
 @pytest.fixture
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @asynccontextmanager

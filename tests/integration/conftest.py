@@ -4,9 +4,11 @@ A test that changes more than rows is marked ``own_database``.
 """
 
 import pytest
+from tortoise.context import get_current_context
 
 from tests.support.any_log import AnyLog, memory_log, redis_log
 from tests.support.faults import emptied
+from veupath_store import close_db, session
 
 
 @pytest.fixture
@@ -33,3 +35,13 @@ def any_log(request) -> AnyLog:
     opened = memory_log() if request.param == "memory" else redis_log(request.getfixturevalue("redis_url"))
     with opened as log:
         yield log
+
+
+@pytest.fixture
+async def fresh_process(monkeypatch):
+    """A process in which the store was neither opened nor closed; it is closed afterwards."""
+    assert session._process.engine is None
+    monkeypatch.setattr(session._process, "closed", False)
+    yield
+    await close_db()
+    assert get_current_context() is None

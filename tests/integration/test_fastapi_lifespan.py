@@ -15,15 +15,7 @@ from veupath_store.errors import ConfigurationError, SchemaError, UnavailableErr
 from veupath_store.integrations.fastapi import register_store, registration
 from veupath_store.migrations import migration_files
 
-
-@pytest.fixture(autouse=True)
-async def fresh_process(monkeypatch):
-    """A process in which the store was neither opened nor closed."""
-    assert session._process.engine is None
-    monkeypatch.setattr(session._process, "closed", False)
-    yield
-    await close_db()
-    assert get_current_context() is None
+pytestmark = pytest.mark.usefixtures("fresh_process")
 
 
 def assert_nothing_left():

@@ -22,17 +22,7 @@ from veupath_store import (
 from veupath_store.errors import ConfigurationError, SchemaError, StoreClosedError, UnavailableError, UnitOfWorkError
 from veupath_store.models import User
 
-pytestmark = pytest.mark.own_database
-
-
-@pytest.fixture(autouse=True)
-async def fresh_process(monkeypatch):
-    """A process in which the store was neither opened nor closed; it is closed afterwards."""
-    assert session._process.engine is None
-    monkeypatch.setattr(session._process, "closed", False)
-    yield
-    await close_db()
-    assert get_current_context() is None
+pytestmark = [pytest.mark.own_database, pytest.mark.usefixtures("fresh_process")]
 
 
 async def nobody_connected(watcher) -> None:

@@ -45,7 +45,8 @@ class StoreClient(Statements):
     """A pool of connections; statements outside of a transaction run here, in autocommit.
 
     The pool is made by the first statement, and a connection by the first that needs one. A connection that is
-    given back is rolled back and reset within `StoreSettings.release_timeout`, or closed and replaced.
+    given back is rolled back and reset, where it needs that, within `StoreSettings.release_timeout`, or closed and
+    replaced.
     """
 
     def __init__(self, settings: StoreSettings, connection_name: str, **_: Any) -> None:  # noqa: ANN401
@@ -167,7 +168,7 @@ class StoreClient(Statements):
             self._waiting -= 1
 
     async def take_back(self, connection: Any) -> None:  # noqa: ANN401
-        """Give back a connection that is in no transaction. One that cannot be reset in time is closed."""
+        """Give back a connection that is in no transaction. One that must be reset, and cannot in time, is closed."""
         if self._pool is None:
             return
         try:

@@ -94,7 +94,7 @@ class Repository(Generic[M]):
             UnavailableError: The database does not answer; nothing was deleted.
             OutcomeUnknownError: Without a session, the answer was lost.
         """
-        rows: QuerySet[M] = await self._rows(self._writable())
+        rows: QuerySet[M] = await self._own_rows()
         return await rows.filter(pk=as_uuid(id, "id")).delete() > 0
 
     async def _client(self) -> Statements:
@@ -112,13 +112,10 @@ class Repository(Generic[M]):
             sql.format(columns=", ".join(self.model._meta.fields_db_projection.values()), **more), values
         )
 
-    async def _rows(self, restriction: Q) -> QuerySet[Any]:
-        client = await self._client()  # first: without it, a model has no connection and cannot make a query
-        return self.model.filter(restriction).using_db(client)
-
-    def _writable(self) -> Q:
+    async def _own_rows(self) -> QuerySet[Any]:
         """The rows that this repository may change."""
-        return self._owned_by(self._owner)
+        client = await self._client()  # first: without it, a model has no connection and cannot make a query
+        return self.model.filter(self._owned_by(self._owner)).using_db(client)
 
     @classmethod
     def _owned_by(cls, owner: UUID | None) -> Q:

@@ -173,7 +173,7 @@ class ControlSetRepository(ControlSetLists):
         )
         if rows:
             return ControlSet._init_from_db(**rows[0])
-        if await (await self._rows(self._writable())).filter(pk=identity).exists():
+        if await (await self._own_rows()).filter(pk=identity).exists():
             raise StaleVersionError(self.entity)
         raise NotFoundError(self.entity)
 

@@ -112,6 +112,6 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
         if rows:
             new: int = rows[0]["version"]
             return new
-        if await (await self._rows(self._writable())).filter(pk=identity).exists():
+        if await (await self._own_rows()).filter(pk=identity).exists():
             raise StaleVersionError(self.entity)
         raise NotFoundError(self.entity)

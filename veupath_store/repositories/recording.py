@@ -46,7 +46,7 @@ class Recording(Repository[M]):
 
         async def delete(inside: Self) -> bool:
             logs = await inside._logs_of(identity) if inside._companion() else ()
-            deleted = await (await inside._rows(inside._writable())).filter(pk=identity).delete() > 0
+            deleted = await (await inside._own_rows()).filter(pk=identity).delete() > 0
             if deleted:
                 inside._remove_logs(logs)
             return deleted
