@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.docs.expected import has_come, matches
 from tests.docs.not_run import missing, not_run
 from tests.docs.pages import Block
+from tests.support.processes import interruptible
 
 PATIENCE = 60.0
 _INTERRUPTED = {0, 128 + signal.SIGINT}
@@ -119,6 +120,7 @@ async def _started(text: str, folder: Path, environment: Mapping[str, str]):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=interruptible,
     )  # fmt: skip
     running = Process(process)
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import signal
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,11 @@ class Finished:
 
     def __str__(self) -> str:
         return f"exit code {self.code}\n{self.out}\n{self.err}"
+
+
+def interruptible() -> None:
+    """In a new process: listen to SIGINT, also where this one was started in the background and ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Running:
@@ -58,6 +64,7 @@ async def _started(command, cwd, environment, **streams):
         cwd=cwd,
         env={**inherited, "COLUMNS": "200", **environment},
         stdout=asyncio.subprocess.PIPE,
+        preexec_fn=interruptible,
         **streams,
     )
     try:
