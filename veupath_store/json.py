@@ -16,6 +16,10 @@ from veupath_store.errors import InvalidInputError
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
+ZERO: Final = "it contains the character U+0000"
+LONE_SURROGATE: Final = "it contains a lone surrogate, which is no character"
+"""Why text cannot be stored."""
+
 _NUL: Final = b"\\u0000"
 # jsonb keeps a number's digits, not its exponent: 1.2345678901234567e17 comes back as the whole number
 # 123456789012345670, which is not the same number. From 2**64 on the decoder makes a float of it again.
@@ -157,9 +161,9 @@ def check_text(value: str, path: str | Sequence[str | int], note: str = "") -> N
 
 def _unstorable(value: str) -> str | None:
     if "\x00" in value:
-        return "it contains the character U+0000"
+        return ZERO
     try:
         value.encode()
     except UnicodeEncodeError:
-        return "it contains a lone surrogate, which is no character"
+        return LONE_SURROGATE
     return None

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
-from veupath_store.json import check_text
+from veupath_store.json import LONE_SURROGATE, ZERO, check_text
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -213,10 +213,26 @@ def _items(value: object, path: str, most: int, *, sets: bool = False) -> list[A
     return list(value)
 
 
+_WORDS: Final = {
+    "int_type": "a whole number is needed",
+    "bool_type": "true or false is needed",
+    "string_type": "text is needed",
+    "greater_than_equal": "it must be {ge} or more",
+    "less_than_equal": "it must be {le} or less",
+    "string_too_long": "it must not be longer than {max_length} characters",
+    "string_unicode": LONE_SURROGATE,
+    # The one pattern that values have.
+    "string_pattern_mismatch": ZERO,
+}
+"""Ours for pydantic's."""
+
+
 def first_mistake(error: ValidationError) -> InvalidInputError:
     """Our own error out of pydantic's, which would show the beginning of the value."""
     first = error.errors(include_url=False, include_input=False)[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInputError):
         return cause
-    return InvalidInputError(".".join(str(part) for part in first["loc"]) or "value", first["msg"])
+    words = _WORDS.get(first["type"])
+    reason = words.format(**first.get("ctx", {})) if words else first["msg"]
+    return InvalidInputError(".".join(str(part) for part in first["loc"]) or "value", reason)

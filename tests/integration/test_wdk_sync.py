@@ -73,7 +73,7 @@ async def test_a_local_rename_is_kept(user):
     assert (await rows(user))[1]["name"] == "mine"
 
 
-async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_statement(user):
+async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_writing_statement(user):
     for name in ("A", "A (2)", "B (7)"):
         await StreamRepository().create(user.id, "plasmodb", name=name)
     names = ["A", "A (1)", "A (2)", "B", "", "C" * 255]
@@ -81,10 +81,38 @@ async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_stat
     with recorded() as sent:
         report = await sync(user, *given)
     assert set(outcomes(report)) == {"inserted"}
-    assert len(sent) == 1
+    assert len(sent) == 3, "one reads, one finds that a name is taken and writes nothing, one writes"
     taken = [row["name"] for row in await StreamProjection.all().values("name")]
     assert len(taken) == len(set(taken)) == 1003
     assert {"B", "A (1)", "New Conversation", "C" * 255, "A (3)", "B (6)", "B (8)"} <= set(taken)
+
+
+async def test_a_list_of_free_names_keeps_them_and_numbers_only_what_is_there_twice(user):
+    names = ["A", "A", "A (1)", "B" * 255, "B" * 255, "B" * 251 + " (1)", "", ""]
+    await sync(user, *[strategy(number, name) for number, name in enumerate(names)])
+    got = {number: row["name"] for number, row in (await rows(user)).items()}
+    assert got == {
+        0: "A",
+        1: "A (2)",
+        2: "A (1)",
+        3: "B" * 255,
+        4: "B" * 251 + " (2)",
+        5: "B" * 251 + " (1)",
+        6: "New Conversation",
+        7: "New Conversation (1)",
+    }
+
+
+async def test_what_did_not_change_is_told_by_one_statement_that_takes_no_lock(user):
+    given = [strategy(number) for number in range(200)]
+    await sync(user, *given)
+    async with async_session_factory() as session:
+        await StreamProjection.filter(user_id=user.id).select_for_update().using_db(session.client)
+        with recorded() as sent:
+            async with asyncio.timeout(10):
+                report = await sync(user, *given)
+    assert set(outcomes(report)) == {"unchanged"}
+    assert len(sent) == 1
 
 
 async def test_names_like_those_that_other_names_grow_into_do_not_collide(user):

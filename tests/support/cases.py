@@ -86,7 +86,8 @@ STREAMS = {
     "sync_wdk": Case(
         lambda r, w: r.sync_wdk(
             w.owner, "plasmodb", [WdkStrategy(wdk_strategy_id=number, name="n") for number in range(1, 30)]
-        )
+        ),
+        statements=2,
     ),
     "prune_wdk_orphans": Case(lambda r, w: r.prune_wdk_orphans(w.owner, "plasmodb", range(8, 2000))),
     "dismiss_wdk_orphans": Case(lambda r, w: r.dismiss_wdk_orphans(w.owner, "plasmodb", [1], max_share=1)),

@@ -1,21 +1,20 @@
 """Keeping conversations and the WDK server's strategies together."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from veupath_store import limits
-from veupath_store.errors import ConflictError, InvalidInputError, PruneRefusedError
+from veupath_store.errors import ConflictError, PruneRefusedError
 from veupath_store.races import ATTEMPTS, NAME_KEY
 from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.projection_patch import ProjectionPatch, ProjectionUpdate
 from veupath_store.repositories.projection_writes import ProjectionWrites
-from veupath_store.repositories.wdk_sync import SYNC
-from veupath_store.validation import as_uuid, boolean, first_mistake, integer, integers, share, text
-from veupath_store.values import DismissReason, SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
-from veupath_store.values.streams import DEFAULT_NAME
+from veupath_store.repositories.wdk_list import Settled, Wanted, accepted, columns, report, settlement, unaffected
+from veupath_store.repositories.wdk_sync import ADD, KNOWN, SYNC
+from veupath_store.validation import as_uuid, boolean, integer, integers, share, text
+from veupath_store.values import DismissReason, SyncOutcome, SyncReport, WdkStrategy
 
 # Locked in the order of their key, so that two prunings at once cannot deadlock.
 _PRUNE: Final = f"""
@@ -56,8 +55,9 @@ class WdkLinks(ProjectionWrites):
         touched, `updated_at` included; what the user dismissed is skipped. A conversation keeps its name, also when
         the strategy's name differs: it may have been renamed here. An item that cannot be kept is refused by itself.
 
-        One statement, for any number of strategies; one more for each concurrent writer that takes a name or an id
-        of the new ones first.
+        One statement, for any number of strategies, when nothing is new or changed; else two, of which one writes.
+        One more where all are new and one of their names is taken, and for each concurrent writer that takes a name
+        or an id of the new ones first.
 
         Args:
             user_id: The owner.
@@ -77,30 +77,32 @@ class WdkLinks(ProjectionWrites):
         """
         owner, site = as_uuid(user_id, "user_id"), text(site_id, "site_id", limits.STREAM_SITE_ID)
         self._refuse_other_owner(owner)
-        wanted, report = _accepted(strategies)
+        wanted, settled = accepted(strategies)
         if wanted:
-            report |= await self._recorded(lambda inside: inside._synced([owner, site], wanted))
-        return SyncReport(strategies=[report[position] for position in sorted(report)])
+            found = await (await self._client()).execute_rows(KNOWN, [owner, site, list(wanted)])
+            settled += unaffected(found, wanted)
+        if wanted:
+            are_new = wanted.keys().isdisjoint(row["wdk_strategy_id"] for row in found)
+            settled += await self._recorded(lambda inside: inside._synced([owner, site], dict(wanted), are_new=are_new))
+        return report(settled)
 
-    async def _synced(self, place: list[Any], wanted: dict[int, tuple[int, WdkStrategy]]) -> dict[int, SyncedStrategy]:
-        """Send the strategies until each is settled; by their positions."""
-        open_ = dict(wanted)
-        report: dict[int, SyncedStrategy] = {}
-        for _ in range(ATTEMPTS):
-            if not open_:
-                return report
-            for row in await (await self._client()).execute_rows(SYNC, [*place, *_columns(open_.values())]):
-                position, strategy = open_.pop(row["wdk_strategy_id"])
-                report[position] = SyncedStrategy(
-                    position=position,
-                    wdk_strategy_id=row["wdk_strategy_id"],
-                    outcome=SyncOutcome(row["outcome"]),
-                    stream_id=row["stream_id"],
-                )
+    async def _synced(self, place: list[Any], wanted: Wanted, *, are_new: bool) -> list[Settled]:
+        """Write the strategies until each is settled."""
+        settled: list[Settled] = []
+        client = await self._client()
+        for statement in chain([ADD] if are_new else [], repeat(SYNC, ATTEMPTS)):
+            arguments = [*place, *columns(wanted.values(), numbered=statement is ADD)]
+            for row in await client.execute_rows(statement, arguments):
+                position, strategy = wanted.pop(row["wdk_strategy_id"])
+                settled.append(settlement(position, strategy.wdk_strategy_id, row["outcome"], row["stream_id"]))
                 self._record_synced(row, strategy)
+            if not wanted:
+                return settled
         raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
 
     def _record_synced(self, row: Any, strategy: WdkStrategy) -> None:  # noqa: ANN401 - an asyncpg record
+        if self._companion() is None:
+            return
         changes = strategy.model_dump(include={"record_type", "is_saved", "result_count", "step_count"})
         if row["outcome"] == SyncOutcome.UPDATED:
             self._record(row["stream_id"], changes)
@@ -208,53 +210,3 @@ class WdkLinks(ProjectionWrites):
         for stream_id in row["dismissed"] or ():
             self._record(stream_id, {"dismissed_reason": DismissReason.WDK_ORPHAN.value})
         return row
-
-
-def _accepted(
-    strategies: Sequence[WdkStrategy | Mapping[str, Any]],
-) -> tuple[dict[int, tuple[int, WdkStrategy]], dict[int, SyncedStrategy]]:
-    """The strategies that can be kept, by their WDK id, and the refusals, by their position."""
-    if isinstance(strategies, str | bytes | bytearray | memoryview) or not isinstance(strategies, Sequence):
-        raise InvalidInputError("strategies", "a list is needed")
-    if len(strategies) > limits.SYNC:
-        raise InvalidInputError("strategies", f"it must not have more than {limits.SYNC} items")
-    accepted: dict[int, tuple[int, WdkStrategy]] = {}
-    refused: dict[int, SyncedStrategy] = {}
-    for position, item in enumerate(strategies):
-        strategy = _checked(item)
-        if isinstance(strategy, str):
-            refused[position] = _refusal(position, None, strategy)
-        elif strategy.wdk_strategy_id in accepted:
-            refused[position] = _refusal(position, strategy.wdk_strategy_id, "wdk_strategy_id: it is in the list twice")
-        else:
-            accepted[strategy.wdk_strategy_id] = position, strategy
-    return accepted, refused
-
-
-def _checked(item: object) -> WdkStrategy | str:
-    """The strategy, or why it is none."""
-    if isinstance(item, WdkStrategy):
-        return item
-    try:
-        return WdkStrategy.model_validate(item)
-    except ValidationError as exc:
-        return str(first_mistake(exc))
-
-
-def _refusal(position: int, wdk_strategy_id: int | None, reason: str) -> SyncedStrategy:
-    return SyncedStrategy(
-        position=position, wdk_strategy_id=wdk_strategy_id, outcome=SyncOutcome.REFUSED, reason=reason
-    )
-
-
-def _columns(strategies: Iterable[tuple[int, WdkStrategy]]) -> list[list[Any]]:
-    """The strategies' fields as one array a column, in the given order."""
-    rows = [strategy for _, strategy in strategies]
-    return [
-        [row.wdk_strategy_id for row in rows],
-        [row.name or DEFAULT_NAME for row in rows],
-        [row.record_type for row in rows],
-        [row.is_saved for row in rows],
-        [row.result_count for row in rows],
-        [row.step_count for row in rows],
-    ]
