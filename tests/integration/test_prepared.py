@@ -10,14 +10,16 @@ from tortoise.expressions import F, Q
 from tortoise.functions import Count
 
 from tests.support.statements import recorded
-from veupath_store.models import ControlSet, ExperimentRow, Operation, Stream, StreamProjection, User
+from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow, Operation, Stream, StreamProjection, User
 from veupath_store.repositories import (
     ControlSetRepository,
     ExperimentRepository,
+    GeneSetRepository,
     OperationRepository,
     StreamRepository,
     UserRepository,
 )
+from veupath_store.repositories.hydration import instances
 from veupath_store.repositories.prepared import Prepared, PreparedFor
 from veupath_store.session import async_session_factory, close_db, get_engine, init_db
 from veupath_store.values import OperationType
@@ -144,6 +146,25 @@ async def test_prepared_and_plain_querysets_return_the_same(store, seed):
             assert shown(first) == shown(plain[0] if plain else None), (name, values)
             found += len(rows)
     assert found > 100
+
+
+def state_of(row):
+    """All that Tortoise keeps in an instance, with the types and time zones of the values."""
+    return {name: (type(value), str(getattr(value, "tzinfo", "")), value) for name, value in vars(row).items()}
+
+
+@pytest.mark.parametrize("model", [User, Stream, StreamProjection, ExperimentRow, ControlSet, Operation, GeneSetRow])
+async def test_a_hydrated_instance_holds_what_tortoise_puts_into_one(store, model):
+    users = await filled(4)
+    await GeneSetRepository().save(uuid4(), user_id=users[0], site_id="plasmodb", name="g", gene_ids=["g1"])
+    client = await store.open()
+    columns = ", ".join(model._meta.fields_db_projection.values())
+    rows = await client.execute_rows(f"SELECT {columns} FROM {model._meta.db_table}")
+    hydrated, plain = instances(model, rows), [model._init_from_db(**row) for row in rows]
+    assert [state_of(row) for row in hydrated] == [state_of(row) for row in plain]
+    assert rows
+    assert hydrated[0]._await_when_save is not hydrated[-1]._await_when_save or len(rows) == 1
+    await hydrated[0].save(update_fields=["created_at" if model is not StreamProjection else "updated_at"])
 
 
 async def test_the_sql_is_built_once_and_sent_as_the_plain_querysets(store, user):

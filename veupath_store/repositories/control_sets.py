@@ -11,6 +11,7 @@ from veupath_store.errors import InvalidInputError, NotFoundError, StaleVersionE
 from veupath_store.models import ControlSet
 from veupath_store.repositories.control_set_lists import ControlSetLists, checked_tags
 from veupath_store.repositories.control_set_patch import ControlSetPatch
+from veupath_store.repositories.hydration import instance, instances
 from veupath_store.validation import as_optional_uuid, as_uuid, integer, page_size, text
 
 _CREATE: Final = """
@@ -83,7 +84,7 @@ class ControlSetRepository(ControlSetLists):
             values.append(wanted)
             condition = "AND tags ?| $4::text[]"
         rows = await self._entire(_LIST, values, tags=condition)
-        return [ControlSet._init_from_db(**row) for row in rows]
+        return instances(ControlSet, rows)
 
     async def create(
         self,
@@ -137,7 +138,7 @@ class ControlSetRepository(ControlSetLists):
         site = text(site_id, "site_id", limits.SITE_ID)
         row: dict[str, Any] = {"id": uuid4(), "user_id": owner, "site_id": site, **content.columns()}
         inserted = await (await self._client()).execute_rows(_CREATE, list(row.values()))
-        return ControlSet._init_from_db(**row, **inserted[0])
+        return instance(ControlSet, [*row.items(), *inserted[0].items()])
 
     async def update(self, id: UUID | str, patch: ControlSetPatch, *, version: int | None = None) -> ControlSet:  # noqa: A002
         """Change the fields that the patch names, and raise the version. One statement.
@@ -172,7 +173,7 @@ class ControlSetRepository(ControlSetLists):
             values,
         )
         if rows:
-            return ControlSet._init_from_db(**rows[0])
+            return instances(ControlSet, rows)[0]
         if await (await self._own_rows()).filter(pk=identity).exists():
             raise StaleVersionError(self.entity)
         raise NotFoundError(self.entity)
@@ -224,7 +225,7 @@ class ControlSetRepository(ControlSetLists):
         )
         values = [uuid4(), text(site_id, "site_id", limits.SITE_ID), *patch.columns().values()]
         rows = await self._entire(_UPSERT_SEED, values)
-        return ControlSet._init_from_db(**rows[0])
+        return instances(ControlSet, rows)[0]
 
     @classmethod
     def _readable_by(cls, owner: UUID | None) -> Q:

@@ -9,6 +9,7 @@ from veupath_store.errors import InvalidInputError
 from veupath_store.models import ExperimentRow
 from veupath_store.repositories.base import Repository
 from veupath_store.repositories.conditions import MINE
+from veupath_store.repositories.hydration import instances
 from veupath_store.repositories.pages import Key, Listing, Page, id_key, iterate, time_key
 from veupath_store.validation import as_uuid, text
 from veupath_store.values import ExperimentSummary
@@ -59,7 +60,7 @@ class ExperimentLists(Repository[ExperimentRow]):
         asked = list(dict.fromkeys(as_uuid(item, f"ids[{index}]") for index, item in enumerate(ids)))
         values = [as_uuid(user_id, "user_id"), self._owner, asked]
         rows = await self._entire(_MANY, values)
-        found = {row["id"]: ExperimentRow._init_from_db(**row) for row in rows}
+        found = {row.id: row for row in instances(ExperimentRow, rows)}
         return [found[identity] for identity in asked if identity in found]
 
     async def page_summaries(

@@ -8,6 +8,7 @@ from veupath_store import limits
 from veupath_store.models import GeneSetRow
 from veupath_store.repositories.base import Repository
 from veupath_store.repositories.conditions import GENE_OPERATOR, MINE
+from veupath_store.repositories.hydration import instances
 from veupath_store.repositories.pages import Listing, Page, id_key, iterate, time_key
 from veupath_store.validation import as_uuid, integer, one_of, text, texts
 from veupath_store.values import GeneMatch, GeneSetSummary
@@ -82,7 +83,7 @@ class GeneSetLists(Repository[GeneSetRow]):
             "ORDER BY created_at DESC, id DESC LIMIT 1",
             values,
         )
-        return GeneSetRow._init_from_db(**rows[0]) if rows else None
+        return next(iter(instances(GeneSetRow, rows)), None)
 
     async def page_containing(
         self,

@@ -9,6 +9,7 @@ from veupath_store.json import Json
 from veupath_store.models import GeneSetRow
 from veupath_store.repositories.documents import DocumentRepository, DocumentSql
 from veupath_store.repositories.gene_set_lists import GeneSetLists
+from veupath_store.repositories.hydration import instances
 from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_uuid, boolean
 from veupath_store.values import GeneSetContent, GeneSetSave, GeneSetSource
@@ -195,4 +196,4 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
             raise ConflictError("The conversation has a gene set already, or was imported automatically before.")
         latch = {"gene_set_auto_imported": True} if automatic else {}
         self._record(stream_id, {"gene_set_id": rows[0]["id"], **latch})
-        return GeneSetRow._init_from_db(**rows[0])
+        return instances(GeneSetRow, rows)[0]

@@ -8,7 +8,7 @@ Building the SQL of a queryset takes longer than PostgreSQL needs to answer it, 
 for its values. So it is built twice, with two sets of sample values: what differs between the two is a value's place,
 and where anything else differs the queryset is refused, because its SQL depends on its values (``field__in`` does, on
 how many there are; ``field=None`` does, which is ``IS NULL``). After that a call binds its values, sends the text, and
-makes instances of the rows by Tortoise's own `Model._init_from_db`.
+makes instances of the rows (`hydration`).
 
 It depends on nothing that changes: not on a connection, nor a session, nor the time. It is built at the first call,
 because a model can make querysets only once Tortoise is initialised.
@@ -17,13 +17,14 @@ because a model can make querysets only once Tortoise is initialised.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 from uuid import UUID
 
 from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from veupath_store.engine.statements import Statements
+from veupath_store.repositories.hydration import instance, instances
 
 M = TypeVar("M", bound=Model)
 
@@ -127,6 +128,8 @@ class Prepared(Generic[M]):
         rows = await client.execute_rows(plan.sql, plan.bound(values))
         if not rows:
             return []
+        if len(plan.parts) == 1:
+            return cast("list[M]", instances(plan.parts[0].model, rows))
         names = [name.rpartition(".")[2] for name in rows[0].keys()]  # noqa: SIM118 - of a record
         return [_instance(plan.parts, names, row) for row in rows]
 
@@ -166,16 +169,16 @@ def _parts(queryset: QuerySet[Any]) -> tuple[_Part, ...]:
 
 def _instance(parts: tuple[_Part, ...], names: list[str], row: Any) -> Any:  # noqa: ANN401 - an asyncpg record
     """The instance of a row, with the related ones that the row holds, as Tortoise's own executor makes it."""
-    values = tuple(row)
     made: dict[tuple[str, ...], Model | None] = {}
     for part in parts:
-        columns = dict(zip(names[part.begin : part.end], values[part.begin : part.end], strict=True))
-        absent = part.path and all(value is None for value in columns.values())  # the row of an outer join
-        instance = made[part.path] = None if absent else part.model._init_from_db(**columns)
+        values = row[part.begin : part.end]
+        absent = part.path and not any(value is not None for value in values)  # the row of an outer join
+        columns = zip(names[part.begin : part.end], values, strict=True)
+        one = made[part.path] = None if absent else instance(part.model, columns)
         if part.path:
             owner = made[part.path[:-1]]
             if owner is not None:
-                object.__setattr__(owner, f"_{part.path[-1]}", instance)
+                object.__setattr__(owner, f"_{part.path[-1]}", one)
     return made[()]
 
 

@@ -8,6 +8,7 @@ from veupath_store import limits
 from veupath_store.errors import NotFoundError
 from veupath_store.events.keys import LogKey
 from veupath_store.models import User
+from veupath_store.repositories.hydration import instances
 from veupath_store.repositories.prepared import PreparedFor
 from veupath_store.repositories.recording import Recording
 from veupath_store.validation import as_uuid, optional_text, text
@@ -137,7 +138,7 @@ class UserRepository(OwnerOfLogs):
             f"ON CONFLICT ({key}) DO UPDATE SET {key} = EXCLUDED.{key} RETURNING id, external_id, created_at",
             [identity, login],
         )
-        return User._init_from_db(**rows[0])
+        return instances(User, rows)[0]
 
     def _refuse_other(self, identity: UUID) -> None:
         if self._owner is not None and self._owner != identity:
