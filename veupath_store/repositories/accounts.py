@@ -33,14 +33,11 @@ _RELEASE: Final = f"UPDATE control_sets t SET user_id = NULL WHERE {_RELEASED} R
 
 def _statement(dry_run: bool) -> str:
     """One statement, so that what is deleted, kept and counted is decided under one snapshot."""
-    parts = {
-        owned.table: (
-            f"SELECT t.* FROM {owned.table} t WHERE t.{owned.owner} = $1 AND {owned.purged}"
-            if dry_run
-            else f"DELETE FROM {owned.table} t WHERE t.{owned.owner} = $1 AND {owned.purged} RETURNING t.*"
-        )
-        for owned in OWNED_TABLES
-    }
+    parts = {}
+    for owned in OWNED_TABLES:
+        columns = ", ".join(f"t.{name}" for name in (owned.key, *owned.noted))
+        rows = f"FROM {owned.table} t WHERE t.{owned.owner} = $1 AND {owned.purged}"
+        parts[owned.table] = f"SELECT {columns} {rows}" if dry_run else f"DELETE {rows} RETURNING {columns}"
     kept = f"SELECT t.stream_id FROM stream_projections t WHERE {_KEPT} AND t.dismissed_at IS NULL"
     parts["kept"] = kept if dry_run else _DISMISS
     parts["released"] = f"SELECT t.id FROM control_sets t WHERE {_RELEASED}" if dry_run else _RELEASE

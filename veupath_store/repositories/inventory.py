@@ -17,6 +17,7 @@ class OwnedTable:
         owner: The column that names its user.
         purged: Which of a user's rows a purge deletes, over the alias ``t``; ``$2`` is the site or null, ``$3``
             whether conversations with a WDK strategy are kept.
+        noted: Columns beside the key that a purge reads of what it deletes: never whole rows, which hold documents.
         site: Which rows belong to the site ``$2``, over the alias ``t``; ``None`` where rows belong to no site.
     """
 
@@ -25,6 +26,7 @@ class OwnedTable:
     purged: str
     site: str | None
     owner: str = "user_id"
+    noted: tuple[str, ...] = ()
 
 
 _ON_SITE: Final = "t.site_id = $2"
@@ -49,6 +51,7 @@ OWNED_TABLES: Final = (
     OwnedTable(
         table="operations",
         key="id",
+        noted=("stream_id",),
         purged=f"(t.stream_id IS NULL AND $2::text IS NULL OR {_doomed('t.stream_id')})",
         site="EXISTS (SELECT FROM streams s WHERE s.id = t.stream_id AND s.user_id = t.user_id AND s.site_id = $2)",
     ),
