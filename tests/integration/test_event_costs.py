@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.projections import DELTA, MESSAGE, logged
-from tests.support.redis_proxy import proxy
+from tests.support.proxies import proxy
 from tests.support.redis_servers import new_prefix
 from tests.support.statements import recorded
 from veupath_store import StreamRepository, async_session_factory
@@ -34,7 +34,7 @@ async def between(private_redis, tmp_path):
 
 @pytest.fixture
 def settings(database_url, between):
-    return logged(database_url, between.url, new_prefix(), pool_max_size=1)
+    return logged(database_url, between.redis_url, new_prefix(), pool_max_size=1)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.any_log import redis_log
-from tests.support.redis_proxy import proxy
+from tests.support.proxies import proxy
 from veupath_store import limits
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
@@ -344,7 +344,7 @@ async def test_every_method_is_one_round_trip(redis_url, key, tmp_path):
 
 async def count_round_trips(real, key, tmp_path):
     async with proxy(real.url, tmp_path) as counting:
-        log = EventLog(real._replace(url=counting.url).settings)
+        log = EventLog(real._replace(url=counting.redis_url).settings)
         await log.ping()
         keys = [key, LogKey.operation(uuid4()), LogKey.stream(uuid4())]
         message = Event(type="user_message", data={"content": "x" * 1_000})

@@ -13,7 +13,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
-from tests.support.redis_proxy import proxy
+from tests.support.proxies import proxy
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
     ConfigurationError,
@@ -201,7 +201,7 @@ async def test_what_was_acknowledged_survives_a_kill_and_what_was_refused_is_not
 @pytest.mark.parametrize(("cut", "saved"), [("request", False), ("answer", True)])
 async def test_an_append_whose_connection_is_cut_is_in_doubt_either_way(cut, saved, key, private_redis, tmp_path):
     async with proxy(private_redis.url, tmp_path) as between:
-        log = EventLog(settings(between.url))
+        log = EventLog(settings(between.redis_url))
         await log.ping()
         between.cut = cut
         with pytest.raises(OutcomeUnknownError):
@@ -214,7 +214,7 @@ async def test_an_append_whose_connection_is_cut_is_in_doubt_either_way(cut, sav
 @pytest.mark.parametrize("cut", ["request", "answer"])
 async def test_an_exchange_whose_connection_is_cut_is_sent_once(cut, key, private_redis, tmp_path):
     async with proxy(private_redis.url, tmp_path) as between:
-        log = EventLog(settings(between.url))
+        log = EventLog(settings(between.redis_url))
         await log.ping()
         trips, between.cut = between.trips, cut
         with pytest.raises(UnavailableError):

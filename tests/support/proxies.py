@@ -1,9 +1,11 @@
-"""A proxy before a Redis server: it counts round trips, and cuts connections at a chosen point."""
+"""A proxy before a server: it counts round trips, and cuts connections at a chosen point."""
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
+from veupath_store.database_url import parse_database_url
 from veupath_store.redis_url import parse_redis_url
 
 
@@ -11,7 +13,7 @@ class Proxy:
     """Stands between the store and a server.
 
     Attributes:
-        url: Where it listens.
+        path: The socket on which it listens.
         trips: How often something was sent after the server had last answered: round trips, of requests so small that
             the server does not begin to answer before it has seen them all.
         connections: How many connections were made.
@@ -20,14 +22,13 @@ class Proxy:
         answered: What the server answered, from when this is set to an empty ``bytearray``.
     """
 
-    def __init__(self, target: str, path: Path) -> None:
-        self.url = f"unix://{path}"
+    def __init__(self, path: Path, *place: str | int) -> None:
         self.path = path
         self.trips = 0
         self.connections = 0
         self.cut: str | None = None
         self.answered: bytearray | None = None
-        self._target = parse_redis_url(target)
+        self._place = place
         self._asking = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -35,9 +36,8 @@ class Proxy:
         self.connections += 1
         task = asyncio.current_task()
         self._tasks.add(task)
-        target = self._target
-        place = (target.socket,) if target.socket else (target.host, target.port)
-        answers, requests = await (asyncio.open_unix_connection if target.socket else asyncio.open_connection)(*place)
+        connect = asyncio.open_unix_connection if len(self._place) == 1 else asyncio.open_connection
+        answers, requests = await connect(*self._place)
         self._asking = False
         both = [
             asyncio.ensure_future(self._pass_on("request", reader, requests)),
@@ -69,11 +69,32 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def redis_url(self) -> str:
+        return f"unix://{self.path}"
+
 
 @asynccontextmanager
 async def proxy(target: str, folder: Path):
-    """A proxy before the server of a URL; its socket is made in the folder."""
-    it = Proxy(target, folder / "proxy.sock")
+    """A proxy before the Redis server of a URL; its socket is made in the folder."""
+    parsed = parse_redis_url(target)
+    place = (parsed.socket,) if parsed.socket else (parsed.host, parsed.port)
+    async with _listening(Proxy(folder / "proxy.sock", *place)) as it:
+        yield it
+
+
+@asynccontextmanager
+async def database_proxy(target: str, folder: Path):
+    """A proxy before the PostgreSQL server of a URL, and the URL of the same database through it."""
+    parsed = parse_database_url(target)
+    host, port = parsed.hosts[0]
+    place = (f"{host}/.s.PGSQL.{port}",) if host.startswith("/") else (host, port)
+    async with _listening(Proxy(folder / ".s.PGSQL.5432", *place)) as it:
+        yield it, f"postgresql://{parsed.user}:{parsed.password or ''}@/{parsed.database}?host={quote(str(folder))}"
+
+
+@asynccontextmanager
+async def _listening(it: Proxy):
     server = await asyncio.start_unix_server(it.serve, path=str(it.path))
     try:
         yield it
