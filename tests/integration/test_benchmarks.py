@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmarks import replaced
+from benchmarks import pools, replaced
 from benchmarks.__main__ import run
 from benchmarks.report import as_json, show
 from benchmarks.rounds import WrongResultError
@@ -58,6 +58,12 @@ async def test_two_workloads_are_measured_and_what_was_left_out_is_shown(databas
     [entry, _] = as_json(results.measured, results.mixed)["workloads"]
     assert entry["median_us"]["alchemy"] is None
     assert entry["median_us"]["ours"] > 0
+
+
+async def test_pools_of_a_size_are_measured(database_url):
+    rate, within = await pools._measured(StoreSettings(database_url=database_url), 2, 0.2)
+    assert rate > 0
+    assert within > 0
 
 
 @pytest.mark.parametrize("wrong", [ForgetsTheLast, ChangesNothing])
