@@ -252,3 +252,22 @@ async def test_workers_and_sweeps_read_the_partial_indexes_only(user, many):
         assert plan.indexes <= indexes, sql
         assert plan.sequential_scans == set(), sql
         assert plan.sorted_rows <= 50 * (len(types) + 1), sql
+
+
+async def test_a_sweep_finds_each_by_its_key_when_many_expired_since_the_statistics_were_made(store, user):
+    client = await store.open()
+    await client.execute_query(
+        "INSERT INTO operations (id, user_id, type, lease_token, lease_expires_at) "
+        "SELECT gen_random_uuid(), $1, 'batch', gen_random_uuid(), now() + interval '1 hour' "
+        "FROM generate_series(1, 20000)",
+        [user.id],
+    )
+    await client.execute_script("ANALYZE operations")
+    await client.execute_query(
+        "UPDATE operations SET lease_expires_at = now() - interval '1 minute' "
+        "WHERE id IN (SELECT id FROM operations LIMIT 2000)"
+    )
+    plan = [row["QUERY PLAN"] for row in await client.execute_rows(f"EXPLAIN {operation_queue._SWEEP}", [1_000])]
+    assert any("operations_pkey" in line for line in plan), plan
+    assert not any("Join Filter" in line for line in plan), plan
+    assert len((await OperationRepository().sweep(1_000)).failed) == 1_000
