@@ -270,4 +270,4 @@ async def test_a_sweep_finds_each_by_its_key_when_many_expired_since_the_statist
     plan = [row["QUERY PLAN"] for row in await client.execute_rows(f"EXPLAIN {operation_queue._SWEEP}", [1_000])]
     assert any("operations_pkey" in line for line in plan), plan
     assert not any("Join Filter" in line for line in plan), plan
-    assert len((await OperationRepository().sweep(1_000)).failed) == 1_000
+    assert len((await OperationRepository().sweep(1_000)).requeued) == 1_000
