@@ -135,6 +135,21 @@ class EventLog:
         [reply] = await self._client.run([entries_between(key.text(self._prefix), after, before, count)])
         return entries_of(reply)
 
+    async def read_first(self, keys: Sequence[LogKey], count: int) -> list[list[Entry]]:
+        """The first entries of several logs, in one round trip.
+
+        Args:
+            keys: The logs.
+            count: How many of each at most.
+
+        Returns:
+            The entries of each, in their order; none where the log is not there.
+        """
+        if not keys:
+            return []
+        replies = await self._client.run([entries_between(key.text(self._prefix), None, None, count) for key in keys])
+        return [entries_of(reply) for reply in replies]
+
     async def read_newest(self, key: LogKey, count: int, *, before: Position | None = None) -> list[Entry]:
         """Read the newest entries.
 

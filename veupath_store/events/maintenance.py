@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from veupath_store import limits
 from veupath_store.errors import NotFoundError
 from veupath_store.events.current import required_log
 from veupath_store.events.lag import STUCK_AFTER, lag_of
-from veupath_store.events.rebuild import rebuild_stream
+from veupath_store.events.rebuild_group import TOGETHER, rebuild_group
 from veupath_store.events.removals import count_removals
 from veupath_store.events.selection import Chosen, Progress, Selection, for_each
 from veupath_store.events.verify import verify_stream
@@ -49,9 +50,10 @@ class ProjectionMaintenance:
     ) -> RebuildReport:
         """Make rows anew from their whole logs, while the application runs. All conversations by default.
 
-        A row is locked only while what it has not seen yet is folded. Cost: the reading of the logs, and two
-        statements for each conversation, in a transaction of its own. A log that lacks what its row has seen, or
-        that has no beginning, is refused and reported.
+        Rows are locked only while what they have not seen yet is folded. Cost: the reading of the logs, and two
+        statements for some conversations together, in one transaction; for each alone where its plan is large, or
+        somebody else is changing it. A log that lacks what its row has seen, or that has no beginning, is refused and
+        reported.
 
         Args:
             stream_id: Only this conversation.
@@ -82,10 +84,10 @@ class ProjectionMaintenance:
             if done.problems:
                 problems[done.stream_id] = done.problems
 
-        async def rebuild(one: Chosen) -> StreamRebuild:
-            return await rebuild_stream(self.log, one.stream_id, one.last_event_id, force=force)
+        async def rebuild(group: list[Chosen]) -> list[StreamRebuild]:
+            return await rebuild_group(self.log, group, force=force)
 
-        await for_each(selection, rebuild, add, parallel, progress)
+        await for_each(selection, rebuild, add, parallel, progress, together=TOGETHER)
         _refuse_nobodys(stream_id, counts)
         return RebuildReport(counts=counts, events=events, refused=tuple(refused), problems=problems)
 
@@ -127,8 +129,10 @@ class ProjectionMaintenance:
             if done.outcome not in _PROVEN:
                 suspects.append(done)
 
-        async def verify(one: Chosen) -> StreamVerification:
-            return await verify_stream(self.log, one.stream_id, one.last_event_id)
+        async def verify(group: list[Chosen]) -> list[StreamVerification]:
+            with suppress(NotFoundError):
+                return [await verify_stream(self.log, one.stream_id, one.last_event_id) for one in group]
+            return []
 
         await for_each(selection, verify, add, parallel, progress)
         _refuse_nobodys(stream_id, counts)

@@ -1,5 +1,6 @@
 """Rebuild: a row anew from its whole log, while the application runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -9,7 +10,7 @@ import asyncpg
 from veupath_store.errors import NotFoundError, UnavailableError
 from veupath_store.events.catch_up import log_problems
 from veupath_store.events.claims import claim_name
-from veupath_store.events.entries import Position
+from veupath_store.events.entries import Entry, Position
 from veupath_store.events.fold import INITIAL, Problem, State, fold_all
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange
@@ -41,13 +42,14 @@ class Prefix:
     events: int = 0
 
 
-async def fold_prefix(log: EventLog, stream_id: UUID, last: str | None) -> Prefix:
+async def fold_prefix(log: EventLog, stream_id: UUID, last: str | None, first: Sequence[Entry] | None = None) -> Prefix:
     """What a log says up to a position that its row has seen, without a lock: there it does not change any more.
 
     Args:
         log: The event log.
         stream_id: The conversation.
         last: The position; ``None`` for before the beginning.
+        first: The first `pages.FIRST` entries, where they have been read.
     """
     prefix, pages = Prefix(), PageSize()
     if last is None:
@@ -55,8 +57,11 @@ async def fold_prefix(log: EventLog, stream_id: UUID, last: str | None) -> Prefi
     end, more = Position.parse(last), True
     while more:
         seen = prefix.state.last_event_id
-        after = None if seen is None else Position.parse(seen)
-        entries = await log.read(LogKey.stream(stream_id), after=after, count=pages.entries)
+        if seen is None and first is not None:
+            entries = first
+        else:
+            after = None if seen is None else Position.parse(seen)
+            entries = await log.read(LogKey.stream(stream_id), after=after, count=pages.entries)
         more = pages.seen(entries) and entries[-1].position < end
         folded = fold_all(prefix.state, [entry for entry in entries if entry.position <= end])
         prefix.state = folded.state
@@ -108,7 +113,7 @@ async def _rebuilt(
     whole = (await log.exchange([part]))[0].whole
     await settlement.fold_rest(row, after=row.position)
     events = prefix.events + settlement.folded
-    outcome = _outcome(row, whole=whole, empty=events == 0)
+    outcome = outcome_of(row, whole=whole, empty=events == 0)
     refused = outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE}
     if outcome is RebuildOutcome.REBUILT or (force if refused else missing):
         if missing:
@@ -140,7 +145,14 @@ async def _locked(settlement: Settlement, stream_id: UUID) -> tuple[Row, bool]:
     return row, True
 
 
-def _outcome(row: Row, *, whole: bool, empty: bool) -> RebuildOutcome:
+def outcome_of(row: Row, *, whole: bool, empty: bool) -> RebuildOutcome:
+    """What is to become of a row whose log is folded.
+
+    Args:
+        row: The row, with the state that its log says.
+        whole: Whether the log holds what the row has seen.
+        empty: Whether it has no entries.
+    """
     if not whole:
         return RebuildOutcome.BEHIND
     if empty:

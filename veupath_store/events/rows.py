@@ -38,6 +38,7 @@ _LOCK: Final = (
     "FROM stream_projections WHERE stream_id = ANY ($1::uuid[]) ORDER BY stream_id FOR UPDATE"
 )
 _LOCK_AT_ONCE: Final = f"{_LOCK} NOWAIT"
+_LOCK_FREE: Final = f"{_LOCK} SKIP LOCKED"
 
 # A gene set that is gone is not linked, as the foreign key would have it.
 _SPECIAL: Final = {
@@ -97,6 +98,19 @@ async def lock_rows(client: Statements, stream_ids: Iterable[UUID], *, wait: boo
     """
     records = await client.execute_rows(_LOCK if wait else _LOCK_AT_ONCE, [sorted(set(stream_ids))])
     return [_row(record) for record in records]
+
+
+async def lock_free_rows(client: Statements, stream_ids: Iterable[UUID]) -> list[Row]:
+    """Lock those rows that nobody else has locked. One statement, which waits for nobody.
+
+    Args:
+        client: The transaction.
+        stream_ids: The conversations.
+
+    Returns:
+        The rows, in the order of their key.
+    """
+    return [_row(record) for record in await client.execute_rows(_LOCK_FREE, [sorted(set(stream_ids))])]
 
 
 def _row(record: Any) -> Row:  # noqa: ANN401 - an asyncpg record

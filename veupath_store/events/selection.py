@@ -1,14 +1,12 @@
 """Which conversations a rebuild, a verification or a report of lag goes through."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 from veupath_store import limits
-from veupath_store.errors import NotFoundError
 from veupath_store.session import get_engine
 from veupath_store.validation import as_optional_uuid, integer, text
 
@@ -24,7 +22,8 @@ _CHOSEN: Final = (
 )
 _COUNT: Final = f"SELECT count(*) AS streams FROM streams s WHERE {_CHOSEN}"
 _PAGE: Final = f"""
-SELECT s.id, p.last_event_id FROM streams s LEFT JOIN stream_projections p ON p.stream_id = s.id
+SELECT s.id, p.last_event_id, COALESCE(pg_column_size(p.plan), 0) AS plan_size
+FROM streams s LEFT JOIN stream_projections p ON p.stream_id = s.id
 WHERE {_CHOSEN} AND ($4::uuid IS NULL OR s.id > $4) ORDER BY s.id LIMIT {CHUNK}"""
 
 
@@ -35,10 +34,12 @@ class Chosen:
     Attributes:
         stream_id: The conversation.
         last_event_id: The last entry that its row has seen, or ``None``.
+        plan_size: Bytes that its plan takes in the table; the largest entries of its log are of that size.
     """
 
     stream_id: UUID
     last_event_id: str | None
+    plan_size: int
 
 
 class Selection:
@@ -75,7 +76,7 @@ class Selection:
             client = await get_engine().open()
             rows = await client.execute_rows(_PAGE, [*self._values, last])
             if rows:
-                yield [Chosen(row["id"], row["last_event_id"]) for row in rows]
+                yield [Chosen(row["id"], row["last_event_id"], row["plan_size"]) for row in rows]
             if len(rows) < CHUNK:
                 return
             last = rows[-1]["id"]
@@ -83,19 +84,22 @@ class Selection:
 
 async def for_each(
     selection: Selection,
-    work: Callable[[Chosen], Awaitable[T]],
+    work: Callable[[list[Chosen]], Awaitable[Sequence[T]]],
     done: Callable[[T], None],
     parallel: int,
     progress: Progress | None,
+    *,
+    together: int = 1,
 ) -> None:
     """Do something with each conversation, several at once.
 
     Args:
         selection: The conversations.
-        work: What to do. One that is deleted meanwhile is left out.
-        done: Takes what it returned.
-        parallel: How many at once.
-        progress: Told about each.
+        work: What to do with some of them. One that is deleted meanwhile has no result.
+        done: Takes each result.
+        parallel: How many calls at once.
+        progress: Told about each conversation.
+        together: Conversations of a call at the most.
 
     Raises:
         InvalidInputError: `parallel` is not from 1 to `PARALLEL`.
@@ -104,10 +108,12 @@ async def for_each(
 
     async def take(waiting: list[Chosen]) -> None:
         while waiting:
-            with contextlib.suppress(NotFoundError):
-                done(await work(waiting.pop()))
+            group = waiting[: -together - 1 : -1]
+            del waiting[-together:]
+            for result in await work(group):
+                done(result)
             if progress is not None:
-                progress(1)
+                progress(len(group))
 
     async for chunk in selection.chunks():
         waiting = chunk[::-1]

@@ -118,6 +118,8 @@ class Settlement:
     def add(self, row: Row) -> None:
         """Take part in a row that the caller has locked."""
         self._rows[row.stream_id] = row
+        if self._known is not None:
+            self._known.add(row.stream_id)
 
     async def advance(self, row: Row, entries: Sequence[Entry]) -> None:
         """Fold entries into a row; what it has seen already changes nothing."""
