@@ -124,8 +124,8 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    chosen = [kind for kind in WORKLOADS if _is_asked(kind.name, asked.only)]
-    with_mixed = _is_asked(mixed.NAME, asked.only)
+    chosen = [kind for kind in WORKLOADS if is_asked(kind.name, asked.only)]
+    with_mixed = is_asked(mixed.NAME, asked.only)
     try:
         with database() as settings:
             work = run(settings, sizes, chosen, seconds=asked.seconds, with_mixed=with_mixed, console=console)
@@ -143,7 +143,8 @@ def main() -> int:
     return 0
 
 
-def _is_asked(name: str, only: Sequence[str] | None) -> bool:
+def is_asked(name: str, only: Sequence[str] | None) -> bool:
+    """Whether ``--only`` names it, or nothing."""
     return not only or any(part.lower() in name.lower() for part in only)
 
 

@@ -1,6 +1,6 @@
 """The four implementations, open side by side on one database, each with a pool of its own of one size."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ class Opened:
         sessions: SQLAlchemy's, or ``None`` where it is not installed.
         connection: Beside them, for what is not measured.
         our_name: What the server calls the store's connections.
+        only: Who is asked; all of them by default.
     """
 
     pool: asyncpg.Pool
@@ -37,12 +38,13 @@ class Opened:
     sessions: Sessions | None
     connection: asyncpg.Connection
     our_name: str
+    only: Collection[Variant] = tuple(Variant)
 
     def variants(self, workload: Workload) -> list[Variant]:
         """Those that can do a piece of work."""
         return [
             variant
-            for variant in Variant
+            for variant in self.only
             if variant not in workload.missing and (variant is not Variant.ALCHEMY or self.sessions is not None)
         ]
 
@@ -70,8 +72,13 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(settings: StoreSettings) -> AsyncIterator[Opened]:
-    """Open all of them, and close them afterwards."""
+async def opened(settings: StoreSettings, only: Collection[Variant] = tuple(Variant)) -> AsyncIterator[Opened]:
+    """Open all of them, and close them afterwards.
+
+    Args:
+        settings: The database.
+        only: Who is asked. The others are opened, and connect when they are asked only.
+    """
     target = settings.target
     host, port = target.hosts[0]
     where = {"host": host, "port": port, "user": target.user, "password": target.password}
@@ -95,7 +102,7 @@ async def opened(settings: StoreSettings) -> AsyncIterator[Opened]:
         sessions = None
         if replaced.INSTALLED:
             sessions = await stack.enter_async_context(_alchemy({**where, **secured, "database": target.database}))
-        yield Opened(pool, context, sessions, connection, target.application_name or "veupath-store")
+        yield Opened(pool, context, sessions, connection, target.application_name or "veupath-store", only)
 
 
 @asynccontextmanager
