@@ -23,11 +23,16 @@ WARM_UP: Final = 2
 """Calls of each before anything counts, beside the one that is checked; one where that takes long."""
 
 
+_SHOWN: Final = 2_000
+"""Characters of a result that an error shows."""
+
+
 class WrongResultError(Exception):
     """A variant did not do what ours did: its time would say nothing."""
 
     def __init__(self, workload: str, variant: Variant, expected: object, found: object) -> None:
-        super().__init__(f"{workload}: {variant} is not what ours is\n  ours: {expected!r}\n  {variant}: {found!r}")
+        shown = f"  ours: {expected!r:.{_SHOWN}}\n  {variant}: {found!r:.{_SHOWN}}"
+        super().__init__(f"{workload}: {variant} is not what ours is\n{shown}")
 
 
 @dataclass

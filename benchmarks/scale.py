@@ -22,6 +22,7 @@ from rich.console import Console
 from benchmarks.__main__ import database, is_asked
 from benchmarks.explained import explained
 from benchmarks.growth import Growth, begin, counted, grow
+from benchmarks.hand_log import Logged
 from benchmarks.heavy import HEAVY_WORKLOADS, ByCommonTag
 from benchmarks.rounds import LEAST, Measured, WrongResultError, measure
 from benchmarks.variants import Opened, opened
@@ -86,13 +87,13 @@ class Scaled:
     filled: dict[int, float] = field(default_factory=dict)
 
 
-def chosen(growth: Growth, rows: int, world: World, only: Sequence[str] | None) -> list[Workload]:
-    """The calls that are measured at a size."""
-    found: list[Workload] = [kind(world) for kind in (*WORKLOADS, ByCommonTag)]
+def chosen(growth: Growth, rows: int, world: World, only: Sequence[str] | None) -> list[tuple[type[Workload], World]]:
+    """The calls that are measured at a size, and what they know of the data."""
+    kinds: list[tuple[type[Workload], World]] = [(kind, world) for kind in (*WORKLOADS, ByCommonTag)]
     if growth.heavy_users(rows):
         heavy = World(replace(world.sizes, conversations=growth.heavy_conversations))
-        found += [kind(heavy) for kind in HEAVY_WORKLOADS]
-    return [workload for workload in found if is_asked(workload.name, only)]
+        kinds += [(kind, heavy) for kind in HEAVY_WORKLOADS]
+    return [(kind, known) for kind, known in kinds if is_asked(kind.name, only)]
 
 
 async def run(
@@ -118,23 +119,31 @@ async def run(
         WrongResultError: Raw asyncpg does something else than ours.
     """
     console = console or Console(quiet=True)
-    done, before, world = Scaled(), 0, None
+    done, before, world = Scaled(), 0, World(growth.world)
     for rows in growth.rows:
         console.print(f"making {rows:,} rows", style="dim")
-        # Opened anew at each size, as a process that has just been deployed.
-        async with opened(settings, (Variant.RAW, Variant.OURS)) as all_:
-            started = time.perf_counter()
-            world = world or await begin(all_.connection, growth)
-            await grow(all_.connection, growth, world, before, rows)
-            done.filled[rows], before = time.perf_counter() - started, rows
-            done.counts[rows] = await counted(all_.connection)
-            workloads = chosen(growth, rows, world, only)
-            for workload in workloads:
-                console.print(f"{workload.name}", style="dim")
-                line = done.lines.setdefault(workload.name, Line(workload.name))
-                line.add(rows, await measure(all_, workload, seconds / len(workloads), least))
-            if rows == growth.rows[-1]:
-                await _explain(all_, workloads, done)
+        asked = chosen(growth, rows, world, only)
+        # Opened anew at each size, as by a process that has just been deployed; with the log for what needs it.
+        for redis_url in (None, settings.redis_url):
+            kinds = [it for it in asked if issubclass(it[0], Logged) == (redis_url is not None)]
+            if redis_url is not None and not kinds:
+                continue
+            configured = settings.model_copy(update={"redis_url": redis_url})
+            async with opened(configured, (Variant.RAW, Variant.OURS)) as all_:
+                if redis_url is None:
+                    started = time.perf_counter()
+                    if not before:
+                        await begin(all_.connection, world)
+                    await grow(all_.connection, growth, world, before, rows)
+                    done.filled[rows], before = time.perf_counter() - started, rows
+                    done.counts[rows] = await counted(all_.connection)
+                workloads = [all_.made(kind, known) for kind, known in kinds]
+                for workload in workloads:
+                    console.print(workload.name, style="dim")
+                    line = done.lines.setdefault(workload.name, Line(workload.name))
+                    line.add(rows, await measure(all_, workload, seconds / len(asked), least))
+                if rows == growth.rows[-1]:
+                    await _explain(all_, workloads, done)
     return done
 
 

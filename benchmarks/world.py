@@ -36,6 +36,7 @@ class Sizes:
         operations: Operations whose leases have expired.
         syncs: Strategies of the two WDK servers.
         purged: Rows of the user that is purged.
+        rebuilt: Conversations that are rebuilt from their logs.
         callers: Concurrent callers of the mixed workload, and the calls of each.
         big: Bytes of a big plan; an experiment's document has twice as many.
     """
@@ -50,6 +51,7 @@ class Sizes:
     operations: int = 10_000
     syncs: tuple[int, int] = (200, 1_000)
     purged: int = 10_000
+    rebuilt: int = 1_000
     callers: tuple[int, int] = (64, 20)
     big: int = 100_000
 
@@ -65,6 +67,7 @@ TINY: Final = Sizes(
     operations=20,
     syncs=(5, 10),
     purged=50,
+    rebuilt=5,
     callers=(4, 4),
     big=3_000,
 )
