@@ -26,7 +26,8 @@ from rich.console import Console
 
 from benchmarks import mixed
 from benchmarks.hand_log import Logged
-from benchmarks.report import as_json, show
+from benchmarks.page import replace_block
+from benchmarks.report import as_json, as_markdown, show
 from benchmarks.rounds import LEAST, Measured, WrongResultError, measure
 from benchmarks.variants import opened
 from benchmarks.workload import Variant, Workload
@@ -136,6 +137,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for all of it (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="write a bar chart there, as SVG")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables into this page")
     for name in ("users", "conversations", "control_sets", "operations", "purged"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(usual, name), help="%(default)s")
     return parser.parse_args(arguments)
@@ -161,6 +163,8 @@ def main() -> int:
     show(console, results.measured, results.mixed)
     if asked.json:
         asked.json.write_text(json.dumps(as_json(results.measured, results.mixed), indent=1) + "\n")
+    if asked.markdown:
+        replace_block(asked.markdown, "make bench", as_markdown(results.measured, results.mixed))
     if asked.chart:
         from benchmarks.chart import draw  # noqa: PLC0415 - needs an extra
 

@@ -29,7 +29,7 @@ from benchmarks.variants import Opened, opened
 from benchmarks.workload import Variant, Workload
 from benchmarks.workloads import WORKLOADS
 from benchmarks.world import World
-from veupath_store import StoreSettings
+from veupath_store import StoreSettings, UnavailableError
 
 SECONDS: Final = 60.0
 """For all calls at one size, the making of the rows aside."""
@@ -48,11 +48,13 @@ class Line:
         workload: Its name.
         medians: Seconds of ours and of raw asyncpg, by size.
         plans: The plans of its statements at the largest size, where it slowed.
+        refused: Why there is no figure, by size: it took longer than the store lets a statement take.
     """
 
     workload: str
     medians: dict[Variant, dict[int, float]] = field(default_factory=lambda: {Variant.RAW: {}, Variant.OURS: {}})
     plans: list[str] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
 
     def growth(self, variant: Variant = Variant.OURS) -> float | None:
         """How much longer it takes at its largest size than at its smallest; ``None`` with one size only."""
@@ -62,7 +64,7 @@ class Line:
     @property
     def slows(self) -> bool:
         """Whether that is more than is allowed."""
-        return (self.growth() or 0) > ALLOWED
+        return bool(self.refused) or (self.growth() or 0) > ALLOWED
 
     def add(self, rows: int, measured: Measured) -> None:
         """Take the medians at one size."""
@@ -89,7 +91,8 @@ class Scaled:
 
 def chosen(growth: Growth, rows: int, world: World, only: Sequence[str] | None) -> list[tuple[type[Workload], World]]:
     """The calls that are measured at a size, and what they know of the data."""
-    kinds: list[tuple[type[Workload], World]] = [(kind, world) for kind in (*WORKLOADS, ByCommonTag)]
+    usual: tuple[type[Workload], ...] = (*WORKLOADS, ByCommonTag)
+    kinds = [(kind, world) for kind in usual]
     if growth.heavy_users(rows):
         heavy = World(replace(world.sizes, conversations=growth.heavy_conversations))
         kinds += [(kind, heavy) for kind in HEAVY_WORKLOADS]
@@ -122,29 +125,39 @@ async def run(
     done, before, world = Scaled(), 0, World(growth.world)
     for rows in growth.rows:
         console.print(f"making {rows:,} rows", style="dim")
+        await _fill(settings, growth, world, done, before=before, rows=rows)
         asked = chosen(growth, rows, world, only)
-        # Opened anew at each size, as by a process that has just been deployed; with the log for what needs it.
-        for redis_url in (None, settings.redis_url):
+        for redis_url in dict.fromkeys((None, settings.redis_url)):
             kinds = [it for it in asked if issubclass(it[0], Logged) == (redis_url is not None)]
-            if redis_url is not None and not kinds:
-                continue
+            # Opened anew at each size, as by a process that has just been deployed; with the log for what needs it.
             configured = settings.model_copy(update={"redis_url": redis_url})
             async with opened(configured, (Variant.RAW, Variant.OURS)) as all_:
-                if redis_url is None:
-                    started = time.perf_counter()
-                    if not before:
-                        await begin(all_.connection, world)
-                    await grow(all_.connection, growth, world, before, rows)
-                    done.filled[rows], before = time.perf_counter() - started, rows
-                    done.counts[rows] = await counted(all_.connection)
                 workloads = [all_.made(kind, known) for kind, known in kinds]
                 for workload in workloads:
                     console.print(workload.name, style="dim")
-                    line = done.lines.setdefault(workload.name, Line(workload.name))
-                    line.add(rows, await measure(all_, workload, seconds / len(asked), least))
+                    await _measure(all_, workload, done, rows=rows, budget=seconds / len(asked), least=least)
                 if rows == growth.rows[-1]:
                     await _explain(all_, workloads, done)
+        before = rows
     return done
+
+
+async def _fill(settings: StoreSettings, growth: Growth, world: World, done: Scaled, *, before: int, rows: int) -> None:
+    started = time.perf_counter()
+    async with opened(settings.model_copy(update={"redis_url": None})) as all_:
+        if not before:
+            await begin(all_.connection, world)
+        await grow(all_.connection, growth, world, before, rows)
+        done.filled[rows] = time.perf_counter() - started
+        done.counts[rows] = await counted(all_.connection)
+
+
+async def _measure(all_: Opened, workload: Workload, done: Scaled, *, rows: int, budget: float, least: int) -> None:
+    line = done.lines.setdefault(workload.name, Line(workload.name))
+    try:
+        line.add(rows, await measure(all_, workload, budget, least))
+    except UnavailableError as exc:
+        line.refused[rows] = str(exc)
 
 
 async def _explain(all_: Opened, workloads: Sequence[Workload], done: Scaled) -> None:

@@ -26,8 +26,10 @@ def show(console: Console, scaled: Scaled) -> None:
     console.print(table)
     console.print(_filled(scaled), style="dim")
     for line in scaled.lines.values():
+        for rows, reason in line.refused.items():
+            console.print(f"{line.workload} at {label(rows)}: {reason}", style="bold")
         for plan in line.plans:
-            console.print(f"{line.workload} slows {line.growth():.1f} times", style="bold")
+            console.print(f"{line.workload} slows: {_times(line.growth())} times", style="bold")
             console.print(plan, markup=False, highlight=False)
 
 
@@ -50,6 +52,7 @@ def as_json(scaled: Scaled) -> dict[str, Any]:
                 "growth": line.growth(),
                 "growth_raw": line.growth(Variant.RAW),
                 "slows": line.slows,
+                "refused": line.refused,
                 "plans": line.plans,
             }
             for line in scaled.lines.values()
@@ -81,7 +84,10 @@ def _headings(scaled: Scaled) -> list[str]:
 
 def _cells(scaled: Scaled, line: Line) -> list[str]:
     ours = line.medians[Variant.OURS]
-    times = [f"{ours[rows] * 1e6:,.0f}" if rows in ours else _NONE for rows in scaled.counts]
+    times = [
+        f"{ours[rows] * 1e6:,.0f}" if rows in ours else "refused" if rows in line.refused else _NONE
+        for rows in scaled.counts
+    ]
     return [line.workload, *times, _times(line.growth()), _times(line.growth(Variant.RAW))]
 
 

@@ -33,6 +33,7 @@ class Rebuild(Logged):
 
     name = "rebuild of 1,000 streams"
     raw_goal = BULK
+    weighed = True
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
