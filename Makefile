@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.bench
 
-.PHONY: demo example test test-large law lint check bench bench-scale bench-docs bench-rebuild diagram clean
+.PHONY: demo example test test-large law lint check bench bench-scale bench-rebuild diagram clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -36,16 +36,10 @@ check: lint test test-large
 
 # The store beside raw asyncpg, plain Tortoise and the SQLAlchemy layer that it replaces: some minutes.
 bench: $(BENCH)
-	$(BIN)/python -m benchmarks $(BENCH_ARGS)
-
-# The same calls while the tables grow from a thousand rows to a million: SCALE gives other sizes.
-SCALE ?= 1000 10000 100000 1000000
-bench-scale: $(BENCH)
-	$(BIN)/python -m benchmarks.scale --rows $(SCALE) $(BENCH_ARGS)
-
-# Both once more, into docs/performance.md and its charts. The machine should have nothing else to do.
-bench-docs: $(BENCH)
 	$(BIN)/python -m benchmarks --markdown docs/performance.md --chart docs/charts/ratios.svg
+
+# The same calls while the tables grow from a thousand rows to a million. Both write docs/performance.md and its charts.
+bench-scale: $(BENCH)
 	$(BIN)/python -m benchmarks.scale --markdown docs/performance.md --charts docs/charts
 
 bench-rebuild: $(INSTALLED)

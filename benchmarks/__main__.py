@@ -26,6 +26,7 @@ from rich.console import Console
 
 from benchmarks import mixed
 from benchmarks.hand_log import Logged
+from benchmarks.machine import described
 from benchmarks.page import replace_block
 from benchmarks.report import as_json, as_markdown, show
 from benchmarks.rounds import LEAST, Measured, WrongResultError, measure
@@ -49,6 +50,7 @@ class Results:
 
     measured: list[Measured]
     mixed: dict[Variant, mixed.Concurrency]
+    machine: str
 
 
 async def run(
@@ -80,6 +82,7 @@ async def run(
     budget = seconds / len(WORKLOADS)
     async with opened(settings.model_copy(update={"redis_url": None})) as all_:
         console.print("making the data", style="dim")
+        machine = await described(all_.connection)
         await fill(all_.connection, world)
         for kind in without_log(chosen):
             console.print(kind.name, style="dim")
@@ -91,7 +94,7 @@ async def run(
             for kind in logged:
                 console.print(kind.name, style="dim")
                 measured.append(await measure(all_, all_.made(kind, world), budget, least))
-    return Results(measured, concurrency)
+    return Results(measured, concurrency, machine)
 
 
 def with_log(kinds: Sequence[type[Workload]]) -> list[type[Workload]]:
@@ -164,7 +167,7 @@ def main() -> int:
     if asked.json:
         asked.json.write_text(json.dumps(as_json(results.measured, results.mixed), indent=1) + "\n")
     if asked.markdown:
-        replace_block(asked.markdown, "make bench", as_markdown(results.measured, results.mixed))
+        replace_block(asked.markdown, "make bench", as_markdown(results.measured, results.mixed, results.machine))
     if asked.chart:
         from benchmarks.chart import draw  # noqa: PLC0415 - needs an extra
 

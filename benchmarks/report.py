@@ -142,16 +142,28 @@ def _entry(one: Measured) -> dict[str, Any]:
     }
 
 
-def as_markdown(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency]) -> str:
-    """The tables of a page."""
-    return "\n\n".join(
-        f"{table.title}:\n\n{_markdown(table)}"
-        for table in (
-            *([_calls(measured)] if measured else ()),
-            *([_concurrency(mixed)] if mixed else ()),
-            *([_memory(measured)] if any(one.peaks for one in measured) else ()),
-        )
-    )
+def as_markdown(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency], machine: str) -> str:
+    """The tables of a page, and which goals were missed."""
+    tables = [
+        *([_calls(measured)] if measured else ()),
+        *([_concurrency(mixed)] if mixed else ()),
+        *([_memory(measured)] if any(one.peaks for one in measured) else ()),
+    ]
+    parts = [f"On {machine}.", *(f"{table.title}:\n\n{_markdown(table)}" for table in tables), _missed(measured)]
+    return "\n\n".join(parts)
+
+
+def _missed(measured: Sequence[Measured]) -> str:
+    """The goals that were missed, in a line each."""
+    lines = []
+    for one in measured:
+        raw, alchemy = one.ratio(Variant.OURS, Variant.RAW), one.ratio(Variant.ALCHEMY, Variant.OURS)
+        if raw is not None and raw > one.workload.raw_goal:
+            lines.append(f"- {one.workload.name}: {raw:.2f} times raw asyncpg, not {one.workload.raw_goal:g}")
+        if alchemy is not None and alchemy < one.workload.alchemy_goal:
+            goal = one.workload.alchemy_goal
+            lines.append(f"- {one.workload.name}: {alchemy:.2f} times faster than SQLAlchemy, not {goal:g}")
+    return "\n".join([f"Goals that were missed in this run, {len(lines)}:", "", *lines]) if lines else "All goals met."
 
 
 def _markdown(table: Table) -> str:

@@ -24,6 +24,7 @@ from benchmarks.explained import explained
 from benchmarks.growth import Growth, begin, counted, grow
 from benchmarks.hand_log import Logged
 from benchmarks.heavy import HEAVY_WORKLOADS, ByCommonTag
+from benchmarks.machine import described
 from benchmarks.rounds import LEAST, Measured, WrongResultError, measure
 from benchmarks.variants import Opened, opened
 from benchmarks.workload import Variant, Workload
@@ -82,11 +83,13 @@ class Scaled:
         lines: The calls.
         counts: Rows of each table, and bytes, by size.
         filled: Seconds that the making of the rows took, by size.
+        machine: On what.
     """
 
     lines: dict[str, Line] = field(default_factory=dict)
     counts: dict[int, dict[str, Any]] = field(default_factory=dict)
     filled: dict[int, float] = field(default_factory=dict)
+    machine: str = ""
 
 
 def chosen(growth: Growth, rows: int, world: World, only: Sequence[str] | None) -> list[tuple[type[Workload], World]]:
@@ -149,7 +152,7 @@ async def _fill(settings: StoreSettings, growth: Growth, world: World, done: Sca
             await begin(all_.connection, world)
         await grow(all_.connection, growth, world, before, rows)
         done.filled[rows] = time.perf_counter() - started
-        done.counts[rows] = await counted(all_.connection)
+        done.counts[rows], done.machine = await counted(all_.connection), await described(all_.connection)
 
 
 async def _measure(all_: Opened, workload: Workload, done: Scaled, *, rows: int, budget: float, least: int) -> None:

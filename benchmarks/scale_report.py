@@ -67,7 +67,9 @@ def as_markdown(scaled: Scaled) -> str:
     slow = [line.workload for line in scaled.lines.values() if line.slows]
     verdict = f"More than {ALLOWED:g} times slower: {', '.join(slow)}." if slow else f"None grows {ALLOWED:g} times."
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"Microseconds of a call, median:\n\n{table}\n\n{verdict} {_filled(scaled)}\n"
+    return (
+        f"On {scaled.machine}.\n\nMicroseconds of a call of ours, median:\n\n{table}\n\n{verdict} {_filled(scaled)}\n"
+    )
 
 
 def label(rows: int) -> str:
