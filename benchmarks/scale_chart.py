@@ -9,12 +9,14 @@ from benchmarks.scale import Line, Scaled
 from benchmarks.scale_report import label
 from benchmarks.workload import Variant
 
-_GROUPS: Final = (
-    ("scale-fast", "Calls of less than a millisecond", 1e-3),
-    ("scale-medium", "Calls of one to five milliseconds", 5e-3),
-    ("scale-bulk", "Bulk work", float("inf")),
-)
-"""File, title, and how long a call takes at most at the smallest size."""
+_GROUPS: Final = {
+    "scale-heavy": ("A user with 20,000 conversations", ("heavy user",)),
+    "scale-jobs": ("Background jobs", ("operation:", "sweep")),
+    "scale-lists": ("Lists", ("sidebar", "control sets", "experiment summaries")),
+    "scale-bulk": ("Bulk work", ("WDK sync", "prune", "purge", "chat turn", "rebuild", "experiment save")),
+    "scale-single": ("One user, one conversation", ("",)),
+}
+"""Title, and how the names of its calls begin, by file; a call is in the first that takes it."""
 
 _MARKS: Final = tuple(factor * 10**power / 1_000 for power in range(1, 8) for factor in (1, 2, 5))
 
@@ -29,20 +31,14 @@ def draw(scaled: Scaled, directory: Path) -> list[Path]:
     Returns:
         The files: none of a group without a call.
     """
-    written, shortest = [], 0.0
-    for name, title, longest in _GROUPS:
-        lines = [line for line in scaled.lines.values() if shortest <= _first(line) < longest]
+    written, left = [], list(scaled.lines.values())
+    for name, (title, beginnings) in _GROUPS.items():
+        lines = [line for line in left if line.workload.startswith(beginnings) and line.medians[Variant.OURS]]
+        left = [line for line in left if line not in lines]
         if lines:
-            path = directory / f"{name}.svg"
-            _draw(scaled, lines, title, path)
-            written.append(path)
-        shortest = longest
+            written.append(directory / f"{name}.svg")
+            _draw(scaled, lines, title, written[-1])
     return written
-
-
-def _first(line: Line) -> float:
-    times = line.medians[Variant.OURS]
-    return times[min(times)] if times else -1.0
 
 
 def _draw(scaled: Scaled, lines: Sequence[Line], title: str, path: Path) -> None:
@@ -50,7 +46,8 @@ def _draw(scaled: Scaled, lines: Sequence[Line], title: str, path: Path) -> None
 
     chart = pygal.Line(
         width=1000,
-        height=460 + 12 * len(lines),
+        height=470 + 8 * len(lines),
+        stroke_style={"width": 2},
         x_title="conversations of other users",
         y_title="milliseconds of a call, median (logarithmic)",
         legend_at_bottom_columns=3,
