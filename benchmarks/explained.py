@@ -1,36 +1,33 @@
 """The plans of a workload's statements."""
 
 from contextlib import suppress
-from typing import Final
+
+import asyncpg
 
 from benchmarks.variants import Opened
 from benchmarks.workload import Workload
 from veupath_store import UnavailableError
 from veupath_store.integrations.testing import recorded
 
-# By a function, because the driver would want the values of the parameters, which a generic plan does not need.
-_FUNCTION: Final = """
-CREATE OR REPLACE FUNCTION pg_temp.explained(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-BEGIN
-    RETURN QUERY EXECUTE 'EXPLAIN (GENERIC_PLAN) ' || statement;
-END
-$$"""
-
-_SINCE: Final = 160_000
-"""The first version of PostgreSQL that explains a statement without its values."""
-
 
 async def explained(opened: Opened, workload: Workload) -> list[str]:
-    """The statements that ours sends for a workload, each with its generic plan; without, before PostgreSQL 16."""
+    """The statements that ours sends for a workload, each once, with its generic plan, which needs no values."""
     await workload.before(opened.connection)
     with recorded() as sent, suppress(UnavailableError):
         await workload.ours()
-    version = int(await opened.connection.fetchval("SHOW server_version_num"))
-    if version < _SINCE:
-        return list(sent)
-    await opened.connection.execute(_FUNCTION)
-    found = []
-    for statement in dict.fromkeys(sent):
-        rows = await opened.connection.fetch("SELECT * FROM pg_temp.explained($1)", statement)
-        found.append("\n".join([" ".join(statement.split()), *(f"  {row[0]}" for row in rows)]))
-    return found
+    return [await _plan(opened.connection, statement) for statement in dict.fromkeys(sent)]
+
+
+async def _plan(connection: asyncpg.Connection, statement: str) -> str:
+    async with connection.transaction():
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE explained AS {statement}")
+        try:
+            count = await connection.fetchval(
+                "SELECT cardinality(parameter_types) FROM pg_prepared_statements WHERE name = 'explained'"
+            )
+            values = f" ({', '.join(['NULL'] * count)})" if count else ""
+            rows = await connection.fetch(f"EXPLAIN EXECUTE explained{values}")
+        finally:
+            await connection.execute("DEALLOCATE explained")
+    return "\n".join([" ".join(statement.split()), *(f"  {row[0]}" for row in rows)])
