@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.bench
 
-.PHONY: demo example test test-large law lint check bench bench-rebuild diagram clean
+.PHONY: demo example test test-large law lint check bench bench-scale bench-rebuild diagram clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -36,7 +36,11 @@ check: lint test test-large
 
 # The store beside raw asyncpg, plain Tortoise and the SQLAlchemy layer that it replaces: some minutes.
 bench: $(BENCH)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --markdown docs/performance.md --chart docs/charts/ratios.svg
+
+# The same calls while the tables grow from a thousand rows to a million. Both write docs/performance.md and its charts.
+bench-scale: $(BENCH)
+	$(BIN)/python -m benchmarks.scale --markdown docs/performance.md --charts docs/charts
 
 bench-rebuild: $(INSTALLED)
 	$(BIN)/python -m benchmarks.rebuild

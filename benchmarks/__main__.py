@@ -2,11 +2,11 @@
 
 All four do the same work in one process, in turns, on one database of their own that is made and dropped: on the
 server that DATABASE_URL names, or else on an embedded one. Before anything is measured, each is seen to return the same
-values and to leave the same rows as ours.
+values and to leave the same rows as ours. What the event log has a part in is measured last, with one: in the Redis
+that REDIS_URL names, under keys of its own that are removed, or else in an embedded one.
 
 Plain Tortoise runs in a Tortoise context of its own beside the store's, on Tortoise's own asyncpg backend, with the
-store's models. Not measured yet: a chat turn of 200 events, and the rebuild of 1,000 conversations, which need a Redis
-and exist in the store only (`benchmarks.rebuild` measures rebuilding).
+store's models.
 """
 
 import argparse
@@ -25,7 +25,10 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks import mixed
-from benchmarks.report import as_json, show
+from benchmarks.hand_log import Logged
+from benchmarks.machine import described
+from benchmarks.page import replace_block
+from benchmarks.report import as_json, as_markdown, show
 from benchmarks.rounds import LEAST, Measured, WrongResultError, measure
 from benchmarks.variants import opened
 from benchmarks.workload import Variant, Workload
@@ -47,6 +50,7 @@ class Results:
 
     measured: list[Measured]
     mixed: dict[Variant, mixed.Concurrency]
+    machine: str
 
 
 async def run(
@@ -74,29 +78,54 @@ async def run(
         WrongResultError: A variant does something else than ours.
     """
     console = console or Console(quiet=True)
-    world = World(sizes)
-    async with opened(settings) as all_:
+    world, measured, concurrency = World(sizes), list[Measured](), dict[Variant, mixed.Concurrency]()
+    budget = seconds / len(WORKLOADS)
+    async with opened(settings.model_copy(update={"redis_url": None})) as all_:
         console.print("making the data", style="dim")
+        machine = await described(all_.connection)
         await fill(all_.connection, world)
-        measured = []
-        for kind in chosen:
+        for kind in without_log(chosen):
             console.print(kind.name, style="dim")
-            measured.append(await measure(all_, kind(world), seconds / len(WORKLOADS), least))
-        return Results(measured, await mixed.measure(all_, world) if with_mixed else {})
+            measured.append(await measure(all_, all_.made(kind, world), budget, least))
+        if with_mixed:
+            concurrency = await mixed.measure(all_, world)
+    if logged := with_log(chosen):
+        async with opened(settings) as all_:
+            for kind in logged:
+                console.print(kind.name, style="dim")
+                measured.append(await measure(all_, all_.made(kind, world), budget, least))
+    return Results(measured, concurrency, machine)
+
+
+def with_log(kinds: Sequence[type[Workload]]) -> list[type[Workload]]:
+    """Those that need an event log."""
+    return [kind for kind in kinds if issubclass(kind, Logged)]
+
+
+def without_log(kinds: Sequence[type[Workload]]) -> list[type[Workload]]:
+    """Those that are measured without one: with it, ours would do more than the others."""
+    return [kind for kind in kinds if not issubclass(kind, Logged)]
 
 
 @contextmanager
 def database() -> Iterator[StoreSettings]:
-    """A migrated, empty database, dropped afterwards."""
+    """A migrated, empty database and an empty log, dropped afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="veupath-store-bench-")).resolve()
-    place = Place(directory, os.environ.get("DATABASE_URL") or None, None)
+    redis_url = os.environ.get("REDIS_URL") or None
+    place = Place(directory, os.environ.get("DATABASE_URL") or None, redis_url)
+    prefix = f"{directory.name}:"
     try:
         server = place.server()
         name = server.create()
         try:
             server.migrate(name)
-            yield StoreSettings(database_url=server.url(name), redis_url=None, migration_database_url=None)
+            log = place.log(prefix) if redis_url else f"embedded:{directory / 'redis'}"
+            yield StoreSettings(
+                database_url=server.url(name), redis_url=log, log_prefix=prefix, migration_database_url=None
+            )
         finally:
+            if redis_url:
+                place.forget_log(redis_url, prefix)
             server.drop(name)
             place.leave(server)
     finally:
@@ -111,6 +140,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for all of it (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="write a bar chart there, as SVG")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables into this page")
     for name in ("users", "conversations", "control_sets", "operations", "purged"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(usual, name), help="%(default)s")
     return parser.parse_args(arguments)
@@ -124,8 +154,8 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    chosen = [kind for kind in WORKLOADS if _is_asked(kind.name, asked.only)]
-    with_mixed = _is_asked(mixed.NAME, asked.only)
+    chosen = [kind for kind in WORKLOADS if is_asked(kind.name, asked.only)]
+    with_mixed = is_asked(mixed.NAME, asked.only)
     try:
         with database() as settings:
             work = run(settings, sizes, chosen, seconds=asked.seconds, with_mixed=with_mixed, console=console)
@@ -136,6 +166,8 @@ def main() -> int:
     show(console, results.measured, results.mixed)
     if asked.json:
         asked.json.write_text(json.dumps(as_json(results.measured, results.mixed), indent=1) + "\n")
+    if asked.markdown:
+        replace_block(asked.markdown, "make bench", as_markdown(results.measured, results.mixed, results.machine))
     if asked.chart:
         from benchmarks.chart import draw  # noqa: PLC0415 - needs an extra
 
@@ -143,7 +175,8 @@ def main() -> int:
     return 0
 
 
-def _is_asked(name: str, only: Sequence[str] | None) -> bool:
+def is_asked(name: str, only: Sequence[str] | None) -> bool:
+    """Whether ``--only`` names it, or nothing."""
     return not only or any(part.lower() in name.lower() for part in only)
 
 

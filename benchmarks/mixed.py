@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from benchmarks.rounds import weighed
 from benchmarks.variants import Opened
 from benchmarks.workload import Variant, Workload
 from benchmarks.workloads.conversations import OpenConversation
@@ -27,11 +28,13 @@ class Concurrency:
         seconds: Of each call, the wait for a connection included.
         rates: Calls a second, of each round.
         connections: Connections that its pool had open at the end.
+        peak: Bytes that all callers held at most, in a round of its own.
     """
 
     seconds: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     connections: int = 0
+    peak: int = 0
 
     @property
     def throughput(self) -> float:
@@ -67,6 +70,9 @@ async def measure(opened: Opened, world: World, rounds: int = ROUNDS) -> dict[Va
                 found[variant].seconds += [second for own in times for second in own]
     for variant, seen in found.items():
         seen.connections = await opened.connections(variant)
+        with opened.scope(variant), weighed() as peak:
+            await asyncio.gather(*(_caller(opened, variant, plan, calls) for plan in plans))
+            seen.peak = peak()
     return found
 
 

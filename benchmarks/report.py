@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks.mixed import NAME, Concurrency
 from benchmarks.rounds import Measured
@@ -26,6 +27,8 @@ def show(console: Console, measured: Sequence[Measured], mixed: Mapping[Variant,
         console.print(_calls(measured))
     if mixed:
         console.print(_concurrency(mixed))
+    if any(one.peaks for one in measured):
+        console.print(_memory(measured))
     for one in measured:
         for variant, reason in one.workload.missing.items():
             console.print(f"- {one.workload.name}, {TITLES[variant]}: {reason}", style="dim")
@@ -55,22 +58,40 @@ def _calls(measured: Sequence[Measured]) -> Table:
 def _concurrency(mixed: Mapping[Variant, Concurrency]) -> Table:
     table = Table(title=NAME)
     table.add_column("")
-    for heading in ("calls/s", "p50 ms", "p99 ms", "connections"):
+    for heading in ("calls/s", "p50 ms", "p99 ms", "connections", "peak KiB"):
         table.add_column(heading, justify="right")
     for variant, title in TITLES.items():
         seen = mixed.get(variant)
         figures = (
-            [_NONE] * 4
+            [_NONE] * 5
             if seen is None
             else [
                 f"{seen.throughput:,.0f}",
                 f"{seen.percentile(50) * 1e3:.1f}",
                 f"{seen.percentile(99) * 1e3:.1f}",
                 str(seen.connections),
+                _kib(seen.peak),
             ]
         )
         table.add_row(title, *figures)
     return table
+
+
+def _memory(measured: Sequence[Measured]) -> Table:
+    table = Table(
+        title="KiB that one call holds at most", caption="What Python allocates; without the driver's buffers."
+    )
+    table.add_column("")
+    for heading in TITLES.values():
+        table.add_column(heading, justify="right")
+    for one in measured:
+        if one.peaks:
+            table.add_row(one.workload.name, *(_kib(one.peaks.get(variant)) for variant in TITLES))
+    return table
+
+
+def _kib(count: int | None) -> str:
+    return _NONE if count is None else f"{count / 1024:,.0f}"
 
 
 def _microseconds(seconds: float | None) -> str:
@@ -98,6 +119,7 @@ def as_json(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency]) 
                 "p50_ms": round(seen.percentile(50) * 1e3, 2),
                 "p99_ms": round(seen.percentile(99) * 1e3, 2),
                 "connections": seen.connections,
+                "peak_kib": round(seen.peak / 1024),
             }
             for variant, seen in mixed.items()
         },
@@ -110,6 +132,7 @@ def _entry(one: Measured) -> dict[str, Any]:
         "name": one.workload.name,
         "median_us": {name: None if value is None else round(value * 1e6, 1) for name, value in medians.items()},
         "calls": {variant.value: len(times) for variant, times in one.seconds.items()},
+        "peak_kib": {variant.value: round(peak / 1024) for variant, peak in one.peaks.items()},
         "rounds": one.rounds,
         "statements": one.statements,
         "ours_by_raw": one.ratio(Variant.OURS, Variant.RAW),
@@ -117,3 +140,34 @@ def _entry(one: Measured) -> dict[str, Any]:
         "alchemy_by_ours": one.ratio(Variant.ALCHEMY, Variant.OURS),
         "alchemy_by_ours_goal": one.workload.alchemy_goal,
     }
+
+
+def as_markdown(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency], machine: str) -> str:
+    """The tables of a page, and which goals were missed."""
+    tables = [
+        *([_calls(measured)] if measured else ()),
+        *([_concurrency(mixed)] if mixed else ()),
+        *([_memory(measured)] if any(one.peaks for one in measured) else ()),
+    ]
+    parts = [f"On {machine}.", *(f"{table.title}:\n\n{_markdown(table)}" for table in tables), _missed(measured)]
+    return "\n\n".join(parts)
+
+
+def _missed(measured: Sequence[Measured]) -> str:
+    """The goals that were missed, in a line each."""
+    lines = []
+    for one in measured:
+        raw, alchemy = one.ratio(Variant.OURS, Variant.RAW), one.ratio(Variant.ALCHEMY, Variant.OURS)
+        if raw is not None and raw > one.workload.raw_goal:
+            lines.append(f"- {one.workload.name}: {raw:.2f} times raw asyncpg, not {one.workload.raw_goal:g}")
+        if alchemy is not None and alchemy < one.workload.alchemy_goal:
+            goal = one.workload.alchemy_goal
+            lines.append(f"- {one.workload.name}: {alchemy:.2f} times faster than SQLAlchemy, not {goal:g}")
+    return "\n".join([f"Goals that were missed in this run, {len(lines)}:", "", *lines]) if lines else "All goals met."
+
+
+def _markdown(table: Table) -> str:
+    columns = [[Text.from_markup(str(cell)).plain for cell in column.cells] for column in table.columns]
+    headings = [str(column.header) for column in table.columns]
+    rows = [headings, ["---", *["---:"] * (len(headings) - 1)], *(list(row) for row in zip(*columns, strict=True))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

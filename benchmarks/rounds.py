@@ -1,8 +1,11 @@
 """How it is measured: results first, then rounds in which everybody has a turn, in an order that rotates."""
 
+import gc
 import statistics
 import time
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,11 +26,16 @@ WARM_UP: Final = 2
 """Calls of each before anything counts, beside the one that is checked; one where that takes long."""
 
 
+_SHOWN: Final = 2_000
+"""Characters of a result that an error shows."""
+
+
 class WrongResultError(Exception):
     """A variant did not do what ours did: its time would say nothing."""
 
     def __init__(self, workload: str, variant: Variant, expected: object, found: object) -> None:
-        super().__init__(f"{workload}: {variant} is not what ours is\n  ours: {expected!r}\n  {variant}: {found!r}")
+        shown = f"  ours: {expected!r:.{_SHOWN}}\n  {variant}: {found!r:.{_SHOWN}}"
+        super().__init__(f"{workload}: {variant} is not what ours is\n{shown}")
 
 
 @dataclass
@@ -39,12 +47,14 @@ class Measured:
         seconds: The time of each call, by variant.
         statements: Statements that ours sent for one call, without BEGIN and COMMIT.
         rounds: Rounds that were made.
+        peaks: Bytes that one call held at most, by variant, where that is told.
     """
 
     workload: Workload
     seconds: dict[Variant, list[float]]
     statements: int
     rounds: int = field(default=0)
+    peaks: dict[Variant, int] = field(default_factory=dict)
 
     def median(self, variant: Variant) -> float | None:
         """Seconds of a call, or ``None`` where the variant was left out."""
@@ -105,7 +115,31 @@ async def measure(opened: Opened, workload: Workload, budget: float, least: int 
         for variant in _rotated(variants, measured.rounds):
             measured.seconds[variant] += await _turn(opened, workload, variant, repeats[variant])
         measured.rounds += 1
+    if workload.weighed:
+        measured.peaks = {variant: await _peak(opened, workload, variant) for variant in variants}
     return measured
+
+
+async def _peak(opened: Opened, workload: Workload, variant: Variant) -> int:
+    await workload.before(opened.connection)
+    with opened.scope(variant), weighed() as peak:
+        await opened.call(workload, variant)()
+        return peak()
+
+
+@contextmanager
+def weighed() -> Iterator[Callable[[], int]]:
+    """Gives a function that tells the most bytes that Python has allocated since and held at once.
+
+    Not in a call whose time is measured: it takes several times as long.
+    """
+    gc.collect()
+    tracemalloc.start()
+    try:
+        began = tracemalloc.get_traced_memory()[0]
+        yield lambda: tracemalloc.get_traced_memory()[1] - began
+    finally:
+        tracemalloc.stop()
 
 
 async def _warmed_up(opened: Opened, workload: Workload, variants: Sequence[Variant]) -> dict[Variant, int]:

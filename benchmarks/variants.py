@@ -1,6 +1,6 @@
 """The four implementations, open side by side on one database, each with a pool of its own of one size."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +10,12 @@ import asyncpg
 from tortoise.context import TortoiseContext
 
 from benchmarks import replaced
+from benchmarks.hand_log import Logged
 from benchmarks.workload import Sessions, Variant, Workload
+from benchmarks.world import World
 from veupath_store import StoreSettings, close_db, init_db
 from veupath_store.config import APP, CONNECTION
+from veupath_store.events.embedded import join_embedded
 
 POOL: Final = 10
 """Connections of each pool."""
@@ -30,6 +33,9 @@ class Opened:
         sessions: SQLAlchemy's, or ``None`` where it is not installed.
         connection: Beside them, for what is not measured.
         our_name: What the server calls the store's connections.
+        redis: redis-py's client of the event log, where there is one.
+        prefix: What the log's keys begin with.
+        only: Who is asked; all of them by default.
     """
 
     pool: asyncpg.Pool
@@ -37,12 +43,22 @@ class Opened:
     sessions: Sessions | None
     connection: asyncpg.Connection
     our_name: str
+    redis: Any = None
+    prefix: str = ""
+    only: Collection[Variant] = tuple(Variant)
+
+    def made(self, kind: type[Workload], world: World) -> Workload:
+        """A piece of work; one that needs the log gets it."""
+        workload = kind(world)
+        if isinstance(workload, Logged):
+            workload.redis, workload.prefix = self.redis, self.prefix
+        return workload
 
     def variants(self, workload: Workload) -> list[Variant]:
         """Those that can do a piece of work."""
         return [
             variant
-            for variant in Variant
+            for variant in self.only
             if variant not in workload.missing and (variant is not Variant.ALCHEMY or self.sessions is not None)
         ]
 
@@ -70,8 +86,13 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(settings: StoreSettings) -> AsyncIterator[Opened]:
-    """Open all of them, and close them afterwards."""
+async def opened(settings: StoreSettings, only: Collection[Variant] = tuple(Variant)) -> AsyncIterator[Opened]:
+    """Open all of them, and close them afterwards.
+
+    Args:
+        settings: The database.
+        only: Who is asked. The others are opened, and connect when they are asked only.
+    """
     target = settings.target
     host, port = target.hosts[0]
     where = {"host": host, "port": port, "user": target.user, "password": target.password}
@@ -95,7 +116,9 @@ async def opened(settings: StoreSettings) -> AsyncIterator[Opened]:
         sessions = None
         if replaced.INSTALLED:
             sessions = await stack.enter_async_context(_alchemy({**where, **secured, "database": target.database}))
-        yield Opened(pool, context, sessions, connection, target.application_name or "veupath-store")
+        redis = await stack.enter_async_context(_redis(settings))
+        name = target.application_name or "veupath-store"
+        yield Opened(pool, context, sessions, connection, name, redis, settings.log_prefix, only)
 
 
 @asynccontextmanager
@@ -139,3 +162,24 @@ async def _alchemy(where: dict[str, Any]) -> AsyncIterator[Sessions]:
         yield async_sessionmaker(engine, expire_on_commit=False)
     finally:
         await engine.dispose()
+
+
+@asynccontextmanager
+async def _redis(settings: StoreSettings) -> AsyncIterator[Any]:
+    """redis-py's client of the event log; ``None`` without one."""
+    target = settings.log_target
+    if target is None:
+        yield None
+        return
+    from redis.asyncio import Redis  # noqa: PLC0415 - an extra
+
+    options: dict[str, Any] = {"host": target.host, "port": target.port, **({"ssl": True} if target.tls else {})}
+    if target.embedded is not None:
+        options = {"unix_socket_path": join_embedded(target.embedded)}
+    elif target.socket is not None:
+        options = {"unix_socket_path": target.socket}
+    client = Redis(**options, db=target.database, username=target.user, password=target.password)
+    try:
+        yield client
+    finally:
+        await client.aclose()

@@ -40,6 +40,7 @@ class Workload(ABC):
         name: What it is called in the table and by ``--only``.
         raw_goal: What ours may take, as a multiple of raw asyncpg.
         alchemy_goal: What SQLAlchemy must take at least, as a multiple of ours.
+        weighed: Whether it is told how much memory a call takes at most.
         missing: The variants that would make no sense, and why.
         shown: The fields by which results are compared; see `seen`.
     """
@@ -47,6 +48,7 @@ class Workload(ABC):
     name: ClassVar[str]
     raw_goal: ClassVar[float] = SINGLE
     alchemy_goal: ClassVar[float] = 3.0
+    weighed: ClassVar[bool] = False
     missing: ClassVar[dict[Variant, str]] = {}
     shown: ClassVar[tuple[str, ...]] = ()
 

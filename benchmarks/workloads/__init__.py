@@ -4,12 +4,14 @@ from typing import Final
 
 from benchmarks.workload import Workload
 from benchmarks.workloads.accounts import Purge
+from benchmarks.workloads.chat import ChatTurn
 from benchmarks.workloads.control_sets import ByGene, ByTag
 from benchmarks.workloads.conversations import Create, OpenBigConversation, OpenConversation, Rename
 from benchmarks.workloads.experiments import Save, Summaries
 from benchmarks.workloads.operations import Complete, Heartbeat, Register, Sweep
 from benchmarks.workloads.plans import UpdateBigPlan, UpdatePlan
 from benchmarks.workloads.pruning import Prune
+from benchmarks.workloads.rebuilding import Rebuild
 from benchmarks.workloads.sidebar import Sidebar, SidebarBigPlans, SidebarDeep, SidebarFirst
 from benchmarks.workloads.users import KnownLogin, KnownUser
 from benchmarks.workloads.wdk import BigSyncFirst, BigSyncUnchanged, SyncFirst, SyncUnchanged
@@ -41,4 +43,6 @@ WORKLOADS: Final[tuple[type[Workload], ...]] = (
     Complete,
     Sweep,
     Purge,
+    ChatTurn,
+    Rebuild,
 )

@@ -66,7 +66,7 @@ class OpenBigConversation(OpenConversation):
     owner = BIG_PLANS
 
 
-_FREE: Final = """
+FREE: Final = """
 free AS (
     SELECT name FROM (
         SELECT $4::text || CASE WHEN number = 0 THEN '' ELSE ' (' || number || ')' END AS name
@@ -77,7 +77,7 @@ free AS (
     LIMIT 1
 )"""
 _CREATE: Final = f"""
-WITH {_FREE}, stream AS (
+WITH {FREE}, stream AS (
     INSERT INTO streams (id, user_id, site_id) VALUES ($3, $1, $2) RETURNING created_at
 ), projection AS (
     INSERT INTO stream_projections (stream_id, user_id, site_id, name) SELECT $3, $1, $2, name FROM free
@@ -146,7 +146,7 @@ class Create(Workload):
 
 
 _RENAME: Final = f"""
-WITH {_FREE}
+WITH {FREE}
 UPDATE stream_projections p SET name = free.name, updated_at = now() FROM free WHERE p.stream_id = $3"""
 
 

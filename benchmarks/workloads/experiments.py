@@ -87,6 +87,7 @@ class Summaries(Workload):
     """The newest 50 on a site."""
 
     name = "experiment summaries"
+    weighed = True
     shown = tuple(name for name in _SUMMARY.split(", ") if name != "is_primary")
 
     def __init__(self, world: World) -> None:

@@ -72,6 +72,7 @@ class SidebarBigPlans(Sidebar):
     name = "sidebar of 50, plans of 100 KB"
     owner = BIG_PLANS
     alchemy_goal = 10.0
+    weighed = True
 
 
 class SidebarFirst(Sidebar):

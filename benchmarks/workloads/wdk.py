@@ -210,6 +210,7 @@ class BigSyncFirst(SyncFirst):
 
     name = "WDK sync of 1,000, first"
     place = 1
+    weighed = True
 
 
 class BigSyncUnchanged(SyncUnchanged):
@@ -217,6 +218,7 @@ class BigSyncUnchanged(SyncUnchanged):
 
     name = "WDK sync of 1,000, unchanged"
     place = 1
+    weighed = True
 
 
 def _arrays(rows: Sequence[Strategy], names: Sequence[str]) -> list[list[Any]]:

@@ -37,6 +37,13 @@ NOT_RUN = [
         r"make bench",
         ("tests/integration/test_benchmarks.py", "test_two_workloads_are_measured_and_what_was_left_out_is_shown"),
     ),
+    NotRun(
+        r"make bench-scale",
+        (
+            "tests/integration/test_scale_benchmark.py",
+            "test_a_call_is_measured_at_each_size_and_a_heavy_user_as_soon_as_there_is_one",
+        ),
+    ),
     NotRun(r"make bench-rebuild", ("benchmarks/rebuild.py", "def main")),
     NotRun(
         r"pip install '?veupath-store(\[[\w,-]+\])?'?",

@@ -7,14 +7,16 @@ from rich.console import Console
 
 from benchmarks import pools, replaced
 from benchmarks.__main__ import run
-from benchmarks.report import as_json, show
-from benchmarks.rounds import WrongResultError
+from benchmarks.report import as_json, as_markdown, show
+from benchmarks.rounds import Measured, WrongResultError
 from benchmarks.workload import Variant
 from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.chat import ChatTurn
 from benchmarks.workloads.conversations import Rename
 from benchmarks.workloads.operations import Heartbeat
+from benchmarks.workloads.rebuilding import Rebuild
 from benchmarks.workloads.sidebar import Sidebar
-from benchmarks.world import TINY
+from benchmarks.world import TINY, World
 from veupath_store.config import StoreSettings
 
 
@@ -37,8 +39,8 @@ class ChangesNothing(Rename):
         return True
 
 
-async def measured(url, *workloads, **options):
-    settings = StoreSettings(database_url=url)
+async def measured(url, *workloads, log=None, **options):
+    settings = StoreSettings(database_url=url, **(log or {}))
     return await run(settings, TINY, workloads, seconds=0, least=2, **options)
 
 
@@ -73,6 +75,32 @@ async def test_a_variant_that_does_less_is_not_measured(database_url, without_sq
 
 
 @pytest.mark.large
-async def test_all_variants_of_all_workloads_do_the_same(database_url):
-    results = await measured(database_url, *WORKLOADS)
+async def test_all_variants_of_all_workloads_do_the_same(database_url, redis_url, log_prefix):
+    results = await measured(database_url, *WORKLOADS, log={"redis_url": redis_url, "log_prefix": log_prefix})
     assert len(results.measured) == len(WORKLOADS)
+
+
+async def test_a_chat_turn_is_measured_with_a_log_and_a_rebuild_tells_its_memory(
+    database_url, redis_url, log_prefix, without_sqlalchemy
+):
+    log = {"redis_url": redis_url, "log_prefix": log_prefix}
+    results = await measured(database_url, ChatTurn, Rebuild, with_mixed=False, log=log)
+    chat, rebuild = results.measured
+    assert chat.ratio(Variant.OURS, Variant.RAW) > 0
+    assert not chat.peaks
+    assert set(rebuild.peaks) == {Variant.RAW, Variant.TORTOISE, Variant.OURS}
+    assert all(peak > 0 for peak in rebuild.peaks.values())
+    page = as_markdown(results.measured, {}, "a machine")
+    assert page.startswith("On a machine.")
+    assert "| chat turn of 200 events |" in page
+    assert "KiB that one call holds at most" in page
+
+
+def test_a_goal_that_is_missed_is_told_and_one_that_is_met_is_not():
+    world = World(TINY)
+    slow = Measured(Heartbeat(world), {Variant.RAW: [1.0], Variant.OURS: [2.0]}, 1)
+    fast = Measured(Rename(world), {Variant.RAW: [1.0], Variant.OURS: [1.2], Variant.ALCHEMY: [2.4]}, 1)
+    missed = as_markdown([slow, fast], {}, "a machine").rpartition("Goals that were missed")[2]
+    assert "operation: heartbeat: 2.00 times raw asyncpg, not 1.25" in missed
+    assert "rename: 2.00 times faster than SQLAlchemy, not 3" in missed
+    assert "rename: 1.20" not in missed
