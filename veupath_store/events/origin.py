@@ -11,7 +11,7 @@ very cluster: elsewhere, as after a restore, the same id means another transacti
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from veupath_store.engine.statements import Statements
 from veupath_store.events.patched import Origin
@@ -28,21 +28,27 @@ ORIGIN: Final = f"pg_current_xact_id()::text AS xact, {_CLUSTER} AS cluster"
 # An id that is ahead of this cluster's would be an error.
 _ROLLED_BACK: Final = f"""
 SELECT given.number
-FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS given(xact, cluster, base, number)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    WITH ORDINALITY AS given(xact, cluster, base, position, number)
 WHERE given.cluster = {_CLUSTER}
-  AND (given.base = $4 OR CASE WHEN given.xact::xid8 < pg_snapshot_xmax(pg_current_snapshot())
+  AND (given.base = given.position OR CASE WHEN given.xact::xid8 < pg_snapshot_xmax(pg_current_snapshot())
                                THEN pg_xact_status(given.xact::xid8) END = 'aborted')"""
 
 
-async def rolled_back(client: Statements, origins: Iterable[Origin], position: str | None) -> set[Origin]:
-    """Which events are from transactions that were rolled back, for certain. One statement.
+Found: TypeAlias = tuple[Origin, str | None]
+"""An event's origin, and where its row stands; ``None`` where there is no row."""
+
+
+async def rolled_back(client: Statements, found: Iterable[Found]) -> set[Found]:
+    """Which events are from transactions that were rolled back, for certain. One statement; none without events.
 
     Args:
-        client: The transaction that has locked the row; where there is no row, any client.
-        origins: The events' origins.
-        position: Where the row stands; ``None`` where there is none.
+        client: The transaction that has locked the rows; where there is no row, any client.
+        found: The events.
     """
-    asked = list(set(origins))
-    columns = [list(column) for column in zip(*asked, strict=True)]
-    records = await client.execute_rows(_ROLLED_BACK, [*columns, position])
+    asked = list(set(found))
+    if not asked:
+        return set()
+    columns = [list(column) for column in zip(*((*origin, position) for origin, position in asked), strict=True)]
+    records = await client.execute_rows(_ROLLED_BACK, columns)
     return {asked[record["number"] - 1] for record in records}

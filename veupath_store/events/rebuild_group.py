@@ -12,6 +12,7 @@ from uuid import UUID
 
 from veupath_store.errors import NotFoundError, StoreError
 from veupath_store.events.catch_up import log_problems
+from veupath_store.events.fold import Folded
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange, Exchanged
 from veupath_store.events.pages import FIRST
@@ -62,8 +63,13 @@ async def _together(log: EventLog, group: Sequence[Chosen], *, force: bool) -> d
         # A row that has moved, or whose log has lost what it has seen, does not stand where its prefix ends.
         still = [row for row in rows if row.state.last_event_id == prefixes[row.stream_id].state.last_event_id]
         parts = [Exchange(key=LogKey.stream(row.stream_id), after=row.position, count=FIRST) for row in still]
-        for row, answer in zip(still, await log.exchange(parts), strict=True):
-            rebuilt = await _folded(settlement, row, prefixes[row.stream_id], answer)
+        for row in still:
+            row.state = prefixes[row.stream_id].state
+        answers = await log.exchange(parts)
+        pages = [answer.entries for answer in answers]
+        folded = await settlement.advance_all(list(zip(still, pages, strict=True)))
+        for row, answer, page in zip(still, answers, folded, strict=True):
+            rebuilt = await _finished(settlement, row, prefixes[row.stream_id], answer, page)
             if rebuilt.outcome is RebuildOutcome.REBUILT:
                 settlement.add(row)
             if not (rebuilt.refused and force):
@@ -84,17 +90,15 @@ async def _prefixes(log: EventLog, group: Sequence[Chosen]) -> dict[UUID, Prefix
     }
 
 
-async def _folded(settlement: Settlement, row: Row, prefix: Prefix, answer: Exchanged) -> StreamRebuild:
-    """Fold the rest of a log into a locked row."""
+async def _finished(settlement: Settlement, row: Row, prefix: Prefix, answer: Exchanged, page: Folded) -> StreamRebuild:
+    """Fold what comes after the first page into a locked row."""
     folded, problems = settlement.folded, len(settlement.problems)
-    row.state = prefix.state
-    await settlement.advance(row, answer.entries)
     if len(answer.entries) == FIRST:
         await settlement.fold_rest(row, after=answer.entries[-1].position)
-    events = prefix.events + settlement.folded - folded
+    events = prefix.events + page.folded + settlement.folded - folded
     return StreamRebuild(
         stream_id=row.stream_id,
         outcome=outcome_of(row, whole=answer.whole, empty=events == 0),
         events=events,
-        problems=log_problems([*prefix.problems, *settlement.problems[problems:]]),
+        problems=log_problems([*prefix.problems, *page.problems, *settlement.problems[problems:]]),
     )

@@ -27,7 +27,7 @@ from veupath_store.errors import LogBehindError, UnavailableError
 from veupath_store.events.changes import Change
 from veupath_store.events.claims import claim_name, claim_wdk, overtaken, restored
 from veupath_store.events.entries import Entry, Position
-from veupath_store.events.fold import Problem, State, fold_all
+from veupath_store.events.fold import Folded, Problem, State, fold_all
 from veupath_store.events.keys import LogKey
 from veupath_store.events.log import EventLog, Exchange, Exchanged
 from veupath_store.events.origin import rolled_back
@@ -123,10 +123,22 @@ class Settlement:
 
     async def advance(self, row: Row, entries: Sequence[Entry]) -> None:
         """Fold entries into a row; what it has seen already changes nothing."""
-        folded = fold_all(row.state, await self._saved(row, entries))
-        row.state = folded.state
-        self.problems += folded.problems
-        self.folded += folded.folded
+        await self.advance_all([(row, entries)])
+
+    async def advance_all(self, parts: Sequence[tuple[Row, Sequence[Entry]]]) -> list[Folded]:
+        """Fold entries into several rows; one statement at most, for all of them.
+
+        Returns:
+            What came of each.
+        """
+        done = []
+        for (row, _), entries in zip(parts, await self._saved(parts), strict=True):
+            folded = fold_all(row.state, entries)
+            row.state = folded.state
+            self.problems += folded.problems
+            self.folded += folded.folded
+            done.append(folded)
+        return done
 
     async def fold_rest(self, row: Row, *, after: Position | None, before: Position | None = None) -> None:
         """Fold what a log holds between two positions into a row, in pages of a bounded size.
@@ -229,16 +241,24 @@ class Settlement:
             raise LogBehindError
         return positions
 
-    async def _saved(self, row: Row, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Without the entries of transactions that were rolled back, which are removed from the log."""
-        written = {entry.position: origin for entry in entries if (origin := origin_of(entry)) is not None}
-        if not written:
-            return entries
-        lost = await rolled_back(self.client, written.values(), row.stored.last_event_id)
-        undone = [position for position, origin in written.items() if origin in lost]
-        if undone:
-            await self._log.discard(LogKey.stream(row.stream_id), undone)
-        return [entry for entry in entries if entry.position not in undone]
+    async def _saved(self, parts: Sequence[tuple[Row, Sequence[Entry]]]) -> list[Sequence[Entry]]:
+        """Without the entries of transactions that were rolled back, which are removed from the logs."""
+        written = [
+            {
+                entry.position: (origin, row.stored.last_event_id)
+                for entry in entries
+                if (origin := origin_of(entry)) is not None
+            }
+            for row, entries in parts
+        ]
+        lost = await rolled_back(self.client, (found for own in written for found in own.values()))
+        saved = []
+        for (row, entries), own in zip(parts, written, strict=True):
+            undone = [position for position, found in own.items() if found in lost]
+            if undone:
+                await self._log.discard(LogKey.stream(row.stream_id), undone)
+            saved.append([entry for entry in entries if entry.position not in undone] if undone else entries)
+        return saved
 
     async def _claim(self, row: Row) -> None:
         if row.state.name != row.stored.name:

@@ -75,4 +75,5 @@ async def _is_unborn(entries: Sequence[Entry]) -> bool:
         return not entries  # an empty one is what the end of a unit of work, or a catch-up, has left of it
     # The store's own beginnings name their transaction; what else looks like one is another's event.
     written = {origin for origin in beginnings if origin is not None}
-    return bool(written) and await rolled_back(await get_engine().open(), written, None) == written
+    found = {(origin, None) for origin in written}
+    return bool(found) and await rolled_back(await get_engine().open(), found) == found
