@@ -2,11 +2,14 @@
 
 from typing import Final
 
-from benchmarks.workload import Workload
+import asyncpg
+
+from benchmarks.workload import Sessions, Workload
 from benchmarks.workloads.control_sets import ByTag
 from benchmarks.workloads.conversations import OpenConversation, Rename
 from benchmarks.workloads.sidebar import Sidebar, SidebarDeep
 from benchmarks.world import World
+from veupath_store import get_engine
 
 HEAVIEST: Final = 100
 """The number of the user with the most conversations."""
@@ -51,6 +54,29 @@ class ByCommonTag(ByTag):
     def tag(self) -> str:
         """The tag."""
         return "curated"
+
+
+class NoTable(Workload):
+    """Reads no table: what grows here is the load of the machine."""
+
+    name = "a statement without a table"
+
+    async def raw(self, pool: asyncpg.Pool) -> object:
+        """By asyncpg."""
+        return await pool.fetchval("SELECT 1")
+
+    async def tortoise(self) -> object:
+        """Not measured."""
+        raise NotImplementedError
+
+    async def alchemy(self, sessions: Sessions) -> object:
+        """Not measured."""
+        raise NotImplementedError
+
+    async def ours(self) -> object:
+        """By the store's engine."""
+        [row] = await (await get_engine().open()).execute_rows("SELECT 1 AS one", [])
+        return row["one"]
 
 
 HEAVY_WORKLOADS: Final[tuple[type[Workload], ...]] = (HeavySidebar, HeavyDeep, HeavyOpen, HeavyRename)

@@ -23,7 +23,7 @@ from benchmarks.__main__ import database, is_asked
 from benchmarks.explained import explained
 from benchmarks.growth import Growth, begin, counted, grow
 from benchmarks.hand_log import Logged
-from benchmarks.heavy import HEAVY_WORKLOADS, ByCommonTag
+from benchmarks.heavy import HEAVY_WORKLOADS, ByCommonTag, NoTable
 from benchmarks.machine import described
 from benchmarks.rounds import LEAST, Measured, WrongResultError, measure
 from benchmarks.variants import Opened, opened
@@ -37,6 +37,9 @@ SECONDS: Final = 60.0
 
 ALLOWED: Final = 1.5
 """How much longer a call may take at the largest size than at the smallest."""
+
+CALM: Final = 1.2
+"""How much longer a statement without a table may take: more, and the machine was too busy for a verdict."""
 
 _WIDTH: Final = 140
 
@@ -91,10 +94,16 @@ class Scaled:
     filled: dict[int, float] = field(default_factory=dict)
     machine: str = ""
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a statement that reads no table slowed, too: then the machine was busy."""
+        line = self.lines.get(NoTable.name)
+        return line is not None and (line.growth() or 0) > CALM
+
 
 def chosen(growth: Growth, rows: int, world: World, only: Sequence[str] | None) -> list[tuple[type[Workload], World]]:
     """The calls that are measured at a size, and what they know of the data."""
-    usual: tuple[type[Workload], ...] = (*WORKLOADS, ByCommonTag)
+    usual: tuple[type[Workload], ...] = (NoTable, *WORKLOADS, ByCommonTag)
     kinds = [(kind, world) for kind in usual]
     if growth.heavy_users(rows):
         heavy = World(replace(world.sizes, conversations=growth.heavy_conversations))

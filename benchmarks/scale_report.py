@@ -10,6 +10,7 @@ from benchmarks.scale import ALLOWED, Line, Scaled
 from benchmarks.workload import Variant
 
 _NONE: Final = "-"
+DOUBT: Final = "The machine was busy: a statement that reads no table slowed, too. Repeat it before quoting a figure."
 
 
 def show(console: Console, scaled: Scaled) -> None:
@@ -25,6 +26,8 @@ def show(console: Console, scaled: Scaled) -> None:
         table.add_row(*_cells(scaled, line), style="red" if line.slows else None)
     console.print(table)
     console.print(_filled(scaled), style="dim")
+    if scaled.is_doubtful:
+        console.print(DOUBT, style="bold")
     for line in scaled.lines.values():
         for rows, reason in line.refused.items():
             console.print(f"{line.workload} at {label(rows)}: {reason}", style="bold")
@@ -66,6 +69,7 @@ def as_markdown(scaled: Scaled) -> str:
     rows = [headings, ["---", *["---:"] * (len(headings) - 1)], *(_cells(scaled, it) for it in scaled.lines.values())]
     slow = [line.workload for line in scaled.lines.values() if line.slows]
     verdict = f"More than {ALLOWED:g} times slower: {', '.join(slow)}." if slow else f"None grows {ALLOWED:g} times."
+    verdict = f"{DOUBT} {verdict}" if scaled.is_doubtful else verdict
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return (
         f"On {scaled.machine}.\n\nMicroseconds of a call of ours, median:\n\n{table}\n\n{verdict} {_filled(scaled)}\n"

@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from benchmarks.growth import Growth
+from benchmarks.heavy import NoTable
 from benchmarks.page import replace_block
 from benchmarks.scale import Line, Scaled, run
-from benchmarks.scale_report import as_json, as_markdown, show
+from benchmarks.scale_report import DOUBT, as_json, as_markdown, show
 from benchmarks.workload import Variant
 from benchmarks.world import TINY
 from veupath_store.config import StoreSettings
@@ -65,6 +66,13 @@ def test_growth_is_the_largest_size_by_the_smallest():
     assert [one["slows"] for one in as_json(scaled)["workloads"]] == [False, True]
     assert "| slow | 1,000,000 | 1,600,000 | 1.60 | 1.00 |" in as_markdown(scaled)
     assert "More than 1.5 times slower: slow." in as_markdown(scaled)
+
+
+def test_a_busy_machine_is_told_from_a_slow_call():
+    counts = {100: {"bytes": 1}, 400: {"bytes": 1}}
+    calm, busy = line(NoTable.name, 1.0, 1.1), line(NoTable.name, 1.0, 1.3)
+    assert DOUBT not in as_markdown(Scaled({calm.workload: calm}, counts, {400: 1.0}))
+    assert DOUBT in as_markdown(Scaled({busy.workload: busy}, counts, {400: 1.0}))
 
 
 def test_figures_take_the_place_of_the_last_ones(tmp_path):
