@@ -16,10 +16,12 @@ FROM pg_constraint k
 WHERE k.conrelid = ANY (SELECT name::regclass FROM unnest($1::text[]) AS name) AND k.contype::text = ANY ($2::text[])
 ORDER BY k.conrelid::regclass::text, k.conname"""
 
+# A list in an index's condition is not written as it was read: such an index stays, and the catalog as it is expected.
 _INDEXES: Final = """
 SELECT format('DROP INDEX %s', i.indexrelid::regclass) AS drop, pg_get_indexdef(i.indexrelid) AS make
 FROM pg_index i
 WHERE i.indrelid = ANY (SELECT name::regclass FROM unnest($1::text[]) AS name)
+  AND pg_get_indexdef(i.indexrelid) NOT LIKE '%ANY (%'
   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
 ORDER BY i.indexrelid::regclass::text"""
 
