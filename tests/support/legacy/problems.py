@@ -60,7 +60,7 @@ def _ids(world: World, one: str, two: str) -> None:
     world.user(id="someone", external_id="me")
     world.user(id="Łukasz's 🧬 laptop")
     for user in (upper, shout, shout.upper(), "someone"):
-        chat = world.chat(user, name="Mine", stream={"experiment_id": f"exp_{'%012x' % 77}"})
+        chat = world.chat(user, name="Mine", stream={"experiment_id": "exp_00000000004d"})
         world.operation(chat["stream_id"])
         world.experiment(user_id=user)
         world.control_set(user_id=user)
@@ -129,7 +129,7 @@ def _documents(world: World, one: str, two: str) -> None:
     world.gene_set(user_id=two, parent_set_ids=r'["\ud800", "a\u0000"]')
     for value in (nested(254), nested(255), nested(3_000), '{"a": 1e200000}', '{"a": "' + "x" * 3_000_000 + '"}'):
         world.experiment(user_id=two, data=value)
-        world.chat(two, plan='{"root": {"id": "a", "parameters": 1}, "b": %s}' % value)
+        world.chat(two, plan=f'{{"root": {{"id": "a", "parameters": 1}}, "b": {value}}}')
         world.gene_set(user_id=two, parameters=value, gene_ids=f"[{value}]")
     world.gene_set(user_id=two, parent_set_ids="[" * 300 + "]" * 300, gene_ids="[" * 254 + "]" * 254)
     for source in ("", "PASTE", "import"):
