@@ -106,7 +106,8 @@ class Expected:
         documents = {name: self._document(*at, row, name, list) for name in ("positive_ids", "negative_ids", "tags")}
         same = {name: row[name] for name in ("source", "provenance_notes")}
         self.rows["control_sets"][self.ids["control_sets"][key]] = {
-            **{"user_id": owner, "is_seed": False},
+            "user_id": owner,
+            "is_seed": False,
             **filled,
             **documents,
             **same,
@@ -125,7 +126,8 @@ class Expected:
         columns = {
             **self._filled(*at, row, site_id="", name="", status="pending", created_at=now, updated_at=now),
             **{name: row[name] for name in ("batch_id", "benchmark_id")},
-            **{"data": data, "is_primary": primary},
+            "data": data,
+            "is_primary": primary,
         }
         self._saved(*at, self._owner(*at, row["user_id"]), columns)
 
@@ -268,7 +270,8 @@ class Expected:
             "status": row["status"] if ended else "failed",
             "completed_at": row["completed_at"] if ended else self._now,
             "error": None if ended else SWITCHED,
-            **{"attempts": 0, "max_attempts": 1},
+            "attempts": 0,
+            "max_attempts": 1,
             **dict.fromkeys(("worker_id", "lease_token", "heartbeat_at", "lease_expires_at")),
             **dict.fromkeys(("cancel_requested_at", "start_position")),
         }
@@ -282,9 +285,15 @@ class Expected:
             stream = self.rows["streams"][new]
             empty = ("record_type", "wdk_strategy_id", "model_id", "result_count", "last_event_id", "gene_set_id")
             self.rows["stream_projections"][new] = {
-                **{"user_id": stream["user_id"], "site_id": stream["site_id"], "name": DEFAULT_NAME},
-                **{"is_saved": False, "message_count": 0, "step_count": 0, "plan": {}},
-                **{"updated_at": stream["created_at"], "gene_set_auto_imported": False},
+                "user_id": stream["user_id"],
+                "site_id": stream["site_id"],
+                "name": DEFAULT_NAME,
+                "is_saved": False,
+                "message_count": 0,
+                "step_count": 0,
+                "plan": {},
+                "updated_at": stream["created_at"],
+                "gene_set_auto_imported": False,
                 **dict.fromkeys((*empty, "dismissed_at", "dismissed_reason", "wdk_event_id")),
             }
 
