@@ -1,13 +1,13 @@
 """What an adoption makes of each legacy row, by a reader that knows the rules and nothing of the code."""
 
 import pytest
-from veupath_store.adoption import ProblemKind, adopt, plan_adoption
 
 from tests.support.databases import connected
 from tests.support.legacy.comparison import mistakes, read_legacy
 from tests.support.legacy.databases import legacy_database, problem_database
 from tests.support.legacy.real import real_world
 from tests.support.legacy.schema import KINDS
+from veupath_store.adoption import ProblemKind, adopt, plan_adoption
 from veupath_store.config import StoreSettings
 
 

@@ -16,7 +16,8 @@ async def make_legacy(
 ) -> None:
     """Make the legacy schema in an empty database, and fill it."""
     await connection.execute(schema_sql(variant, revision))
-    await connection.execute(before)
+    if before:
+        await connection.execute(before)
     if rows is not None:
         await insert(connection, rows, revision)
 
