@@ -86,7 +86,7 @@ DOCUMENTS: Final = (
 
 _MADE: Final = (
     """CREATE TEMP TABLE adopting_documents (
-        entity text NOT NULL, field text NOT NULL, key text NOT NULL, mended text,
+        entity text NOT NULL, field text NOT NULL, key text COLLATE "C" NOT NULL, mended text,
         changed boolean NOT NULL DEFAULT false, document jsonb
     ) ON COMMIT DROP""",
     "CREATE UNIQUE INDEX ON adopting_documents (entity, field, key)",

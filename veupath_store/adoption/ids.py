@@ -12,7 +12,8 @@ CANONICAL: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 _MAP: Final = """
 CREATE TEMP TABLE adopting_ids (
-    kind text NOT NULL, legacy_id text NOT NULL, id uuid NOT NULL, own boolean NOT NULL, derived boolean NOT NULL
+    kind text NOT NULL, legacy_id text COLLATE "C" NOT NULL, id uuid NOT NULL,
+    own boolean NOT NULL, derived boolean NOT NULL
 ) ON COMMIT DROP"""
 _MAP_KEY: Final = "CREATE UNIQUE INDEX ON adopting_ids (kind, legacy_id)"
 _COLUMNS: Final = ("kind", "legacy_id", "id", "own", "derived")
@@ -27,9 +28,11 @@ _TEXTS: Final = {
 
 # Of several texts that name one UUID the one in lower case has it, else the first.
 _OWN: Final = """
-SELECT o.id, o.entity, o.id ~* '{canonical}' AS named,
-       lower.id IS NOT NULL OR row_number() OVER (PARTITION BY lower(o.id) ORDER BY o.id COLLATE "C") > 1 AS taken
-FROM ({texts}) o LEFT JOIN {lower} lower ON lower.id = lower(o.id) WHERE o.id !~ '{canonical}'"""
+SELECT o.id, o.entity, lower.id IS NULL AND row_number() OVER (PARTITION BY lower(o.id) ORDER BY o.id) = 1 AS kept
+FROM ({texts}) o LEFT JOIN {lower} lower ON lower.id = lower(o.id)
+WHERE length(o.id) = 36 AND o.id ~* '{canonical}' AND o.id !~ '{canonical}'
+UNION ALL
+SELECT o.id, o.entity, false FROM ({texts}) o WHERE length(o.id) <> 36 OR o.id !~* '{canonical}'"""
 
 _REFERENCES: Final = {
     "users": (
@@ -60,12 +63,12 @@ _NAMED: Final = re.compile(CANONICAL.strip("^$"), re.ASCII | re.IGNORECASE)
 async def map_ids(work: Work) -> None:
     """Make the map, first of all rows' own ids, then of what is referred to and not there."""
     await work.run(_MAP)
-    await work.run(_MAP_KEY)
     for kind, texts in _TEXTS.items():
         lower = "old_stream_projections" if kind == "projections" else f"old_{kind}"
         query = _OWN.format(canonical=CANONICAL, texts=texts, lower=lower)
         async for rows in work.batches(query):
             await _map_own(work, "streams" if kind == "projections" else kind, rows)
+    await work.run(_MAP_KEY)
     await work.run("ANALYZE pg_temp.adopting_ids")
     for kind, queries in _REFERENCES.items():
         query = _DANGLING.format(kind=kind, texts=" UNION ALL ".join(queries), canonical=CANONICAL)
@@ -88,7 +91,7 @@ def reference(text: str) -> UUID:
 async def _map_own(work: Work, kind: str, rows: list[Any]) -> None:
     records, malformed, renamed = [], [], []
     for row in rows:
-        text, kept = row["id"], row["named"] and not row["taken"]
+        text, kept = row["id"], row["kept"]
         records.append((kind, text, UUID(text) if kept else derived(text), True, not kept))
         expected = _EXPECTED.get(kind)
         if not kept and not (expected and expected.fullmatch(text)):

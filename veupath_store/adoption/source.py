@@ -10,7 +10,11 @@ from veupath_store.adoption.recognition import Recognised
 
 PREFIX: Final = "old_"
 
-_LACKING: Final = {"id": "NULL::text", "boolean": "false", "timestamp with time zone": "NULL::timestamptz"}
+_LACKING: Final = {
+    "id": '(NULL::text COLLATE "C")',
+    "boolean": "false",
+    "timestamp with time zone": "NULL::timestamptz",
+}
 
 
 async def make_views(connection: Any, found: Recognised) -> None:  # noqa: ANN401 - an asyncpg connection
@@ -49,4 +53,5 @@ def _column(table: str, name: str, revision: int) -> str:
     shown = "id" if name == KEYS[table] else name
     if column.since > revision:
         return f"{_LACKING[column.type]} AS {shown}"
-    return f"{name}::text AS {shown}" if column.type == "id" else f"{name} AS {shown}"
+    # Compared byte by byte: ids need no language, and a million of them are sorted and joined in a fraction of the time.
+    return f'({name}::text COLLATE "C") AS {shown}' if column.type == "id" else f"{name} AS {shown}"
