@@ -5,10 +5,13 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from tests.support.databases import connected
+from tests.support.faults import emptied
 from tests.support.legacy.problems import BEFORE, problem_world
 from tests.support.legacy.rows import Rows, insert
 from tests.support.legacy.schema import NEWEST, schema_sql
 from tests.support.servers import Server
+from veupath_store.adoption import adopt
+from veupath_store.config import StoreSettings
 
 
 async def make_legacy(
@@ -36,3 +39,13 @@ async def legacy_database(
 def problem_database(server: Server, variant: str, revision: str = NEWEST):
     """One with every kind of problem that its variant can have."""
     return legacy_database(server, variant, revision, problem_world(nullable=variant == "alembic").rows, BEFORE)
+
+
+async def make_adopted(url: str) -> None:
+    """Adopt a legacy database with every problem, and empty it; the old tables stay aside, as they do at first."""
+    async with connected(url) as connection:
+        await make_legacy(connection, "alembic", rows=problem_world(nullable=True).rows, before=BEFORE)
+    assert (await adopt(StoreSettings(database_url=url))).problems
+    await emptied(url)
+    async with connected(url) as connection:
+        await connection.execute("VACUUM ANALYZE")
