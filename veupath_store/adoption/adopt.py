@@ -1,6 +1,7 @@
 """Taking over a database of the SQLAlchemy layer: what it would do, and doing it, in one transaction."""
 
 import time
+from dataclasses import fields, replace
 from typing import Final
 
 from aerich import Command
@@ -14,6 +15,7 @@ from veupath_store.adoption.documents import mend_documents
 from veupath_store.adoption.ids import map_ids
 from veupath_store.adoption.legacy import REVISIONS, SCHEMA, TABLES, VERSION_TABLE
 from veupath_store.adoption.load import load
+from veupath_store.adoption.logs import copy_logs
 from veupath_store.adoption.notes import note_all
 from veupath_store.adoption.plans import build_plans
 from veupath_store.adoption.recognition import Recognised, recognise
@@ -37,6 +39,8 @@ _SETTINGS: Final = (
     "SET LOCAL statement_timeout = 0",
     # Between two statements is the work on one batch, and a progress bar.
     "SET LOCAL idle_in_transaction_session_timeout = '10min'",
+    # Before the first temporary table: of a million rows they have some hundred megabytes.
+    "SET LOCAL temp_buffers = '64MB'",
     "SET LOCAL work_mem = '128MB'",
     "SET LOCAL maintenance_work_mem = '256MB'",
     "SET LOCAL jit = off",
@@ -87,8 +91,8 @@ async def adopt(settings: StoreSettings | None = None, *, progress: Progress | N
 
     Raises:
         AdoptionRefusedError: The database is not one of the SQLAlchemy layer; the error lists all that differs.
-        UnavailableError: No server answers, another process migrates for longer than `migration_wait`, or a table's
-            lock was not free in `migration_attempts` tries: the application still runs.
+        UnavailableError: A server does not answer, another process migrates for longer than `migration_wait`, or a
+            table's lock was not free in `migration_attempts` tries: the application still runs.
         OutcomeUnknownError: The connection was lost in COMMIT, twice; run it again.
         ConfigurationError: Only a PgBouncer is configured, or a privilege is missing.
     """
@@ -97,7 +101,7 @@ async def adopt(settings: StoreSettings | None = None, *, progress: Progress | N
     async def work(client: StoreClient) -> AdoptionReport:
         command = await aerich_command(patient)
         async with client.pooled_transaction() as transaction:
-            return await _adopt(transaction, command, progress)
+            return await _adopt(transaction, patient, command, progress)
 
     try:
         return await under_lock(patient, work)
@@ -112,7 +116,9 @@ def _patient(settings: StoreSettings | None) -> StoreSettings:
     return patient
 
 
-async def _adopt(transaction: StoreTransaction, command: Command, progress: Progress | None) -> AdoptionReport:
+async def _adopt(
+    transaction: StoreTransaction, settings: StoreSettings, command: Command, progress: Progress | None
+) -> AdoptionReport:
     started = time.monotonic()
     async with own_connection(transaction) as connection:
         if await record.is_recorded(connection):
@@ -130,9 +136,11 @@ async def _adopt(transaction: StoreTransaction, command: Command, progress: Prog
         moved = Recognised(**{**vars(found), "schema": SCHEMA})
         plan = await _survey(work, moved)
         written = await _write(work)
+        if await copy_logs(work, settings):
+            plan = replace(plan, problems=await work.problems())
         adopted_at = await connection.fetchval("SELECT now()")
         report = AdoptionReport(
-            **{field: getattr(plan, field) for field in AdoptionPlan.__dataclass_fields__},
+            **{field.name: getattr(plan, field.name) for field in fields(plan)},
             written=written,
             seconds=time.monotonic() - started,
             adopted_at=adopted_at,

@@ -1,8 +1,11 @@
 """The map from old ids to UUIDs: of all that are not the lower-case text of a UUID themselves."""
 
 import re
+from hashlib import sha1
 from typing import Any, Final
-from uuid import UUID, uuid5
+from uuid import UUID
+
+from asyncpg.pgproto import pgproto
 
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
@@ -36,10 +39,10 @@ SELECT o.id, o.entity, false FROM ({texts}) o WHERE length(o.id) <> 36 OR o.id !
 
 _REFERENCES: Final = {
     "users": (
-        "SELECT user_id FROM old_control_sets",
-        "SELECT user_id FROM old_experiments",
-        "SELECT user_id FROM old_gene_sets",
-        "SELECT user_id FROM old_streams",
+        "SELECT DISTINCT user_id FROM old_control_sets",
+        "SELECT DISTINCT user_id FROM old_experiments",
+        "SELECT DISTINCT user_id FROM old_gene_sets",
+        "SELECT DISTINCT user_id FROM old_streams",
     ),
     "experiments": ("SELECT experiment_id FROM old_streams",),
     "gene_sets": ("SELECT gene_set_id FROM old_stream_projections",),
@@ -57,6 +60,7 @@ _EXPECTED: Final = {
 }
 """Ids that were never meant to be UUIDs."""
 
+_HASHED: Final = sha1(ADOPTION_NAMESPACE.bytes, usedforsecurity=False)
 _NAMED: Final = re.compile(CANONICAL.strip("^$"), re.ASCII | re.IGNORECASE)
 
 
@@ -79,8 +83,14 @@ async def map_ids(work: Work) -> None:
 
 
 def derived(text: str) -> UUID:
-    """The UUID of an id that is none."""
-    return uuid5(ADOPTION_NAMESPACE, text)
+    """The UUID of an id that is none: what `uuid.uuid5` makes of it, in less than half of the time."""
+    hashed = _HASHED.copy()
+    hashed.update(text.encode())
+    digest = bytearray(hashed.digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    made: UUID = pgproto.UUID(bytes(digest))
+    return made
 
 
 def reference(text: str) -> UUID:
