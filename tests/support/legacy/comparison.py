@@ -38,14 +38,15 @@ async def _rows(connection: asyncpg.Connection, table: str) -> list[dict[str, An
     ]
 
 
-async def read_adopted(connection: asyncpg.Connection) -> dict[str, dict[UUID, dict[str, Any]]]:
+async def read_adopted(connection: asyncpg.Connection) -> dict[str, dict[Any, dict[str, Any]]]:
     """All rows of the adopted tables by their ids, JSON parsed."""
-    found: dict[str, dict[UUID, dict[str, Any]]] = {}
+    found: dict[str, dict[Any, dict[str, Any]]] = {}
     for table in (*TABLES, "document_ids"):
         key = "stream_id" if table == "stream_projections" else "id"
         found[table] = {}
         for row in await _rows(connection, table):
             new = row.pop(key)
+            new = (row["kind"], new) if table == "document_ids" else new
             for name in OURS.get(table, ()):
                 row[name] = None if row[name] is None else Read(row[name]).value
             assert new not in found[table], (table, new)
