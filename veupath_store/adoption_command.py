@@ -7,7 +7,9 @@ from typing import Annotated, Final
 import typer
 
 from veupath_store.adoption import adopt, finish_adoption, plan_adoption, undo_adoption
-from veupath_store.adoption_output import adoption_bar, show_finished, show_plan, show_report, show_undone
+from veupath_store.adoption_output import adoption_bar, show_finished, show_plan, show_refusal, show_report, show_undone
+from veupath_store.cli import EXIT_FAILED
+from veupath_store.errors import AdoptionRefusedError
 
 EXIT_CODES: Final = (
     "Exit codes: 0 it is done, or there was nothing to do; 1 refused or failed, nothing was changed, and standard "
@@ -42,6 +44,14 @@ def adopt_command(
         raise typer.BadParameter("Only one of --dry-run, --undo and --finish can be given.")
     if discard_newer and not undo:
         raise typer.BadParameter("--discard-newer goes with --undo.")
+    try:
+        _run(dry_run=dry_run, undo=undo, discard_newer=discard_newer, finish=finish, yes=yes, as_json=as_json)
+    except AdoptionRefusedError as exc:
+        show_refusal(exc)
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def _run(*, dry_run: bool, undo: bool, discard_newer: bool, finish: bool, yes: bool, as_json: bool) -> None:
     if dry_run:
         show_plan(asyncio.run(plan_adoption()), as_json=as_json)
     elif undo:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from veupath_store.adoption import AdoptionPlan, AdoptionProgress, AdoptionReport, FinishedAdoption, UndoneAdoption
 from veupath_store.adoption.work import Progress as Tell
+from veupath_store.errors import AdoptionRefusedError
 from veupath_store.output import console, print_json, printable
 
 SHOWN: Final = 20
@@ -69,6 +70,12 @@ def show_finished(finished: FinishedAdoption, *, as_json: bool) -> None:
         _line(f"Dropped the old tables: {_bytes(finished.bytes)} are free again. There is no way back any more.")
     else:
         _line("Nothing to do: no old tables are kept.")
+
+
+def show_refusal(error: AdoptionRefusedError) -> None:
+    """Print on standard error what stands in the way, a line for each."""
+    lines = (f"{error.what}, and nothing was changed:", *(f"  {line}" for line in error.differences))
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in lines))
 
 
 @contextmanager

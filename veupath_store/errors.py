@@ -193,11 +193,13 @@ class AdoptionRefusedError(StoreError):
     """The database is not one that can be adopted, or not one that can go back; nothing was changed.
 
     Attributes:
+        what: What was refused.
         differences: Everything that stands in the way.
     """
 
     def __init__(self, differences: Sequence[str], what: str = "The database cannot be adopted") -> None:
-        super().__init__("\n".join((f"{what}; nothing was changed:", *(f"  {line}" for line in differences))))
+        super().__init__(f"{what}, and nothing was changed: {'; '.join(differences)}.")
+        self.what = what
         self.differences = tuple(differences)
 
 

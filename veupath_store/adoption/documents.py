@@ -4,6 +4,7 @@ Clean documents never leave the server. A quick look at each document's text pic
 mended here and converted on the server by a function that gives null where jsonb refuses.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -107,7 +108,7 @@ _SUSPICIOUS: Final = rf"""
 SELECT o.id, d.text FROM old_{{table}} o CROSS JOIN LATERAL (SELECT o.{{field}}::text AS text OFFSET 0) d
 WHERE o.{{field}} IS NOT NULL AND (
     strpos(d.text, '\u0000') > 0 OR strpos(d.text, '\ud') > 0 OR strpos(d.text, '\uD') > 0
-    OR d.text ~ '[0-9][eE]\+?[0-9]{{{{5}}}}'
+    OR d.text ~ '(^|[\[:,\s])-?[0-9]+(\.[0-9]+)?[eE]\+?[0-9]{{{{5}}}}'
     OR (octet_length(d.text) > 100000 AND d.text ~ '[0-9]{{{{255}}}}')
     OR (octet_length(d.text) > 2 * {{levels}}
         AND octet_length(d.text) - octet_length(replace(replace(d.text, '[', ''), '{{{{', '')) > {{levels}}
@@ -122,6 +123,8 @@ FROM old_gene_sets o LEFT JOIN adopting_documents d
   ON d.entity = 'gene_sets' AND d.field = 'parent_set_ids' AND d.key = o.id
 WHERE json_typeof(o.parent_set_ids) = 'array'
   AND COALESCE(d.document::text, o.parent_set_ids::text) !~ '{_LIST_OF_IDS}'"""
+
+_LONG_NUMBER: Final = re.compile(r"[0-9][eE]\+?[0-9]{5}|[0-9]{255}", re.ASCII)
 
 _COLUMNS: Final = ("entity", "field", "key", "mended", "changed")
 
@@ -143,11 +146,13 @@ async def mend_documents(work: Work) -> None:
 
 
 def _mended(row: Any) -> tuple[str, str | None, bool] | None:  # noqa: ANN401 - a record
-    """A document's key, its text (``None`` where it is too deep), and whether that was changed."""
+    """A document's key, its text (``None`` where it is too deep), and whether that was changed; or nothing to mend."""
     text = storable(row["text"])
     if depth(text) > limits.DOCUMENT_DEPTH:
         return row["id"], None, False
-    return row["id"], text, text != row["text"]
+    changed = text != row["text"]
+    # Most often a pair of surrogates, which is well as it is.
+    return (row["id"], text, changed) if changed or _LONG_NUMBER.search(text) else None
 
 
 async def _convert(work: Work, document: Document) -> None:

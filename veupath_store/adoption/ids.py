@@ -31,11 +31,14 @@ _TEXTS: Final = {
 
 # Of several texts that name one UUID the one in lower case has it, else the first.
 _OWN: Final = """
+WITH odd AS MATERIALIZED (
+    SELECT o.id, o.entity, length(o.id) = 36 AND o.id ~* '{canonical}' AS named FROM ({texts}) o
+    WHERE length(o.id) <> 36 OR o.id !~ '{canonical}'
+)
 SELECT o.id, o.entity, lower.id IS NULL AND row_number() OVER (PARTITION BY lower(o.id) ORDER BY o.id) = 1 AS kept
-FROM ({texts}) o LEFT JOIN {lower} lower ON lower.id = lower(o.id)
-WHERE length(o.id) = 36 AND o.id ~* '{canonical}' AND o.id !~ '{canonical}'
+FROM odd o LEFT JOIN {lower} lower ON lower.id = lower(o.id) WHERE o.named
 UNION ALL
-SELECT o.id, o.entity, false FROM ({texts}) o WHERE length(o.id) <> 36 OR o.id !~* '{canonical}'"""
+SELECT o.id, o.entity, false FROM odd o WHERE NOT o.named"""
 
 _REFERENCES: Final = {
     "users": (
@@ -52,7 +55,7 @@ _REFERENCES: Final = {
 _DANGLING: Final = """
 SELECT DISTINCT r.text AS id FROM ({texts}) AS r(text)
 LEFT JOIN adopting_ids m ON m.kind = '{kind}' AND m.legacy_id = r.text
-WHERE m.id IS NULL AND r.text !~ '{canonical}'"""
+WHERE m.id IS NULL AND (length(r.text) <> 36 OR r.text !~ '{canonical}')"""
 
 _EXPECTED: Final = {
     "experiments": re.compile("exp_[0-9a-f]{12}", re.ASCII),
