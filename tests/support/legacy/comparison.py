@@ -38,14 +38,15 @@ async def _rows(connection: asyncpg.Connection, table: str) -> list[dict[str, An
     ]
 
 
-async def read_adopted(connection: asyncpg.Connection) -> dict[str, dict[UUID, dict[str, Any]]]:
+async def read_adopted(connection: asyncpg.Connection) -> dict[str, dict[Any, dict[str, Any]]]:
     """All rows of the adopted tables by their ids, JSON parsed."""
-    found: dict[str, dict[UUID, dict[str, Any]]] = {}
+    found: dict[str, dict[Any, dict[str, Any]]] = {}
     for table in (*TABLES, "document_ids"):
         key = "stream_id" if table == "stream_projections" else "id"
         found[table] = {}
         for row in await _rows(connection, table):
             new = row.pop(key)
+            new = (row["kind"], new) if table == "document_ids" else new
             for name in OURS.get(table, ()):
                 row[name] = None if row[name] is None else Read(row[name]).value
             assert new not in found[table], (table, new)
@@ -53,18 +54,23 @@ async def read_adopted(connection: asyncpg.Connection) -> dict[str, dict[UUID, d
     return found
 
 
-async def mistakes(connection: asyncpg.Connection, legacy: Rows, report: Any) -> list[str]:
+async def mistakes(connection: asyncpg.Connection, legacy: Rows, report: Any, adopted: Any = None) -> list[str]:
     """Everything in which the adopted database, or what was told of it, is not what it must be."""
     expected = Expected(legacy, report.adopted_at)
-    adopted = await read_adopted(connection)
+    adopted = adopted or await read_adopted(connection)
     found = []
-    names = {new: row.pop("name") for new, row in expected.rows["stream_projections"].items()}
-    given = {new: row.pop("name") for new, row in adopted["stream_projections"].items()}
+    chats = "stream_projections"
+    names = {new: row["name"] for new, row in expected.rows[chats].items()}
+    for row in expected.rows[chats].values():
+        row["name"] = None
+    given = {new: row["name"] for new, row in adopted[chats].items()}
+    unnamed = {new: {**row, "name": None} for new, row in adopted[chats].items()}
     for table, rows in expected.rows.items():
-        found.extend(f"{table}: {new} is missing" for new in rows.keys() - adopted[table].keys())
-        found.extend(f"{table}: {new} is new" for new in adopted[table].keys() - rows.keys())
-        for new in rows.keys() & adopted[table].keys():
-            found.extend(f"{table} {new}: {difference}" for difference in _differences(rows[new], adopted[table][new]))
+        there = unnamed if table == chats else adopted[table]
+        found.extend(f"{table}: {new} is missing" for new in rows.keys() - there.keys())
+        found.extend(f"{table}: {new} is new" for new in there.keys() - rows.keys())
+        for new in rows.keys() & there.keys():
+            found.extend(f"{table} {new}: {difference}" for difference in _differences(rows[new], there[new]))
     if not found:
         found = _name_mistakes(expected, names, given)
     found += expected.deviations.mistakes(report.problems)

@@ -35,7 +35,7 @@ class Expected:
     def __init__(self, legacy: Rows, now: datetime) -> None:
         self.legacy = legacy
         self._now = now
-        self.rows: dict[str, dict[UUID, Row]] = {table: {} for table in (*TABLES, "document_ids")}
+        self.rows: dict[str, dict[Any, Row]] = {table: {} for table in (*TABLES, "document_ids")}
         self.deviations = Deviations()
         texts = {table: [row[KEYS[table]] for row in legacy[table]] for table in TABLES}
         self.alone = set(texts["stream_projections"]) - set(texts["streams"])
@@ -116,7 +116,7 @@ class Expected:
     def _saved(self, kind: str, key: str, owner: UUID, columns: Row) -> None:
         new = self.ids[kind][key]
         self.rows[kind][new] = {"user_id": owner, "version": 1, **columns}
-        self.rows["document_ids"][new] = {"user_id": owner, "kind": kind, "deleted_at": None}
+        self.rows["document_ids"][kind, new] = {"user_id": owner, "kind": kind, "deleted_at": None}
 
     def _experiments(self, key: str, row: Row) -> None:
         at = ("experiments", key)
