@@ -19,7 +19,6 @@ from veupath_store.races import despite_deadlocks
 from veupath_store.repositories.base import M, Repository, T
 from veupath_store.session import async_session_factory
 from veupath_store.unit_of_work import Session
-from veupath_store.validation import as_uuid
 
 
 class Recording(Repository[M]):
@@ -42,7 +41,7 @@ class Recording(Repository[M]):
             UnavailableError: The database does not answer; nothing was deleted.
             OutcomeUnknownError: Without a session, the answer was lost.
         """
-        identity = as_uuid(id, "id")
+        identity = self._identity(id)
 
         async def delete(inside: Self) -> bool:
             logs = await inside._logs_of(identity) if inside._companion() else ()

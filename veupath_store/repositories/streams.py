@@ -17,7 +17,7 @@ from veupath_store.repositories.prepared import PreparedFor
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
 from veupath_store.repositories.users import UserRepository
 from veupath_store.repositories.wdk_links import WdkLinks
-from veupath_store.validation import as_optional_uuid, as_uuid, text
+from veupath_store.validation import as_experiment_id, as_optional_uuid, as_uuid, text
 from veupath_store.values import SYSTEM_SITE_ID, SYSTEM_STREAM_ID, SYSTEM_USER_ID
 from veupath_store.values.streams import DEFAULT_NAME
 
@@ -163,7 +163,7 @@ class StreamRepository(ProjectionReads, WdkLinks):
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        values = self._new(user_id, site_id, None, name, as_uuid(experiment_id, "experiment_id"))
+        values = self._new(user_id, site_id, None, name, as_experiment_id(experiment_id, "experiment_id"))
         return await self._existing_or_new(Q(user_id=values[0], experiment_id=values[4]), values, None)
 
     async def get_system_stream(self) -> Stream:
@@ -234,7 +234,7 @@ class StreamRepository(ProjectionReads, WdkLinks):
             text(site_id, "site_id", limits.STREAM_SITE_ID),
             as_optional_uuid(stream_id, "stream_id") or uuid4(),
             text(name, "name", limits.NAME, shortest=0) or DEFAULT_NAME,
-            as_optional_uuid(experiment_id, "experiment_id"),
+            None if experiment_id is None else as_experiment_id(experiment_id, "experiment_id"),
         ]
         self._refuse_other_owner(owner)
         return values
@@ -256,7 +256,7 @@ class StreamRepository(ProjectionReads, WdkLinks):
             InvalidInputError: An id is no UUID.
             UnavailableError: The database does not answer.
         """
-        user, experiment = as_uuid(user_id, "user_id"), as_uuid(experiment_id, "experiment_id")
+        user, experiment = as_uuid(user_id, "user_id"), as_experiment_id(experiment_id, "experiment_id")
         return await _BY_EXPERIMENT.first(await self._client(), self._owner, user=user, experiment=experiment)
 
 
