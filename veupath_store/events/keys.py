@@ -20,6 +20,11 @@ class LogKind(StrEnum):
     STREAM = "stream"
     OPERATION = "op"
 
+    @property
+    def told(self) -> str:
+        """What the table of removals calls it."""
+        return self.name.lower()
+
 
 @dataclass(frozen=True, slots=True)
 class LogKey:

@@ -9,6 +9,7 @@ from tortoise.expressions import Q
 from veupath_store import limits
 from veupath_store.errors import ConflictError, NotFoundError
 from veupath_store.events.keys import LogKey
+from veupath_store.events.old_names import DERIVED
 from veupath_store.models import Stream, StreamProjection
 from veupath_store.names import FREE_NAME
 from veupath_store.races import ATTEMPTS, NAME_KEY
@@ -61,6 +62,10 @@ _BY_EXPERIMENT: Final = PreparedFor[Stream](
     user=UUID,
     experiment=UUID,
 )
+
+_DERIVED: Final = f"""
+SELECT id FROM operations WHERE user_id = (SELECT s.user_id FROM streams s WHERE s.id = $1)
+    AND stream_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND {DERIVED}"""
 
 
 class StreamRepository(ProjectionReads, WdkLinks):
@@ -240,7 +245,10 @@ class StreamRepository(ProjectionReads, WdkLinks):
         return values
 
     async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
-        return (LogKey.stream(identity),)
+        client = await self._client()
+        # Operations of an adopted database may have logs of their own, and go with the conversation.
+        rows = await client.execute_rows(_DERIVED, [identity, self._owner])
+        return (LogKey.stream(identity), *(LogKey.operation(row["id"]) for row in rows))
 
     async def find_by_experiment(self, user_id: UUID | str, experiment_id: UUID | str) -> Stream | None:
         """The conversation about an experiment. One indexed read.
