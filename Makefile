@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.bench
 
-.PHONY: demo example test test-large law lint check bench bench-rebuild diagram clean
+.PHONY: demo example test test-large law lint check bench bench-rebuild bench-adopt diagram clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m demo
@@ -40,6 +40,10 @@ bench: $(BENCH)
 
 bench-rebuild: $(INSTALLED)
 	$(BIN)/python -m benchmarks.rebuild
+
+# How long the adoption of a legacy database takes, and how much disk: ARGS='--projections 1000000' for a large one.
+bench-adopt: $(INSTALLED)
+	$(BIN)/python -m benchmarks.adoption $(ARGS)
 
 # The entity diagram of docs/data-model.md, from the migrations.
 diagram: $(INSTALLED)

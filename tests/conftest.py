@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import faults
+from tests.support.legacy.databases import make_adopted
 from tests.support.redis_servers import PrivateRedis, RunningRedis, new_prefix, remove_keys
 from tests.support.servers import EmbeddedServer, new_name, running_server
 from veupath_store.config import StoreSettings
@@ -80,11 +81,14 @@ def private_redis():
 
 
 @pytest.fixture(scope="session")
-def template(server):
-    """The name of a migrated, empty database."""
+def template(server, request):
+    """The name of a migrated, empty database; with ``--adopted`` of one that was adopted."""
     name = new_name()
     asyncio.run(server.create(name))
-    asyncio.run(migrate(StoreSettings(database_url=server.url(name))))
+    if request.config.getoption("--adopted"):
+        asyncio.run(make_adopted(server.url(name)))
+    else:
+        asyncio.run(migrate(StoreSettings(database_url=server.url(name))))
     yield name
     asyncio.run(server.drop(name))
 
@@ -117,6 +121,11 @@ def pytest_addoption(parser):
         "--with-log",
         action="store_true",
         help="run repositories' tests with an event log, and compare every row with it after each",
+    )
+    parser.addoption(
+        "--adopted",
+        action="store_true",
+        help="run on databases that were legacy ones with every kind of problem, adopted and then emptied",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from veupath_store import adoption_command
 from veupath_store.check_command import EXIT_CODES, check_command
 from veupath_store.downgrades import downgrade, target_of, undoing
 from veupath_store.migration_files import DeployPhase
@@ -17,6 +18,7 @@ application = typer.Typer(
 )
 application.add_typer(projections, name="projections")
 application.command("check", epilog=EXIT_CODES)(check_command)
+application.command("adopt", epilog=adoption_command.EXIT_CODES)(adoption_command.adopt_command)
 
 
 @application.callback()

@@ -13,6 +13,7 @@ by its SQLSTATE, and keeps it as ``__cause__``; no message carries a password, a
 | `UnitOfWorkError` | a session was used in a way that cannot work | mend the calling code |
 | `SchemaError` | the database lacks a table, a column or a migration | run ``veupath-store migrate`` |
 | `ConfigurationError` | a setting is missing or wrong | mend the deployment |
+| `AdoptionRefusedError` | not a database that can be adopted | mend what it lists |
 | `InternalError` | the server refused a statement of the store's own | report it |
 
 `ConflictError` and `SchemaError` are Tortoise errors too, because Tortoise (``get_or_create``) and aerich (a first
@@ -20,6 +21,7 @@ by its SQLSTATE, and keeps it as ``__cause__``; no message carries a password, a
 for "nothing is applied yet" and would run every migration again.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tortoise.exceptions import IntegrityError, OperationalError
@@ -185,6 +187,20 @@ class SwallowedErrorError(UnitOfWorkError):
 
 class SchemaError(StoreError, OperationalError):
     """The database lacks a table, a column or a migration that this version needs."""
+
+
+class AdoptionRefusedError(StoreError):
+    """The database is not one that can be adopted, or not one that can go back; nothing was changed.
+
+    Attributes:
+        what: What was refused.
+        differences: Everything that stands in the way.
+    """
+
+    def __init__(self, differences: Sequence[str], what: str = "The database cannot be adopted") -> None:
+        super().__init__(f"{what}, and nothing was changed: {'; '.join(differences)}.")
+        self.what = what
+        self.differences = tuple(differences)
 
 
 class InternalError(StoreError):

@@ -21,6 +21,7 @@ from tortoise.transactions import in_transaction
 from veupath_store import migration_files as files
 from veupath_store.config import APP, CONNECTION, StoreSettings
 from veupath_store.engine import StoreClient
+from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.errors import OutcomeUnknownError, SchemaError, StoreError, UnavailableError
 from veupath_store.migration_files import DeployPhase, before_deploy, migration_files
 from veupath_store.migration_lock import ADVISORY_LOCK, under_lock
@@ -30,6 +31,7 @@ __all__ = [
     "Migrated",
     "aerich_command",
     "applied_migrations",
+    "apply_in",
     "explanation",
     "invalid_indexes",
     "migrate",
@@ -136,6 +138,30 @@ async def aerich_command(settings: StoreSettings) -> Command:
     command = Command(tortoise_config=settings.tortoise_orm(), app=APP, location=str(files.migrations_location()))
     await command.init()
     return command
+
+
+async def apply_in(transaction: StoreTransaction, command: Command) -> list[str]:
+    """Apply all migrations in a transaction of the caller's, which is the current one of the Tortoise context.
+
+    For a database that has none of them; the advisory lock is the caller's, too.
+
+    Args:
+        transaction: The transaction.
+        command: What `aerich_command` returned before the transaction began: it asks for a table that is not there.
+
+    Returns:
+        The names of the files, in order; aerich has recorded them as in an upgrade of its own.
+
+    Raises:
+        SchemaError: One of them cannot run in a transaction.
+    """
+    names = migration_files()
+    modules = {f"{module.name}.py": module for module in Migrate.get_all_version_modules()}
+    for name in names:
+        if not getattr(import_py_module(modules[name]), "RUN_IN_TRANSACTION", True):
+            raise SchemaError(f"Migration {name} cannot run in a transaction with others.")
+        await command._upgrade(transaction, name, version_module=modules[name])
+    return names
 
 
 async def _upgrade(settings: StoreSettings, client: StoreClient, names: list[str]) -> None:

@@ -34,8 +34,8 @@ class Running:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    async def finished(self) -> Finished:
-        async with asyncio.timeout(PATIENCE):
+    async def finished(self, within: float = PATIENCE) -> Finished:
+        async with asyncio.timeout(within):
             out, err = await self.process.communicate()
         return Finished(self.process.returncode or 0, (out or b"").decode(), (err or b"").decode())
 

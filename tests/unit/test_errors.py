@@ -30,6 +30,7 @@ EXAMPLES = [
     errors.SwallowedErrorError(),
     errors.SchemaError("The database is behind."),
     errors.InternalError("The server refused a statement."),
+    errors.AdoptionRefusedError(["table users is missing"]),
 ]
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, errors.StoreError)]
 BASES = {

@@ -1,0 +1,288 @@
+"""Adoption there and back: the catalog, aerich's records, the old tables, and what is refused."""
+
+import pytest
+
+from tests.support import redis_servers
+from tests.support.databases import catalog_of, connected
+from tests.support.legacy import problems, rows, schema
+from tests.support.legacy.real import real_world
+from veupath_store.adoption import (
+    ProblemKind,
+    Variant,
+    adopt,
+    adopted_id,
+    finish_adoption,
+    load,
+    plan_adoption,
+    undo_adoption,
+)
+from veupath_store.catalog import differences, read_catalog
+from veupath_store.config import StoreSettings
+from veupath_store.errors import AdoptionRefusedError, InternalError, NotFoundError, UnavailableError
+from veupath_store.migrations import migrate
+
+pytestmark = pytest.mark.own_database
+
+
+@pytest.fixture
+def settings(empty_url):
+    return StoreSettings(database_url=empty_url)
+
+
+async def legacy(url, world, variant="create_all", revision=schema.NEWEST, before=""):
+    """A legacy database with some rows."""
+    async with connected(url) as connection:
+        await connection.execute(f"{schema.schema_sql(variant, revision)};{before}")
+        await rows.insert(connection, world.rows, revision)
+
+
+def large(*values):
+    """A case that is left for the long runs."""
+    return pytest.param(*values, marks=pytest.mark.large)
+
+
+async def run(url, statement):
+    async with connected(url) as connection:
+        return await connection.fetch(statement)
+
+
+async def everything(url):
+    """The catalog and every row of the legacy schema."""
+    async with connected(url) as connection:
+        there = {
+            table: await connection.fetch(f"SELECT {table}::text AS row FROM {table} ORDER BY 1")
+            for table in schema.TABLES
+        }
+        return await read_catalog(connection), there
+
+
+async def records(url):
+    async with connected(url) as connection:
+        return await connection.fetch("SELECT id, version, app, content FROM aerich ORDER BY id")
+
+
+# The newest revision of each variant in every run, the others where time does not matter.
+KINDS = [kind if kind[1] == schema.NEWEST else large(*kind) for kind in schema.KINDS]
+
+
+@pytest.mark.parametrize(("variant", "revision"), KINDS)
+async def test_every_problem_there_and_back(settings, empty_url, variant, revision, template, server):
+    """The catalog and aerich's records are those of a migrated database, and the way back brings every row."""
+    world = problems.problem_world(nullable=variant == "alembic")
+    await legacy(empty_url, world, variant, revision, problems.BEFORE)
+    before = await everything(empty_url)
+
+    plan = await plan_adoption(settings)
+    assert await everything(empty_url) == before
+    report = await adopt(settings)
+
+    assert (report.variant, report.revision) == (Variant(variant), revision)
+    assert plan.problems == report.problems
+    assert plan.rows == report.rows == {table: len(world.rows[table]) for table in schema.TABLES}
+    assert not differences(await catalog_of(empty_url), await catalog_of(server.url(template)))
+    assert await records(empty_url) == await records(server.url(template))
+    assert await migrate(settings) == []
+    again = await adopt(settings)
+    assert again.repeated
+    assert again.problems == report.problems
+    assert again.written == report.written
+
+    undone = await undo_adoption(settings)
+    assert undone.rows == report.rows
+    assert not undone.discarded
+    assert await everything(empty_url) == before
+    assert not await run(empty_url, "SELECT FROM pg_namespace WHERE nspname = 'veupath_legacy'")
+
+
+async def test_what_is_clean_is_taken_over_without_a_problem(settings, empty_url, strategies):
+    world = real_world(strategies)
+    await legacy(empty_url, world)
+    report = await adopt(settings)
+    assert report.problems == []
+    assert report.written["document_ids"] == report.rows["experiments"] + report.rows["gene_sets"]
+    assert {table: report.written[table] for table in schema.TABLES} == report.rows
+    experiment = world.rows["experiments"][0]["id"]
+    (found,) = await run(empty_url, f"SELECT name FROM experiments WHERE id = '{adopted_id(experiment)}'")
+    assert found["name"] == world.rows["experiments"][0]["name"]
+    changed = await run(empty_url, "SELECT kind, count(*) FROM veupath_legacy.adopted_ids GROUP BY kind ORDER BY kind")
+    assert [tuple(row) for row in changed] == [(kind, report.rows[kind]) for kind in ("experiments", "operations")]
+
+
+async def test_the_progress_goes_up_in_every_phase(settings, empty_url, strategies):
+    await legacy(empty_url, real_world(strategies))
+    told = []
+    await adopt(settings, progress=told.append)
+    phases = list(dict.fromkeys(step.phase for step in told))
+    assert "writing rows" in phases
+    for phase in phases:
+        done = [step.done for step in told if step.phase == phase]
+        assert done == sorted(done), phase
+    assert all(step.done <= step.total for step in told)
+
+
+@pytest.mark.parametrize(
+    ("statement", "difference"),
+    [
+        ("DROP TABLE operations", "table operations is missing"),
+        ("ALTER TABLE streams ADD COLUMN mood text", "column streams.mood (text)"),
+        ("ALTER TABLE gene_sets DROP COLUMN search_name", "column gene_sets.search_name is missing"),
+        ("ALTER TABLE gene_sets ALTER COLUMN gene_ids TYPE jsonb", "gene_sets.gene_ids is jsonb, not json"),
+        ("ALTER TABLE users ALTER COLUMN created_at DROP NOT NULL", "column users.created_at is nullable"),
+        ("ALTER TABLE experiments ALTER COLUMN status SET DEFAULT 'odd'", "experiments.status has the default"),
+        ("ALTER TABLE users DROP CONSTRAINT users_external_id_key", "users.external_id is not unique"),
+        ("CREATE VIEW seen AS SELECT id FROM streams", "view seen reads streams"),
+        ("CREATE TABLE notes (stream_id char(36) REFERENCES streams)", "foreign key notes_stream_id_fkey of notes"),
+        ("CREATE TABLE document_ids (id int)", "document_ids is there already"),
+        ("CREATE INDEX gene_sets_list_idx ON notes (id)", "gene_sets_list_idx is there already"),
+        ("CREATE SCHEMA veupath_legacy", "schema veupath_legacy is there already"),
+        ("CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('x')", "says x"),
+        (
+            "CREATE TABLE alembic_version (version_num varchar(32));"
+            " INSERT INTO alembic_version VALUES ('6986444486d4')",
+            "the columns are those of b4e2f3a5d6c7",
+        ),
+        (
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            " CREATE TRIGGER touch BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f()",
+            "trigger touch on users",
+        ),
+    ],
+)
+async def test_anything_else_is_refused_by_name(settings, empty_url, statement, difference):
+    before = "CREATE TABLE notes (id int);" if "ON notes" in statement else ""
+    await legacy(empty_url, rows.World(), before=before + statement)
+    catalog = await catalog_of(empty_url)
+    for call in (plan_adoption, adopt):
+        with pytest.raises(AdoptionRefusedError) as refused:
+            await call(settings)
+        assert any(difference in line for line in refused.value.differences), refused.value
+    assert await catalog_of(empty_url) == catalog
+
+
+async def test_every_difference_is_listed_at_once(settings, empty_url):
+    changes = "ALTER TABLE streams ADD COLUMN mood text; ALTER TABLE users DROP COLUMN external_id"
+    await legacy(empty_url, rows.World(), before=changes)
+    with pytest.raises(AdoptionRefusedError) as refused:
+        await adopt(settings)
+    assert len(refused.value.differences) == 3, refused.value
+
+
+async def test_an_empty_database_is_refused(settings):
+    with pytest.raises(AdoptionRefusedError, match="table users is missing"):
+        await adopt(settings)
+
+
+async def test_what_does_not_matter_is_told(settings, empty_url):
+    changes = (
+        "CREATE INDEX mine ON streams (created_at); ALTER TABLE streams DROP CONSTRAINT streams_user_id_fkey;"
+        "ALTER TABLE users ALTER COLUMN created_at SET DEFAULT CURRENT_TIMESTAMP; DROP INDEX ix_proj_wdk;"
+        "ALTER TABLE gene_sets ALTER COLUMN id TYPE varchar(80)"
+    )
+    await legacy(empty_url, rows.World(), before=changes)
+    assert sorted((await adopt(settings)).tolerated) == [
+        "column gene_sets.id is character varying(80)",
+        "index mine of streams is not of the old schema",
+        "the foreign key from streams.user_id to users is missing",
+        "the index of stream_projections on (wdk_strategy_id) is missing",
+    ]
+
+
+async def test_a_database_of_the_store_has_nothing_to_adopt(database_url):
+    settings = StoreSettings(database_url=database_url)
+    assert (await plan_adoption(settings)).variant is None
+    report = await adopt(settings)
+    assert (report.variant, report.repeated) == (None, True)
+    with pytest.raises(AdoptionRefusedError, match="nothing to go back to"):
+        await undo_adoption(settings)
+    assert not (await finish_adoption(settings)).dropped
+
+
+@pytest.mark.parametrize(
+    ("statement", "table", "rows_lost"),
+    [
+        large("UPDATE experiments SET version = 2 WHERE is_primary", "experiments", 14),
+        ("INSERT INTO users (id) VALUES (gen_random_uuid())", "users", 1),
+        large("DELETE FROM operations", "operations", 106),
+        ("INSERT INTO log_removals (kind, id) VALUES ('stream', gen_random_uuid())", "log_removals", 1),
+    ],
+)
+async def test_the_way_back_is_refused_after_a_write(settings, empty_url, strategies, statement, table, rows_lost):
+    await legacy(empty_url, real_world(strategies))
+    before = await everything(empty_url)
+    await adopt(settings)
+    await run(empty_url, statement)
+    adopted = await catalog_of(empty_url)
+    with pytest.raises(AdoptionRefusedError, match=f"{table}: ") as refused:
+        await undo_adoption(settings)
+    assert len(refused.value.differences) == 1
+    assert await catalog_of(empty_url) == adopted
+    undone = await undo_adoption(settings, discard_newer=True)
+    assert undone.discarded == {table: rows_lost}
+    assert await everything(empty_url) == before
+
+
+async def test_the_end_drops_the_old_tables(settings, empty_url, strategies):
+    await legacy(empty_url, real_world(strategies))
+    await adopt(settings)
+    adopted = await catalog_of(empty_url)
+    finished = await finish_adoption(settings)
+    assert finished.dropped
+    assert finished.bytes > 0
+    assert not await run(empty_url, "SELECT FROM pg_namespace WHERE nspname = 'veupath_legacy'")
+    assert await catalog_of(empty_url) == adopted
+    assert (await adopt(settings)).repeated
+    with pytest.raises(AdoptionRefusedError):
+        await undo_adoption(settings)
+
+
+async def test_a_running_application_is_waited_for_in_short_turns(empty_url, strategies):
+    """A transaction that reads a table: the adoption steps back each time, and changes nothing."""
+    await legacy(empty_url, real_world(strategies))
+    settings = StoreSettings(database_url=empty_url, migration_lock_timeout=0.1, migration_attempts=2)
+    async with connected(empty_url) as reader:
+        await reader.execute("BEGIN; SELECT FROM users")
+        with pytest.raises(UnavailableError):
+            await adopt(settings)
+        assert not await run(empty_url, "SELECT FROM pg_namespace WHERE nspname = 'veupath_legacy'")
+        await reader.execute("COMMIT")
+    assert not (await adopt(settings)).repeated
+
+
+async def test_a_row_that_is_lost_stops_the_adoption(settings, empty_url, strategies, monkeypatch):
+    """What is compared before COMMIT."""
+    await legacy(empty_url, real_world(strategies))
+    before = await everything(empty_url)
+    monkeypatch.setattr(load, "_STREAMS", f"{load._STREAMS} LIMIT 1")
+    with pytest.raises((InternalError, NotFoundError)):
+        await adopt(settings)
+    assert await everything(empty_url) == before
+
+
+async def test_tables_of_another_schema_are_not_taken_for_the_old_ones(empty_url, strategies):
+    """Where the connections' search_path leads elsewhere, there is nothing to adopt."""
+    await legacy(empty_url, real_world(strategies))
+    user = (await run(empty_url, "SELECT quote_ident(current_user) AS name"))[0]["name"]
+    await run(empty_url, f"CREATE SCHEMA IF NOT EXISTS {user}")
+    with pytest.raises(AdoptionRefusedError, match=f"missing in schema {user}"):
+        await adopt(StoreSettings(database_url=empty_url))
+
+
+async def test_a_log_under_another_key_is_copied(empty_url, redis_url, log_prefix):
+    """Redis keys stay as they are: a stream whose id was no UUID has its log under both."""
+    world = rows.World()
+    owner = world.user()["id"]
+    upper, plain = rows.identity(7).upper(), rows.identity(8)
+    for key in ("short", upper, plain, "without a log"):
+        world.chat(owner, stream={"id": key})
+    await legacy(empty_url, world)
+    with redis_servers.client(redis_url) as client:
+        for key in ("short", upper, plain):
+            client.xadd(f"{log_prefix}stream:{key}", {"type": "user_message", "data": "{}", "op": ""}, id="5-0")
+        settings = StoreSettings(database_url=empty_url, redis_url=redis_url, log_prefix=log_prefix)
+        report = await adopt(settings)
+        keys = {name.decode().rpartition(":")[2] for name in client.scan_iter(match=f"{log_prefix}stream:*")}
+    assert keys == {"short", upper, plain, str(adopted_id("short")), upper.lower()}
+    renamed = {problem.key: problem.mended for problem in report.problems if problem.kind is ProblemKind.RENAMED_LOG}
+    assert renamed.keys() == {"short", upper, "without a log"}
+    assert renamed["short"] == renamed[upper] != renamed["without a log"]
+    assert (await adopt(settings)).problems == report.problems

@@ -1,0 +1,121 @@
+"""What an adoption makes of each legacy row, by a reader that knows the rules and nothing of the code."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from tests.support.databases import connected
+from tests.support.legacy.comparison import mistakes, read_adopted, read_legacy
+from tests.support.legacy.databases import legacy_database, problem_database
+from tests.support.legacy.drawn import worlds
+from tests.support.legacy.expected import Expected
+from tests.support.legacy.problems import BEFORE
+from tests.support.legacy.real import real_world
+from tests.support.legacy.schema import KINDS, NEWEST, REVISIONS, VARIANTS
+from veupath_store.adoption import ProblemKind, adopt, plan_adoption
+from veupath_store.config import StoreSettings
+
+ONES = (("create_all", REVISIONS[0]), ("alembic", NEWEST))
+"""Those that are not left to the large tests."""
+
+# Without shrinking: each example makes and adopts a database.
+DRAWN = examples(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
+
+
+async def adopted(url):
+    """The report of an adoption in which the reader finds no mistake."""
+    settings = StoreSettings(database_url=url)
+    async with connected(url) as connection:
+        legacy = await read_legacy(connection)
+        plan = await plan_adoption(settings)
+        report = await adopt(settings)
+        found = await mistakes(connection, legacy, report)
+    assert not found, "\n".join([f"{len(found)} mistakes", *found[:40]])
+    assert listed(plan) == listed(report), "a dry run lists the same"
+    return report
+
+
+def listed(plan):
+    return sorted((problem.kind, problem.table, problem.key, problem.field or "") for problem in plan.problems)
+
+
+QUICK = [pytest.param(*kind, marks=() if kind in ONES else pytest.mark.large) for kind in KINDS]
+
+
+@pytest.mark.parametrize(("variant", "revision"), QUICK)
+async def test_real_strategies_are_taken_over_and_nothing_is_listed(server, strategies, variant, revision):
+    async with legacy_database(server, variant, revision, real_world(strategies).rows) as url:
+        report = await adopted(url)
+    assert (report.variant, report.revision, report.problems) == (variant, revision, [])
+
+
+@pytest.mark.parametrize(("variant", "revision"), QUICK)
+async def test_every_problem_is_mended_and_listed(server, variant, revision):
+    async with problem_database(server, variant, revision) as url:
+        report = await adopted(url)
+    kinds = {problem.kind for problem in report.problems}
+    later = {"6986444486d4": {ProblemKind.DUPLICATE_EXPERIMENT, ProblemKind.BROKEN_LINK}}
+    later["87d93def2ccd"] = {ProblemKind.BROKEN_LINK}
+    assert kinds == set(ProblemKind) - later.get(revision, set())
+
+
+def drawn_adoption(server, draw):
+    """One drawn database, adopted and compared."""
+    variant, revision = draw(st.sampled_from(VARIANTS)), draw(st.sampled_from(REVISIONS))
+    rows = draw(worlds(nullable=variant == "alembic"))
+
+    async def run():
+        async with legacy_database(server, variant, revision, rows, BEFORE) as url:
+            await adopted(url)
+
+    asyncio.run(run())
+
+
+def test_a_few_drawn_databases_are_what_the_rules_make_of_them(server):
+    @examples(DRAWN, max_examples=5)
+    @given(st.data())
+    def every(data):
+        drawn_adoption(server, data.draw)
+
+    every()
+
+
+@pytest.mark.large
+def test_drawn_databases_are_what_the_rules_make_of_them(server):
+    @examples(DRAWN, max_examples=40)
+    @given(st.data())
+    def every(data):
+        drawn_adoption(server, data.draw)
+
+    every()
+
+
+async def test_the_reader_sees_a_change_in_any_column(server):
+    """A comparison that finds nothing is only worth what it would find."""
+    async with problem_database(server, "alembic") as url, connected(url) as connection:
+        legacy = await read_legacy(connection)
+        report = await adopt(StoreSettings(database_url=url))
+        adopted = await read_adopted(connection)
+        assert await mistakes(connection, legacy, report) == []
+        for table, rows in adopted.items():
+            for column in next(iter(rows.values())):
+                changed = {table: {new: dict(row) for new, row in rows.items()}}
+                next(iter(changed[table].values()))[column] = "another value"
+                assert await mistakes(connection, legacy, report, adopted | changed), (table, column)
+        expected = Expected(legacy, report.adopted_at).deviations
+        listed_once = [problem for problem in report.problems if problem.kind is not ProblemKind.DUPLICATE_NAME]
+        assert expected.mistakes(listed_once) == []
+        for one in (one for one in expected if one.needed):
+            assert expected.mistakes(problem for problem in listed_once if not one.matches(problem))
+        assert expected.mistakes([*listed_once, replace(listed_once[0], key="another row")])

@@ -1,0 +1,329 @@
+"""What must become of each legacy row, by the documented rules alone."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from tests.support.legacy.deviations import Deviations
+from tests.support.legacy.documents import Flag, Read, RefusedError
+from tests.support.legacy.ids import NOBODY, Ids
+from tests.support.legacy.rows import Row, Rows
+from tests.support.legacy.schema import KEYS, TABLES
+from tests.support.legacy.trees import UnbuildableError, plan_of
+
+DEFAULT_NAME = "New Conversation"
+SWITCHED = "The application was switched over while this was running."
+SOURCES = ("strategy", "paste", "upload", "derived", "saved")
+ENDED = ("completed", "failed", "cancelled")
+
+_POSITION = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+
+
+class Expected:
+    """The adopted database.
+
+    Attributes:
+        legacy: The rows as they were.
+        rows: By table and new id. A name that two conversations have is still there twice.
+        deviations: Where they are not the legacy rows.
+        ids: The new ids of each table.
+    """
+
+    def __init__(self, legacy: Rows, now: datetime) -> None:
+        self.legacy = legacy
+        self._now = now
+        self.rows: dict[str, dict[Any, Row]] = {table: {} for table in (*TABLES, "document_ids")}
+        self.deviations = Deviations()
+        texts = {table: [row[KEYS[table]] for row in legacy[table]] for table in TABLES}
+        self.alone = set(texts["stream_projections"]) - set(texts["streams"])
+        texts["streams"] += self.alone
+        self.ids = {table: Ids(table, texts[table]) for table in TABLES if table != "stream_projections"}
+        for table in TABLES:
+            for row in legacy[table]:
+                getattr(self, f"_{table}")(row[KEYS[table]], row)
+        self._made_projections()
+        self._claims()
+        self._nobody()
+        for table, ids in self.ids.items():
+            for text in ids.malformed:
+                place = "stream_projections" if table == "streams" and text in self.alone else table
+                self._note(place, text, "malformed_id")
+
+    def _note(self, table: str, key: str, kinds: str, field: str | None = None, *, needed: bool = True) -> None:
+        self.deviations.add(table, key, kinds, field, needed=needed)
+
+    def _filled(self, table: str, key: str, row: Row, **defaults: Any) -> Row:
+        """The row's columns, with defaults for those that are null, which are noted."""
+        for name in defaults:
+            if row[name] is None:
+                self._note(table, key, "missing_value", name)
+        return {name: default if row[name] is None else row[name] for name, default in defaults.items()}
+
+    def _document(
+        self, table: str, key: str, row: Row, field: str, kind: type, other: Callable[[Any], Any] | None = None
+    ) -> Any:
+        """A JSON column's value; of what is no `kind` comes what `other` makes of it, or an empty one."""
+        if row[field] is None:
+            self._note(table, key, "missing_value", field)
+            return kind()
+        try:
+            read = Read(row[field])
+        except RefusedError:
+            self._note(table, key, "malformed_document", field)
+            return kind()
+        whole = isinstance(read.value, kind)
+        if read.mended:
+            self._note(table, key, "unstorable_text", field, needed=whole or other is not None)
+        if whole:
+            return read.value
+        self._note(table, key, "malformed_document", field)
+        return other(read.value) if other else kind()
+
+    def _owner(self, table: str, key: str, text: str | None) -> UUID:
+        """A user who is there, or the named owner."""
+        if text is not None and self.ids["users"][text] in self.rows["users"]:
+            return self.ids["users"][text]
+        self._note(table, key, "orphan")
+        return NOBODY
+
+    def _users(self, key: str, row: Row) -> None:
+        filled = self._filled("users", key, row, created_at=self._now)
+        self.rows["users"][self.ids["users"][key]] = {"external_id": row["external_id"], **filled}
+
+    def _control_sets(self, key: str, row: Row) -> None:
+        at = ("control_sets", key)
+        filled = self._filled(
+            *at, row, name="", site_id="", record_type="", version=1, is_public=False, created_at=self._now
+        )
+        if row["user_id"] is None and filled["is_public"]:
+            owner = None
+        else:
+            owner = self._owner(*at, row["user_id"])
+            owner = None if owner == NOBODY and filled["is_public"] else owner
+        documents = {name: self._document(*at, row, name, list) for name in ("positive_ids", "negative_ids", "tags")}
+        same = {name: row[name] for name in ("source", "provenance_notes")}
+        self.rows["control_sets"][self.ids["control_sets"][key]] = {
+            "user_id": owner,
+            "is_seed": False,
+            **filled,
+            **documents,
+            **same,
+        }
+
+    def _saved(self, kind: str, key: str, owner: UUID, columns: Row) -> None:
+        new = self.ids[kind][key]
+        self.rows[kind][new] = {"user_id": owner, "version": 1, **columns}
+        self.rows["document_ids"][kind, new] = {"user_id": owner, "kind": kind, "deleted_at": None}
+
+    def _experiments(self, key: str, row: Row) -> None:
+        at = ("experiments", key)
+        data = self._document(*at, row, "data", dict, lambda value: {"legacy": value})
+        primary = any(data.get(name) == Flag(flag=True) for name in ("isPrimary", "isPrimaryBenchmark"))
+        now = self._now
+        columns = {
+            **self._filled(*at, row, site_id="", name="", status="pending", created_at=now, updated_at=now),
+            **{name: row[name] for name in ("batch_id", "benchmark_id")},
+            "data": data,
+            "is_primary": primary,
+        }
+        self._saved(*at, self._owner(*at, row["user_id"]), columns)
+
+    def _gene_sets(self, key: str, row: Row) -> None:
+        at = ("gene_sets", key)
+        filled = self._filled(*at, row, site_id="", name="", source="paste", step_count=1, created_at=self._now)
+        if filled["source"] not in SOURCES:
+            self._note(*at, "unknown_value", "source")
+            filled["source"] = "paste"
+        parents = self._document(*at, row, "parent_set_ids", list)
+        if any(not isinstance(parent, str) for parent in parents):
+            self._note(*at, "malformed_document", "parent_set_ids")
+        columns = {
+            **filled,
+            "gene_ids": self._document(*at, row, "gene_ids", list),
+            "parameters": self._parameters(*at, row),
+            "parent_set_ids": [str(self.ids["gene_sets"][one]) for one in parents if isinstance(one, str)],
+        }
+        same = ("wdk_strategy_id", "wdk_step_id", "search_name", "record_type", "operation")
+        columns.update((name, row[name]) for name in same)
+        self._saved(*at, self._owner(*at, row["user_id"]), columns)
+
+    def _parameters(self, table: str, key: str, row: Row) -> Any:
+        """Any JSON value; null is none at all."""
+        if row["parameters"] is None:
+            return None
+        try:
+            read = Read(row["parameters"])
+        except RefusedError:
+            self._note(table, key, "malformed_document", "parameters")
+            return None
+        if read.mended:
+            self._note(table, key, "unstorable_text", "parameters")
+        return read.value
+
+    def _streams(self, key: str, row: Row) -> None:
+        at = ("streams", key)
+        experiment = row.get("experiment_id")
+        if experiment == "":
+            self._note(*at, "missing_value malformed_id", "experiment_id", needed=False)
+        self.rows["streams"][self.ids["streams"][key]] = {
+            **self._filled(*at, row, site_id="", created_at=self._now),
+            "user_id": self._owner(*at, row["user_id"]),
+            "experiment_id": self.ids["experiments"][experiment] if experiment else None,
+        }
+        self._log(*at)
+
+    def _log(self, table: str, key: str) -> None:
+        if key != str(self.ids["streams"][key]):
+            self._note(table, key, "renamed_log")
+
+    def _stream_projections(self, key: str, row: Row) -> None:
+        at, new = ("stream_projections", key), self.ids["streams"][key]
+        columns = self._filled(*at, row, is_saved=False, message_count=0, step_count=0, updated_at=self._now)
+        auto_imported = {"gene_set_auto_imported": row.get("gene_set_auto_imported", False)}
+        columns |= self._filled(*at, auto_imported, gene_set_auto_imported=False)
+        if new not in self.rows["streams"]:
+            stream = {"user_id": NOBODY, "site_id": row["site_id"] or "", "experiment_id": None}
+            self.rows["streams"][new] = {**stream, "created_at": columns["updated_at"]}
+            self._note(*at, "missing_stream")
+            self._log(*at)
+        owner, site = self.rows["streams"][new]["user_id"], self.rows["streams"][new]["site_id"]
+        if row["site_id"] is None:
+            self._note(*at, "missing_value", "site_id")
+        elif row["site_id"] != site:
+            self._note(*at, "site_mismatch" if row["site_id"] else "site_mismatch missing_value", "site_id")
+        if not row["name"]:
+            self._note(*at, "missing_value", "name")
+        columns |= {
+            "user_id": owner,
+            "site_id": site,
+            "name": row["name"] or DEFAULT_NAME,
+            "plan": self._plan(*at, row),
+            "last_event_id": self._position(*at, row["last_event_id"]),
+            "gene_set_id": self._link(*at, row.get("gene_set_id"), owner),
+            "dismissed_at": row.get("dismissed_at"),
+            "dismissed_reason": row.get("dismissed_at") and "user",
+            "wdk_event_id": None,
+        }
+        columns.update((name, row[name]) for name in ("record_type", "wdk_strategy_id", "model_id", "result_count"))
+        self.rows["stream_projections"][new] = columns
+
+    def _plan(self, table: str, key: str, row: Row) -> Any:
+        before = len(self.deviations)
+        plan = self._document(table, key, row, "plan", dict)
+        try:
+            steps = Read(row["steps"]) if row["steps"] is not None else None
+        except RefusedError:
+            steps = None
+            self._note(table, key, "plan_unbuildable", needed=False)
+        if plan.get("root") is not None or steps is None or not isinstance(steps.value, list) or not steps.value:
+            return plan
+        try:
+            built = plan_of(steps.value, row["root_step_id"], row["record_type"], row["name"] or DEFAULT_NAME)
+        except UnbuildableError:
+            self._note(table, key, "plan_unbuildable")
+            return plan
+        # What was wrong with the plan that is replaced may be told or not.
+        told = self.deviations[before:]
+        del self.deviations[before:]
+        for one in told:
+            self._note(one.table, one.key, " ".join(one.kinds), one.field, needed=False)
+        self._note(table, key, "plan_built")
+        if steps.mended:
+            self._note(table, key, "unstorable_text", "steps")
+        return built
+
+    def _position(self, table: str, key: str, text: str | None) -> str | None:
+        found = _POSITION.fullmatch(text or "")
+        if found and all(int(number) < 2**64 for number in found.groups()):
+            return text
+        if text is not None:
+            self._note(table, key, "malformed_position")
+        return None
+
+    def _link(self, table: str, key: str, text: str | None, owner: UUID) -> UUID | None:
+        if text is None:
+            return None
+        gene_set = self.ids["gene_sets"][text]
+        if self.rows["gene_sets"].get(gene_set, {}).get("user_id") == owner:
+            return gene_set
+        self._note(table, key, "broken_link")
+        return None
+
+    def _operations(self, key: str, row: Row) -> None:
+        at = ("operations", key)
+        stream_id = None if row["stream_id"] is None else self.ids["streams"][row["stream_id"]]
+        stream = self.rows["streams"].get(stream_id)
+        if stream is None:
+            self._note(*at, "orphan")
+        columns = self._filled(*at, row, type="", created_at=self._now)
+        ended = row["status"] in ENDED
+        if not ended:
+            kind = "operation_ended" if row["status"] == "active" else "unknown_value"
+            self._note(*at, "missing_value" if row["status"] is None else kind)
+        self.rows["operations"][self.ids["operations"][key]] = {
+            **columns,
+            "stream_id": stream and stream_id,
+            "user_id": stream["user_id"] if stream else NOBODY,
+            "status": row["status"] if ended else "failed",
+            "completed_at": row["completed_at"] if ended else self._now,
+            "error": None if ended else SWITCHED,
+            "attempts": 0,
+            "max_attempts": 1,
+            **dict.fromkeys(("worker_id", "lease_token", "heartbeat_at", "lease_expires_at")),
+            **dict.fromkeys(("cancel_requested_at", "start_position")),
+        }
+
+    def _made_projections(self) -> None:
+        for row in self.legacy["streams"]:
+            new = self.ids["streams"][row["id"]]
+            if new in self.rows["stream_projections"]:
+                continue
+            self._note("streams", row["id"], "missing_projection")
+            stream = self.rows["streams"][new]
+            empty = ("record_type", "wdk_strategy_id", "model_id", "result_count", "last_event_id", "gene_set_id")
+            self.rows["stream_projections"][new] = {
+                "user_id": stream["user_id"],
+                "site_id": stream["site_id"],
+                "name": DEFAULT_NAME,
+                "is_saved": False,
+                "message_count": 0,
+                "step_count": 0,
+                "plan": {},
+                "updated_at": stream["created_at"],
+                "gene_set_auto_imported": False,
+                **dict.fromkeys((*empty, "dismissed_at", "dismissed_reason", "wdk_event_id")),
+            }
+
+    def _claims(self) -> None:
+        """What two conversations claim: the preferred one keeps it."""
+        streams, chats = self.rows["streams"], self.rows["stream_projections"]
+        by_text = {new: text for text, new in self.ids["streams"].own.items()}
+        for group in _alike(streams, "user_id", "experiment_id"):
+            for new in sorted(group, key=lambda new: (-chats[new]["updated_at"].timestamp(), new))[1:]:
+                streams[new]["experiment_id"] = None
+                self._note("streams", by_text[new], "duplicate_experiment")
+        for group in _alike(chats, "user_id", "site_id", "wdk_strategy_id"):
+            for new in sorted(group, key=lambda new: preference(new, chats[new]))[1:]:
+                chats[new]["wdk_strategy_id"] = None
+                self._note("stream_projections", by_text[new], "duplicate_wdk_id")
+
+    def _nobody(self) -> None:
+        owners = {row["user_id"] for table in TABLES[1:] for row in self.rows[table].values()}
+        if NOBODY in owners:
+            self.rows["users"].setdefault(NOBODY, {"external_id": "adopted:nobody", "created_at": self._now})
+
+
+def preference(new: UUID, chat: Row) -> tuple[Any, ...]:
+    """Visible before dismissed, then newest, then smallest id."""
+    return chat["dismissed_at"] is not None, -chat["updated_at"].timestamp(), new
+
+
+def _alike(rows: dict[UUID, Row], *columns: str) -> list[list[UUID]]:
+    """Groups of rows that have these columns in common, none of them null."""
+    groups = defaultdict(list)
+    for new, row in rows.items():
+        groups[tuple(row[column] for column in columns)].append(new)
+    return [group for values, group in groups.items() if None not in values]

@@ -1,0 +1,59 @@
+"""JSON text that is mended, and names that are made free."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from veupath_store.adoption.ids import derived, reference
+from veupath_store.adoption.names import free_names, numbered
+from veupath_store.adoption.text import depth, storable
+from veupath_store.legacy_ids import adopted_id
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r'"\u0000"', r'"\ufffd"'),
+        (r'"\\u0000"', r'"\\u0000"'),
+        (r'"\\\u0000"', r'"\\\ufffd"'),
+        (r'"\ud83d\ude00"', r'"\ud83d\ude00"'),
+        (r'"\ud83dx\ude00"', r'"\ufffdx\ufffd"'),
+        (r'"\ud83d\ud83d\ude00"', r'"\ufffd\ud83d\ude00"'),
+        (r'"\ud83d\\ude00"', r'"\ufffd\\ude00"'),
+        (r'{"\uDEAD": 1.10}', r'{"\ufffd": 1.10}'),
+        (r'"\u00e9\n\ud7ff"', r'"\u00e9\n\ud7ff"'),
+    ],
+)
+def test_escapes(text, expected):
+    assert storable(text) == expected
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=[])))
+def test_what_is_mended_is_what_python_reads(text):
+    """Escaped by an encoder that knows no surrogates, as the replaced layer did it."""
+    read = json.loads(json.dumps(text))
+    kept = ("\ufffd" if letter == "\x00" or "\ud800" <= letter <= "\udfff" else letter for letter in read)
+    assert json.loads(storable(json.dumps(text))) == "".join(kept)
+
+
+@pytest.mark.parametrize(("text", "levels"), [("1", 0), ("[]", 1), ('{"a": ["}]", {}]}', 3), (r'["\"[[[["]', 1)])
+def test_depth(text, levels):
+    assert depth(text) == levels
+
+
+@given(st.lists(st.sampled_from(["a", "a (1)", "a (2)", "b" * 255, "b" * 254, "", "🧬" * 255]), max_size=40))
+def test_free_names(names):
+    renamed = dict(free_names(enumerate(names)))
+    every = [renamed.get(number, name) for number, name in enumerate(names)]
+    assert len(set(every)) == len(names)
+    assert all(len(name) <= 255 for name in every)
+    assert set(names) <= set(every)
+    for number, name in renamed.items():
+        assert name in {numbered(names[number], suffix) for suffix in range(1, len(names) + 2)}
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_the_quick_way_derives_the_same(text):
+    assert derived(text) == reference(text) == adopted_id(text)

@@ -1,0 +1,203 @@
+"""Taking over a database of the SQLAlchemy layer: what it would do, and doing it, in one transaction."""
+
+import time
+from dataclasses import fields, replace
+from typing import Final
+
+from aerich import Command
+
+from veupath_store import limits
+from veupath_store.adoption import record, source
+from veupath_store.adoption.catalog import is_store, new_tables
+from veupath_store.adoption.connection import own_connection
+from veupath_store.adoption.decisions import decide
+from veupath_store.adoption.documents import mend_documents
+from veupath_store.adoption.ids import map_ids
+from veupath_store.adoption.legacy import REVISIONS, SCHEMA, TABLES, VERSION_TABLE
+from veupath_store.adoption.load import load
+from veupath_store.adoption.logs import copy_logs
+from veupath_store.adoption.notes import note_all
+from veupath_store.adoption.plans import build_plans
+from veupath_store.adoption.recognition import Recognised, recognise
+from veupath_store.adoption.secondary import drop_secondary
+from veupath_store.adoption.staging import stage
+from veupath_store.adoption.values import AdoptionPlan, AdoptionReport
+from veupath_store.adoption.verification import verify
+from veupath_store.adoption.work import Progress, Work
+from veupath_store.config import StoreSettings
+from veupath_store.engine import StoreClient
+from veupath_store.engine.transaction import StoreTransaction
+from veupath_store.errors import OutcomeUnknownError
+from veupath_store.migration_lock import own_client, under_lock
+from veupath_store.migrations import aerich_command, apply_in
+
+# Measured for docs/adoption.md.
+_SECONDS_PER_ROW: Final = 40e-6
+_SECONDS_PER_BYTE: Final = 20e-9
+
+_SETTINGS: Final = (
+    "SET LOCAL statement_timeout = 0",
+    # Between two statements is the work on one batch, and a progress bar.
+    "SET LOCAL idle_in_transaction_session_timeout = '10min'",
+    # Before the first temporary table: of a million rows they have some hundred megabytes.
+    "SET LOCAL temp_buffers = '64MB'",
+    "SET LOCAL work_mem = '128MB'",
+    "SET LOCAL maintenance_work_mem = '256MB'",
+    "SET LOCAL jit = off",
+)
+
+
+async def plan_adoption(settings: StoreSettings | None = None) -> AdoptionPlan:
+    """What an adoption would find and mend. Reads everything and changes nothing; the application may run meanwhile.
+
+    Args:
+        settings: Default: from the environment.
+
+    Returns:
+        The plan; with no variant where there is nothing to adopt, because the store's schema is there already.
+
+    Raises:
+        AdoptionRefusedError: The database is not one of the SQLAlchemy layer; the error lists all that differs.
+        UnavailableError: No server answers, or none any more.
+        ConfigurationError: The server refused the role or the database, or a privilege is missing, as TEMPORARY.
+    """
+    patient = _patient(settings)
+    async with own_client(patient) as client, client.pooled_transaction() as transaction:
+        async with own_connection(transaction) as connection:
+            # The application goes on writing: all that is read is of one moment.
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            if await record.is_recorded(connection) or await is_store(connection):
+                return AdoptionPlan(variant=None, revision=None)
+            found = await recognise(connection)
+            work = Work(connection=connection)
+            await _prepare(work)
+            plan = await _survey(work, found)
+        await transaction.rollback()
+    return plan
+
+
+async def adopt(settings: StoreSettings | None = None, *, progress: Progress | None = None) -> AdoptionReport:
+    """Take over a database of the SQLAlchemy layer, in one transaction: afterwards it is the store's, or as it was.
+
+    The application must not run: its tables are locked until the end. The old tables are kept in the schema
+    ``veupath_legacy``; `undo_adoption` brings them back, `finish_adoption` drops them. Safe to run again.
+
+    Args:
+        settings: Default: from the environment.
+        progress: Called with how far it is.
+
+    Returns:
+        The report; where the database was adopted before, the report of that, with `repeated` set.
+
+    Raises:
+        AdoptionRefusedError: The database is not one of the SQLAlchemy layer; the error lists all that differs.
+        UnavailableError: A server does not answer, another process migrates for longer than `migration_wait`, or a
+            table's lock was not free in `migration_attempts` tries: the application still runs.
+        OutcomeUnknownError: The connection was lost in COMMIT, twice; run it again.
+        ConfigurationError: Only a PgBouncer is configured, or a privilege is missing.
+    """
+    patient = _patient(settings)
+
+    async def work(client: StoreClient) -> AdoptionReport:
+        command = await aerich_command(patient)
+        async with client.pooled_transaction() as transaction:
+            return await _adopt(transaction, patient, command, progress)
+
+    try:
+        return await under_lock(patient, work)
+    except OutcomeUnknownError:
+        # It has committed or it has not: the second run finds out which, and goes on from there.
+        return await under_lock(patient, work)
+
+
+def _patient(settings: StoreSettings | None) -> StoreSettings:
+    patient = (settings or StoreSettings()).for_migrations()
+    limits.use(patient)
+    return patient
+
+
+async def _adopt(
+    transaction: StoreTransaction, settings: StoreSettings, command: Command, progress: Progress | None
+) -> AdoptionReport:
+    started = time.monotonic()
+    async with own_connection(transaction) as connection:
+        if await record.is_recorded(connection):
+            return await record.recorded(connection)
+        if await is_store(connection):
+            return AdoptionReport(variant=None, revision=None, repeated=True)
+        await recognise(connection)  # before anything is locked
+        work = Work(connection=connection, progress=progress)
+        await _prepare(work)
+        await _lock(work)
+        found = await recognise(connection)
+        await _move(work, found)
+    await apply_in(transaction, command)
+    async with own_connection(transaction) as connection:
+        moved = Recognised(**{**vars(found), "schema": SCHEMA})
+        plan = await _survey(work, moved)
+        written = await _write(work)
+        if await copy_logs(work, settings):
+            plan = replace(plan, problems=await work.problems())
+        adopted_at = await connection.fetchval("SELECT now()")
+        report = AdoptionReport(
+            **{field.name: getattr(plan, field.name) for field in fields(plan)},
+            written=written,
+            seconds=time.monotonic() - started,
+            adopted_at=adopted_at,
+        )
+        await record.record(work, report, found.schema, versioned=found.versioned)
+        await source.drop_views(connection)
+    return report
+
+
+async def _prepare(work: Work) -> None:
+    for statement in _SETTINGS:
+        await work.run(statement)
+
+
+async def _lock(work: Work) -> None:
+    """Lock the old tables, in the order of their names; whoever waits for one waits until the end."""
+    work.tell("locking", 0, len(TABLES))
+    await work.run(f"LOCK TABLE {', '.join(sorted(TABLES))} IN ACCESS EXCLUSIVE MODE")
+
+
+async def _move(work: Work, found: Recognised) -> None:
+    """Put the old tables aside: their indexes and constraints go with them, and no row is touched."""
+    await work.run(f"CREATE SCHEMA {SCHEMA}")
+    for table in (*TABLES, *([VERSION_TABLE] if found.versioned else [])):
+        await work.run(f"ALTER TABLE {found.schema}.{table} SET SCHEMA {SCHEMA}")
+
+
+async def _survey(work: Work, found: Recognised) -> AdoptionPlan:
+    """Decide about every row, in temporary tables."""
+    work.tell("reading rows", 0, 1)
+    await source.make_views(work.connection, found)
+    await work.begin_problems()
+    work.rows.update(await source.count_rows(work.connection))
+    size = await source.count_bytes(work.connection, found.schema)
+    await map_ids(work)
+    await mend_documents(work)
+    await build_plans(work)
+    await stage(work)
+    await decide(work)
+    await note_all(work)
+    return AdoptionPlan(
+        variant=found.variant,
+        revision=REVISIONS[found.revision],
+        rows=dict(work.rows),
+        bytes=size,
+        estimate_seconds=sum(work.rows.values()) * _SECONDS_PER_ROW + size * _SECONDS_PER_BYTE,
+        problems=await work.problems(),
+        tolerated=found.tolerated,
+    )
+
+
+async def _write(work: Work) -> dict[str, int]:
+    """Fill the new tables, compare them with the old ones, and let the planner know them."""
+    tables = new_tables()
+    secondary = await drop_secondary(work, tables)
+    written = await load(work)
+    await secondary.make(work)
+    await verify(work)
+    await work.run(f"ANALYZE {', '.join(tables)}")
+    return written

@@ -1,0 +1,116 @@
+"""The map from old ids to UUIDs: of all that are not the lower-case text of a UUID themselves."""
+
+import re
+from hashlib import sha1
+from typing import Any, Final
+from uuid import UUID
+
+from asyncpg.pgproto import pgproto
+
+from veupath_store.adoption.values import ProblemKind
+from veupath_store.adoption.work import Work
+from veupath_store.legacy_ids import ADOPTION_NAMESPACE
+
+CANONICAL: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+_MAP: Final = """
+CREATE TEMP TABLE adopting_ids (
+    kind text NOT NULL, legacy_id text COLLATE "C" NOT NULL, id uuid NOT NULL,
+    own boolean NOT NULL, derived boolean NOT NULL
+) ON COMMIT DROP"""
+_MAP_KEY: Final = "CREATE UNIQUE INDEX ON adopting_ids (kind, legacy_id)"
+_COLUMNS: Final = ("kind", "legacy_id", "id", "own", "derived")
+
+# A projection may be all that is left of its stream: then the stream's id is the projection's.
+_TEXTS: Final = {
+    **{table: f"SELECT id, '{table}' AS entity FROM old_{table}" for table in ("users", "control_sets", "operations")},
+    **{table: f"SELECT id, '{table}' AS entity FROM old_{table}" for table in ("experiments", "gene_sets", "streams")},
+    "projections": "SELECT p.id, 'stream_projections' AS entity FROM old_stream_projections p"
+    " WHERE NOT EXISTS (SELECT FROM old_streams s WHERE s.id = p.id)",
+}
+
+# Of several texts that name one UUID the one in lower case has it, else the first.
+_OWN: Final = """
+WITH odd AS MATERIALIZED (
+    SELECT o.id, o.entity, length(o.id) = 36 AND o.id ~* '{canonical}' AS named FROM ({texts}) o
+    WHERE length(o.id) <> 36 OR o.id !~ '{canonical}'
+)
+SELECT o.id, o.entity, lower.id IS NULL AND row_number() OVER (PARTITION BY lower(o.id) ORDER BY o.id) = 1 AS kept
+FROM odd o LEFT JOIN {lower} lower ON lower.id = lower(o.id) WHERE o.named
+UNION ALL
+SELECT o.id, o.entity, false FROM odd o WHERE NOT o.named"""
+
+_REFERENCES: Final = {
+    "users": (
+        "SELECT DISTINCT user_id FROM old_control_sets",
+        "SELECT DISTINCT user_id FROM old_experiments",
+        "SELECT DISTINCT user_id FROM old_gene_sets",
+        "SELECT DISTINCT user_id FROM old_streams",
+    ),
+    "experiments": ("SELECT experiment_id FROM old_streams",),
+    "gene_sets": ("SELECT gene_set_id FROM old_stream_projections",),
+    "streams": ("SELECT stream_id FROM old_operations",),
+}
+
+_DANGLING: Final = """
+SELECT DISTINCT r.text AS id FROM ({texts}) AS r(text)
+LEFT JOIN adopting_ids m ON m.kind = '{kind}' AND m.legacy_id = r.text
+WHERE m.id IS NULL AND (length(r.text) <> 36 OR r.text !~ '{canonical}')"""
+
+_EXPECTED: Final = {
+    "experiments": re.compile("exp_[0-9a-f]{12}", re.ASCII),
+    "operations": re.compile("op_[0-9a-f]{12}", re.ASCII),
+}
+"""Ids that were never meant to be UUIDs."""
+
+_HASHED: Final = sha1(ADOPTION_NAMESPACE.bytes, usedforsecurity=False)
+_NAMED: Final = re.compile(CANONICAL.strip("^$"), re.ASCII | re.IGNORECASE)
+
+
+async def map_ids(work: Work) -> None:
+    """Make the map, first of all rows' own ids, then of what is referred to and not there."""
+    await work.run(_MAP)
+    for kind, texts in _TEXTS.items():
+        lower = "old_stream_projections" if kind == "projections" else f"old_{kind}"
+        query = _OWN.format(canonical=CANONICAL, texts=texts, lower=lower)
+        async for rows in work.batches(query):
+            await _map_own(work, "streams" if kind == "projections" else kind, rows)
+    await work.run(_MAP_KEY)
+    await work.run("ANALYZE pg_temp.adopting_ids")
+    for kind, queries in _REFERENCES.items():
+        query = _DANGLING.format(kind=kind, texts=" UNION ALL ".join(queries), canonical=CANONICAL)
+        async for rows in work.batches(query):
+            records = [(kind, row["id"], reference(row["id"]), False, False) for row in rows]
+            await work.copy("adopting_ids", _COLUMNS, records)
+    await work.run("ANALYZE pg_temp.adopting_ids")
+
+
+def derived(text: str) -> UUID:
+    """The UUID of an id that is none: what `uuid.uuid5` makes of it, in less than half of the time."""
+    hashed = _HASHED.copy()
+    hashed.update(text.encode())
+    digest = bytearray(hashed.digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    made: UUID = pgproto.UUID(bytes(digest))
+    return made
+
+
+def reference(text: str) -> UUID:
+    """The UUID that a reference means, where no row has exactly this text."""
+    return UUID(text) if _NAMED.fullmatch(text) else derived(text)
+
+
+async def _map_own(work: Work, kind: str, rows: list[Any]) -> None:
+    records, malformed, renamed = [], [], []
+    for row in rows:
+        text, kept = row["id"], row["kept"]
+        records.append((kind, text, UUID(text) if kept else derived(text), True, not kept))
+        expected = _EXPECTED.get(kind)
+        if not kept and not (expected and expected.fullmatch(text)):
+            malformed.append((text, "has a UUID derived from it"))
+        if kind == "streams":
+            renamed.append((text, "its log has another key in Redis"))
+    await work.copy("adopting_ids", _COLUMNS, records)
+    await work.note_each(ProblemKind.MALFORMED_ID, rows[0]["entity"], None, malformed)
+    await work.note_each(ProblemKind.RENAMED_LOG, rows[0]["entity"], None, renamed)

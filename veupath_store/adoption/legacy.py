@@ -1,0 +1,169 @@
+"""The schema of the SQLAlchemy layer as plain data: seven tables at four revisions, made in two ways."""
+
+from dataclasses import dataclass
+from typing import Final
+
+REVISIONS: Final = ("6986444486d4", "87d93def2ccd", "a3f1b2c4d5e6", "b4e2f3a5d6c7")
+"""Oldest first."""
+
+SCHEMA: Final = "veupath_legacy"
+"""Where the old tables are kept after an adoption."""
+
+VERSION_TABLE: Final = "alembic_version"
+
+_NOW: Final = ("now()",)
+_TEXT: Final = ("",)
+_ARRAY: Final = ("[]",)
+_OBJECT: Final = ("{}",)
+_FALSE: Final = ("false",)
+_ZERO: Final = ("0",)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        type: As the server writes it; ``id`` for text of any width that holds an id.
+        nullable: Whether it is nullable in both variants. The others are NOT NULL, or in Alembic's variant nullable.
+        defaults: The server defaults that it may have.
+        since: The first revision that has it, as its place in `REVISIONS`.
+    """
+
+    type: str
+    nullable: bool = False
+    defaults: tuple[str, ...] = ()
+    since: int = 0
+
+
+def _varchar(width: int, *, nullable: bool = False, defaults: tuple[str, ...] = _TEXT, since: int = 0) -> Column:
+    return Column(f"character varying({width})", nullable, () if nullable else defaults, since)
+
+
+def _json(*defaults: str, nullable: bool = False) -> Column:
+    return Column("json", nullable, defaults)
+
+
+_ID: Final = Column("id")
+_REFERENCE: Final = Column("id", nullable=True)
+_TIME: Final = Column("timestamp with time zone", defaults=_NOW)
+_NO_TIME: Final = Column("timestamp with time zone", nullable=True)
+_FLAG: Final = Column("boolean", defaults=_FALSE)
+_COUNT: Final = Column("integer", defaults=(*_ZERO, "1"))
+_NUMBER: Final = Column("integer", nullable=True)
+
+COLUMNS: Final[dict[str, dict[str, Column]]] = {
+    "users": {"id": _ID, "external_id": _varchar(255, nullable=True), "created_at": _TIME},
+    "control_sets": {
+        "id": _ID,
+        "user_id": _REFERENCE,
+        "name": _varchar(255),
+        "site_id": _varchar(100),
+        "record_type": _varchar(100),
+        "positive_ids": _json(*_ARRAY),
+        "negative_ids": _json(*_ARRAY),
+        "source": _varchar(50, nullable=True),
+        "tags": _json(*_ARRAY),
+        "provenance_notes": Column("text", nullable=True),
+        "version": _COUNT,
+        "is_public": _FLAG,
+        "created_at": _TIME,
+    },
+    "experiments": {
+        "id": _ID,
+        "site_id": _varchar(100),
+        "user_id": _REFERENCE,
+        "name": _varchar(255),
+        "status": _varchar(20, defaults=("", "pending")),
+        "data": _json(*_OBJECT),
+        "batch_id": _varchar(50, nullable=True),
+        "benchmark_id": _varchar(50, nullable=True),
+        "created_at": _TIME,
+        "updated_at": _TIME,
+    },
+    "gene_sets": {
+        "id": _ID,
+        "user_id": _REFERENCE,
+        "site_id": _varchar(100),
+        "name": _varchar(255),
+        "gene_ids": _json(*_ARRAY),
+        "source": _varchar(20, defaults=("", "paste")),
+        "wdk_strategy_id": _NUMBER,
+        "wdk_step_id": _NUMBER,
+        "search_name": _varchar(255, nullable=True),
+        "record_type": _varchar(100, nullable=True),
+        "parameters": _json(*_OBJECT, nullable=True),
+        "parent_set_ids": _json(*_ARRAY),
+        "operation": _varchar(20, nullable=True),
+        "step_count": _COUNT,
+        "created_at": _TIME,
+    },
+    "streams": {
+        "id": _ID,
+        "user_id": Column("id"),
+        "site_id": _varchar(50),
+        "experiment_id": Column("id", nullable=True, since=1),
+        "created_at": _TIME,
+    },
+    "stream_projections": {
+        "stream_id": _ID,
+        "name": _varchar(255, defaults=("", "New Conversation")),
+        "record_type": _varchar(100, nullable=True),
+        "wdk_strategy_id": _NUMBER,
+        "is_saved": _FLAG,
+        "model_id": _varchar(100, nullable=True),
+        "message_count": _COUNT,
+        "step_count": _COUNT,
+        "plan": _json(*_OBJECT),
+        "steps": _json(*_ARRAY),
+        "root_step_id": _varchar(100, nullable=True),
+        "result_count": _NUMBER,
+        "last_event_id": _varchar(30, nullable=True),
+        "updated_at": _TIME,
+        "dismissed_at": Column("timestamp with time zone", nullable=True, since=3),
+        "site_id": _varchar(50),
+        "gene_set_id": Column("id", nullable=True, since=2),
+        "gene_set_auto_imported": Column("boolean", defaults=_FALSE, since=2),
+    },
+    "operations": {
+        "operation_id": _ID,
+        "stream_id": Column("id"),
+        "type": _varchar(50),
+        "status": _varchar(20, defaults=("", "active")),
+        "created_at": _TIME,
+        "completed_at": _NO_TIME,
+    },
+}
+
+TABLES: Final = tuple(COLUMNS)
+
+KEYS: Final = {table: next(iter(columns)) for table, columns in COLUMNS.items()}
+"""The primary key of each table, its first column here."""
+
+FOREIGN_KEYS: Final = {
+    ("control_sets", "user_id"): ("users", "SET NULL", 0),
+    ("streams", "user_id"): ("users", "CASCADE", 0),
+    ("stream_projections", "stream_id"): ("streams", "CASCADE", 0),
+    ("stream_projections", "gene_set_id"): ("gene_sets", "SET NULL", 2),
+    ("operations", "stream_id"): ("streams", "CASCADE", 0),
+}
+"""What a column refers to, what a deletion does, and since which revision."""
+
+INDEXES: Final = {
+    ("control_sets", ("site_id",)): 0,
+    ("control_sets", ("user_id",)): 0,
+    ("experiments", ("site_id",)): 0,
+    ("experiments", ("user_id",)): 0,
+    ("experiments", ("batch_id",)): 0,
+    ("experiments", ("benchmark_id",)): 0,
+    ("streams", ("user_id", "site_id")): 0,
+    ("streams", ("user_id", "experiment_id")): 1,
+    ("stream_projections", ("wdk_strategy_id",)): 0,
+    ("operations", ("stream_id", "status")): 0,
+}
+"""Indexes beside those of keys, and since which revision."""
+
+
+def columns_at(table: str, revision: int) -> dict[str, Column]:
+    """The columns that a table has at a revision, given as its place in `REVISIONS`."""
+    return {name: column for name, column in COLUMNS[table].items() if column.since <= revision}

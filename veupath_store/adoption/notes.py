@@ -1,0 +1,89 @@
+"""What is mended in rows that need no decision: owners, links, nulls, values that the store does not know."""
+
+from typing import Final
+
+from veupath_store.adoption.legacy import COLUMNS
+from veupath_store.adoption.values import ProblemKind
+from veupath_store.adoption.work import Work
+from veupath_store.values.gene_sets import GeneSetSource
+from veupath_store.values.operations import OperationStatus
+from veupath_store.values.streams import DEFAULT_NAME
+
+_GIVEN: Final = "given to a named owner"
+
+SOURCES: Final = ", ".join(f"'{source}'" for source in GeneSetSource)
+ENDED: Final = ", ".join(f"'{status}'" for status in OperationStatus if status is not OperationStatus.ACTIVE)
+
+# Columns that are not taken over, or have notes of their own.
+_NOT_ASKED: Final = {
+    "stream_projections": {"steps", "site_id", "updated_at", "name"},
+    "operations": {"status"},
+}
+
+_STAGED_NOTES: Final = (
+    (ProblemKind.ORPHAN, "control_sets", "user_id", _GIVEN, "orphan AND user_id IS NOT NULL"),
+    (ProblemKind.ORPHAN, "control_sets", "user_id", "public, and of nobody now", "orphan AND user_id IS NULL"),
+    (ProblemKind.ORPHAN, "experiments", "user_id", _GIVEN, "orphan"),
+    (ProblemKind.ORPHAN, "gene_sets", "user_id", _GIVEN, "orphan"),
+    (ProblemKind.ORPHAN, "streams", "user_id", _GIVEN, "orphan AND place IS NOT NULL"),
+    (ProblemKind.ORPHAN, "operations", "stream_id", "made null, and given to a named owner", "orphan"),
+    (ProblemKind.BROKEN_LINK, "stream_projections", "gene_set_id", "made null", "unlinked"),
+    (ProblemKind.MALFORMED_POSITION, "stream_projections", "last_event_id", "made null", "misplaced"),
+)
+
+_FROM_STREAM: Final = "the site of the stream was taken"
+_SITE: Final = """
+SELECT o.id FROM adopting_stream_projections p JOIN old_stream_projections o ON o.place = p.place WHERE {}"""
+
+
+async def note_all(work: Work) -> None:
+    """Note it. Rows must be staged before."""
+    for kind, entity, field, mended, condition in _STAGED_NOTES:
+        rows = f"SELECT legacy_id FROM adopting_{entity} WHERE {condition}"
+        await work.note(kind, entity, field, mended, rows)
+    await _note_pairs(work)
+    for entity in COLUMNS:
+        await _note_missing(work, entity)
+    await _note_projections(work)
+    await _note_unknown(work)
+
+
+async def _note_pairs(work: Work) -> None:
+    """Streams without projections, projections without streams, and where the two differ."""
+    entity = "stream_projections"
+    made = "SELECT legacy_id FROM adopting_{} WHERE place IS NULL"
+    mended = "a stream was made, for a named owner"
+    await work.note(ProblemKind.MISSING_STREAM, entity, None, mended, made.format("streams"))
+    await work.note(ProblemKind.MISSING_PROJECTION, "streams", None, "a projection was made", made.format(entity))
+    other = _SITE.format("o.site_id <> '' AND o.site_id <> p.site_id")
+    await work.note(ProblemKind.SITE_MISMATCH, entity, "site_id", _FROM_STREAM, other)
+    none = _SITE.format("o.site_id IS NULL OR (o.site_id = '' AND p.site_id <> '')")
+    await work.note(ProblemKind.MISSING_VALUE, entity, "site_id", _FROM_STREAM, none)
+
+
+async def _note_projections(work: Work) -> None:
+    query, entity = "SELECT id FROM old_stream_projections WHERE {}", "stream_projections"
+    missing = query.format("updated_at IS NULL")
+    await work.note(ProblemKind.MISSING_VALUE, entity, "updated_at", "the time of the adoption was taken", missing)
+    unnamed = query.format("COALESCE(name, '') = ''")
+    await work.note(ProblemKind.MISSING_VALUE, entity, "name", f"named {DEFAULT_NAME}", unnamed)
+
+
+async def _note_missing(work: Work, entity: str) -> None:
+    """Nulls where the store has none."""
+    skipped = _NOT_ASKED.get(entity, set())
+    for name, column in COLUMNS[entity].items():
+        if not column.nullable and column.type != "id" and name not in skipped:
+            rows = f"SELECT id FROM old_{entity} WHERE {name} IS NULL"
+            await work.note(ProblemKind.MISSING_VALUE, entity, name, "the default was taken", rows)
+
+
+async def _note_unknown(work: Work) -> None:
+    other = f"SELECT id FROM old_gene_sets WHERE source NOT IN ({SOURCES})"
+    await work.note(ProblemKind.UNKNOWN_VALUE, "gene_sets", "source", "made paste", other)
+    note, query = work.note, "SELECT id FROM old_operations WHERE {}"
+    active = query.format(f"status = '{OperationStatus.ACTIVE}'")
+    await note(ProblemKind.OPERATION_ENDED, "operations", "status", "made failed", active)
+    unknown = query.format(f"status NOT IN ('{OperationStatus.ACTIVE}', {ENDED})")
+    await note(ProblemKind.UNKNOWN_VALUE, "operations", "status", "made failed", unknown)
+    await note(ProblemKind.MISSING_VALUE, "operations", "status", "made failed", query.format("status IS NULL"))

@@ -1,0 +1,57 @@
+"""The old tables as temporary views, the same at every revision: ids are text, what a revision lacks is null.
+
+A view follows its table to another schema, so that all that reads them need not know where the tables stand.
+"""
+
+from typing import Any, Final
+
+from veupath_store.adoption.legacy import COLUMNS, KEYS, TABLES
+from veupath_store.adoption.recognition import Recognised
+
+PREFIX: Final = "old_"
+
+_LACKING: Final = {
+    "id": '(NULL::text COLLATE "C")',
+    "boolean": "false",
+    "timestamp with time zone": "NULL::timestamptz",
+}
+
+
+async def make_views(connection: Any, found: Recognised) -> None:  # noqa: ANN401 - an asyncpg connection
+    """Make the views ``old_users``, …; each has the column ``place``, by which ranges of a table are read."""
+    for table in TABLES:
+        columns = (_column(table, name, found.revision) for name in COLUMNS[table])
+        await connection.execute(
+            f"CREATE TEMP VIEW {PREFIX}{table} AS SELECT ctid AS place, {', '.join(columns)} "
+            f"FROM {found.schema}.{table}"
+        )
+
+
+async def drop_views(connection: Any) -> None:  # noqa: ANN401
+    """Drop the views, which would else stay for as long as the connection."""
+    await connection.execute(f"DROP VIEW {', '.join(f'pg_temp.{PREFIX}{table}' for table in TABLES)}")
+
+
+async def count_rows(connection: Any) -> dict[str, int]:  # noqa: ANN401
+    """How many rows each old table has. Reads all of them."""
+    return {table: await connection.fetchval(f"SELECT count(*) FROM {PREFIX}{table}") for table in TABLES}
+
+
+async def count_bytes(connection: Any, schema: str) -> int:  # noqa: ANN401
+    """What the old tables hold on disk, indexes included."""
+    size: int = await connection.fetchval(
+        "SELECT sum(pg_total_relation_size(format('%s.%I', $1::text, name)::regclass))::bigint"
+        " FROM unnest($2::text[]) AS name",
+        schema,
+        list(TABLES),
+    )
+    return size
+
+
+def _column(table: str, name: str, revision: int) -> str:
+    column = COLUMNS[table][name]
+    shown = "id" if name == KEYS[table] else name
+    if column.since > revision:
+        return f"{_LACKING[column.type]} AS {shown}"
+    # Compared byte by byte: ids have no language, and are sorted and joined much faster so.
+    return f'({name}::text COLLATE "C") AS {shown}' if column.type == "id" else f"{name} AS {shown}"

@@ -1,0 +1,130 @@
+"""The way back after an adoption, and its end: the old tables where they were, or dropped."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from veupath_store.adoption import record
+from veupath_store.adoption.catalog import new_tables
+from veupath_store.adoption.connection import own_connection
+from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
+from veupath_store.adoption.values import FinishedAdoption, UndoneAdoption
+from veupath_store.catalog import expected_catalog
+from veupath_store.config import StoreSettings
+from veupath_store.engine import StoreClient
+from veupath_store.errors import AdoptionRefusedError
+from veupath_store.migration_lock import under_lock
+
+_AERICH: Final = "aerich"
+
+_ADOPTED: Final = f"SELECT schema, versioned, report -> 'written' AS written, xid::text AS xid FROM {SCHEMA}.adoption"
+_THERE: Final = "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY ($2::text[])"
+
+# Equality is all that can be asked of xmin: it is the lower half of a transaction's id, and starts over.
+_SINCE: Final = """
+SELECT count(*) FILTER (WHERE xmin <> pg_catalog.xid($1::text::xid8)) AS changed, count(*) AS rows FROM {table}"""
+
+_SIZE: Final = """
+SELECT COALESCE(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+WHERE relnamespace = to_regnamespace($1) AND relkind = 'r'"""
+
+
+async def undo_adoption(settings: StoreSettings | None = None, *, discard_newer: bool = False) -> UndoneAdoption:
+    """Go back to the old tables, in one transaction. They are as they were; the new ones are dropped.
+
+    Args:
+        settings: Default: from the environment.
+        discard_newer: Go back also when something was written since the adoption, which is LOST.
+
+    Returns:
+        What was brought back, and what was discarded.
+
+    Raises:
+        AdoptionRefusedError: There is no adoption to undo, or something was written since: the error says where.
+        UnavailableError: As `adopt`.
+        OutcomeUnknownError: The connection was lost in COMMIT; run it again to find out.
+        SchemaError: Something that is not the store's depends on a new table, as a view.
+        ConfigurationError: As `adopt`.
+    """
+    patient = (settings or StoreSettings()).for_migrations()
+
+    async def work(client: StoreClient) -> UndoneAdoption:
+        async with client.pooled_transaction() as transaction, own_connection(transaction) as connection:
+            return await _undo(connection, discard_newer=discard_newer)
+
+    return await under_lock(patient, work)
+
+
+async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdoption:
+    """Drop the old tables, and with them the way back. Idempotent.
+
+    Args:
+        settings: Default: from the environment.
+
+    Returns:
+        Whether there was something to drop, and its size.
+
+    Raises:
+        UnavailableError: As `adopt`.
+        OutcomeUnknownError: The connection was lost in COMMIT; run it again.
+        ConfigurationError: As `adopt`.
+    """
+    patient = (settings or StoreSettings()).for_migrations()
+
+    async def work(client: StoreClient) -> FinishedAdoption:
+        async with client.pooled_transaction() as transaction, own_connection(transaction) as connection:
+            if not await record.is_recorded(connection):
+                return FinishedAdoption(dropped=False, bytes=0)
+            size = await connection.fetchval(_SIZE, SCHEMA)
+            await connection.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+            return FinishedAdoption(dropped=True, bytes=size)
+
+    return await under_lock(patient, work)
+
+
+async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # noqa: ANN401 - an asyncpg connection
+    if not await record.is_recorded(connection):
+        raise AdoptionRefusedError([f"schema {SCHEMA} does not keep old tables"], "There is nothing to go back to")
+    await connection.execute("SET LOCAL statement_timeout = 0")
+    adopted = await connection.fetchrow(_ADOPTED)
+    schema, report = adopted["schema"], await record.recorded(connection)
+    there = {row["relname"] for row in await connection.fetch(_THERE, schema, [*new_tables(), _AERICH])}
+    ours = sorted(there)
+    await connection.execute(f"LOCK TABLE {_named(schema, ours)} IN ACCESS EXCLUSIVE MODE")
+    newer = await _newer(connection, schema, [table for table in ours if table != _AERICH], report.written, adopted)
+    if newer and not discard_newer:
+        lines = [f"{table}: {count} rows were written or deleted since" for table, count in newer.items()]
+        raise AdoptionRefusedError(lines, "Going back would lose what was written since the adoption")
+    await connection.execute(f"DROP TABLE {_named(schema, ours)}")
+    for function in _functions():
+        await connection.execute(f"DROP FUNCTION IF EXISTS {schema}.{function}")
+    for table in (*TABLES, *([VERSION_TABLE] if adopted["versioned"] else [])):
+        await connection.execute(f"ALTER TABLE {SCHEMA}.{table} SET SCHEMA {schema}")
+    await connection.execute(f"DROP TABLE {_named(SCHEMA, record.TABLES)}")
+    await connection.execute(f"DROP SCHEMA {SCHEMA}")
+    rows = {table: await connection.fetchval(f"SELECT count(*) FROM {schema}.{table}") for table in TABLES}
+    return UndoneAdoption(rows=rows, discarded=newer)
+
+
+def _named(schema: str, tables: Iterable[str]) -> str:
+    return ", ".join(f"{schema}.{table}" for table in tables)
+
+
+def _functions() -> list[str]:
+    return [name for kind, _, name in (entry.partition(" ") for entry in expected_catalog()) if kind == "function"]
+
+
+async def _newer(
+    connection: Any,  # noqa: ANN401
+    schema: str,
+    tables: list[str],
+    written: dict[str, int],
+    adopted: Any,  # noqa: ANN401
+) -> dict[str, int]:
+    """For each table, how many rows are not those of the adoption, those that are gone included."""
+    newer = {}
+    for table in tables:
+        row = await connection.fetchrow(_SINCE.format(table=f"{schema}.{table}"), adopted["xid"])
+        gone = written.get(table, 0) - (row["rows"] - row["changed"])
+        if row["changed"] or gone:
+            newer[table] = max(row["changed"], gone)
+    return newer

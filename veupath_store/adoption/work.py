@@ -1,0 +1,114 @@
+"""What the parts of an adoption share: the connection, the old tables, the progress, the list of problems."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from veupath_store.adoption.values import AdoptionProgress, Problem, ProblemKind
+
+Progress = Callable[[AdoptionProgress], None]
+
+BATCH: Final = 5_000
+"""Rows of a batch that hold no documents."""
+
+NOBODY: Final = "adopted:nobody"
+"""The external id of the user to whom rows without an owner are given."""
+
+_PROBLEMS: Final = """
+CREATE TEMP TABLE adopting_problems (
+    number bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL, entity text NOT NULL, key text NOT NULL, field text,
+    mended text NOT NULL
+) ON COMMIT DROP"""
+
+
+@dataclass
+class Work:
+    """One adoption, or one look at what it would do, inside of its transaction.
+
+    Attributes:
+        connection: The transaction's asyncpg connection.
+        progress: Who wants to know how far it is.
+        rows: Rows of each old table.
+    """
+
+    connection: Any
+    progress: Progress | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def tell(self, phase: str, done: int, total: int) -> None:
+        """Tell how far a phase is."""
+        if self.progress is not None:
+            self.progress(AdoptionProgress(phase=phase, done=done, total=total))
+
+    async def run(self, statement: str) -> int:
+        """Run one statement; the number of rows that it touched."""
+        status: str = await self.connection.execute(statement)
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdecimal() else 0
+
+    async def batches(self, query: str, size: int = BATCH) -> AsyncIterator[list[Any]]:
+        """The rows of a query, a few at a time; other statements may run in between."""
+        cursor = await self.connection.cursor(query)
+        while rows := await cursor.fetch(size):
+            yield rows
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write rows to a temporary table."""
+        await self.connection.copy_records_to_table(table, schema_name="pg_temp", columns=columns, records=rows)
+
+    async def make(self, table: str, query: str) -> None:
+        """Make a temporary table of a query's rows, and let the planner know it."""
+        await self.connection.execute(f"CREATE TEMP TABLE {table} ON COMMIT DROP AS {query}")
+        await self.connection.execute(f"ANALYZE pg_temp.{table}")
+
+    async def note(self, kind: ProblemKind, entity: str, field: str | None, mended: str, rows: str) -> None:
+        """Note a problem of each row that a query gives.
+
+        Args:
+            kind: What is wrong.
+            entity: The old table.
+            field: The column.
+            mended: What is done about it.
+            rows: ``SELECT`` of one column, the old id.
+        """
+        shown = "NULL" if field is None else f"'{field}'"
+        await self.connection.execute(
+            "INSERT INTO adopting_problems (kind, entity, key, field, mended) "
+            f"SELECT '{kind}', '{entity}', found.key, {shown}, '{mended}' FROM ({rows}) AS found(key)"
+        )
+
+    async def note_each(self, kind: ProblemKind, entity: str, field: str | None, noted: list[tuple[str, str]]) -> None:
+        """Note a problem of some rows, given as old ids and what is done about each."""
+        if noted:
+            records = [(str(kind), entity, key, field, mended) for key, mended in noted]
+            await self.copy("adopting_problems", ("kind", "entity", "key", "field", "mended"), records)
+
+    async def begin_problems(self) -> None:
+        """Make the list of problems, empty."""
+        await self.connection.execute(_PROBLEMS)
+
+    async def problems(self) -> list[Problem]:
+        """Every problem that was noted, in that order."""
+        query = "SELECT kind, entity, key, field, mended FROM adopting_problems ORDER BY number"
+        return [problem_of(row) async for rows in self.batches(query) for row in rows]
+
+
+def problem_of(row: Any) -> Problem:  # noqa: ANN401 - a record
+    """A problem out of its row."""
+    return Problem(
+        kind=ProblemKind(row["kind"]),
+        table=row["entity"],
+        key=row["key"],
+        field=row["field"],
+        mended=row["mended"],
+    )
+
+
+def resolved(column: str, mapping: str = "m") -> str:
+    """The UUID of an old id: from the map that `join` joins, or its own."""
+    return f"COALESCE({mapping}.id, {column}::uuid)"
+
+
+def join(kind: str, column: str, mapping: str = "m") -> str:
+    """The join for `resolved`; the map has every id of the kind that is no UUID in lower case."""
+    return f"LEFT JOIN adopting_ids {mapping} ON {mapping}.kind = '{kind}' AND {mapping}.legacy_id = {column}"
