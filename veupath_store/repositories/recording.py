@@ -28,7 +28,8 @@ class Recording(Repository[M]):
         """Delete one, with all that belongs to it, its log included. One statement; a user's logs take two more.
 
         Where there is an event log, what goes is removed from it right after the commit, which takes three
-        statements, or, when that is cut off, by the worker.
+        statements, or, when that is cut off, by the worker. A conversation takes a read more, for the operations of an
+        adopted database that have logs of their own; those under old keys go with the worker's next sweep.
 
         Args:
             id: Its id.
