@@ -22,6 +22,7 @@ from veupath_store.values import (
     StreamLag,
     StreamRebuild,
     StreamVerification,
+    VerifyOutcome,
     VerifyReport,
 )
 
@@ -30,6 +31,9 @@ SHOWN: Final = 20
 
 HIDDEN: Final = frozenset({"name", "plan"})
 """Columns whose content is research content."""
+
+_NOT_IN_OLD_LOGS: Final = frozenset({"updated_at", "wdk_event_id"})
+"""Columns that an adopted row has from elsewhere: the SQLAlchemy layer took the time, and kept no claim, by itself."""
 
 _FOUND: Final = {LagState.STUCK, LagState.AHEAD}
 _URGENCY: Final = {state: order for order, state in enumerate((LagState.AHEAD, LagState.STUCK, LagState.BEHIND))}
@@ -163,7 +167,17 @@ def _lagging(one: StreamLag) -> str:
 
 def _suspect(one: StreamVerification, values: bool) -> list[str]:
     shown = (f"{difference.column}: {_compared(difference, values)}" for difference in one.differences)
-    return [f"{one.stream_id}  {one.outcome}", *shown, *_problems(one.problems)]
+    return [f"{one.stream_id}  {one.outcome}{_explained(one)}", *shown, *_problems(one.problems)]
+
+
+def _explained(one: StreamVerification) -> str:
+    """Of a row whose log has no beginning, as that of an adopted conversation: whether the log explains it."""
+    if one.outcome is not VerifyOutcome.INCOMPLETE:
+        return ""
+    unexplained = [it.column for it in one.differences if it.column not in _NOT_IN_OLD_LOGS]
+    if not unexplained:
+        return ": the log has no beginning, and what it holds explains the row"
+    return f": the log has no beginning, and what it holds does not explain {', '.join(unexplained)}"
 
 
 def _refused(one: StreamRebuild) -> list[str]:

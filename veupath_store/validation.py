@@ -12,10 +12,14 @@ from pydantic import ValidationError
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import LONE_SURROGATE, ZERO, check_text
+from veupath_store.json import check_text
+from veupath_store.legacy_ids import adopted_id
 
 E = TypeVar("E", bound=StrEnum)
 
 _HEX: Final = "[0-9a-fA-F]"
+_EXPERIMENT: Final = re.compile(r"exp_[0-9a-f]{12}")
+_OPERATION: Final = re.compile(r"op_[0-9a-f]{12}")
 _UUID: Final = re.compile(rf"(?:urn:uuid:)?(\{{)?{_HEX}{{8}}(-?)(?:{_HEX}{{4}}\2){{3}}{_HEX}{{12}}(?(1)\}})")
 
 
@@ -40,6 +44,38 @@ def as_optional_uuid(value: object, path: str) -> UUID | None:
         InvalidInputError: It is something else.
     """
     return None if value is None else as_uuid(value, path)
+
+
+def as_experiment_id(value: object, path: str) -> UUID:
+    """As `as_uuid`; an id that the SQLAlchemy layer gave to an experiment means what `adopted_id` makes of it.
+
+    Raises:
+        InvalidInputError: It is neither. That layer wrote lower case only.
+    """
+    return _as_adopted(value, path, _EXPERIMENT, "exp_0123456789ab")
+
+
+def as_operation_id(value: object, path: str) -> UUID:
+    """As `as_uuid`; an id that the SQLAlchemy layer gave to an operation means what `adopted_id` makes of it.
+
+    Raises:
+        InvalidInputError: It is neither. That layer wrote lower case only.
+    """
+    return _as_adopted(value, path, _OPERATION, "op_0123456789ab")
+
+
+def legacy_operation_id(value: object) -> str | None:
+    """The text itself of an id that the SQLAlchemy layer gave to an operation; ``None`` for anything else."""
+    return str.__str__(value) if isinstance(value, str) and _OPERATION.fullmatch(value) else None
+
+
+def _as_adopted(value: object, path: str, legacy: re.Pattern[str], example: str) -> UUID:
+    if isinstance(value, str) and legacy.fullmatch(value):
+        return adopted_id(value)
+    try:
+        return as_uuid(value, path)
+    except InvalidInputError:
+        raise InvalidInputError(path, f"a UUID, its text, or an old id as {example} is needed") from None
 
 
 def text(value: object, path: str, longest: int, *, shortest: int = 1) -> str:

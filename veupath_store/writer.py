@@ -29,7 +29,7 @@ from veupath_store.repositories.documents import DocumentRepository
 from veupath_store.repositories.experiments import ExperimentRepository
 from veupath_store.repositories.gene_sets import GeneSetRepository
 from veupath_store.session import get_engine
-from veupath_store.validation import as_uuid
+from veupath_store.validation import as_experiment_id
 from veupath_store.values import DocumentSave, ExperimentSave, GeneSetSave, SaveFailure, WriterStatistics
 from veupath_store.writer_queue import Key, SaveQueue, Waiting
 
@@ -160,7 +160,7 @@ class DocumentWriter:
         Raises:
             InvalidInputError: The id is no UUID.
         """
-        identity = as_uuid(document_id, "document_id")
+        identity = as_experiment_id(document_id, "document_id")
         keys = [(kind, identity) for kind in _REPOSITORIES]
         found = [self._queue.discard(key) for key in keys]
         for key in keys:

@@ -3,4 +3,9 @@
 The keys are pages, the values are run in front of the page's first block, in its namespace.
 """
 
-SETUPS: dict[str, str] = {}
+ADOPTION = """
+from tests.docs.legacy import in_place_of_the_store
+in_place_of_the_store()
+"""
+
+SETUPS: dict[str, str] = {"docs/adoption.md": ADOPTION}

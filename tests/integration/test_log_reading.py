@@ -1,6 +1,6 @@
 """Conversations and operations read back from their logs."""
 
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
@@ -12,6 +12,7 @@ from veupath_store.events.keys import LogKey
 from veupath_store.events.projector import Projector
 from veupath_store.events.reader import READ
 from veupath_store.events.reading import LogReader
+from veupath_store.legacy_ids import adopted_id
 from veupath_store.repositories import OperationRepository, StreamRepository, UserRepository
 from veupath_store.session import close_db, init_db
 from veupath_store.values import MessageRole, OperationType
@@ -220,13 +221,15 @@ async def test_without_a_log_there_is_nothing_to_read(settings):
     await close_db()
 
 
-async def test_an_older_applications_operation_ids_are_no_uuids(stream):
+async def test_an_operation_of_the_sqlalchemy_layer_is_told_by_the_id_that_stands_for_it(stream):
     reader = LogReader()
     key = LogKey.stream(stream).text(reader._log._prefix)
     await reader._log._client.run([("XADD", key, "*", "op", "op_0123456789ab", "type", "user_message", "data", "{}")])
     [event] = (await reader.page_events(stream)).items
-    assert event.operation_id is None
-    assert isinstance(stream, UUID)
+    assert event.operation_id == adopted_id("op_0123456789ab")
+    assert (await reader.page_events(stream, operation_id="op_0123456789ab")).items == (event,)
+    assert (await reader.page_events(stream, operation_id=event.operation_id)).items == (event,)
+    assert (await reader.page_events(stream, operation_id="op_0123456789ac")).items == ()
 
 
 @pytest.mark.parametrize("empty", ["", " "])

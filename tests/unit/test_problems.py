@@ -31,6 +31,7 @@ STATUSES = {
     errors.UnitOfWorkError: 500,
     errors.SwallowedErrorError: 500,
     errors.SchemaError: 500,
+    errors.AdoptionRefusedError: 500,
     errors.InternalError: 500,
 }
 TORTOISE = [

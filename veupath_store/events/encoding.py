@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 from veupath_store import json, limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.entries import Entry, Event, Position
-from veupath_store.validation import as_optional_uuid, text
+from veupath_store.validation import as_operation_id, text
 
 Fields: TypeAlias = tuple[str, str, str]
 """The operation id or empty, the type, the data as JSON text."""
@@ -30,8 +30,10 @@ def encode_event(event: Event, path: str) -> Fields:
             the data are no JSON object or more than `limits.DOCUMENT_BYTES` bytes.
     """
     kind = text(event.type, f"{path}.type", limits.EVENT_TYPE)
-    operation_id = as_optional_uuid(event.operation_id, f"{path}.operation_id")
-    return str(operation_id or ""), kind, _encode(event.data, f"{path}.data")
+    operation_id = (
+        "" if event.operation_id is None else str(as_operation_id(event.operation_id, f"{path}.operation_id"))
+    )
+    return operation_id, kind, _encode(event.data, f"{path}.data")
 
 
 def _encode(data: object, path: str) -> str:

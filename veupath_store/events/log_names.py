@@ -6,8 +6,10 @@ from uuid import UUID
 from veupath_store.events.entries import Position
 from veupath_store.events.keys import BEHIND, LogKey, LogKind
 from veupath_store.events.redis_client import RedisClient
+from veupath_store.legacy_ids import adopted_id
 
 SCANNED: Final = 1_000
+_LONGEST: Final = 50
 
 # KEYS: the log, the marks. ARGV: the newest entry that it ever had, the stream.
 REMOVE: Final = """
@@ -29,6 +31,20 @@ class LogNames:
         self._client = client
         self._prefix = prefix
 
+    async def scan_old(self, kind: LogKind, cursor: int) -> tuple[int, list[LogKey]]:
+        """Go through some of the keys that Redis holds, for logs under names that are no ids in their usual form.
+
+        Args:
+            kind: Whose logs.
+            cursor: 0, then what this returned.
+
+        Returns:
+            Where to go on, 0 at the end; and the logs, with the ids that stand for their names.
+        """
+        after, names = await self._scan(kind, cursor)
+        old = [name for name in names if 0 < len(name) <= _LONGEST and _identity(name) is None]
+        return after, [LogKey(kind, adopted_id(name), name) for name in old]
+
     async def scan(self, cursor: int) -> tuple[int, list[UUID]]:
         """Go through some of the keys that Redis holds.
 
@@ -38,11 +54,14 @@ class LogNames:
         Returns:
             Where to go on, 0 at the end; and the conversations that have a log, some of them perhaps twice.
         """
-        start = f"{self._prefix}{LogKind.STREAM}:"
+        after, names = await self._scan(LogKind.STREAM, cursor)
+        return after, [identity for name in names if (identity := _identity(name)) is not None]
+
+    async def _scan(self, kind: LogKind, cursor: int) -> tuple[int, list[str]]:
+        start = f"{self._prefix}{kind}:"
         # A prefix has no character that a pattern gives a meaning to.
         [[after, keys]] = await self._client.run([("SCAN", cursor, "MATCH", f"{start}*", "COUNT", SCANNED)])
-        names = (key.decode(errors="replace").removeprefix(start) for key in keys)
-        return int(after), [identity for name in names if (identity := _identity(name)) is not None]
+        return int(after), [key.decode(errors="replace").removeprefix(start) for key in keys]
 
     async def remove_unmoved(self, key: LogKey, last: Position) -> bool:
         """Remove a log and its mark, unless something was appended after a position.

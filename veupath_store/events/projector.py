@@ -67,7 +67,7 @@ class Projector(ProjectionMaintenance):
             UnavailableError: Redis does not answer; nothing was appended.
             OutcomeUnknownError: The answer was lost; read the log back.
         """
-        key = LogKey.operation(as_uuid(operation_id, "operation_id"))
+        key = LogKey.operation_given(operation_id)
         return [str(position) for position in await self.log.append(key, events, new=True)]
 
     async def catch_up(self, stream_id: UUID | str) -> CaughtUp:

@@ -95,17 +95,24 @@ class ScopedReader:
             return await self._log.read_newest(key, count, before=position)
         return await self._log.read(key, after=position, count=count)
 
-    async def _place_of(self, operation_id: UUID, start: Position | None) -> Place:
+    async def _place_of(self, own: LogKey, start: Position | None) -> Place:
+        """Where an operation's events are.
+
+        Args:
+            own: The log that it has where it works for no conversation. An old one, under its old name, holds them
+                also where it does, if it is there.
+            start: Only events after this entry.
+        """
         client = await get_engine().open()
-        rows = await client.execute_rows(_OPERATION, [operation_id, self._owner])
+        rows = await client.execute_rows(_OPERATION, [own.id, self._owner])
         if not rows:
             raise NotFoundError("operation")
         stream_id, begins = rows[0]["stream_id"], rows[0]["start_position"]
-        if stream_id is None:
-            return Place(LogKey.operation(operation_id), start, events_of(None))
+        if stream_id is None or (own.name and (await self._log.ends([own]))[0] is not None):
+            return Place(own, start, events_of(None))
         if start is None and begins is not None:
             start = _before(Position.parse(begins))
-        return Place(LogKey.stream(stream_id), start, events_of(operation_id))
+        return Place(LogKey.stream(stream_id), start, events_of(own.id))
 
     async def _has_ended(self, operation_id: UUID) -> bool:
         client = await get_engine().open()

@@ -13,7 +13,7 @@ from veupath_store.events.following import follow
 from veupath_store.events.keys import LogKey
 from veupath_store.events.reader import Place, ScopedReader
 from veupath_store.events.shown import events_of, message
-from veupath_store.validation import as_optional_uuid, as_uuid, boolean, integer
+from veupath_store.validation import as_operation_id, as_uuid, boolean, integer
 from veupath_store.values import LoggedEvent, LogPage, Message
 
 logger = logging.getLogger("veupath_store.events")
@@ -105,7 +105,7 @@ class LogReader(ScopedReader):
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
         start = None if position is None else Position.parse(position)
-        operation = as_optional_uuid(operation_id, "operation_id")
+        operation = None if operation_id is None else as_operation_id(operation_id, "operation_id")
         most = integer(limit, "limit", 1, limits.PAGE)
         await self._refuse_foreign(key.id)
         return await self._page(key, start, most, events_of(operation))
@@ -131,10 +131,10 @@ class LogReader(ScopedReader):
             InvalidInputError: An argument is refused.
             UnavailableError: A server does not answer.
         """
-        identity = as_uuid(operation_id, "operation_id")
+        own = LogKey.operation_given(operation_id)
         start = None if position is None else Position.parse(position)
         most = integer(limit, "limit", 1, limits.PAGE)
-        place = await self._place_of(identity, start)
+        place = await self._place_of(own, start)
         return await self._page(place.key, place.after, most, place.wanted)
 
     async def follow(
@@ -163,7 +163,7 @@ class LogReader(ScopedReader):
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
         start = None if position is None else Position.parse(position)
-        operation = as_optional_uuid(operation_id, "operation_id")
+        operation = None if operation_id is None else as_operation_id(operation_id, "operation_id")
         await self._refuse_foreign(key.id)
 
         return self._follow(Place(key, start, events_of(operation)), lambda: self._is_gone(key.id), FOLLOW_SECONDS)
@@ -188,11 +188,11 @@ class LogReader(ScopedReader):
             InvalidInputError: An argument is refused.
             UnavailableError: The database does not answer.
         """
-        identity = as_uuid(operation_id, "operation_id")
+        own = LogKey.operation_given(operation_id)
         start = None if position is None else Position.parse(position)
-        place = await self._place_of(identity, start)
+        place = await self._place_of(own, start)
 
-        return self._follow(place, lambda: self._has_ended(identity), OPERATION_SECONDS)
+        return self._follow(place, lambda: self._has_ended(own.id), OPERATION_SECONDS)
 
     async def _iterate_messages(self, stream_id: UUID | str) -> AsyncIterator[Message]:
         position, at_end = None, False

@@ -1,7 +1,7 @@
 """Removing the logs of deleted conversations and operations.
 
 The deletion and the order to remove the log are one transaction; Redis is told after its commit. Whatever is cut in
-between stays ordered, and the projection worker does it.
+between stays ordered, and the projection worker does it. So does what may have a log under an old name.
 
 A conversation that is deleted and made again under its id in one unit of work goes on in the same log: of that what is
 older than its second beginning is removed.
@@ -14,6 +14,7 @@ from veupath_store.engine.statements import Statements
 from veupath_store.events.entries import Position
 from veupath_store.events.keys import LogKey, LogKind
 from veupath_store.events.log import EventLog
+from veupath_store.events.old_names import DERIVED
 from veupath_store.events.pages import PageSize
 from veupath_store.events.patched import begins, origin_of
 from veupath_store.session import async_session_factory, get_engine
@@ -27,16 +28,23 @@ ON CONFLICT (kind, id) DO UPDATE SET requested_at = CURRENT_TIMESTAMP"""
 # Locked, so that a conversation that is made again under the same id waits, or is waited for; another remover goes on.
 _ORDERED: Final = """
 SELECT kind, id FROM log_removals
-WHERE $1::text[] IS NULL OR (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))
+WHERE requested_at < 'infinity'
+  AND ($1::text[] IS NULL OR (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[])))
 ORDER BY requested_at, kind, id LIMIT $3 FOR UPDATE SKIP LOCKED"""
 # An order's xmin is the transaction that gave it, at its end and so in no savepoint: the lower half of its id.
 _ALIVE: Final = """
 SELECT r.id, r.xmin::text AS xmin FROM log_removals r JOIN streams s ON s.id = r.id
 WHERE r.kind = 'stream' AND r.id = ANY ($1::uuid[])"""
-_DONE: Final = "DELETE FROM log_removals WHERE (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[]))"
+# What may have a log under an old name as well stays ordered: see `old_names`.
+_DONE: Final = f"""
+WITH done AS (
+    DELETE FROM log_removals
+    WHERE (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[])) AND NOT {DERIVED}
+)
+UPDATE log_removals SET requested_at = 'infinity'
+WHERE (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[])) AND {DERIVED}"""
 
-_NAMES: Final = {LogKind.STREAM: "stream", LogKind.OPERATION: "operation"}
-_KINDS: Final = {name: kind for kind, name in _NAMES.items()}
+_KINDS: Final = {kind.told: kind for kind in LogKind}
 
 
 async def order_removals(client: Statements, keys: Sequence[LogKey]) -> None:
@@ -50,7 +58,7 @@ async def order_removals(client: Statements, keys: Sequence[LogKey]) -> None:
 
 
 async def count_removals() -> int:
-    """How many logs are ordered to be removed. One statement."""
+    """How many logs are ordered to be removed, or to be looked for under an old name. One statement."""
     client = await get_engine().open()
     ordered: int = (await client.execute_rows("SELECT count(*) AS ordered FROM log_removals"))[0]["ordered"]
     return ordered
@@ -86,7 +94,10 @@ async def remove_logs(log: EventLog, keys: Sequence[LogKey] | None = None) -> in
 async def _remove(log: EventLog, client: Statements, found: Sequence[LogKey]) -> None:
     streams = [key.id for key in found if key.kind is LogKind.STREAM]
     alive = {LogKey.stream(row["id"]): int(row["xmin"]) for row in await client.execute_rows(_ALIVE, [streams])}
-    await log.remove([key for key in found if key not in alive])
+    gone = [key for key in found if key not in alive]
+    # An id in capitals was kept as it was, too; there is no index of other mixtures.
+    old = [LogKey(key.kind, key.id, str(key.id).upper()) for key in gone if key.kind is LogKind.STREAM]
+    await log.remove([*gone, *old])
     for key, xmin in alive.items():
         beginning = await _beginning(log, key, xmin)
         if beginning is not None:
@@ -108,4 +119,4 @@ async def _beginning(log: EventLog, key: LogKey, xmin: int) -> Position | None:
 
 
 def _arrays(keys: Sequence[LogKey]) -> list[list[object]]:
-    return [[_NAMES[key.kind] for key in keys], [key.id for key in keys]]
+    return [[key.kind.told for key in keys], [key.id for key in keys]]

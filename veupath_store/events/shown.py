@@ -7,7 +7,7 @@ from uuid import UUID
 from veupath_store.events.entries import Entry
 from veupath_store.events.patched import PATCHED
 from veupath_store.events.text import decoded
-from veupath_store.validation import as_uuid
+from veupath_store.validation import as_operation_id, legacy_operation_id
 from veupath_store.values import LoggedEvent, Message, MessageRole
 
 _ROLES: Final = {"user_message": MessageRole.USER, "assistant_message": MessageRole.ASSISTANT}
@@ -15,9 +15,15 @@ _ROLES: Final = {"user_message": MessageRole.USER, "assistant_message": MessageR
 
 def events_of(operation: UUID | None) -> Callable[[Entry], LoggedEvent | None]:
     """Takes all events but the store's own, or one operation's."""
+    usual = str(operation)
+
+    def is_its(entry: Entry) -> bool:
+        """Whether it is the operation's, by its id or by its old one; the usual case costs a comparison of texts."""
+        given = entry.operation_id
+        return given == usual or (legacy_operation_id(given) is not None and _operation(entry) == operation)
 
     def event(entry: Entry) -> LoggedEvent | None:
-        if entry.type == PATCHED or (operation is not None and entry.operation_id != str(operation)):
+        if entry.type == PATCHED or (operation is not None and not is_its(entry)):
             return None
         return LoggedEvent(
             id=str(entry.position),
@@ -53,6 +59,6 @@ def _text(value: Any) -> str | None:  # noqa: ANN401 - whatever the event holds
 
 def _operation(entry: Entry) -> UUID | None:
     try:
-        return as_uuid(entry.operation_id, "operation_id")
+        return as_operation_id(entry.operation_id, "operation_id")
     except ValueError:  # none, or an older application's
         return None

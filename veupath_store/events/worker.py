@@ -12,6 +12,7 @@ from veupath_store.engine import start_detached
 from veupath_store.errors import NotFoundError, StoreError
 from veupath_store.events.lag import lag_of
 from veupath_store.events.log import EventLog
+from veupath_store.events.old_names import remove_old_names
 from veupath_store.events.projector import Projector
 from veupath_store.events.removals import remove_logs
 from veupath_store.events.selection import Selection
@@ -91,7 +92,9 @@ class ProjectionWorker:
         """Compare all conversations with their logs, catch up those that are behind, and remove what belongs to none.
 
         For each 500 conversations one read and one round trip to Redis, and a catch-up for each that is behind; for
-        each 1,000 keys in Redis the same, to find the logs of creations that were rolled back.
+        each 1,000 keys in Redis the same, to find the logs of creations that were rolled back; and
+        where something of an adopted database was deleted, two round trips more for these, to find it under its old
+        name.
 
         Returns:
             How many conversations were behind.
@@ -100,6 +103,7 @@ class ProjectionWorker:
             UnavailableError: A server does not answer.
         """
         await remove_logs(self.log)
+        await remove_old_names(self.log)
         await remove_unborn(self.log)
         behind = 0
         async for chunk in Selection().chunks():

@@ -10,6 +10,7 @@ from veupath_store import limits
 from veupath_store.engine.statements import Statements
 from veupath_store.errors import NotFoundError
 from veupath_store.events.keys import LogKey
+from veupath_store.events.old_names import DERIVED
 from veupath_store.json import decode
 from veupath_store.races import despite_deadlocks
 from veupath_store.repositories.inventory import OWNED_TABLES, OwnedTable
@@ -47,7 +48,8 @@ def _statement(dry_run: bool) -> str:
         f"WITH {expressions} SELECT {counts}, "
         "ARRAY (SELECT stream_id FROM gone_kept ORDER BY stream_id) AS kept_ids, "
         "ARRAY (SELECT id FROM gone_streams ORDER BY id) AS stream_ids, "
-        "ARRAY (SELECT id FROM gone_operations WHERE stream_id IS NULL ORDER BY id) AS operation_ids"
+        "ARRAY (SELECT id FROM gone_operations WHERE stream_id IS NULL ORDER BY id) AS operation_ids, "
+        f"ARRAY (SELECT id FROM gone_operations WHERE stream_id IS NOT NULL AND {DERIVED}) AS derived_ids"
     )
 
 
@@ -111,7 +113,9 @@ class AccountRepository(OwnerOfLogs):
         if not dry:
             for stream_id in row["kept_ids"]:
                 self._record(stream_id, {"dismissed_reason": DismissReason.PURGE.value})
-            self._remove_logs([*map(LogKey.stream, row["stream_ids"]), *map(LogKey.operation, row["operation_ids"])])
+            # One of an adopted database may have a log of its own although it worked for a conversation.
+            operations = [*row["operation_ids"], *row["derived_ids"]]
+            self._remove_logs([*map(LogKey.stream, row["stream_ids"]), *map(LogKey.operation, operations)])
         goes = site is None and not keep
         if goes and not dry:
             await client.execute_query("DELETE FROM users WHERE id = $1", [owner])

@@ -77,7 +77,7 @@ class Repository(Generic[M]):
             InvalidInputError: The id is no UUID.
             UnavailableError: The database does not answer.
         """
-        identity = as_uuid(id, "id")
+        identity = self._identity(id)
         return await self._by_id.first(await self._client(), self._owner, identity=identity)
 
     async def delete(self, id: UUID | str) -> bool:  # noqa: A002
@@ -95,7 +95,12 @@ class Repository(Generic[M]):
             OutcomeUnknownError: Without a session, the answer was lost.
         """
         rows: QuerySet[M] = await self._own_rows()
-        return await rows.filter(pk=as_uuid(id, "id")).delete() > 0
+        return await rows.filter(pk=self._identity(id)).delete() > 0
+
+    @classmethod
+    def _identity(cls, value: object, path: str = "id") -> UUID:
+        """The id of one of the entity's rows, checked."""
+        return as_uuid(value, path)
 
     async def _client(self) -> Statements:
         """The session's client, or the pool."""

@@ -155,7 +155,7 @@ class DocumentRepository(Repository[M], Generic[M, S]):
             UnavailableError: The database does not answer.
         """
         owner = as_uuid(user_id, "user_id")
-        values = [as_uuid(id, "id"), owner]
+        values = [self._identity(id), owner]
         if self._owner is not None and owner != self._owner:
             return None
         rows = await (await self._client()).execute_rows(self.sql.version, values)
@@ -178,7 +178,7 @@ class DocumentRepository(Repository[M], Generic[M, S]):
             UnavailableError: The database does not answer; nothing was deleted.
             OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        values = [as_uuid(id, "id"), self._owner]
+        values = [self._identity(id), self._owner]
         client = await self._client()
         # A first save that was under way has committed while the first statement waited for its id: the second
         # one sees the document.

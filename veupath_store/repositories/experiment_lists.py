@@ -11,7 +11,7 @@ from veupath_store.repositories.base import Repository
 from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.hydration import instances
 from veupath_store.repositories.pages import Key, Listing, Page, id_key, iterate, time_key
-from veupath_store.validation import as_uuid, text
+from veupath_store.validation import as_experiment_id, as_uuid, text
 from veupath_store.values import ExperimentSummary
 
 _RECENT: Final = Listing(
@@ -41,6 +41,10 @@ _MANY: Final = f"SELECT {{columns}} FROM experiments WHERE {MINE} AND id = ANY (
 class ExperimentLists(Repository[ExperimentRow]):
     """The part of `ExperimentRepository` that reads several experiments."""
 
+    @classmethod
+    def _identity(cls, value: object, path: str = "id") -> UUID:
+        return as_experiment_id(value, path)
+
     async def get_many(self, ids: Sequence[UUID | str], *, user_id: UUID | str) -> list[ExperimentRow]:
         """Read many by their ids. One statement.
 
@@ -57,7 +61,7 @@ class ExperimentLists(Repository[ExperimentRow]):
         """
         if isinstance(ids, str | bytes) or not isinstance(ids, Sequence) or len(ids) > limits.DOCUMENT_IDS:
             raise InvalidInputError("ids", f"a list of {limits.DOCUMENT_IDS} ids at most is needed")
-        asked = list(dict.fromkeys(as_uuid(item, f"ids[{index}]") for index, item in enumerate(ids)))
+        asked = list(dict.fromkeys(self._identity(item, f"ids[{index}]") for index, item in enumerate(ids)))
         values = [as_uuid(user_id, "user_id"), self._owner, asked]
         rows = await self._entire(_MANY, values)
         found = {row.id: row for row in instances(ExperimentRow, rows)}

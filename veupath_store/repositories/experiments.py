@@ -9,7 +9,7 @@ from veupath_store.json import Json, encode
 from veupath_store.models import ExperimentRow
 from veupath_store.repositories.documents import DocumentRepository, DocumentSql
 from veupath_store.repositories.experiment_lists import ExperimentLists
-from veupath_store.validation import as_uuid, integer, text
+from veupath_store.validation import integer, text
 from veupath_store.values import ExperimentSave
 
 _SQL: Final = DocumentSql("experiments", ExperimentSave.columns(), touched="updated_at")
@@ -69,7 +69,7 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
             OutcomeUnknownError: Without a session, the answer was lost; read the version back.
         """
         save = ExperimentSave(
-            id=as_uuid(experiment_id, "experiment_id"),
+            id=self._identity(experiment_id, "experiment_id"),
             user_id=user_id,
             site_id=site_id,
             name=name,
@@ -104,7 +104,7 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost.
         """
-        identity = as_uuid(experiment_id, "experiment_id")
+        identity = self._identity(experiment_id, "experiment_id")
         seen = None if version is None else integer(version, "version", 1, limits.INT32_MAX)
         key = text(field, "field", limits.DOCUMENT_FIELD)
         values = [identity, self._owner, seen, encode({key: value}, "data")]

@@ -7,7 +7,7 @@ from veupath_store import limits
 from veupath_store.repositories.conditions import MINE
 from veupath_store.repositories.operation_leases import OperationLeases
 from veupath_store.repositories.pages import Listing, Page, id_key, time_key
-from veupath_store.validation import as_uuid, one_of
+from veupath_store.validation import as_operation_id, as_uuid, one_of
 from veupath_store.values import OperationStatusView, OperationSummary, OperationType
 
 SUMMARY: Final = ", ".join(OperationSummary.model_fields)
@@ -31,6 +31,10 @@ ORDER BY o.created_at DESC, o.id DESC LIMIT {limits.PAGE}"""
 class OperationReads(OperationLeases):
     """The part of `OperationRepository` that reads."""
 
+    @classmethod
+    def _identity(cls, value: object, path: str = "id") -> UUID:
+        return as_operation_id(value, path)
+
     async def get_summary(self, operation_id: UUID | str) -> OperationSummary | None:
         """What a client may see of an operation, its owner included. One indexed read.
 
@@ -46,7 +50,7 @@ class OperationReads(OperationLeases):
         """
         rows = await (await self._client()).execute_rows(
             f"SELECT {SUMMARY} FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)",
-            [as_uuid(operation_id, "operation_id"), self._owner],
+            [self._identity(operation_id, "operation_id"), self._owner],
         )
         return OperationSummary.model_validate(dict(rows[0])) if rows else None
 
@@ -64,7 +68,7 @@ class OperationReads(OperationLeases):
             UnavailableError: The database does not answer.
         """
         rows = await (await self._client()).execute_rows(
-            _GET_STATUS, [as_uuid(operation_id, "operation_id"), self._owner]
+            _GET_STATUS, [self._identity(operation_id, "operation_id"), self._owner]
         )
         return OperationStatusView.model_validate(dict(rows[0])) if rows else None
 

@@ -155,7 +155,7 @@ class OperationRepository(OperationReads, Recording[Operation]):
         if kind.is_chat and stream is None:
             raise InvalidInputError("stream_id", "a chat needs its conversation")
         values = [
-            as_optional_uuid(operation_id, "operation_id") or uuid4(),
+            uuid4() if operation_id is None else self._identity(operation_id, "operation_id"),
             owner,
             stream,
             kind.value,
@@ -192,7 +192,7 @@ class OperationRepository(OperationReads, Recording[Operation]):
             UnavailableError: The database does not answer, or the operation is being written; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        identity = as_uuid(operation_id, "operation_id")
+        identity = self._identity(operation_id, "operation_id")
         rows = await (await self._client()).execute_rows(_REQUEST_CANCEL, [identity, self._owner])
         if rows:
             return OperationStatusView.model_validate(dict(rows[0]))

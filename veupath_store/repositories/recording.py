@@ -19,7 +19,6 @@ from veupath_store.races import despite_deadlocks
 from veupath_store.repositories.base import M, Repository, T
 from veupath_store.session import async_session_factory
 from veupath_store.unit_of_work import Session
-from veupath_store.validation import as_uuid
 
 
 class Recording(Repository[M]):
@@ -29,7 +28,8 @@ class Recording(Repository[M]):
         """Delete one, with all that belongs to it, its log included. One statement; a user's logs take two more.
 
         Where there is an event log, what goes is removed from it right after the commit, which takes three
-        statements, or, when that is cut off, by the worker.
+        statements, or, when that is cut off, by the worker. A conversation takes a read more, for the operations of an
+        adopted database that have logs of their own; those under old keys go with the worker's next sweep.
 
         Args:
             id: Its id.
@@ -42,7 +42,7 @@ class Recording(Repository[M]):
             UnavailableError: The database does not answer; nothing was deleted.
             OutcomeUnknownError: Without a session, the answer was lost.
         """
-        identity = as_uuid(id, "id")
+        identity = self._identity(id)
 
         async def delete(inside: Self) -> bool:
             logs = await inside._logs_of(identity) if inside._companion() else ()

@@ -9,6 +9,7 @@ from tortoise.expressions import Q
 from veupath_store import limits
 from veupath_store.errors import ConflictError, NotFoundError
 from veupath_store.events.keys import LogKey
+from veupath_store.events.old_names import DERIVED
 from veupath_store.models import Stream, StreamProjection
 from veupath_store.names import FREE_NAME
 from veupath_store.races import ATTEMPTS, NAME_KEY
@@ -17,7 +18,7 @@ from veupath_store.repositories.prepared import PreparedFor
 from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
 from veupath_store.repositories.users import UserRepository
 from veupath_store.repositories.wdk_links import WdkLinks
-from veupath_store.validation import as_optional_uuid, as_uuid, text
+from veupath_store.validation import as_experiment_id, as_optional_uuid, as_uuid, text
 from veupath_store.values import SYSTEM_SITE_ID, SYSTEM_STREAM_ID, SYSTEM_USER_ID
 from veupath_store.values.streams import DEFAULT_NAME
 
@@ -61,6 +62,10 @@ _BY_EXPERIMENT: Final = PreparedFor[Stream](
     user=UUID,
     experiment=UUID,
 )
+
+_DERIVED: Final = f"""
+SELECT id FROM operations WHERE user_id = (SELECT s.user_id FROM streams s WHERE s.id = $1)
+    AND stream_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND {DERIVED}"""
 
 
 class StreamRepository(ProjectionReads, WdkLinks):
@@ -163,7 +168,7 @@ class StreamRepository(ProjectionReads, WdkLinks):
             UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        values = self._new(user_id, site_id, None, name, as_uuid(experiment_id, "experiment_id"))
+        values = self._new(user_id, site_id, None, name, as_experiment_id(experiment_id, "experiment_id"))
         return await self._existing_or_new(Q(user_id=values[0], experiment_id=values[4]), values, None)
 
     async def get_system_stream(self) -> Stream:
@@ -234,13 +239,16 @@ class StreamRepository(ProjectionReads, WdkLinks):
             text(site_id, "site_id", limits.STREAM_SITE_ID),
             as_optional_uuid(stream_id, "stream_id") or uuid4(),
             text(name, "name", limits.NAME, shortest=0) or DEFAULT_NAME,
-            as_optional_uuid(experiment_id, "experiment_id"),
+            None if experiment_id is None else as_experiment_id(experiment_id, "experiment_id"),
         ]
         self._refuse_other_owner(owner)
         return values
 
     async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
-        return (LogKey.stream(identity),)
+        client = await self._client()
+        # Operations of an adopted database may have logs of their own, and go with the conversation.
+        rows = await client.execute_rows(_DERIVED, [identity, self._owner])
+        return (LogKey.stream(identity), *(LogKey.operation(row["id"]) for row in rows))
 
     async def find_by_experiment(self, user_id: UUID | str, experiment_id: UUID | str) -> Stream | None:
         """The conversation about an experiment. One indexed read.
@@ -256,7 +264,7 @@ class StreamRepository(ProjectionReads, WdkLinks):
             InvalidInputError: An id is no UUID.
             UnavailableError: The database does not answer.
         """
-        user, experiment = as_uuid(user_id, "user_id"), as_uuid(experiment_id, "experiment_id")
+        user, experiment = as_uuid(user_id, "user_id"), as_experiment_id(experiment_id, "experiment_id")
         return await _BY_EXPERIMENT.first(await self._client(), self._owner, user=user, experiment=experiment)
 
 

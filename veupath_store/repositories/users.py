@@ -19,7 +19,8 @@ from veupath_store.values import SYSTEM_USER_ID
 _LOCK: Final = "SELECT 1 FROM users WHERE id = $1 AND ($2::uuid IS NULL OR id = $2) FOR UPDATE"
 _LOGS: Final = """
 SELECT ARRAY (SELECT s.id FROM streams s WHERE s.user_id = $1) AS streams,
-       ARRAY (SELECT o.id FROM operations o WHERE o.user_id = $1 AND o.stream_id IS NULL) AS operations"""
+       ARRAY (SELECT o.id FROM operations o WHERE o.user_id = $1
+              AND (o.stream_id IS NULL OR substr(o.id::text, 15, 1) = '5')) AS operations"""
 
 
 class OwnerOfLogs(Recording[User]):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import encode
-from veupath_store.validation import boolean, optional_text, text
+from veupath_store.validation import as_experiment_id, boolean, optional_text, text
 from veupath_store.values.documents import DocumentSave
 
 
@@ -55,6 +55,7 @@ class ExperimentSave(DocumentSave):
     """An experiment as it is to be saved.
 
     Attributes:
+        id: The experiment.
         site_id: Its site.
         name: Its name; may be empty.
         status: How far it is.
@@ -67,6 +68,7 @@ class ExperimentSave(DocumentSave):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
+    id: Annotated[UUID, BeforeValidator(lambda value: as_experiment_id(value, "id"))]
     site_id: Annotated[str, BeforeValidator(lambda value: text(value, "site_id", limits.SITE_ID))]
     name: Annotated[str, BeforeValidator(lambda value: text(value, "name", limits.NAME, shortest=0))]
     status: Annotated[str, BeforeValidator(lambda value: text(value, "status", limits.STATUS))]
