@@ -160,11 +160,14 @@ async def load(work: Work) -> dict[str, int]:
         work.tell("writing rows", min(total, sum(written.values()) - written.get("document_ids", 0)), total)
 
     work.tell("writing rows", 0, total)
+    # In an order that foreign keys would allow, too.
     for table in _COLUMNS:
+        if table == "stream_projections":
+            await run("streams", _STREAMS)
         async for statement in _statements(work, table):
             await run(table, statement)
-    await run("users", _NOBODY)
-    await run("streams", _STREAMS)
+        if table == "users":
+            await run(table, _NOBODY)
     await run("stream_projections", _MADE_PROJECTIONS)
     await run("document_ids", _DOCUMENT_IDS)
     return written

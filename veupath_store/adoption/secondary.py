@@ -1,6 +1,7 @@
 """Keys, indexes and foreign keys of the new tables: dropped before the load and made again after it.
 
-Made at once from all rows they cost less than kept up row by row; see docs/adoption.md for the measurement.
+Made at once from all rows they cost less than kept up row by row: 200,000 rows, 50,000 of them projections, were
+written in 9 s instead of 22 (PostgreSQL 15, a busy machine of two cores).
 """
 
 from dataclasses import dataclass
