@@ -144,8 +144,8 @@ class Expected:
             "parameters": self._parameters(*at, row),
             "parent_set_ids": [str(self.ids["gene_sets"][one]) for one in parents if isinstance(one, str)],
         }
-        same = ("wdk_strategy_id", "wdk_step_id", "search_name", "record_type", "operation")
-        columns.update((name, row[name]) for name in same)
+        for name in ("wdk_strategy_id", "wdk_step_id", "search_name", "record_type", "operation"):
+            columns[name] = row[name]
         self._saved(*at, self._owner(*at, row["user_id"]), columns)
 
     def _parameters(self, table: str, key: str, row: Row) -> Any:
@@ -214,8 +214,7 @@ class Expected:
         try:
             steps = Read(row["steps"]) if row["steps"] is not None else None
         except RefusedError:
-            steps = None
-            self._note(table, key, "plan_unbuildable", needed=False)
+            steps = self._note(table, key, "plan_unbuildable", needed=False)
         if plan.get("root") is not None or steps is None or not isinstance(steps.value, list) or not steps.value:
             return plan
         try:
