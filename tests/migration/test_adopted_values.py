@@ -83,7 +83,7 @@ def drawn_adoption(server, draw):
 
 
 def test_a_few_drawn_databases_are_what_the_rules_make_of_them(server):
-    @examples(DRAWN, max_examples=5)
+    @examples(DRAWN, max_examples=3)
     @given(st.data())
     def every(data):
         drawn_adoption(server, data.draw)
@@ -101,6 +101,7 @@ def test_drawn_databases_are_what_the_rules_make_of_them(server):
     every()
 
 
+@pytest.mark.large
 async def test_the_reader_sees_a_change_in_any_column(server):
     """A comparison that finds nothing is only worth what it would find."""
     async with problem_database(server, "alembic") as url, connected(url) as connection:

@@ -6,8 +6,9 @@ from uuid import UUID
 
 import asyncpg
 
+from tests.support.legacy.claims import preference
 from tests.support.legacy.documents import Read
-from tests.support.legacy.expected import Expected, preference
+from tests.support.legacy.expected import Expected
 from tests.support.legacy.rows import Rows
 from tests.support.legacy.schema import TABLES
 

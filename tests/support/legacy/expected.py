@@ -1,12 +1,12 @@
 """What must become of each legacy row, by the documented rules alone."""
 
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from tests.support.legacy.claims import settle
 from tests.support.legacy.deviations import Deviations
 from tests.support.legacy.documents import Flag, Read, RefusedError
 from tests.support.legacy.ids import NOBODY, Ids
@@ -45,7 +45,7 @@ class Expected:
             for row in legacy[table]:
                 getattr(self, f"_{table}")(row[KEYS[table]], row)
         self._made_projections()
-        self._claims()
+        settle(self)
         self._nobody()
         for table, ids in self.ids.items():
             for text in ids.malformed:
@@ -103,14 +103,12 @@ class Expected:
         else:
             owner = self._owner(*at, row["user_id"])
             owner = None if owner == NOBODY and filled["is_public"] else owner
-        documents = {name: self._document(*at, row, name, list) for name in ("positive_ids", "negative_ids", "tags")}
-        same = {name: row[name] for name in ("source", "provenance_notes")}
         self.rows["control_sets"][self.ids["control_sets"][key]] = {
             "user_id": owner,
             "is_seed": False,
             **filled,
-            **documents,
-            **same,
+            **{name: self._document(*at, row, name, list) for name in ("positive_ids", "negative_ids", "tags")},
+            **{name: row[name] for name in ("source", "provenance_notes")},
         }
 
     def _saved(self, kind: str, key: str, owner: UUID, columns: Row) -> None:
@@ -146,8 +144,8 @@ class Expected:
             "parameters": self._parameters(*at, row),
             "parent_set_ids": [str(self.ids["gene_sets"][one]) for one in parents if isinstance(one, str)],
         }
-        same = ("wdk_strategy_id", "wdk_step_id", "search_name", "record_type", "operation")
-        columns.update((name, row[name]) for name in same)
+        for name in ("wdk_strategy_id", "wdk_step_id", "search_name", "record_type", "operation"):
+            columns[name] = row[name]
         self._saved(*at, self._owner(*at, row["user_id"]), columns)
 
     def _parameters(self, table: str, key: str, row: Row) -> Any:
@@ -216,8 +214,7 @@ class Expected:
         try:
             steps = Read(row["steps"]) if row["steps"] is not None else None
         except RefusedError:
-            steps = None
-            self._note(table, key, "plan_unbuildable", needed=False)
+            steps = self._note(table, key, "plan_unbuildable", needed=False)
         if plan.get("root") is not None or steps is None or not isinstance(steps.value, list) or not steps.value:
             return plan
         try:
@@ -297,33 +294,7 @@ class Expected:
                 **dict.fromkeys((*empty, "dismissed_at", "dismissed_reason", "wdk_event_id")),
             }
 
-    def _claims(self) -> None:
-        """What two conversations claim: the preferred one keeps it."""
-        streams, chats = self.rows["streams"], self.rows["stream_projections"]
-        by_text = {new: text for text, new in self.ids["streams"].own.items()}
-        for group in _alike(streams, "user_id", "experiment_id"):
-            for new in sorted(group, key=lambda new: (-chats[new]["updated_at"].timestamp(), new))[1:]:
-                streams[new]["experiment_id"] = None
-                self._note("streams", by_text[new], "duplicate_experiment")
-        for group in _alike(chats, "user_id", "site_id", "wdk_strategy_id"):
-            for new in sorted(group, key=lambda new: preference(new, chats[new]))[1:]:
-                chats[new]["wdk_strategy_id"] = None
-                self._note("stream_projections", by_text[new], "duplicate_wdk_id")
-
     def _nobody(self) -> None:
         owners = {row["user_id"] for table in TABLES[1:] for row in self.rows[table].values()}
         if NOBODY in owners:
             self.rows["users"].setdefault(NOBODY, {"external_id": "adopted:nobody", "created_at": self._now})
-
-
-def preference(new: UUID, chat: Row) -> tuple[Any, ...]:
-    """Visible before dismissed, then newest, then smallest id."""
-    return chat["dismissed_at"] is not None, -chat["updated_at"].timestamp(), new
-
-
-def _alike(rows: dict[UUID, Row], *columns: str) -> list[list[UUID]]:
-    """Groups of rows that have these columns in common, none of them null."""
-    groups = defaultdict(list)
-    for new, row in rows.items():
-        groups[tuple(row[column] for column in columns)].append(new)
-    return [group for values, group in groups.items() if None not in values]
