@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
 from veupath_store.json import LONE_SURROGATE, ZERO, check_text
-from veupath_store.json import check_text
 from veupath_store.legacy_ids import adopted_id
 
 E = TypeVar("E", bound=StrEnum)

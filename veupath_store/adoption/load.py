@@ -6,10 +6,10 @@ from typing import Final
 
 from veupath_store.adoption.documents import DOCUMENTS
 from veupath_store.adoption.legacy import SCHEMA
-from veupath_store.adoption.notes import ENDED, SOURCES
+from veupath_store.adoption.notes import ENDED, SOURCES, TYPES
 from veupath_store.adoption.staging import OWNER
 from veupath_store.adoption.work import NOBODY, Work
-from veupath_store.values.operations import OperationStatus
+from veupath_store.values.operations import OperationStatus, OperationType
 
 RANGE: Final = 50_000
 """Rows of a range, about."""
@@ -112,7 +112,7 @@ _OPERATIONS: Final[dict[str, str | None]] = {
     "id": "a.id",
     "stream_id": "a.stream_id",
     "user_id": "a.user_id",
-    "type": "COALESCE(o.type, '')",
+    "type": f"CASE WHEN o.type IN ({TYPES}) THEN o.type ELSE '{OperationType.BATCH}' END",
     "status": f"CASE WHEN {_HAS_ENDED} THEN o.status ELSE '{OperationStatus.FAILED}' END",
     "created_at": "COALESCE(o.created_at, now())",
     "completed_at": f"CASE WHEN {_HAS_ENDED} THEN o.completed_at ELSE now() END",

@@ -6,12 +6,13 @@ from veupath_store.adoption.legacy import COLUMNS
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
 from veupath_store.values.gene_sets import GeneSetSource
-from veupath_store.values.operations import OperationStatus
+from veupath_store.values.operations import OperationStatus, OperationType
 from veupath_store.values.streams import DEFAULT_NAME
 
 _GIVEN: Final = "given to a named owner"
 
 SOURCES: Final = ", ".join(f"'{source}'" for source in GeneSetSource)
+TYPES: Final = ", ".join(f"'{kind}'" for kind in OperationType)
 ENDED: Final = ", ".join(f"'{status}'" for status in OperationStatus if status is not OperationStatus.ACTIVE)
 
 # Columns that are not taken over, or have notes of their own.
@@ -87,3 +88,5 @@ async def _note_unknown(work: Work) -> None:
     unknown = query.format(f"status NOT IN ('{OperationStatus.ACTIVE}', {ENDED})")
     await note(ProblemKind.UNKNOWN_VALUE, "operations", "status", "made failed", unknown)
     await note(ProblemKind.MISSING_VALUE, "operations", "status", "made failed", query.format("status IS NULL"))
+    other = query.format(f"type NOT IN ({TYPES})")
+    await note(ProblemKind.UNKNOWN_VALUE, "operations", "type", f"made {OperationType.BATCH}", other)

@@ -34,7 +34,7 @@ _SAME: Final = {
         *("record_type", "is_saved", "model_id", "message_count", "step_count", "result_count", "updated_at"),
         *("dismissed_at", "gene_set_auto_imported"),
     ),
-    "operations": ("type", "created_at"),
+    "operations": ("created_at",),
 }
 
 _ROWS: Final = """

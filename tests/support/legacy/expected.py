@@ -18,6 +18,7 @@ DEFAULT_NAME = "New Conversation"
 SWITCHED = "The application was switched over while this was running."
 SOURCES = ("strategy", "paste", "upload", "derived", "saved")
 ENDED = ("completed", "failed", "cancelled")
+TYPES = ("chat", "workbench_chat", "experiment", "batch", "benchmark")
 
 _POSITION = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
@@ -255,7 +256,10 @@ class Expected:
         stream = self.rows["streams"].get(stream_id)
         if stream is None:
             self._note(*at, "orphan")
-        columns = self._filled(*at, row, type="", created_at=self._now)
+        columns = self._filled(*at, row, type="batch", created_at=self._now)
+        if columns["type"] not in TYPES:
+            columns["type"] = "batch"
+            self._note(*at, "unknown_value")
         ended = row["status"] in ENDED
         if not ended:
             kind = "operation_ended" if row["status"] == "active" else "unknown_value"

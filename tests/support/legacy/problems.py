@@ -212,6 +212,8 @@ def _operations(world: World, one: str, two: str) -> None:
         world.operation(stream, status=status, completed_at=None)
         world.operation(identity(9_301), status=status)
     world.operation("no stream", operation_id="x" * 32)
+    world.operation(stream, type="import")
+    world.operation(stream, type="")
 
 
 def _nulls(world: World, one: str) -> None:
