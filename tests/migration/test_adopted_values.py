@@ -93,7 +93,7 @@ def test_a_few_drawn_databases_are_what_the_rules_make_of_them(server):
 
 @pytest.mark.large
 def test_drawn_databases_are_what_the_rules_make_of_them(server):
-    @examples(DRAWN, max_examples=40)
+    @examples(DRAWN, max_examples=25)
     @given(st.data())
     def every(data):
         drawn_adoption(server, data.draw)
