@@ -352,6 +352,7 @@ async def count_round_trips(real, key, tmp_path):
             "append": lambda: log.append(key, [message] * 20, new=True),
             "exchange": lambda: log.exchange([Exchange(it, None, [("x", b"{}")] * 10) for it in keys]),
             "read": lambda: log.read(key, count=10),
+            "read_first": lambda: log.read_first(keys, 10),
             "read_newest": lambda: log.read_newest(key, 10),
             "newest_but": lambda: log.newest_but(key, 3),
             "ends": lambda: log.ends(keys),

@@ -103,12 +103,13 @@ _MADE: Final = (
 _TOO_DEEP: Final = """COALESCE(jsonb_path_exists(pg_temp.adopting_jsonb(d.text),
     'strict $.**{{{levels} to last}} ? (@.type() == "array" || @.type() == "object")', '{{}}', true), true)"""
 
-# A surrogate of a pair is suspicious, too; and so is a long run of digits after an e, of which a number overflows.
+# A surrogate of a pair is suspicious, too; and so is a number with an exponent that may be beyond a double: jsonb would
+# take it, and no client that reads numbers as doubles would read it back.
 _SUSPICIOUS: Final = rf"""
 SELECT o.id, d.text FROM old_{{table}} o CROSS JOIN LATERAL (SELECT o.{{field}}::text AS text OFFSET 0) d
 WHERE o.{{field}} IS NOT NULL AND (
     strpos(d.text, '\u0000') > 0 OR strpos(d.text, '\ud') > 0 OR strpos(d.text, '\uD') > 0
-    OR d.text ~ '(^|[\[:,\s])-?[0-9]+(\.[0-9]+)?[eE]\+?[0-9]{{{{5}}}}'
+    OR d.text ~ '(^|[\[:,\s])-?[0-9]+(\.[0-9]+)?[eE]\+?[0-9]{{{{3}}}}'
     OR (octet_length(d.text) > 100000 AND d.text ~ '[0-9]{{{{255}}}}')
     OR (octet_length(d.text) > 2 * {{levels}}
         AND octet_length(d.text) - octet_length(replace(replace(d.text, '[', ''), '{{{{', '')) > {{levels}}
@@ -124,7 +125,7 @@ FROM old_gene_sets o LEFT JOIN adopting_documents d
 WHERE json_typeof(o.parent_set_ids) = 'array'
   AND COALESCE(d.document::text, o.parent_set_ids::text) !~ '{_LIST_OF_IDS}'"""
 
-_LONG_NUMBER: Final = re.compile(r"[0-9][eE]\+?[0-9]{5}|[0-9]{255}", re.ASCII)
+_LONG_NUMBER: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}|[0-9]{255}", re.ASCII)
 
 _COLUMNS: Final = ("entity", "field", "key", "mended", "changed")
 
@@ -146,13 +147,23 @@ async def mend_documents(work: Work) -> None:
 
 
 def _mended(row: Any) -> tuple[str, str | None, bool] | None:  # noqa: ANN401 - a record
-    """A document's key, its text (``None`` where it is too deep), and whether that was changed; or nothing to mend."""
+    """A document's key, its text (``None`` where it cannot be kept), whether that was changed; or nothing to mend."""
     text = storable(row["text"])
-    if depth(text) > limits.DOCUMENT_DEPTH:
+    if depth(text) > limits.DOCUMENT_DEPTH or not _is_read(text):
         return row["id"], None, False
     changed = text != row["text"]
     # Most often a pair of surrogates, which is well as it is.
     return (row["id"], text, changed) if changed or _LONG_NUMBER.search(text) else None
+
+
+def _is_read(text: str) -> bool:
+    """Whether the store would read it back."""
+    if _LONG_NUMBER.search(text):
+        try:
+            decode(text)
+        except ValueError:
+            return False
+    return True
 
 
 async def _convert(work: Work, document: Document) -> None:
@@ -170,7 +181,7 @@ async def _convert(work: Work, document: Document) -> None:
         ProblemKind.MALFORMED_DOCUMENT,
         document.table,
         document.field,
-        "nested too deep, or refused by the server: made empty",
+        "nested too deep, or with a number that is too large: made empty",
         f"SELECT key FROM adopting_documents WHERE {here} AND document IS NULL",
     )
     if document.type is not None:

@@ -3,19 +3,20 @@
 import json
 import re
 from decimal import Decimal
+from math import isinf
 from typing import Any
 
 DEEPEST = 254
 REPLACEMENT = "\ufffd"
-# Digits before the point that a numeric of PostgreSQL can have.
-LARGEST = 131_072
+# Digits before the point that a number of double precision can have.
+LARGEST = 309
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class RefusedError(Exception):
-    """jsonb does not take the document, or it is deeper than the store allows."""
+    """jsonb does not take the document, or the store would not read it: too deep, or a number beyond a double."""
 
 
 class Read:
@@ -69,7 +70,7 @@ class _Pairs(tuple):
 
 def _number(text: str) -> int | Decimal:
     number = Decimal(text)
-    if number and number.adjusted() >= LARGEST:
+    if number and (number.adjusted() >= LARGEST or isinf(float(number))):
         raise RefusedError
     return int(text) if text.lstrip("-").isdigit() and len(text) < 1_000 else number
 

@@ -127,7 +127,14 @@ def _documents(world: World, one: str, two: str) -> None:
         world.chat(two, plan=value)
     world.gene_set(user_id=two, parent_set_ids='[7, null, "set 1", ["set 1"], {"id": "set 1"}]')
     world.gene_set(user_id=two, parent_set_ids=r'["\ud800", "a\u0000"]')
-    for value in (nested(254), nested(255), nested(3_000), '{"a": 1e200000}', '{"a": "' + "x" * 200_000 + '"}'):
+    for value in (
+        nested(254),
+        nested(255),
+        nested(3_000),
+        '{"a": 1e200000}',
+        '{"a": -1e309}',
+        '{"a": "' + "x" * 200_000 + '"}',
+    ):
         world.experiment(user_id=two, data=value)
         world.chat(two, plan=f'{{"root": {{"id": "a", "parameters": 1}}, "b": {value}}}')
         world.gene_set(user_id=two, parameters=value, gene_ids=f"[{value}]")
