@@ -99,7 +99,13 @@ async def sampled(connection: Any) -> AsyncIterator[dict[str, int]]:  # noqa: AN
         await sampling
 
 
-async def measure(settings: StoreSettings, connection: Any, projections: int) -> Measured:  # noqa: ANN401
+async def measure(
+    settings: StoreSettings,
+    connection: Any,  # noqa: ANN401
+    projections: int,
+    *,
+    only_adopt: bool,
+) -> Measured:
     """Fill, look, adopt, go back, adopt again, finish."""
     measured = Measured()
     started = time.perf_counter()
@@ -109,19 +115,21 @@ async def measure(settings: StoreSettings, connection: Any, projections: int) ->
     sys.stderr.write(f"filled in {measured.fill_seconds:.0f} s\n")
     measured.bytes["before"] = await connection.fetchval(_DATABASE)
 
-    async with timed(measured, "dry run"):
-        plan = await plan_adoption(settings)
-    measured.rows, measured.problems = sum(plan.rows.values()), len(plan.problems)
-    measured.estimate = plan.estimate_seconds
+    if not only_adopt:
+        async with timed(measured, "dry run"):
+            await plan_adoption(settings)
     clock = Clock()
     async with sampled(connection) as most, timed(measured, "adopt"):
-        await adopt(settings, progress=clock)
+        report = await adopt(settings, progress=clock)
+    measured.rows, measured.problems = sum(report.rows.values()), len(report.problems)
+    measured.estimate = report.estimate_seconds
     clock.stop()
     measured.phases = clock.phases
     measured.bytes |= {**most, "after": await connection.fetchval(_DATABASE)}
-    async with timed(measured, "undo"):
-        await undo_adoption(settings)
-    await adopt(settings)
+    if not only_adopt:
+        async with timed(measured, "undo"):
+            await undo_adoption(settings)
+        await adopt(settings)
     async with timed(measured, "finish"):
         await finish_adoption(settings)
     measured.bytes["finished"] = await connection.fetchval(_DATABASE)
@@ -148,13 +156,14 @@ def table(measured: Measured) -> str:
     return "\n".join(("| what | measured |", "| --- | ---: |", *(f"| {what} | {value} |" for what, value in rows)))
 
 
-async def run(projections: int, directory: Path) -> Measured:
+async def run(projections: int, directory: Path, *, only_adopt: bool) -> Measured:
     """Start a server, measure."""
     target = start_embedded(parse_database_url(f"embedded:{directory / 'pg'}"))
     host, port = target.hosts[0]
     connection = await asyncpg.connect(host=host, port=port, user=target.user, database=target.database)
     try:
-        return await measure(StoreSettings(database_url=f"embedded:{directory / 'pg'}"), connection, projections)
+        settings = StoreSettings(database_url=f"embedded:{directory / 'pg'}")
+        return await measure(settings, connection, projections, only_adopt=only_adopt)
     finally:
         await connection.close()
 
@@ -163,12 +172,13 @@ def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.adoption", description=__doc__)
     parser.add_argument("--projections", type=int, default=100_000, help="conversations (default: %(default)s)")
+    parser.add_argument("--only-adopt", action="store_true", help="no dry run, and no way back: half of the time")
     parser.add_argument("--directory", type=Path, help="where the server keeps its data (default: a temporary one)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="veupath-store-bench-", dir=options.directory)).resolve()
     try:
-        measured = asyncio.run(run(options.projections, directory))
+        measured = asyncio.run(run(options.projections, directory, only_adopt=options.only_adopt))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     sys.stdout.write((json.dumps(asdict(measured)) if options.json else table(measured)) + "\n")

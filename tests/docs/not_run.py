@@ -44,6 +44,7 @@ NOT_RUN = [
             "test_a_call_is_measured_at_each_size_and_a_heavy_user_as_soon_as_there_is_one",
         ),
     ),
+    NotRun(r"make bench-adopt", ("benchmarks/adoption.py", "def main")),
     NotRun(r"make bench-rebuild", ("benchmarks/rebuild.py", "def main")),
     NotRun(
         r"pip install '?veupath-store(\[[\w,-]+\])?'?",

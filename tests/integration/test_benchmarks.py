@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmarks import pools, replaced
+from benchmarks import adoption, pools, replaced
 from benchmarks.__main__ import run
 from benchmarks.report import as_json, as_markdown, show
 from benchmarks.rounds import Measured, WrongResultError
@@ -66,6 +66,16 @@ async def test_pools_of_a_size_are_measured(database_url):
     rate, within = await pools._measured(StoreSettings(database_url=database_url), 2, 0.2)
     assert rate > 0
     assert within > 0
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("only_adopt", [False, True])
+async def test_an_adoption_is_measured(tmp_path, only_adopt):
+    measured = await adoption.run(300, tmp_path, only_adopt=only_adopt)
+    assert measured.rows > 300
+    assert measured.seconds.keys() == {"adopt", "finish"} | (set() if only_adopt else {"dry run", "undo"})
+    assert measured.bytes["peak"] >= measured.bytes["before"] > 0
+    assert "| rows a second |" in adoption.table(measured)
 
 
 @pytest.mark.parametrize("wrong", [ForgetsTheLast, ChangesNothing])
