@@ -31,11 +31,15 @@ HEAVY = "tortoise asyncpg redis pydantic pytest_asyncio asyncio"
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    place = tmp_path_factory.mktemp("plugin")
-    build(REPOSITORY, place, "-t", "wheel")
-    (wheel,) = place.glob("*.whl")
-    return Installed(place / "venv", wheel).libraries()
+def installed():
+    # Not below pytest's own directory: each session that begins takes the rights to enter it from the server's user,
+    # who could then not end the server.
+    with tempfile.TemporaryDirectory(prefix="veupath-store-plugin-") as directory:
+        place = Path(directory).resolve()
+        place.chmod(0o755)
+        build(REPOSITORY, place, "-t", "wheel")
+        (wheel,) = place.glob("*.whl")
+        yield Installed(place / "venv", wheel).libraries()
 
 
 @pytest.fixture
@@ -46,7 +50,6 @@ def project(tmp_path):
 @pytest.fixture
 def tested(installed, project, running_servers):
     """Runs the project's tests; its temporary files go where this test can look."""
-    # Not below pytest's own directory: each session that begins takes the rights to enter it from the server's user.
     temporary = Path(tempfile.mkdtemp(prefix="veupath-store-test-"))
 
     async def run(*arguments, **environment):

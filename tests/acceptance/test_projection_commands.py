@@ -1,7 +1,9 @@
 """`veupath-store projections`, as an operator and cron run it: other processes, on real servers."""
 
 import json
+import random
 import signal
+from string import ascii_letters
 from uuid import uuid4
 
 import pytest
@@ -332,6 +334,8 @@ async def test_an_interruption_ends_it_cleanly_and_what_was_rebuilt_stays(
     store, streams, tmp_path, environment, watcher
 ):
     first, held, last = sorted(streams)
+    # A large plan is rebuilt alone, and so after the one that is held; the first one goes before both.
+    await StreamRepository().update_projection(last, plan={"notes": "".join(random.choices(ascii_letters, k=50_000))})
     for stream_id in streams:
         await set_column(watcher, stream_id, "name", f"Tampered with {stream_id}")
     async with (

@@ -1,7 +1,7 @@
 """Rebuilding, verifying and measuring many projections at once."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
@@ -84,8 +84,8 @@ class ProjectionMaintenance:
             if done.problems:
                 problems[done.stream_id] = done.problems
 
-        async def rebuild(group: list[Chosen]) -> list[StreamRebuild]:
-            return await rebuild_group(self.log, group, force=force)
+        def rebuild(group: list[Chosen]) -> AsyncIterator[StreamRebuild]:
+            return rebuild_group(self.log, group, force=force)
 
         await for_each(selection, rebuild, add, parallel, progress, together=TOGETHER)
         _refuse_nobodys(stream_id, counts)
@@ -129,10 +129,10 @@ class ProjectionMaintenance:
             if done.outcome not in _PROVEN:
                 suspects.append(done)
 
-        async def verify(group: list[Chosen]) -> list[StreamVerification]:
-            with suppress(NotFoundError):
-                return [await verify_stream(self.log, one.stream_id, one.last_event_id) for one in group]
-            return []
+        async def verify(group: list[Chosen]) -> AsyncIterator[StreamVerification]:
+            for one in group:
+                with suppress(NotFoundError):
+                    yield await verify_stream(self.log, one.stream_id, one.last_event_id)
 
         await for_each(selection, verify, add, parallel, progress)
         _refuse_nobodys(stream_id, counts)

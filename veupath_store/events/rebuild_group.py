@@ -5,7 +5,7 @@ pages of all their logs fit into memory, and whose row nobody else has locked or
 with one of them undoes the transaction, and each is rebuilt alone, where what is wrong is found out.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
@@ -30,7 +30,7 @@ _SMALL: Final = 8 * 1024
 """Bytes of a plan in the table."""
 
 
-async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool = False) -> list[StreamRebuild]:
+async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool = False) -> AsyncIterator[StreamRebuild]:
     """Make rows anew from their logs, each as `rebuild.rebuild_stream` does.
 
     Args:
@@ -38,8 +38,8 @@ async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool =
         group: The conversations, `TOGETHER` at the most.
         force: Also where a log cannot be trusted.
 
-    Returns:
-        What was done with each that exists.
+    Yields:
+        What was done with each that exists, as soon as it is.
     """
     small = [one for one in group if one.plan_size <= _SMALL]
     done: dict[UUID, StreamRebuild] = {}
@@ -47,11 +47,12 @@ async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool =
         # Whatever it is, it is raised again where it belongs: by the conversation that is concerned.
         with suppress(StoreError):
             done = await _together(log, small, force=force)
+    for rebuilt in done.values():
+        yield rebuilt
     for one in group:
         if one.stream_id not in done:
             with suppress(NotFoundError):
-                done[one.stream_id] = await rebuild_stream(log, one.stream_id, one.last_event_id, force=force)
-    return list(done.values())
+                yield await rebuild_stream(log, one.stream_id, one.last_event_id, force=force)
 
 
 async def _together(log: EventLog, group: Sequence[Chosen], *, force: bool) -> dict[UUID, StreamRebuild]:

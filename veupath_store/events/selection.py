@@ -1,7 +1,7 @@
 """Which conversations a rebuild, a verification or a report of lag goes through."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
@@ -84,7 +84,7 @@ class Selection:
 
 async def for_each(
     selection: Selection,
-    work: Callable[[list[Chosen]], Awaitable[Sequence[T]]],
+    work: Callable[[list[Chosen]], AsyncIterator[T]],
     done: Callable[[T], None],
     parallel: int,
     progress: Progress | None,
@@ -95,7 +95,8 @@ async def for_each(
 
     Args:
         selection: The conversations.
-        work: What to do with some of them. One that is deleted meanwhile has no result.
+        work: What to do with some of them; gives a result for each as soon as it is done. One that is deleted
+            meanwhile has none.
         done: Takes each result.
         parallel: How many calls at once.
         progress: Told about each conversation.
@@ -105,15 +106,19 @@ async def for_each(
         InvalidInputError: `parallel` is not from 1 to `PARALLEL`.
     """
     workers = integer(parallel, "parallel", 1, PARALLEL)
+    tell = progress or (lambda _: None)
 
     async def take(waiting: list[Chosen]) -> None:
         while waiting:
             group = waiting[: -together - 1 : -1]
             del waiting[-together:]
-            for result in await work(group):
+            left = len(group)
+            async for result in work(group):
                 done(result)
-            if progress is not None:
-                progress(len(group))
+                left -= 1
+                tell(1)
+            if left:
+                tell(left)
 
     async for chunk in selection.chunks():
         waiting = chunk[::-1]
