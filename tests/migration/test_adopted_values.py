@@ -82,18 +82,9 @@ def drawn_adoption(server, draw):
     asyncio.run(run())
 
 
-def test_a_few_drawn_databases_are_what_the_rules_make_of_them(server):
-    @examples(DRAWN, max_examples=3)
-    @given(st.data())
-    def every(data):
-        drawn_adoption(server, data.draw)
-
-    every()
-
-
-@pytest.mark.large
-def test_drawn_databases_are_what_the_rules_make_of_them(server):
-    @examples(DRAWN, max_examples=25)
+@pytest.mark.parametrize("count", [3, pytest.param(25, marks=pytest.mark.large)])
+def test_drawn_databases_are_what_the_rules_make_of_them(server, count):
+    @examples(DRAWN, max_examples=count)
     @given(st.data())
     def every(data):
         drawn_adoption(server, data.draw)

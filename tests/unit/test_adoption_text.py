@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veupath_store.adoption.ids import derived, reference
-from veupath_store.adoption.names import free_names, numbered
 from veupath_store.adoption.text import depth, storable
 from veupath_store.legacy_ids import adopted_id
+from veupath_store.names import free_names, numbered
 
 
 @pytest.mark.parametrize(

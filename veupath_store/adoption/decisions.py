@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from veupath_store.adoption.names import free_names
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
+from veupath_store.names import free_names
 
 # A visible conversation before a dismissed one, then the newest, then the smallest id.
 _PREFERRED: Final = "p.dismissed_at IS NOT NULL, p.updated_at DESC, p.id"

@@ -75,7 +75,7 @@ async def _together(log: EventLog, group: Sequence[Chosen], *, force: bool) -> d
                 settlement.add(row)
             if not (rebuilt.refused and force):
                 done[row.stream_id] = rebuilt
-        if done:
+        if any(one.outcome is RebuildOutcome.REBUILT for one in done.values()):
             await settlement.finish()
     return done
 

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from veupath_store import limits
 from veupath_store.errors import InvalidInputError
+from veupath_store.names import free_names
 from veupath_store.validation import first_mistake
 from veupath_store.values import SyncOutcome, SyncReport, WdkStrategy
 from veupath_store.values.streams import DEFAULT_NAME
@@ -115,18 +116,7 @@ def columns(strategies: Iterable[tuple[int, WdkStrategy]], *, numbered: bool) ->
 
 def _different(names: list[str]) -> list[str]:
     """The first of a name keeps it, the others are numbered, past what another one is called."""
-    taken = set(names)
-    if len(taken) == len(names):
+    if len(set(names)) == len(names):
         return names
-    numbers = dict.fromkeys(names, 0)
-    different = []
-    for name in names:
-        own = name
-        while numbers[name] and own in taken:
-            suffix = f" ({numbers[name]})"
-            own = name[: limits.NAME - len(suffix)] + suffix
-            numbers[name] += own in taken
-        numbers[name] += 1
-        taken.add(own)
-        different.append(own)
-    return different
+    renamed = dict(free_names(enumerate(names)))
+    return [renamed.get(place, name) for place, name in enumerate(names)]
