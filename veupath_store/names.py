@@ -8,6 +8,8 @@ layer did, costs a thousand rows for the thousandth name.
 
 Where no name was ever given back the result is the smallest free number; after deletions it is a free number whose
 predecessor is taken.
+
+`FREE_NAME` is for one name among a user's stored ones; `free_names` numbers names of one list that are the same.
 """
 
 from collections.abc import Iterable, Iterator
