@@ -18,17 +18,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
-from benchmarks import mixed
+from benchmarks import log_cost, mixed
 from benchmarks.hand_log import Logged
 from benchmarks.machine import described
 from benchmarks.page import replace_block
-from benchmarks.report import as_json, as_markdown, show
+from benchmarks.report import LOG_COST, Results, as_json, as_markdown, show
 from benchmarks.rounds import LEAST, Measured, WrongResultError, measure
 from benchmarks.variants import opened
 from benchmarks.workload import Variant, Workload
@@ -40,17 +40,11 @@ from veupath_store.integrations.testing.place import Place
 SECONDS: Final = 200.0
 """For all of it, the making of the data aside."""
 
+LOG_ROUNDS: Final = 5
+"""Turns of the writes with and without an event log."""
+
 _WIDTH: Final = 140
 """Columns of the tables where they are not shown at a terminal."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """What one run measured."""
-
-    measured: list[Measured]
-    mixed: dict[Variant, mixed.Concurrency]
-    machine: str
 
 
 async def run(
@@ -61,6 +55,7 @@ async def run(
     seconds: float = SECONDS,
     least: int = LEAST,
     with_mixed: bool = True,
+    log_rounds: int = 0,
     console: Console | None = None,
 ) -> Results:
     """Fill a migrated, empty database, and measure on it.
@@ -72,6 +67,7 @@ async def run(
         seconds: For all of it.
         least: Rounds of each at least.
         with_mixed: Whether to let many callers run at once, too.
+        log_rounds: How often writes are compared with and without a log, which must be configured then.
         console: Where to say how far it is.
 
     Raises:
@@ -94,7 +90,11 @@ async def run(
             for kind in logged:
                 console.print(kind.name, style="dim")
                 measured.append(await measure(all_, all_.made(kind, world), budget, least))
-    return Results(measured, concurrency, machine)
+    costs = list[log_cost.LogCost]()
+    if log_rounds:
+        console.print(LOG_COST, style="dim")
+        costs = await log_cost.measure(settings, world, log_rounds)
+    return Results(measured, concurrency, machine, costs)
 
 
 def with_log(kinds: Sequence[type[Workload]]) -> list[type[Workload]]:
@@ -121,7 +121,10 @@ def database() -> Iterator[StoreSettings]:
             server.migrate(name)
             log = place.log(prefix) if redis_url else f"embedded:{directory / 'redis'}"
             yield StoreSettings(
-                database_url=server.url(name), redis_url=log, log_prefix=prefix, migration_database_url=None
+                database_url=server.url(name),
+                redis_url=log,
+                log_prefix=prefix,
+                migration_database_url=None,
             )
         finally:
             if redis_url:
@@ -158,16 +161,24 @@ def main() -> int:
     with_mixed = is_asked(mixed.NAME, asked.only)
     try:
         with database() as settings:
-            work = run(settings, sizes, chosen, seconds=asked.seconds, with_mixed=with_mixed, console=console)
+            work = run(
+                settings,
+                sizes,
+                chosen,
+                seconds=asked.seconds,
+                with_mixed=with_mixed,
+                log_rounds=LOG_ROUNDS if is_asked(LOG_COST, asked.only) else 0,
+                console=console,
+            )
             results = asyncio.run(work)
     except WrongResultError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
-    show(console, results.measured, results.mixed)
+    show(console, results)
     if asked.json:
-        asked.json.write_text(json.dumps(as_json(results.measured, results.mixed), indent=1) + "\n")
+        asked.json.write_text(json.dumps(as_json(results), indent=1) + "\n")
     if asked.markdown:
-        replace_block(asked.markdown, "make bench", as_markdown(results.measured, results.mixed, results.machine))
+        replace_block(asked.markdown, "make bench", as_markdown(results))
     if asked.chart:
         from benchmarks.chart import draw  # noqa: PLC0415 - needs an extra
 

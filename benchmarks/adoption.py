@@ -22,8 +22,8 @@ from benchmarks.adoption_fill import fill
 from tests.support.legacy.schema import schema_sql
 from veupath_store import StoreSettings
 from veupath_store.adoption import AdoptionProgress, adopt, finish_adoption, plan_adoption, undo_adoption
-from veupath_store.database_url import parse_database_url
-from veupath_store.embedded import start_embedded
+from veupath_store.servers.database_url import parse_database_url
+from veupath_store.servers.embedded import start_embedded
 
 _SAMPLE_SECONDS = 0.5
 _DATABASE = "SELECT pg_database_size(current_database())"
@@ -37,13 +37,13 @@ class Measured:
 
     Attributes:
         rows: Legacy rows.
-        problems: How many were mended.
+        problems: How many were fixed.
         fill_seconds: What making the legacy database took.
         seconds: The dry run, the adoption, the way back, and the end.
         phases: Seconds of each phase of the adoption.
         bytes: The database before, at its largest during the adoption (with temporary files), after it, and after
-            the old tables were dropped; and what the write-ahead log had at most.
-        estimate: What the dry run estimated.
+            the old tables were dropped; what the write-ahead log had at most; and what was estimated to be needed.
+        estimate: The seconds that the dry run estimated, or without one the adoption when it had read everything.
     """
 
     rows: int = 0
@@ -117,15 +117,15 @@ async def measure(
 
     if not only_adopt:
         async with timed(measured, "dry run"):
-            await plan_adoption(settings)
+            measured.estimate = (await plan_adoption(settings)).estimate_seconds
     clock = Clock()
     async with sampled(connection) as most, timed(measured, "adopt"):
         report = await adopt(settings, progress=clock)
     measured.rows, measured.problems = sum(report.rows.values()), len(report.problems)
-    measured.estimate = report.estimate_seconds
+    measured.estimate = measured.estimate or report.estimate_seconds
     clock.stop()
     measured.phases = clock.phases
-    measured.bytes |= {**most, "after": await connection.fetchval(_DATABASE)}
+    measured.bytes |= {**most, "after": await connection.fetchval(_DATABASE), "estimate": report.estimate_bytes}
     if not only_adopt:
         async with timed(measured, "undo"):
             await undo_adoption(settings)
@@ -147,9 +147,9 @@ async def timed(measured: Measured, what: str) -> AsyncIterator[None]:
 
 def table(measured: Measured) -> str:
     """For a page of the documentation."""
-    rows = [("legacy rows", f"{measured.rows:,}"), ("problems mended", f"{measured.problems:,}")]
+    rows = [("legacy rows", f"{measured.rows:,}"), ("problems fixed", f"{measured.problems:,}")]
     rows += [(what, f"{seconds:.1f} s") for what, seconds in measured.seconds.items()]
-    rows += [("estimate of the dry run", f"{measured.estimate:.1f} s")]
+    rows += [("estimated", f"{measured.estimate:.1f} s")]
     rows += [("rows a second", f"{measured.rows / measured.seconds['adopt']:,.0f}")]
     rows += [(f"phase: {phase}", f"{seconds:.1f} s") for phase, seconds in measured.phases.items()]
     rows += [(f"disk: {what}", f"{size / 1e9:.2f} GB") for what, size in measured.bytes.items()]

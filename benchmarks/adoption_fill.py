@@ -1,7 +1,7 @@
 """A large legacy database, made by the server itself.
 
 Documents are shaped as the real ones: plans of one to five kilobytes, of which a few have 100, steps beside them, and
-some rows of each thousand with something to mend.
+some rows of each thousand with something to fix.
 """
 
 from typing import Any, Final
@@ -16,14 +16,22 @@ LARGE_EVERY: Final = 1_000
 _FUNCTIONS: Final = """
 CREATE FUNCTION pg_temp.id_of(kind text, number bigint) RETURNS text LANGUAGE sql IMMUTABLE AS
     $$ SELECT md5(kind || number)::uuid::text $$;
+CREATE FUNCTION pg_temp.node(number bigint, seed bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT format('"id": "step_%s", "searchName": "GenesByTaxon", "displayName": "Organism %s",'
+        ' "parameters": {"organism": "[\\"Plasmodium falciparum 3D7\\"]", "go_term": "%s", "ec_source": "%s"}',
+        number, number, repeat(md5(seed || 'go' || number), CASE WHEN seed < 0 THEN 16 ELSE 1 END),
+        md5(seed || 'ec' || number)) $$;
+CREATE FUNCTION pg_temp.tree(steps bigint, seed bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT string_agg('{' || pg_temp.node(n, seed), ', "primaryInput": ' ORDER BY n DESC) || repeat('}', steps::int)
+    FROM generate_series(1, steps) n $$;
 CREATE FUNCTION pg_temp.nodes(steps bigint, seed bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-    SELECT string_agg(format('{"id": "step_%s", "searchName": "GenesByTaxon", "displayName": "Organism %s",'
-        ' "parameters": {"organism": "[\\"Plasmodium falciparum 3D7\\"]", "go_term": "%s", "ec_source": "%s"}}',
-        n, n, md5(seed || 'go' || n), md5(seed || 'ec' || n)), ', ')
+    SELECT string_agg(format('{%s, "kind": "transform", "estimatedSize": %s, "filters": [], "primaryInputStepId": %s}',
+        pg_temp.node(n, seed), n, CASE WHEN n > 1 THEN format('"step_%s"', n - 1) ELSE 'null' END), ', ' ORDER BY n)
     FROM generate_series(1, steps) n $$;
 CREATE TEMP TABLE shapes AS
-    SELECT number, pg_temp.nodes(3 + number % 12, number) AS nodes FROM generate_series(0, {plans} - 1) number;
-INSERT INTO shapes VALUES (-1, pg_temp.nodes(450, -1));
+    SELECT number, steps, pg_temp.nodes(steps, number) AS nodes, pg_temp.tree(steps, number) AS tree
+    FROM (SELECT number, 3 + number % 12 AS steps FROM generate_series(0, {plans} - 1) number
+          UNION ALL SELECT -1, 150) sizes;
 """
 
 _FILL: Final = """
@@ -50,12 +58,11 @@ INSERT INTO stream_projections (stream_id, name, record_type, wdk_strategy_id, i
         step_count, plan, steps, root_step_id, result_count, last_event_id, updated_at, dismissed_at, site_id,
         gene_set_id, gene_set_auto_imported)
     SELECT pg_temp.id_of('stream', n), CASE WHEN n % 1000 = 1 THEN 'New Conversation' ELSE 'Chat ' || n END,
-        'transcript', CASE WHEN n % 2 = 0 THEN n END, false, 'model-1', 4, 3 + n % 12,
+        'transcript', CASE WHEN n % 2 = 0 THEN n END, false, 'model-1', 4, s.steps,
         CASE WHEN n % 1000 = 2 THEN '{}' ELSE
-            format('{"recordType": "transcript", "root": {"id": "all", "searchName": "boolean", "own": "%s%s",'
-                   ' "parameters": {"nodes": [%s]}}, "metadata": {"name": "Chat %s"}}',
-                   md5('plan' || n), CASE WHEN n % 1000 = 3 THEN '\\u0000' END, s.nodes, n) END::json,
-        format('[%s]', s.nodes)::json, CASE WHEN n % 1000 = 2 THEN 'step_1' ELSE 'all' END, n % 5000,
+            format('{"recordType": "transcript", "root": %s, "metadata": {"name": "Chat %s", "own": "%s%s"}}',
+                   s.tree, n, md5('plan' || n), CASE WHEN n % 1000 = 3 THEN '\\u0000' END) END::json,
+        format('[%s]', s.nodes)::json, 'step_' || s.steps, n % 5000,
         1740000000000 + n || '-0', now() - n * interval '1 second',
         CASE WHEN n % 20 = 0 THEN now() END, 'plasmodb',
         CASE WHEN n <= {tenth} THEN pg_temp.id_of('genes', n) END, false

@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from veupath_store import Event, Projector, StoreSettings, StreamRepository, UserRepository, close_db, init_db
-from veupath_store.events.entries import Position
-from veupath_store.events.fold import INITIAL, State, fold_all
-from veupath_store.events.keys import LogKey
-from veupath_store.events.log import EventLog
-from veupath_store.events.pages import PageSize
+from veupath_store.events.fold.fold import INITIAL, State, fold_all
+from veupath_store.events.log.entries import Position
+from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.pages import PageSize
 from veupath_store.session import async_session_factory, get_engine
 
 
@@ -179,7 +179,9 @@ async def measure(ids: Sequence[UUID], total: int, rounds: int) -> list[Measure]
 
 async def run(options: argparse.Namespace, directory: Path) -> list[Measure]:
     """Fill, measure, close."""
-    settings = StoreSettings(database_url=f"embedded:{directory / 'pg'}", redis_url=f"embedded:{directory / 'redis'}")
+    settings = StoreSettings(
+        database_url=f"embedded:{directory / 'pg'}", redis_url=f"embedded:{directory / 'redis'}", catch_up=False
+    )
     await init_db(create_schema=True, settings=settings)
     try:
         ids = await fill(options.streams, options.events, options.deltas)

@@ -2,12 +2,14 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.log_cost import GOAL, LogCost
 from benchmarks.mixed import NAME, Concurrency
 from benchmarks.rounds import Measured
 from benchmarks.workload import Variant
@@ -18,22 +20,58 @@ TITLES: Final = {
     Variant.ALCHEMY: "SQLAlchemy",
     Variant.OURS: "ours",
 }
+LOG_COST: Final = "writes with an event log and without"
 _NONE: Final = "-"
 
 
-def show(console: Console, measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency]) -> None:
-    """Two tables, and why a variant was left out."""
-    if measured:
-        console.print(_calls(measured))
-    if mixed:
-        console.print(_concurrency(mixed))
-    if any(one.peaks for one in measured):
-        console.print(_memory(measured))
+@dataclass(frozen=True)
+class Results:
+    """What one run measured."""
+
+    measured: Sequence[Measured] = ()
+    mixed: Mapping[Variant, Concurrency] = field(default_factory=dict)
+    machine: str = ""
+    log_costs: Sequence[LogCost] = ()
+
+
+def show(console: Console, results: Results) -> None:
+    """The tables, and why a variant was left out."""
+    measured, mixed = results.measured, results.mixed
+    for table in _tables(results):
+        console.print(table)
     for one in measured:
         for variant, reason in one.workload.missing.items():
             console.print(f"- {one.workload.name}, {TITLES[variant]}: {reason}", style="dim")
     if not any(Variant.ALCHEMY in one.seconds for one in measured) and Variant.ALCHEMY not in mixed:
         console.print("- SQLAlchemy was not measured: it is not installed ('make bench' installs it)", style="dim")
+
+
+def _tables(results: Results) -> list[Table]:
+    """Those that have something to say."""
+    return [
+        *([_calls(results.measured)] if results.measured else ()),
+        *([_log_costs(results.log_costs)] if results.log_costs else ()),
+        *([_concurrency(results.mixed)] if results.mixed else ()),
+        *([_memory(results.measured)] if any(one.peaks for one in results.measured) else ()),
+    ]
+
+
+def _log_costs(costs: Sequence[LogCost]) -> Table:
+    table = Table(
+        title=f"Microseconds of {LOG_COST}, median", caption="The log is written in the background meanwhile."
+    )
+    table.add_column("")
+    for heading in ("without", "with", "with/without", "sent"):
+        table.add_column(heading, justify="right")
+    for cost in costs:
+        table.add_row(
+            cost.name,
+            _microseconds(cost.median(with_log=False)),
+            _microseconds(cost.median(with_log=True)),
+            _marked(cost.ratio, GOAL, at_most=True),
+            str(len(cost.statements[True])),
+        )
+    return table
 
 
 def _calls(measured: Sequence[Measured]) -> Table:
@@ -107,12 +145,13 @@ def _marked(ratio: float | None, goal: float, *, at_most: bool) -> str:
     return f"{ratio:.2f} ({sign}{goal:g} [{colour}]{word}[/{colour}])"
 
 
-def as_json(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency]) -> dict[str, Any]:
+def as_json(results: Results) -> dict[str, Any]:
     """The same, and every goal, for comparing two runs."""
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "workloads": [_entry(one) for one in measured],
+        "workloads": [_entry(one) for one in results.measured],
+        "with_log_by_without": {cost.name: cost.ratio for cost in results.log_costs},
         "concurrent": {
             variant.value: {
                 "calls_per_second": round(seen.throughput),
@@ -121,7 +160,7 @@ def as_json(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency]) 
                 "connections": seen.connections,
                 "peak_kib": round(seen.peak / 1024),
             }
-            for variant, seen in mixed.items()
+            for variant, seen in results.mixed.items()
         },
     }
 
@@ -142,21 +181,20 @@ def _entry(one: Measured) -> dict[str, Any]:
     }
 
 
-def as_markdown(measured: Sequence[Measured], mixed: Mapping[Variant, Concurrency], machine: str) -> str:
+def as_markdown(results: Results) -> str:
     """The tables of a page, and which goals were missed."""
-    tables = [
-        *([_calls(measured)] if measured else ()),
-        *([_concurrency(mixed)] if mixed else ()),
-        *([_memory(measured)] if any(one.peaks for one in measured) else ()),
-    ]
-    parts = [f"On {machine}.", *(f"{table.title}:\n\n{_markdown(table)}" for table in tables), _missed(measured)]
-    return "\n\n".join(parts)
+    tables = (f"{table.title}:\n\n{_markdown(table)}" for table in _tables(results))
+    return "\n\n".join([f"On {results.machine}.", *tables, _missed(results)])
 
 
-def _missed(measured: Sequence[Measured]) -> str:
+def _missed(results: Results) -> str:
     """The goals that were missed, in a line each."""
-    lines = []
-    for one in measured:
+    lines = [
+        f"- {cost.name}: {cost.ratio:.2f} times as long with a log, not {GOAL:g}"
+        for cost in results.log_costs
+        if cost.ratio > GOAL
+    ]
+    for one in results.measured:
         raw, alchemy = one.ratio(Variant.OURS, Variant.RAW), one.ratio(Variant.ALCHEMY, Variant.OURS)
         if raw is not None and raw > one.workload.raw_goal:
             lines.append(f"- {one.workload.name}: {raw:.2f} times raw asyncpg, not {one.workload.raw_goal:g}")

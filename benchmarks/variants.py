@@ -14,8 +14,9 @@ from benchmarks.hand_log import Logged
 from benchmarks.workload import Sessions, Variant, Workload
 from benchmarks.world import World
 from veupath_store import StoreSettings, close_db, init_db
-from veupath_store.config import APP, CONNECTION
-from veupath_store.events.embedded import join_embedded
+from veupath_store.engine.driver import driver_arguments
+from veupath_store.schema.names import APP, CONNECTION
+from veupath_store.servers.redis import join_embedded
 
 POOL: Final = 10
 """Connections of each pool."""
@@ -96,9 +97,10 @@ async def opened(settings: StoreSettings, only: Collection[Variant] = tuple(Vari
     target = settings.target
     host, port = target.hosts[0]
     where = {"host": host, "port": port, "user": target.user, "password": target.password}
-    secured = {"ssl": target.ssl()}
+    secured = {"ssl": driver_arguments(target)["ssl"]}
     async with AsyncExitStack() as stack:
-        await init_db(settings=settings.model_copy(update={"pool_max_size": POOL}))
+        # What is measured is the call: nothing is written to logs beside it.
+        await init_db(settings=settings.model_copy(update={"pool_max_size": POOL, "catch_up": False}))
         stack.push_async_callback(close_db)
         connection = await asyncpg.connect(**where, **secured, database=target.database)
         stack.push_async_callback(connection.close)

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
@@ -21,8 +20,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description="A working day on the store.")
     parser.add_argument("--data", type=Path, metavar="DIR", help="data directory of the embedded server")
     arguments = parser.parse_args()
-    # The embedded server is stopped at exit, and a signal's default action would skip that.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     show = Show()
     try:
         return 0 if asyncio.run(play(find_place(arguments.data), show)) else 1

@@ -11,8 +11,8 @@ from demo.place import Place
 from demo.show import Show
 from demo.timings import Timings
 from veupath_store import StreamRepository
+from veupath_store.documents.plans import count_searches
 from veupath_store.models import Stream, StreamProjection, User
-from veupath_store.plans import count_searches
 
 FIRST_WDK_ID: Final = 330_514_201
 _FLAGS: Final = "_set"

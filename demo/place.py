@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from veupath_store import StoreSettings
-from veupath_store.database_url import EMBEDDED_PREFIX
-from veupath_store.embedded import start_embedded
 from veupath_store.engine.connect import connect, connect_arguments
+from veupath_store.servers.embedded import start_embedded
+from veupath_store.servers.urls import EMBEDDED_PREFIX
 
 DATA: Final = Path(__file__).parents[1] / ".demo" / "pg"
 _OWN_NAME: Final = "veupath-store-demo-control"

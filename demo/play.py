@@ -10,7 +10,7 @@ from demo.scenes import SCENES
 from demo.show import Show
 from demo.timings import Timings
 from veupath_store import close_db, init_db
-from veupath_store.migrations import migrate
+from veupath_store.schema.migrations import migrate
 
 DIFFERENCES_SHOWN = 20
 

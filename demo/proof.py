@@ -9,6 +9,7 @@ from demo.ledger import Check, Kind, Ledger, Verdict, compare, compare_undone
 from demo.place import Place
 from veupath_store import (
     ControlSetRepository,
+    ProjectionWorker,
     Projector,
     StreamRepository,
     UnavailableError,
@@ -96,6 +97,8 @@ async def _names(direct: Any) -> Check:  # noqa: ANN401
 
 
 async def _logs(owners: list[UUID]) -> Check:
+    while await ProjectionWorker().drain():
+        pass
     reports = [await Projector().verify(user_id=owner) for owner in owners]
     equal = sum(report.counts.get(VerifyOutcome.EQUAL, 0) for report in reports)
     suspects = sum(len(report.suspects) for report in reports)

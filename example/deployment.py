@@ -19,6 +19,10 @@ CLOSING: Final = "10"
 """Seconds that requests may take after a web worker was told to end."""
 
 
+READY: Final = "60"
+"""Seconds that a new web worker may take to start, on a busy machine; else the old one would stay."""
+
+
 class Deployment:
     """What runs, and how to disturb it.
 
@@ -38,7 +42,8 @@ class Deployment:
     async def start_web(self, port: int = 0, workers: int = 2) -> asyncio.subprocess.Process:
         """Start the web workers, and wait until the port answers."""
         port = port or free_port()
-        options = ("--workers", str(workers), "--port", str(port), "--timeout-graceful-shutdown", CLOSING)
+        patience = ("--timeout-graceful-shutdown", CLOSING, "--timeout-worker-healthcheck", READY)
+        options = ("--workers", str(workers), "--port", str(port), *patience)
         self.web = await self._start("-m", "uvicorn", "example.app:app", *options, "--log-level", "warning")
         self.url = f"http://127.0.0.1:{port}"
         await _until_it_listens(port, self.web)

@@ -5,6 +5,8 @@ import os
 import random
 from typing import Final
 
+from pydantic import BaseModel
+
 from veupath_store import Event, ExperimentRepository, JobContext, Projector
 from veupath_store.models import ExperimentRow
 
@@ -27,14 +29,21 @@ async def evaluate(job: JobContext) -> None:
         raise
 
 
+class _Document(BaseModel):
+    """What is read of an experiment's document, which is JSON to the store."""
+
+    rounds: int
+    scores: list[float]
+
+
 class _Run:
     """One worker's part of an experiment."""
 
     def __init__(self, job: JobContext, experiment: ExperimentRow) -> None:
         self._job = job
         self._experiment = experiment
-        self._rounds: int = experiment.data["rounds"]
-        self._scores: list[float] = experiment.data["scores"]
+        document = _Document.model_validate(experiment.data)
+        self._rounds, self._scores = document.rounds, document.scores
 
     async def go_on(self) -> None:
         """The rounds that are left."""

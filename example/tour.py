@@ -16,7 +16,7 @@ from example.client import Researcher
 from example.deployment import Deployment, deployment
 from example.evaluation import ROUNDS
 from veupath_store import LogReader, close_db, init_db
-from veupath_store.limits import PAGE
+from veupath_store.inputs.limits import PAGE
 
 STREAMS: Final = 40
 PATIENCE: Final = 60.0

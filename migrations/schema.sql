@@ -138,7 +138,22 @@ CREATE TABLE stream_projections (
     dismissed_reason       varchar(20),
     gene_set_id            uuid,
     gene_set_auto_imported boolean NOT NULL DEFAULT false,
-    wdk_event_id           varchar(41),
+    -- The steps of a strategy under construction, which has no root yet.
+    unrooted_steps         jsonb,
+    -- Messages up to this entry of the log are neither counted nor listed.
+    messages_after         varchar(41),
+    -- What the log has lost for good, if anything.
+    lost                   jsonb,
+    -- The columns that the log does not hold yet, each with the tag of the statement that set it.
+    unlogged               jsonb NOT NULL DEFAULT '{"name":"w","record_type":"w",
+            "wdk_strategy_id":"w","is_saved":"w","model_id":"w","message_count":"w","step_count":"w","plan":"w",
+            "unrooted_steps":"w","result_count":"w","dismissed_at":"w","dismissed_reason":"w","gene_set_id":"w",
+            "gene_set_auto_imported":"w","messages_after":"w"}',
+    -- The last name of strategy `wdk_name_of` that was seen on the WDK server; it says nothing of another strategy.
+    wdk_name               varchar(255),
+    wdk_name_of            bigint,
+    -- Raised by whatever changes the plan, or the steps that have no root.
+    plan_version           integer NOT NULL DEFAULT 0,
     CONSTRAINT stream_projections_stream_fkey
         FOREIGN KEY (user_id, stream_id) REFERENCES streams (user_id, id) ON DELETE CASCADE,
     CONSTRAINT stream_projections_gene_set_fkey
@@ -167,6 +182,23 @@ CREATE INDEX stream_projections_import_idx ON stream_projections (user_id, site_
       AND NOT gene_set_auto_imported;
 CREATE INDEX stream_projections_gene_set_idx ON stream_projections (user_id, gene_set_id)
     WHERE gene_set_id IS NOT NULL;
+-- What catch-up looks for.
+CREATE INDEX stream_projections_unlogged_idx ON stream_projections (stream_id)
+    WHERE unlogged <> '{}' OR last_event_id IS NULL;
+
+-- Events of the application that are part of a unit of work, until they are appended to the log.
+CREATE TABLE stream_events (
+    user_id      uuid NOT NULL,
+    stream_id    uuid NOT NULL,
+    key          uuid NOT NULL,
+    number       bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    operation_id text NOT NULL,
+    type         varchar(100) NOT NULL,
+    data         text NOT NULL,
+    PRIMARY KEY (user_id, stream_id, key),
+    CONSTRAINT stream_events_stream_fkey
+        FOREIGN KEY (user_id, stream_id) REFERENCES streams (user_id, id) ON DELETE CASCADE
+);
 
 CREATE TABLE operations (
     id                  uuid PRIMARY KEY,
@@ -203,15 +235,17 @@ CREATE INDEX operations_waiting_idx ON operations (type, created_at, id)
 CREATE INDEX operations_expiry_idx ON operations (lease_expires_at)
     WHERE status = 'active' AND lease_token IS NOT NULL;
 
--- Logs of conversations and operations that are deleted here and still have to be deleted from Redis.
-CREATE TABLE log_removals (
-    kind         varchar(20) NOT NULL
-        CONSTRAINT log_removals_kind_check CHECK (kind IN ('stream', 'operation')),
-    id           uuid NOT NULL,
-    requested_at timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+-- Every conversation and operation that was deleted here: its log goes, and its id is never used again.
+-- 'messages': a conversation that a purge has kept, without what was said in it.
+CREATE TABLE deleted_ids (
+    kind           varchar(20) NOT NULL
+        CONSTRAINT deleted_ids_kind_check CHECK (kind IN ('stream', 'operation', 'messages')),
+    id             uuid NOT NULL,
+    deleted_at     timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    log_removed_at timestamptz,
     PRIMARY KEY (kind, id)
 );
-CREATE INDEX log_removals_oldest_idx ON log_removals (requested_at);
+CREATE INDEX deleted_ids_waiting_idx ON deleted_ids (deleted_at) WHERE log_removed_at IS NULL;
 
 -- Deleting a user deletes what is theirs; a public control set stays, and the foreign key makes it nobody's.
 CREATE FUNCTION delete_private_control_sets() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -12,31 +12,42 @@ from pathlib import Path
 import pytest
 
 from tests.support import faults
+from tests.support.apart import run_apart
+from tests.support.databases import make_migrated
 from tests.support.legacy.databases import make_adopted
 from tests.support.redis_servers import PrivateRedis, RunningRedis, new_prefix, remove_keys
 from tests.support.servers import EmbeddedServer, new_name, running_server
 from veupath_store.config import StoreSettings
-from veupath_store.events.projector import Projector
-from veupath_store.migrations import migrate
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.repositories import UserRepository
 from veupath_store.session import close_db, init_db
 
-_RUNNING = os.environ.pop("DATABASE_URL", None)
-_RUNNING_REDIS = os.environ.pop("REDIS_URL", None)
+_RUNNING = {variable: os.environ.pop(variable, "") for variable in ("DATABASE_URL", "REDIS_URL")}
+_ORDER = ("acceptance", "migration", "docs", "integration", "unit")
 _STRATEGIES = Path(__file__).parents[2] / "shared" / "data" / "strategies.json"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tell a worker of pytest-xdist, whose environment lacks the variables by now."""
+    node.workerinput["running servers"] = _RUNNING
+
+
+def pytest_configure(config):
+    _RUNNING.update(getattr(config, "workerinput", {}).get("running servers", {}))
 
 
 @pytest.fixture(scope="session")
 def running_servers():
     """The variables that name running servers, for commands that bring their own where there are none."""
-    named = {"DATABASE_URL": _RUNNING, "REDIS_URL": _RUNNING_REDIS}
-    return {variable: url for variable, url in named.items() if url}
+    return {variable: url for variable, url in _RUNNING.items() if url}
 
 
 @pytest.fixture(scope="session")
 def server():
-    if _RUNNING:
-        yield running_server(_RUNNING)
+    if _RUNNING["DATABASE_URL"]:
+        yield running_server(_RUNNING["DATABASE_URL"])
         return
     embedded = EmbeddedServer()
     yield embedded.server
@@ -53,7 +64,7 @@ def private_server():
 
 @pytest.fixture(scope="session")
 def redis_server():
-    server = RunningRedis(_RUNNING_REDIS) if _RUNNING_REDIS else PrivateRedis()
+    server = RunningRedis(_RUNNING["REDIS_URL"]) if _RUNNING["REDIS_URL"] else PrivateRedis()
     yield server
     server.close()
 
@@ -81,16 +92,19 @@ def private_redis():
 
 
 @pytest.fixture(scope="session")
-def template(server, request):
-    """The name of a migrated, empty database; with ``--adopted`` of one that was adopted."""
+def make_store(request):
+    """Makes an empty store of a database without any table: by the migrations, with ``--adopted`` by an adoption."""
+    return make_adopted if request.config.getoption("--adopted") else make_migrated
+
+
+@pytest.fixture(scope="session")
+def template(server, make_store):
+    """The name of a migrated, empty database."""
     name = new_name()
-    asyncio.run(server.create(name))
-    if request.config.getoption("--adopted"):
-        asyncio.run(make_adopted(server.url(name)))
-    else:
-        asyncio.run(migrate(StoreSettings(database_url=server.url(name))))
+    run_apart(server.create(name))
+    run_apart(make_store(server.url(name)))
     yield name
-    asyncio.run(server.drop(name))
+    run_apart(server.drop(name))
 
 
 @pytest.fixture
@@ -111,9 +125,22 @@ async def database_url(server, template):
 def shared_url(server, template):
     """The URL of a migrated database that the tests of a module share; `faults.emptied` makes it as new."""
     name = new_name()
-    asyncio.run(server.create(name, template))
+    run_apart(server.create(name, template))
     yield server.url(name)
-    asyncio.run(server.drop(name))
+    run_apart(server.drop(name))
+
+
+_LOOP = asyncio.new_event_loop()
+
+
+def pytest_sessionstart():
+    # The event loop to which pytest-asyncio goes back after each test. Without one its lowest version makes one that
+    # nothing closes: whoever is tested when that is collected would fail.
+    asyncio.set_event_loop(_LOOP)
+
+
+def pytest_unconfigure():
+    _LOOP.close()
 
 
 def pytest_addoption(parser):
@@ -129,12 +156,51 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_modifyitems(config, items):
+    """What takes long first, and the short files of unit tests last: workers side by side then end together.
+
+    With ``--adopted`` only what asks for `make_store`. The others are the same with and without: those that have no
+    store (Redis alone, servers and values that are refused) and those that make their database otherwise because it
+    is what they are about (a legacy one, one without tables, one that is behind, one that was never adopted, one whose
+    owner is no superuser and could not make the legacy rows).
+    """
+    if config.getoption("--adopted"):
+        config.hook.pytest_deselected(items=[item for item in items if "make_store" not in item.fixturenames])
+        items[:] = [item for item in items if "make_store" in item.fixturenames]
+    places = {name: place for place, name in enumerate(_ORDER)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, 0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable():
+    """A worker's report, without lone surrogates, which cannot be sent: tests of hostile text print and log some."""
+    return _sendable((yield))
+
+
+def _sendable(value):
+    match value:
+        case str():
+            return value.encode(errors="backslashreplace").decode()
+        case dict():
+            return {key: _sendable(item) for key, item in value.items()}
+        case list() | tuple():
+            return type(value)(map(_sendable, value))
+    return value
+
+
 @pytest.fixture
 def settings(request, database_url):
-    if not (request.config.getoption("--with-log") or request.node.get_closest_marker("with_log")):
+    everywhere = request.config.getoption("--with-log") and not request.node.get_closest_marker("without_log")
+    if not (everywhere or request.node.get_closest_marker("with_log")):
         return StoreSettings(database_url=database_url)
     redis_url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("log_prefix")
-    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix)
+    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix, catch_up=False)
+
+
+def is_compared(request, engine) -> bool:
+    """Whether every row is compared with its log after a test."""
+    wanted = request.config.getoption("--with-log") and not request.node.get_closest_marker("unlike_log")
+    return wanted and engine.settings.redis_url is not None and not engine.closed
 
 
 @pytest.fixture
@@ -143,7 +209,8 @@ async def store(request, settings):
     engine = await init_db(settings=settings)
     yield engine
     try:
-        if request.config.getoption("--with-log") and not engine._closed:
+        if is_compared(request, engine):
+            await ProjectionWorker().drain()
             suspects = (await Projector().verify()).suspects
             assert not suspects, suspects
     finally:

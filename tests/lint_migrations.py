@@ -10,11 +10,13 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-from veupath_store.migration_files import DeployPhase, phase_in
+from veupath_store.engine.statements import NO_STATEMENT
+from veupath_store.schema.files import DeployPhase, in_order, phase_in, position
 
 REPOSITORY: Final = Path(__file__).parents[1]
 OLDEST_POSTGRESQL: Final = "15.0"
@@ -42,13 +44,20 @@ AFTER_DEPLOY: Final = frozenset(
 )
 """Squawk's rules about what only the old code needs: a post-deploy file may break them."""
 
-NOT_IN_TRANSACTION: Final = frozenset({"prefer-robust-stmts"})
+NOT_IN_TRANSACTION: Final = frozenset({"require-statement-timeout", "prefer-robust-stmts"})
 """Rules that `about_concurrently` replaces: IF NOT EXISTS takes an index that a failure left invalid for done."""
 
 _CREATES: Final = re.compile(
     r"CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+(IF\s+NOT\s+EXISTS\s+)?(\w+)", re.IGNORECASE
 )
 _DROPS: Final = re.compile(r"DROP\s+INDEX\s+CONCURRENTLY\s+IF\s+EXISTS\s+(\w+)", re.IGNORECASE)
+
+_NAME: Final = re.compile(r"(0|[1-9]\d*)_(\d{14})_\w+\.py")
+_COLUMN: Final = (
+    r'ALTER\s+TABLE\s+"?(\w+)"?[^;]*?\b{}\s+(?!CONSTRAINT|CHECK|PRIMARY|FOREIGN|UNIQUE|DEFAULT|NOT|IDENTITY)'
+)
+_ADDS: Final = re.compile(_COLUMN.format("ADD"), re.IGNORECASE)
+_LOSES: Final = re.compile(_COLUMN.format("DROP"), re.IGNORECASE)
 
 _FILTER: Final = re.compile(r"__filter(\s*=|[\"'])")
 
@@ -62,7 +71,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     root = Path(arguments[0]) if arguments else REPOSITORY
     migrations = sorted((root / "migrations" / "store").glob("*_*.py"))
     sources = sorted((root / "veupath_store").rglob("*.py"))
-    findings = [] if migrations else ["migrations/store holds no migration"]
+    findings = about_names(path.name for path in migrations) if migrations else ["migrations/store holds no migration"]
     for path in migrations:
         findings += [f"{path.name}: {finding}" for finding in about_migration(path)]
     for path in sources:
@@ -71,6 +80,35 @@ def main(arguments: Sequence[str] = ()) -> int:
         sys.stdout.write(f"{finding}\n")
     sys.stdout.write(f"{len(migrations)} migration(s) and {len(sources)} module(s): {len(findings)} finding(s)\n")
     return 1 if findings else 0
+
+
+def about_names(names: Iterable[str]) -> list[str]:
+    """What is wrong with the names of all files together, which are the order in which they run.
+
+    A file that was merged late takes the next free number: some database may have the later ones already, and would run
+    them in another order than the rest.
+    """
+    ordered = in_order(names)
+    findings = [f"{name}: its name must be N_YYYYMMDDHHMMSS_what.py" for name in ordered if not _NAME.fullmatch(name)]
+    if not findings:
+        for before, name in pairwise(["-1_00000000000000_none.py", *ordered]):
+            findings += [f"{name}: {finding}" for finding in about_neighbours(before, name)]
+    return findings
+
+
+def about_neighbours(before: str, name: str) -> list[str]:
+    """What is wrong with two files that follow each other."""
+    findings = []
+    missing = range(position(before)[0] + 1, position(name)[0])
+    if position(before)[0] == position(name)[0]:
+        findings.append(f"{before} has the same number: what was merged later takes the next free one")
+    if missing:
+        findings.append(
+            f"no file has the number {', '.join(map(str, missing))}: another branch's may come in before it"
+        )
+    if name.split("_")[1] <= before.split("_")[1]:
+        findings.append(f"{before} is before it and is not older: what was merged later takes the next free number")
+    return findings
 
 
 def about_migration(path: Path) -> list[str]:
@@ -95,6 +133,13 @@ def about_upgrade(module: dict[str, Any], phase: DeployPhase) -> list[str]:
     allowed = AFTER_DEPLOY if phase is DeployPhase.POST_DEPLOY else frozenset()
     statements = statements_of(module["upgrade"])
     findings = about_concurrently(statements)
+    if NO_STATEMENT.fullmatch(statements[-1]):
+        findings.append(
+            "upgrade gives no SQL: fill in what `aerich migrate --empty` made, or return the last statement"
+        )
+    script = ";".join(statements)
+    for table in sorted({*_ADDS.findall(script)} & {*_LOSES.findall(script)}):
+        findings.append(f"{table} gets a column and loses one: of a rename aerich makes this, which loses the content")
     for sql in statements:
         findings += about_sql(sql, in_transaction, allowed if in_transaction else allowed | NOT_IN_TRANSACTION)
     return findings

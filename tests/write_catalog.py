@@ -6,9 +6,9 @@ import json
 from tests.support.checkout import REPOSITORY
 from tests.support.databases import catalog_of
 from tests.support.servers import EmbeddedServer, Server
-from veupath_store.catalog import FILE, Catalog
 from veupath_store.config import StoreSettings
-from veupath_store.migrations import migrate
+from veupath_store.schema.catalog import FILE, Catalog
+from veupath_store.schema.migrations import migrate
 
 
 async def migrated(server: Server) -> Catalog:

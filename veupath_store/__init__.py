@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from veupath_store.check.readiness import check_readiness
     from veupath_store.config import StoreSettings
     from veupath_store.engine import start_detached
     from veupath_store.errors import (
@@ -29,20 +30,22 @@ if TYPE_CHECKING:
     )
     from veupath_store.events import Event, LogReader, ProjectionWorker, Projector
     from veupath_store.jobs import JobContext, Worker, leased_session, run_under_lease
-    from veupath_store.readiness import check_readiness
     from veupath_store.repositories import (
         AccountRepository,
         ControlSetRepository,
         ExperimentRepository,
         GeneSetRepository,
+        LeaseRepository,
         OperationRepository,
         StreamRepository,
         UserRepository,
     )
     from veupath_store.session import async_session_factory, close_db, get_db_session, get_engine, init_db
-    from veupath_store.unit_of_work import Session
+    from veupath_store.session.unit_of_work import Session
     from veupath_store.values import ExperimentSave, GeneSetSave
     from veupath_store.writer import DocumentWriter
+
+__version__ = "0.2.0"
 
 __all__ = [
     "AccountRepository",
@@ -58,6 +61,7 @@ __all__ = [
     "InvalidInputError",
     "JobContext",
     "LeaseLostError",
+    "LeaseRepository",
     "LogReader",
     "NotFoundError",
     "OperationActiveError",
@@ -113,12 +117,13 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "leased_session",
         "run_under_lease",
     ),
-    "veupath_store.readiness": ("check_readiness",),
+    "veupath_store.check.readiness": ("check_readiness",),
     "veupath_store.repositories": (
         "AccountRepository",
         "ControlSetRepository",
         "ExperimentRepository",
         "GeneSetRepository",
+        "LeaseRepository",
         "OperationRepository",
         "StreamRepository",
         "UserRepository",
@@ -130,7 +135,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "get_engine",
         "init_db",
     ),
-    "veupath_store.unit_of_work": ("Session",),
+    "veupath_store.session.unit_of_work": ("Session",),
     "veupath_store.values": (
         "ExperimentSave",
         "GeneSetSave",

@@ -10,10 +10,10 @@ by its SQLSTATE, and keeps it as ``__cause__``; no message carries a password, a
 | `InvalidInputError` | a value was refused; `path` names it | answer 422 |
 | `UnavailableError` | nothing was saved, the cause will pass | retry, answer 503 |
 | `OutcomeUnknownError` | the answer to a write was lost | read back, or repeat an idempotent write |
-| `UnitOfWorkError` | a session was used in a way that cannot work | mend the calling code |
+| `UnitOfWorkError` | a session was used in a way that cannot work | fix the calling code |
 | `SchemaError` | the database lacks a table, a column or a migration | run ``veupath-store migrate`` |
-| `ConfigurationError` | a setting is missing or wrong | mend the deployment |
-| `AdoptionRefusedError` | not a database that can be adopted | mend what it lists |
+| `ConfigurationError` | a setting is missing or wrong | fix the deployment |
+| `AdoptionRefusedError` | not a database that can be adopted | fix what it lists |
 | `InternalError` | the server refused a statement of the store's own | report it |
 
 `ConflictError` and `SchemaError` are Tortoise errors too, because Tortoise (``get_or_create``) and aerich (a first
@@ -122,16 +122,6 @@ class LeaseLostError(ConflictError):
         super().__init__("The lease of the operation is lost; another worker may have it. Stop, and write nothing.")
 
 
-class LogBehindError(ConflictError):
-    """The conversation's log ends before what its row has seen, so that nothing can follow; nothing was saved."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The conversation's event log ends before what the table has seen: Redis lost its end, or its clock is "
-            "behind. 'veupath-store projections lag' lists such logs."
-        )
-
-
 class InvalidInputError(StoreError, ValueError):
     """A value was refused before (or by) the database.
 
@@ -200,7 +190,7 @@ class AdoptionRefusedError(StoreError):
     def __init__(self, differences: Sequence[str], what: str = "The database cannot be adopted") -> None:
         super().__init__(f"{what}, and nothing was changed: {'; '.join(differences)}.")
         self.what = what
-        self.differences = tuple(differences)
+        self.differences: tuple[str, ...] = tuple(differences)
 
 
 class InternalError(StoreError):

@@ -40,6 +40,7 @@ class ChatTurn(Logged):
         await self.forget(connection, self.user_id)
         await connection.execute("INSERT INTO users (id) VALUES ($1) ON CONFLICT DO NOTHING", self.user_id)
         self.stream_id = (await StreamRepository().create(self.user_id, SITE)).id
+        await Projector().catch_up(self.stream_id)
 
     async def _append(self) -> None:
         for batch in self.batches:

@@ -11,7 +11,7 @@ from tortoise.transactions import in_transaction
 from benchmarks import replaced as old
 from benchmarks.workload import BULK, Sessions, Variant, Workload
 from benchmarks.world import JOBS, ORDINARY, World, expire, identity
-from veupath_store import OperationRepository
+from veupath_store import LeaseRepository, OperationRepository
 from veupath_store.models import Operation
 from veupath_store.values import Lease, OperationStatus, OperationType, SweepReport
 
@@ -145,7 +145,7 @@ class Heartbeat(_Held):
         raise NotImplementedError
 
     async def ours(self) -> object:
-        return (await OperationRepository().heartbeat(self.lease)).cancel_requested
+        return (await LeaseRepository().heartbeat(self.lease)).cancel_requested
 
 
 class Complete(_Held):
@@ -177,7 +177,7 @@ class Complete(_Held):
         return True
 
     async def ours(self) -> object:
-        await OperationRepository().complete(self.lease)
+        await LeaseRepository().complete(self.lease)
         return True
 
 
@@ -231,7 +231,7 @@ class Sweep(Workload):
         raise NotImplementedError
 
     async def ours(self) -> object:
-        return await OperationRepository().sweep(self.world.sizes.operations)
+        return await LeaseRepository().sweep(self.world.sizes.operations)
 
     def seen(self, result: Any) -> object:  # noqa: ANN401
         return sorted(result.failed if isinstance(result, SweepReport) else result[OperationStatus.FAILED])

@@ -11,8 +11,8 @@ from benchmarks.workload import Sessions, Workload
 from benchmarks.workloads.conversations import row_of
 from benchmarks.world import BIG_PLANS, HEAVY, World, identity
 from veupath_store import StreamRepository
+from veupath_store.documents.plans import count_searches
 from veupath_store.models import StreamProjection
-from veupath_store.plans import count_searches
 
 
 class UpdatePlan(Workload):

@@ -45,7 +45,7 @@ class Rebuild(Logged):
             await self._fill(connection)
         await connection.execute(
             "UPDATE stream_projections SET record_type = NULL, model_id = NULL, message_count = 0, step_count = 0, "
-            "plan = '{}', last_event_id = NULL, updated_at = '2026-01-01Z' WHERE user_id = $1",
+            "plan = '{}', updated_at = '2026-01-01Z' WHERE user_id = $1",
             self.user_id,
         )
 

@@ -14,15 +14,20 @@ from veupath_store.values import ProjectionSummary
 
 _COLUMNS: Final = (
     "stream_id, user_id, site_id, name, record_type, wdk_strategy_id, is_saved, model_id, message_count, step_count, "
-    "result_count, last_event_id, updated_at, dismissed_at, dismissed_reason, gene_set_id, gene_set_auto_imported"
+    "result_count, last_event_id, updated_at, dismissed_at, dismissed_reason, gene_set_id, gene_set_auto_imported, "
+    "plan_version, (SELECT created_at FROM streams WHERE user_id = p.user_id AND id = stream_id), "
+    "(SELECT experiment_id FROM streams WHERE user_id = p.user_id AND id = stream_id)"
 )
-_SHOWN: Final = tuple(ProjectionSummary.model_fields)
+_FROM: Final = "stream_projections p"
+# The other two read these by a join of their own or not at all.
+_NOT_COMPARED: Final = {"created_at", "experiment_id", "plan_version"}
+_SHOWN: Final = tuple(name for name in ProjectionSummary.model_fields if name not in _NOT_COMPARED)
 # The limit is bound: with a literal one, PostgreSQL's generic plan reads all of a heavy user's rows and sorts them.
 _LIST: Final = f"""
-SELECT {_COLUMNS} FROM stream_projections WHERE user_id = $1 AND dismissed_at IS NULL
+SELECT {_COLUMNS} FROM {_FROM} WHERE user_id = $1 AND dismissed_at IS NULL
 ORDER BY updated_at DESC, stream_id DESC LIMIT $2"""
 _NEXT: Final = f"""
-SELECT {_COLUMNS} FROM stream_projections WHERE user_id = $1 AND dismissed_at IS NULL
+SELECT {_COLUMNS} FROM {_FROM} WHERE user_id = $1 AND dismissed_at IS NULL
 AND (updated_at, stream_id) < ($2, $3) ORDER BY updated_at DESC, stream_id DESC LIMIT $4"""
 
 

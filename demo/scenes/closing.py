@@ -9,6 +9,7 @@ from veupath_store import (
     UnavailableError,
     async_session_factory,
     close_db,
+    get_engine,
     init_db,
     start_detached,
 )
@@ -25,8 +26,10 @@ async def close_with_work_in_flight(day: Day) -> None:
     begun = [asyncio.Event() for _ in range(count)]
     tasks = [start_detached(_slow_work(day, event)) for event in begun]
     await asyncio.gather(*(event.wait() for event in begun))
+    engine = get_engine()
     closing = asyncio.create_task(day.timings.of(f"close with {count} units of work in flight", close_db()))
-    await asyncio.sleep(0)
+    while not engine.closed:  # noqa: ASYNC110 - nothing tells; what is committed goes into the event log first
+        await asyncio.sleep(0.001)
     refused = await _late_work(day)
     streams = await asyncio.gather(*tasks)
     await closing

@@ -6,7 +6,7 @@ from demo.data import CONTROL_SETS, STRATEGIES, ControlSetFacts
 from demo.day import Day
 from demo.ledger import Kind
 from veupath_store import ControlSetRepository, NotFoundError
-from veupath_store.limits import PAGE
+from veupath_store.inputs.limits import PAGE
 from veupath_store.models import ControlSet
 
 RECORD_TYPE: Final = "transcript"

@@ -5,7 +5,7 @@ from collections import Counter
 from demo.data import RESEARCHERS
 from demo.day import Day
 from veupath_store import ControlSetRepository
-from veupath_store.limits import PAGE
+from veupath_store.inputs.limits import PAGE
 
 
 async def look_at_the_sidebar(day: Day) -> None:

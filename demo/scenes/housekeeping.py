@@ -5,7 +5,7 @@ from uuid import UUID
 from demo.day import Day
 from demo.ledger import Kind
 from veupath_store.errors import PruneRefusedError
-from veupath_store.limits import PAGE
+from veupath_store.inputs.limits import PAGE
 
 SITE = "toxodb"
 

@@ -8,7 +8,7 @@ from demo.data import RESEARCHERS, Researcher
 from demo.day import Day
 from demo.ledger import Kind
 from veupath_store import StreamRepository, UserRepository
-from veupath_store.limits import PAGE
+from veupath_store.inputs.limits import PAGE
 
 SYSTEM_USER: Final = UUID("00000000-0000-4000-8000-000000000001")
 """Who the background jobs work for; a fixed id, in every installation."""

@@ -5,6 +5,7 @@ from uuid import UUID
 from demo.data import STRATEGIES
 from demo.day import Day
 from demo.strategies import Strategy
+from veupath_store.documents.plans import INPUTS
 
 
 async def grow_strategies(day: Day) -> None:
@@ -65,7 +66,7 @@ async def _show_steps(day: Day, strategy: Strategy) -> None:
                 step["kind"],
                 step["displayName"],
                 step.get("searchName") or step.get("operator"),
-                " + ".join(filter(None, (step["primaryInputStepId"], step["secondaryInputStepId"]))),
+                " + ".join(str(step[f"{name}StepId"]) for name in INPUTS if step[f"{name}StepId"]),
             )
             for step in stored.steps
         ],

@@ -99,7 +99,7 @@ class Worker:
         return True
 
     async def _save_progress(self, number: int) -> None:
-        """One call without a session: a statement in autocommit, or with an event log a short transaction."""
+        """One call without a session: a statement in autocommit."""
         await self.day.timings.of(
             "worker: save its progress", self._streams().update_projection(self.progress, result_count=number)
         )

@@ -18,7 +18,7 @@ from tests.support.checkout import REPOSITORY
 from tests.support.processes import run, started
 from tests.support.servers import until
 from veupath_store import LogReader
-from veupath_store.limits import PAGE
+from veupath_store.inputs.limits import PAGE
 
 pytestmark = [pytest.mark.large, pytest.mark.with_log]
 

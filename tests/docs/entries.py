@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 import veupath_store
 from tests.docs.pages import Page
-from tests.support.public import public_methods, repositories
+from tests.support.public import owned_repositories, public_methods, repositories
 
 HEADER = "| to | call |"
 EVERY_REPOSITORY = "## Every repository"
@@ -37,7 +37,7 @@ def entries(page: Page) -> Iterator[Entry]:
     inside = False
     for number, line in enumerate(page.prose, 1):
         if _HEADING.match(line):
-            everywhere = [repository.__name__ for repository in repositories()]
+            everywhere = [repository.__name__ for repository in owned_repositories()]
             owners = everywhere if line == EVERY_REPOSITORY else _CODE.findall(line)
         inside = line == HEADER or (inside and line.startswith("|"))
         if not inside or line == HEADER or line.startswith("| ---"):

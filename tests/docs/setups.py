@@ -8,4 +8,7 @@ from tests.docs.legacy import in_place_of_the_store
 in_place_of_the_store()
 """
 
+OPEN_THE_STORE = {"docs/your-own-models.md"}
+"""Pages that show how the store is opened: it is not open before."""
+
 SETUPS: dict[str, str] = {"docs/adoption.md": ADOPTION}

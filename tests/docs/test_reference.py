@@ -8,6 +8,8 @@ import pytest
 from tests.docs.entries import entries, mistake, offered
 from tests.docs.pages import REPOSITORY, Page
 from veupath_store.config import StoreSettings
+from veupath_store.servers.database_url import PARAMETERS
+from veupath_store.servers.redis_url import SENTINEL_PARAMETERS, TLS_PARAMETERS
 
 PAGE = Page("docs/reference.md", (REPOSITORY / "docs" / "reference.md").read_text("utf-8"))
 
@@ -34,16 +36,28 @@ def test_the_arguments_and_defaults_of_the_reference_exist():
     ],
 )
 def test_a_wrong_entry_is_seen(call, wrong):
-    (entry,) = entries(Page("", f"## Jobs: `OperationRepository`\n\n| to | call |\n| --- | --- |\n| do | `{call}` |\n"))
+    owner = "LeaseRepository" if call.startswith("sweep") else "OperationRepository"
+    (entry,) = entries(Page("", f"## Jobs: `{owner}`\n\n| to | call |\n| --- | --- |\n| do | `{call}` |\n"))
     assert mistake(entry) == wrong
 
 
 def test_every_option_is_in_the_reference_with_its_default():
     rows = re.findall(r"^\| `([A-Z_]+)` \| ([^|]+?) \|", PAGE.text, re.MULTILINE)
     fields = StoreSettings.model_fields
-    urls = {"database_url", "migration_database_url", "redis_url"}
-    assert {name.lower() for name, _ in rows} == {name for name in fields if not name.startswith("limit_")} - urls
+    others = {"database_url", "migration_database_url", "redis_url", "redis_password"}
+    assert {name.lower() for name, _ in rows} == fields.keys() - others
     for name, shown in rows:
         default = fields[name.lower()].default
         expected = {"": "none", "True": "true", "False": "false"}.get(str(default)) or f"{default:g}"
         assert shown.removesuffix(" s") == expected, name
+
+
+@pytest.mark.parametrize(
+    ("variable", "known"), [("DATABASE_URL", PARAMETERS), ("REDIS_URL", ("db", *TLS_PARAMETERS, *SENTINEL_PARAMETERS))]
+)
+def test_every_parameter_of_a_url_is_in_the_reference_once(variable, known):
+    section = PAGE.text.partition(f"### Parameters of `{variable}`")[2].partition("\n### ")[0]
+    named = [
+        name for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(named) == sorted(known)

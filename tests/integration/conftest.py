@@ -6,7 +6,7 @@ A test that changes more than rows is marked ``own_database``.
 import pytest
 from tortoise.context import get_current_context
 
-from tests.support.any_log import AnyLog, memory_log, redis_log
+from tests.support.any_log import AnyLog, redis_log
 from tests.support.faults import emptied
 from veupath_store import close_db, session
 
@@ -29,11 +29,10 @@ async def database_url(shared, server, template):
         yield url
 
 
-@pytest.fixture(params=["redis", "memory"])
-def any_log(request) -> AnyLog:
-    """A log's server, once Redis and once the one in memory: what the log promises holds on both."""
-    opened = memory_log() if request.param == "memory" else redis_log(request.getfixturevalue("redis_url"))
-    with opened as log:
+@pytest.fixture
+def any_log(redis_url) -> AnyLog:
+    """A log of the test's own."""
+    with redis_log(redis_url) as log:
         yield log
 
 

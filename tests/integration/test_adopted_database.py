@@ -17,7 +17,7 @@ from veupath_store import (
 from veupath_store.adoption import adopt
 from veupath_store.check import check_deployment
 from veupath_store.config import StoreSettings
-from veupath_store.migrations import migrate
+from veupath_store.schema.migrations import migrate
 from veupath_store.values.check import Level
 
 pytestmark = pytest.mark.own_database

@@ -16,6 +16,7 @@ from veupath_store import (
     ControlSetRepository,
     ExperimentRepository,
     GeneSetRepository,
+    LeaseRepository,
     NotFoundError,
     OperationRepository,
     StreamRepository,
@@ -25,7 +26,7 @@ from veupath_store import (
 )
 from veupath_store.errors import PruneRefusedError, StaleVersionError
 from veupath_store.models import Stream, StreamProjection
-from veupath_store.repositories.control_set_patch import ControlSetPatch
+from veupath_store.repositories import ControlSetPatch
 from veupath_store.values import SYSTEM_STREAM_ID, SYSTEM_USER_ID, OperationStatus, SyncOutcome, WdkStrategy
 
 GENES = {"site_id": "plasmodb", "record_type": "transcript", "positive_ids": ["PF3D7_0417200"], "negative_ids": []}
@@ -44,6 +45,7 @@ async def test_login_by_an_external_identity_is_race_free_and_the_system_user_ha
     assert (await UserRepository().get_system_user()).id == SYSTEM_USER_ID
 
 
+@pytest.mark.without_log
 async def test_a_new_conversation_is_stream_and_projection_in_one_step_with_a_unique_name(user):
     identity = uuid4()
     with recorded() as sent:
@@ -159,7 +161,7 @@ async def test_background_jobs_are_registered_polled_ended_and_listed(user):
         status = await OperationRepository().get_status(lease.operation_id)
     assert len(sent) == 1
     assert status.status is OperationStatus.ACTIVE
-    await OperationRepository().complete(lease)
+    await LeaseRepository().complete(lease)
     await OperationRepository().request_cancel(other.id)
     ended = [await OperationRepository().get_status(identity) for identity in (lease.operation_id, other.id)]
     assert [item.status for item in ended] == [OperationStatus.COMPLETED, OperationStatus.CANCELLED]

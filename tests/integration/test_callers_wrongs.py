@@ -19,6 +19,7 @@ from veupath_store import (
     InvalidInputError,
     JobContext,
     LeaseLostError,
+    LeaseRepository,
     NotFoundError,
     OperationActiveError,
     OperationRepository,
@@ -102,10 +103,10 @@ async def test_a_process_that_starts_fails_nobodys_live_operations(user):
     live = await chat(user)
     lost = await chat(user, lease_seconds=0.05)
     await asyncio.sleep(0.1)
-    report = await OperationRepository().sweep()
+    report = await LeaseRepository().sweep()
     assert report.failed == (lost.operation_id,)
     with pytest.raises(LeaseLostError):
-        await OperationRepository().complete(lost)
+        await LeaseRepository().complete(lost)
     assert (await OperationRepository().get_status(live.operation_id)).status is OperationStatus.ACTIVE
 
 
@@ -125,9 +126,9 @@ async def test_a_cancel_request_reaches_the_worker_that_runs_the_job(user):
 
 async def test_status_never_goes_from_cancelled_to_completed(user):
     lease = await chat(user)
-    await OperationRepository().cancel(lease)
+    await LeaseRepository().cancel(lease)
     with pytest.raises(LeaseLostError):
-        await OperationRepository().complete(lease)
+        await LeaseRepository().complete(lease)
     assert (await OperationRepository().get_status(lease.operation_id)).status is OperationStatus.CANCELLED
 
 
@@ -164,6 +165,7 @@ async def test_tags_are_filtered_before_the_limit_and_lists_load_no_documents(us
     assert "positive_ids" not in sent[0]
 
 
+@pytest.mark.without_log
 async def test_a_free_name_is_found_without_reading_the_taken_ones(user):
     for _ in range(30):
         await StreamRepository().create(user.id, "plasmodb", name="A")

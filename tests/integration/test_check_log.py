@@ -29,6 +29,7 @@ def log(log_server):
         client.replicaof("no", "one")
         client.config_set("appendonly", "yes")
         client.config_set("maxmemory", 0)
+        client.config_set("min-replicas-to-write", 0)
         client.config_set("maxmemory-policy", "noeviction")
 
 
@@ -46,7 +47,7 @@ async def levels(redis_url):
 
 
 async def test_a_log_that_is_kept(log_server, log):
-    expected = {"log": OK, "log version": OK, "log writable": OK, "log persistence": OK}
+    expected = {"log": OK, "log rights": OK, "log version": OK, "log writable": OK, "log persistence": OK}
     assert await levels(log_server.url) == expected
 
 
@@ -64,6 +65,18 @@ async def test_a_log_on_a_replica(log_server, log):
     assert (await levels(log_server.url))["log writable"] is FAILURE
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [({"min-replicas-to-write": 1}, "too few replicas are in reach"), ({"maxmemory": 1}, "its memory is full")],
+)
+async def test_a_log_that_takes_no_writes(log_server, log, options, why):
+    for name, value in options.items():
+        log.config_set(name, value)
+    level, message, _ = parts((await look(log_server.url))[1]["log writable"])
+    assert (level, why in message) == (FAILURE, True)
+    assert log.keys() == []
+
+
 async def test_a_log_whose_version_is_too_old(log_server, log, monkeypatch):
     monkeypatch.setattr("veupath_store.check.log.OLDEST", (99, 0))
     level, message, _ = parts((await look(log_server.url))[1]["log version"])
@@ -73,7 +86,7 @@ async def test_a_log_whose_version_is_too_old(log_server, log, monkeypatch):
 async def test_a_log_whose_user_may_not_ask(log_server, log):
     log.execute_command("ACL", "SETUSER", "storeuser", "on", f">{PASSWORD}", "~*", "+@all", "-info")
     url = log_server.url.replace("unix://", f"unix://storeuser:{PASSWORD}@")
-    assert await levels(url) == {"log": OK, "log persistence": WARNING}
+    assert await levels(url) == {"log": OK, "log rights": OK, "log writable": OK, "log persistence": WARNING}
     wrong = log_server.url.replace("unix://", f"unix://storeuser:{PASSWORD}x@")
     assert (await look(wrong))[0] is False
 

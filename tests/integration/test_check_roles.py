@@ -14,7 +14,7 @@ OK, WARNING, FAILURE = Level
 async def test_privileges_that_are_missing(database_url, watcher):
     async with role(database_url, *APPLICATION, "REVOKE DELETE, UPDATE ON streams FROM {role}") as (name, url):
         level, _, details = await found("privileges", url)
-        assert (level, details) == (FAILURE, ["streams: UPDATE, DELETE"])
+        assert (level, details) == (FAILURE, [f"GRANT UPDATE, DELETE ON streams TO {name};"])
         await watcher.execute(f"REVOKE SELECT ON aerich FROM {name}")
         report = await check(url)
         assert not report.complete
@@ -41,13 +41,15 @@ async def test_a_superuser_is_warned_of_and_so_is_an_owner_that_does_not_migrate
 
 
 async def test_a_role_that_cannot_migrate(database_url, empty_url):
-    async with role(database_url, *APPLICATION) as (_, url):
+    async with role(database_url, *APPLICATION) as (name, url):
         assert (await found("migrating role", url))[:2] == (
             OK,
             "The application's role cannot migrate; the deploy has to, with the URL of a role that owns the tables.",
         )
-        level, message, _ = await found("migrating role", url, migration_database_url=url)
-        assert (level, "GRANT CREATE ON SCHEMA public" in message) == (FAILURE, True)
+        level, _, details = await found("migrating role", url, migration_database_url=url)
+        assert level is FAILURE
+        assert f"GRANT USAGE, CREATE ON SCHEMA public TO {name};" in details
+        assert f"ALTER TABLE users OWNER TO {name};" in details
         assert (await found("migrating role", url, migration_database_url=database_url))[0] is OK
         level, message, _ = await found("migrating role", url, migration_database_url=empty_url)
         assert (level, "another database" in message) == (FAILURE, True)

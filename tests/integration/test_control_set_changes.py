@@ -6,11 +6,11 @@ from uuid import uuid4
 import pytest
 
 from tests.support.plans import explained
-from tests.support.statements import recorded
+from tests.support.statements import recorded, recorded_with_values
 from veupath_store import ControlSetRepository, InvalidInputError, NotFoundError, UserRepository
-from veupath_store.errors import StaleVersionError
+from veupath_store.errors import StaleVersionError, UnitOfWorkError
 from veupath_store.models import ControlSet
-from veupath_store.repositories.control_set_patch import ControlSetPatch
+from veupath_store.repositories import ControlSetPatch
 from veupath_store.values import GeneMatch
 
 SEED = {"name": "seed", "site_id": "plasmodb", "record_type": "transcript", "positive_ids": ["a"], "negative_ids": []}
@@ -84,7 +84,7 @@ async def test_fifty_deploys_at_once_make_one_seed(store):
 
 
 async def test_a_seed_is_nobodys_to_make_or_to_make_private(user):
-    with pytest.raises(NotFoundError):
+    with pytest.raises(UnitOfWorkError, match="upsert_seed on ControlSetRepository"):
         await ControlSetRepository().for_user(user.id).upsert_seed(**SEED)
     seed = await ControlSetRepository().upsert_seed(**SEED)
     with pytest.raises(InvalidInputError):
@@ -169,7 +169,7 @@ async def test_a_gene_is_found_among_real_sets_by_the_index(user, strategies):
         if strategy["site_id"] == site
         and gene in strategy["control_set"]["positive_ids"] + strategy["control_set"]["negative_ids"]
     }
-    with recorded() as sent:
+    with recorded_with_values() as sent:
         page = await ControlSetRepository().page_containing(site, [gene], user.id)
     assert {item.name for item in page.items} == expected
     await client.execute_rows(
@@ -179,6 +179,6 @@ async def test_a_gene_is_found_among_real_sets_by_the_index(user, strategies):
         [user.id, site],
     )
     await client.execute_script("VACUUM ANALYZE control_sets")
-    plan = await explained(client, sent[0], [site, user.id, [gene]])
+    plan = await explained(client, *sent[0])
     assert {"control_sets_positive_ids_idx", "control_sets_negative_ids_idx"} <= plan.indexes
     assert not plan.sequential_scans

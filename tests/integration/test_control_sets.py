@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.plans import explained
-from tests.support.statements import recorded
+from tests.support.statements import recorded_with_values
 from veupath_store import ControlSetRepository, NotFoundError, async_session_factory
 from veupath_store.models import ControlSet
 
@@ -127,15 +127,15 @@ async def test_tags_are_answered_by_the_gin_index_and_lists_by_their_own(user):
     )
     await client.execute_script("VACUUM ANALYZE control_sets")
     repository = ControlSetRepository()
-    with recorded() as sent:
+    with recorded_with_values() as sent:
         found = await repository.list_by_site("plasmodb", user.id, ["tag 7", "tag 8"], 5)
         await repository.list_by_site("plasmodb", user.id)
     assert len(found) == 5
     assert all(item.tags[0] in ("tag 7", "tag 8") for item in found)
-    by_tag = await explained(client, sent[0], ["plasmodb", 5, user.id, ["tag 7", "tag 8"]])
+    by_tag = await explained(client, *sent[0])
     assert "control_sets_tags_idx" in by_tag.indexes
     assert not by_tag.sequential_scans
-    plain = await explained(client, sent[1], ["plasmodb", 100, user.id])
+    plain = await explained(client, *sent[1])
     assert plain.indexes == {"control_sets_public_idx", "control_sets_own_idx"}
     assert not plain.sequential_scans
     assert plain.sorted_rows <= 200

@@ -7,10 +7,11 @@ import time
 import pytest
 
 from tests.support import faults
+from tests.support.proxies import database_proxy
 from tests.support.servers import until
 from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.engine.connect import connect_arguments, server_settings
-from veupath_store.errors import UnavailableError
+from veupath_store.errors import ConfigurationError, OutcomeUnknownError, StoreError, UnavailableError
 
 SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
@@ -65,6 +66,75 @@ async def test_the_second_host_is_used_when_the_first_hangs(settings, silent):
     await close_db()
 
 
+async def test_the_connection_that_loses_the_race_is_closed(settings, watcher):
+    """The first host answers late: both accept, one connection of the pool is left."""
+    target = settings.target
+    real = (f"{target.hosts[0][0]}/.s.PGSQL.{target.hosts[0][1]}",) if target.hosts[0][0][0] == "/" else target.hosts[0]
+    accepted = []
+
+    async def late(reader, writer):
+        accepted.append(writer)
+        await asyncio.sleep(0.4)
+        connect = asyncio.open_unix_connection if len(real) == 1 else asyncio.open_connection
+        from_server, to_server = await connect(*real)
+        relays = [_relay(reader, to_server), _relay(from_server, writer)]
+        await asyncio.wait([asyncio.ensure_future(one) for one in relays], return_when=asyncio.FIRST_COMPLETED)
+        to_server.close()
+        writer.close()
+
+    proxy = await asyncio.start_server(late, "127.0.0.1", 0)
+    engine = await init_db(settings=after(proxy.sockets[0].getsockname()[1], settings, pool_max_size=3))
+    await faults.acquire_all(await engine.open())
+    assert accepted, "there was a race"
+
+    async def three() -> bool:
+        return len(await faults.pids(watcher)) == 3
+
+    await asyncio.sleep(1)
+    await until(three, within=5, what="the pool's connections and no others are left")
+    await close_db()
+    proxy.close()
+
+
+async def _relay(reader, writer) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+
+
+async def _opening_fails(url: str) -> StoreError:
+    with pytest.raises(StoreError) as caught:
+        await init_db(settings=StoreSettings(database_url=url, connect_timeout=0.5))
+    return caught.value
+
+
+async def test_the_error_of_several_hosts_has_the_reason_of_each(settings, silent, refusing):
+    two = await _opening_fails(f"postgresql://me@127.0.0.1:{refusing},127.0.0.1:{silent}/db")
+    assert type(two) is UnavailableError
+    assert f"127.0.0.1:{refusing}: " in str(two)
+    assert f"127.0.0.1:{silent}: " in str(two)
+
+
+async def test_what_the_only_host_that_answers_will_never_accept_is_a_configuration_error(settings, refusing):
+    wrong = after(refusing, settings).database_url.get_secret_value().replace("//postgres", "//nobody_of_that_name")
+    error = await _opening_fails(wrong)
+    assert type(error) is ConfigurationError
+    assert f"127.0.0.1:{refusing}: " in str(error)
+
+
+async def test_a_host_without_the_wanted_attributes_is_passed_over(settings, refusing):
+    url = settings.database_url.get_secret_value()
+    for wanted, opens in (("standby", False), ("read-only", False), ("primary", True), ("prefer-standby", True)):
+        one = StoreSettings(database_url=f"{url}{'&' if '?' in url else '?'}target_session_attrs={wanted}")
+        if opens:
+            await init_db(settings=one)
+            await close_db()
+        else:
+            error = await _opening_fails(one.database_url.get_secret_value())
+            assert type(error) is UnavailableError
+            assert "target_session_attrs" in str(error)
+
+
 async def test_a_host_that_hangs_is_unavailable_in_time_for_all_who_wait(silent):
     hanging = StoreSettings(database_url=f"postgresql://127.0.0.1:{silent}/store", connect_timeout=0.3)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
@@ -90,7 +160,7 @@ async def _lazily(settings: StoreSettings):
     from veupath_store import session
 
     await close_db()
-    return await session._engine_for(settings).open()
+    return await (await session._engine_for(settings)).open()
 
 
 async def _cut_short(work) -> None:
@@ -106,7 +176,7 @@ async def test_a_cancelled_task_s_attempt_to_connect_is_finished_for_the_next(da
     client = await engine.open()
     for _ in range(20):
         await _cut_short(client.ping() for _ in range(3))
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
     assert len(await faults.pids(watcher)) == 3
     await close_db()
 
@@ -184,7 +254,7 @@ async def test_a_session_state_that_a_unit_of_work_left_is_gone_with_the_next(da
     await close_db()
 
 
-async def test_a_pool_of_several_that_cannot_be_made_leaves_no_connection(database_url, watcher):
+async def test_a_pool_that_cannot_open_as_many_as_it_should_keep_opens_fewer_and_leaves_none(database_url, watcher):
     await watcher.execute("CREATE ROLE limited LOGIN CONNECTION LIMIT 2")
 
     async def none() -> bool:
@@ -192,8 +262,10 @@ async def test_a_pool_of_several_that_cannot_be_made_leaves_no_connection(databa
 
     try:
         url = database_url.replace("//postgres@", "//limited@")
-        with pytest.raises(UnavailableError, match="no connection left"):
-            await init_db(settings=StoreSettings(database_url=url, pool_min_size=5))
+        engine = await init_db(settings=StoreSettings(database_url=url, pool_min_size=5), require_head=False)
+        await (await engine.open()).ping()
+        assert 1 <= len(await faults.pids(watcher)) <= 2
+        await close_db()
         await until(none, within=2, what="no connection is left")
         await asyncio.sleep(0.1)
         assert await none(), "none comes late"
@@ -242,6 +314,38 @@ async def test_a_free_connection_that_the_server_has_closed_is_not_lent(database
     await client.ping()
     assert (client.usage().open, client.usage().in_use) == (1, 0)
     await close_db()
+
+
+@pytest.mark.parametrize(
+    ("moment", "error"),
+    [("autocommit", OutcomeUnknownError), ("BEGIN", UnavailableError), ("body", UnavailableError),
+     ("COMMIT", OutcomeUnknownError)],
+)  # fmt: skip
+async def test_a_dead_flow_costs_one_call_at_whatever_moment(database_url, tmp_path, moment, error):
+    async with database_proxy(database_url, tmp_path) as (flow, url):
+        settings = StoreSettings(database_url=url, command_timeout=0.5, pool_max_size=5)
+        engine = await init_db(settings=settings)
+        await faults.acquire_all(await engine.open())
+
+        async def call() -> None:
+            if moment == "autocommit":
+                flow.dead = flow.connections
+                await UserRepository().create()
+                return
+            flow.dead = flow.connections if moment == "BEGIN" else 0
+            async with async_session_factory() as session:
+                await session.client.execute_rows("SELECT 1")
+                flow.dead = flow.connections if moment == "body" else 0
+                await UserRepository(session).create()
+                flow.dead = flow.connections
+
+        with pytest.raises(error):
+            await call()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(UserRepository().create() for _ in range(20)))
+            await faults.assert_pool_complete()
+        assert flow.connections == 11, "each of five was replaced once; one more asked to cancel the statement"
+        await close_db()
 
 
 async def test_borrowing_and_giving_back_a_free_connection_waits_for_nothing(database_url):

@@ -26,8 +26,6 @@ from veupath_store.errors import (
 )
 from veupath_store.models import User
 
-pytestmark = pytest.mark.own_database
-
 INSERT = "INSERT INTO control_sets (id, name, site_id, record_type) VALUES ($1, $2, $3, $4)"
 
 
@@ -132,7 +130,7 @@ async def test_a_driver_error_becomes_one_store_error_with_the_driver_s_as_its_c
         seen = (type(caught.value), getattr(caught.value.__cause__, "sqlstate", None))
         assert seen == (expected, sqlstate), provoke.__name__
         assert type(caught.value.__cause__).__module__.startswith("asyncpg"), provoke.__name__
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_the_violated_constraint_the_column_and_the_missing_entity_are_named(user):
@@ -191,6 +189,7 @@ async def test_a_lock_that_is_not_free_in_time_is_unavailable(user):
     assert caught.value.__cause__.sqlstate == "55P03"
 
 
+@pytest.mark.own_database
 async def test_a_read_only_server_is_unavailable_not_a_defect(settings, watcher):
     await watcher.execute(f'ALTER DATABASE "{settings.target.database}" SET default_transaction_read_only = on')
     await init_db(settings=settings)
@@ -206,9 +205,10 @@ async def test_an_error_raised_by_commit_is_translated(store, watcher):
             await UserRepository(session).create("refused")
     assert caught.value.constraint == "users_at_commit"
     assert isinstance(caught.value.__cause__, asyncpg.UniqueViolationError)
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
+@pytest.mark.own_database
 async def test_a_deferred_foreign_key_is_translated_at_commit(store, watcher):
     await watcher.execute("ALTER TABLE streams ALTER CONSTRAINT streams_user_fkey DEFERRABLE INITIALLY DEFERRED")
     with pytest.raises(NotFoundError, match="No such user"):

@@ -99,7 +99,7 @@ async def test_a_child_task_that_outlives_its_transaction_can_open_its_own(store
     ended.set()
     await child
     assert await watcher.fetchval("SELECT count(*) FROM users") == 4
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_nested_session_factories_are_independent(store, watcher):

@@ -57,7 +57,7 @@ async def test_a_cancelled_begin_returns_its_connection(store, slow_begin, watch
             task.cancel()
         await asyncio.wait(tasks)
     assert all(task.cancelled() for task in tasks)
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
     assert await faults.idle_in_transaction(watcher) == 0
 
 
@@ -113,7 +113,7 @@ async def test_a_rollback_on_a_dead_connection_does_not_hide_the_error_of_the_bl
             await faults.kill_backends(watcher)
             raise LookupError
     assert await logins(watcher) == []
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_a_swallowed_error_makes_the_session_raise_instead_of_committing_nothing(user, watcher):
@@ -222,7 +222,7 @@ async def test_savepoints_of_two_tasks_in_one_session_are_refused(store, watcher
         async with async_session_factory() as session:
             await asyncio.gather(item(session, "one"), item(session, "two"))
     assert await logins(watcher) == []
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_statements_of_two_tasks_in_one_session_take_turns(store, watcher):
@@ -265,7 +265,7 @@ async def test_a_connection_killed_during_commit_is_an_unknown_outcome(store, wa
     await faults.kill_backends(watcher)
     with pytest.raises(OutcomeUnknownError):
         await task
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_a_half_way_commit_that_fails_ends_the_session_and_nothing_is_saved_afterwards(store, watcher):
@@ -280,7 +280,7 @@ async def test_a_half_way_commit_that_fails_ends_the_session_and_nothing_is_save
         with pytest.raises(UnitOfWorkError):
             await UserRepository(session).create("in autocommit")
     assert await logins(watcher) == ["kept"]
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_an_isolation_level_set_first_holds_for_the_session(store):
@@ -310,7 +310,7 @@ async def test_an_explicit_commit_or_rollback_ends_a_plain_transaction(store, wa
         with pytest.raises(UnitOfWorkError, match="has ended"):
             await User.create(external_id="late")
     assert await logins(watcher) == ["kept"]
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_a_session_inside_plain_in_transaction_is_independent_of_it(user, watcher):

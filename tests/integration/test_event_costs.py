@@ -9,10 +9,18 @@ from tests.support.projections import DELTA, MESSAGE, logged
 from tests.support.proxies import proxy
 from tests.support.redis_servers import new_prefix
 from tests.support.statements import recorded
-from veupath_store import StreamRepository, async_session_factory
+from veupath_store import (
+    StreamRepository,
+    UserRepository,
+    async_session_factory,
+    close_db,
+    init_db,
+)
 from veupath_store.config import StoreSettings
-from veupath_store.events.entries import Event
-from veupath_store.events.projector import Projector
+from veupath_store.events.log.entries import Event
+from veupath_store.events.project.catch_up import TOGETHER
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.values import WdkStrategy
 
 TURN = [
@@ -22,8 +30,8 @@ TURN = [
 ]
 """What changes the projection in a turn of a chat; all the rest are deltas."""
 
-LOCK_AND_WRITE = 2
-"""Statements beyond the change itself, whatever the number of conversations."""
+CAUGHT_UP = 3
+"""Statements of a catch-up, whatever the number of conversations in it: their rows, their locks, and the write."""
 
 
 @pytest.fixture
@@ -39,7 +47,9 @@ def settings(database_url, between):
 
 @pytest.fixture
 async def stream_id(user):
-    return (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    await Projector().catch_up(stream_id)
+    return stream_id
 
 
 class Costs:
@@ -50,7 +60,9 @@ class Costs:
 
 
 @pytest.fixture
-def costs(between):
+async def costs(store, between):
+    await Projector().log.ping()  # the making of the connection costs two trips
+
     @contextmanager
     def costs():
         cost, before = Costs(), between.trips
@@ -94,7 +106,7 @@ async def test_appending_a_delta_asks_the_database_nothing_and_redis_once(stream
         assert (cost.statements, cost.trips) == ([], 1)
 
 
-async def test_a_turn_of_200_events_costs_six_statements_when_it_is_caught_up(stream_id, costs):
+async def test_a_turn_of_200_events_costs_three_statements_when_it_is_caught_up(stream_id, costs):
     projector = Projector()
     with costs() as cost:
         for batch in range(20):
@@ -105,13 +117,10 @@ async def test_a_turn_of_200_events_costs_six_statements_when_it_is_caught_up(st
     with costs() as cost:
         done = await projector.catch_up(stream_id)
     assert done.events == 200
-    # Two pages, of 64 entries and of the rest; for each where the row stands, its lock, and the write.
-    assert len(cost.statements) == 6
-    assert [sum(word in sql for sql in cost.statements) for word in ("FOR UPDATE", "UPDATE stream_projections")] == [
-        2,
-        2,
-    ]
-    assert cost.trips == 2
+    # Where the row stands, its lock, and the write.
+    words = ("SELECT p.stream_id", "FOR UPDATE", "UPDATE stream_projections")
+    assert [word in sql for sql, word in zip(cost.statements, words, strict=True)] == [True] * 3
+    assert cost.trips == 1
     projection = await StreamRepository().get_projection(stream_id)
     assert (projection.message_count, projection.model_id, projection.plan["root"]["id"]) == (2, "m", "3")
 
@@ -129,16 +138,38 @@ async def test_a_catch_up_of_a_few_events_costs_three_statements(stream_id, cost
     assert (len(cost.statements), cost.trips) == (3, 1)
 
 
-async def test_a_unit_that_changes_one_conversation_costs_two_statements_and_one_round_trip_more(stream_id, costs):
+async def test_a_new_conversation_asks_redis_nothing_and_its_log_begins_with_a_catch_up(user, costs):
+    with costs() as cost:
+        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    assert (len(cost.statements), cost.trips) == (1, 0)
+    with costs() as cost:
+        await Projector().catch_up(stream_id)
+    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 1)
+
+
+async def test_the_first_append_to_a_new_conversation_begins_its_log(user, costs):
+    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    with costs() as cost:
+        await Projector().append(stream_id, [MESSAGE])
+    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 3), "it asks, begins the log, and asks again"
+    with costs() as cost:
+        await Projector().append(stream_id, [MESSAGE])
+    assert (len(cost.statements), cost.trips) == (0, 1)
+
+
+async def test_changes_ask_redis_nothing_and_several_are_one_entry(stream_id, costs, calls):
     await Projector().append(stream_id, [DELTA] * 30)
     with costs() as cost:
         await StreamRepository().update_projection(stream_id, record_type="gene")
-    assert (len(cost.statements), cost.trips) == (1 + LOCK_AND_WRITE, 1)
-    with costs() as cost:
         async with async_session_factory() as session:
             for number in range(5):
                 await StreamRepository(session).update_projection(stream_id, result_count=number)
-    assert (len(cost.statements), cost.trips) == (5 + LOCK_AND_WRITE, 1)
+    assert (len(cost.statements), cost.trips) == (1 + 5, 0)
+    calls.since()
+    with costs() as cost:
+        await Projector().catch_up(stream_id)
+    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 1)
+    assert calls.since("xadd") == [1]
 
 
 async def test_a_unit_that_reads_asks_redis_nothing(stream_id, costs):
@@ -148,37 +179,49 @@ async def test_a_unit_that_reads_asks_redis_nothing(stream_id, costs):
     assert (len(cost.statements), cost.trips) == (1, 0)
 
 
-async def test_a_sync_of_200_strategies_costs_the_same_as_one_change(user, store, costs, calls):
-    streams = StreamRepository()
+async def test_an_event_of_a_unit_of_work_is_one_statement_and_is_appended_with_the_rest(stream_id, costs, calls):
+    with costs() as cost:
+        async with async_session_factory() as session:
+            await Projector().append(stream_id, [MESSAGE] * 3, session=session)
+    assert (len(cost.statements), cost.trips) == (1, 0)
     calls.since()
     with costs() as cost:
-        await streams.sync_wdk(user.id, "plasmodb", strategies(200, 1))
-    # One reads what is there. New ones are looked up among those whose old log is still to be removed.
-    assert len(cost.statements) == 1 + 1 + LOCK_AND_WRITE + 1
-    assert calls.since("exec", "xadd") == [1, 200]
-    with costs() as cost:
-        await streams.sync_wdk(user.id, "plasmodb", strategies(200, 2))
-    assert len(cost.statements) == 1 + 1 + LOCK_AND_WRITE
-    assert calls.since("exec", "xadd") == [1, 200]
-    with costs() as cost:
-        await streams.sync_wdk(user.id, "plasmodb", strategies(200, 2))
-    assert len(cost.statements) == 1
-    assert calls.since("exec", "xadd") == [0, 0], "nothing changed"
+        await Projector().catch_up(stream_id)
+    assert (len(cost.statements), cost.trips) == (CAUGHT_UP + 1, 1), "and what is appended is not kept any longer"
+    assert calls.since("xadd") == [3]
 
 
-class TestWithoutALog:
-    @pytest.fixture
-    def settings(self, database_url):
-        return StoreSettings(database_url=database_url)
+async def test_a_sync_of_200_strategies_is_logged_in_groups(user, store, costs, calls):
+    streams, groups = StreamRepository(), -(-200 // TOGETHER)
+    calls.since()
+    for step_count, statements, appended in ((1, 2, 200), (2, 2, 200), (2, 1, 0)):
+        with costs() as cost:
+            await streams.sync_wdk(user.id, "plasmodb", strategies(200, step_count))
+        assert (len(cost.statements), cost.trips) == (statements, 0)
+        with costs() as cost:
+            await ProjectionWorker().drain()
+        # Beside the catch-ups one looks for logs to remove, for rows (a page of 200, and one after it) and for events.
+        assert len(cost.statements) == (CAUGHT_UP * groups if appended else 0) + 3 + bool(appended)
+        assert cost.trips == (groups if appended else 0) + 1, "and one asks which logs have marks"
+        assert calls.since("xadd") == [appended]
 
-    async def test_a_change_is_one_statement_and_a_sync_reads_first(self, user):
-        with recorded() as statements:
-            stream = await StreamRepository().create(user.id, "plasmodb", name="one")
+
+async def test_repositories_run_the_same_statements_with_and_without_a_log(settings, database_url):
+    async def statements(chosen) -> list[str]:
+        await init_db(settings=chosen)
+        owner = await UserRepository().create()
+        with recorded() as seen:
+            stream = await StreamRepository().create(owner.id, "plasmodb", name="one")
             await StreamRepository().update_projection(stream.id, record_type="gene")
             await StreamRepository().dismiss(stream.id)
-            await StreamRepository().sync_wdk(user.id, "plasmodb", strategies(200, 1))
+            await StreamRepository().sync_wdk(owner.id, "plasmodb", strategies(200, 1))
             await StreamRepository().delete(stream.id)
-        assert len(statements) == 6
+        await close_db()
+        return seen.statements
+
+    with_log, without = await statements(settings), await statements(StoreSettings(database_url=database_url))
+    assert with_log == without
+    assert len(with_log) == 6
 
 
 def numbered(first: int, count: int) -> list[Event]:
@@ -201,6 +244,8 @@ async def test_deltas_are_read_once_by_whoever_comes_first_and_never_again(strea
     assert transferred(between) == list(range(1_000))
     await projector.append(stream_id, numbered(1_000, 50))
     await StreamRepository().update_projection(stream_id, record_type="gene")
+    assert transferred(between) == [], "a repository reads no log"
+    await projector.catch_up(stream_id)
     assert transferred(between) == list(range(1_000, 1_050))
     await projector.append(stream_id, numbered(1_050, 50))
     await projector.catch_up(stream_id)
@@ -210,8 +255,9 @@ async def test_deltas_are_read_once_by_whoever_comes_first_and_never_again(strea
     assert transferred(between) == []
 
 
-async def test_a_unit_reads_what_others_appended_once_however_much_it_is(stream_id, between):
+async def test_a_catch_up_reads_what_others_appended_once_however_much_it_is(stream_id, between):
     transferred(between)
     await Projector().append(stream_id, numbered(0, 2_600))
     await StreamRepository().update_projection(stream_id, record_type="gene")
+    await Projector().catch_up(stream_id)
     assert transferred(between) == list(range(2_600))

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
 from tests.support.any_log import redis_log
 from tests.support.proxies import proxy
-from veupath_store import limits
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
     ConfigurationError,
@@ -17,11 +17,15 @@ from veupath_store.errors import (
     NotFoundError,
     StoreClosedError,
 )
-from veupath_store.events.entries import Entry, Event, Position
-from veupath_store.events.keys import LogKey
-from veupath_store.events.log import EventLog, Exchange, Exchanged, LogEnds
+from veupath_store.events.log.entries import Entry, Event, Position
+from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.log import EventLog, LogEnds, Step, Stepped
+from veupath_store.events.log.pages import BYTES
+from veupath_store.inputs import limits
 
 LAST = Position(2**64 - 1, 2**64 - 1)
+PATCH = ("", "projection_patched", b"{}", "")
+AT_END = Stepped(is_there=True, holds_position=True, at_end=True, entries=[], positions=[])
 
 
 def delta(**data) -> Event:
@@ -118,7 +122,6 @@ async def test_appending_nothing_asks_nothing(log, key):
 async def test_a_refused_event_refuses_all_and_is_named(log, key):
     await log.append(key, [delta()], new=True)
     for bad, path in (
-        (delta(x=float("nan")), "events[1].data.x"),
         (delta(x={1, 2}), "events[1].data.x"),
         (delta(x="y" * limits.DOCUMENT_BYTES), "events[1].data"),
         (Event(type="", data={}), "events[1].type"),
@@ -169,7 +172,9 @@ async def test_the_ends_of_what_positions_can_be(log, key, with_ids):
     assert await log.read(key, after=LAST, count=10) == []
     assert await log.read(key, before=Position(0, 0), count=10) == []
     assert positions(await log.read(key, after=Position(0, 0), before=LAST, count=10)) == [Position(0, 1)]
-    assert await log.exchange([Exchange(key, LAST)]) == [Exchanged([], [], whole=True)]
+    assert await log.step([Step(key, LAST, 10)]) == [AT_END]
+    with pytest.raises(InvalidInputError):
+        await log.step([Step(LogKey.stream(uuid4()), LAST, 10, "new", [PATCH])])
 
 
 async def test_a_full_log_refuses_further_entries_as_an_internal_error(log, key, with_ids):
@@ -181,7 +186,11 @@ async def test_a_full_log_refuses_further_entries_as_an_internal_error(log, key,
 async def test_a_log_that_is_not_there_has_no_entries(log, key):
     assert await log.read(key, count=10) == await log.read_newest(key, 10) == []
     assert await log.ends([key]) == [None]
-    assert await log.trim(key, LAST) == 0
+    assert await log.trim(key, LAST, beside=LAST) == await log.make_room(key, LAST) == 0
+    assert await log.read_first([key], 10) == [[]]
+    assert await log.step([Step(key, LAST, 10)]) == [
+        Stepped(is_there=False, holds_position=False, at_end=True, entries=[], positions=[])
+    ]
     await log.discard(key, [LAST])
     await log.remove([key])
 
@@ -209,9 +218,61 @@ async def test_ends_tell_the_last_position_even_of_what_was_removed(log, key, wi
 
 async def test_trim_removes_exactly_what_is_before(log, key):
     appended = await log.append(key, [delta(n=n) for n in range(1_000)], new=True)
-    assert await log.trim(key, appended[333]) == 333
+    assert await log.trim(key, appended[333], beside=appended[-1]) == 333
     assert positions(await log.read(key, count=1_000)) == appended[333:]
-    assert await log.trim(key, appended[333]) == 0
+    assert await log.trim(key, appended[333], beside=appended[-1]) == 0
+    assert await log.make_room(key, appended[334]) == 1
+
+
+async def test_trim_removes_nothing_where_the_entry_that_must_be_there_is_not(log, key, with_ids):
+    one, two, three = with_ids("1-0", "2-0", "3-0")
+    await log.discard(key, [three])
+    assert await log.trim(key, two, beside=three) == 0
+    assert positions(await log.read(key, count=9)) == [one, two]
+
+
+async def test_the_first_entries_of_several_logs_are_read_at_once(log, key, with_ids):
+    one, two, _ = with_ids("1-0", "2-0", "3-0")
+    of_key, of_none = await log.read_first([key, LogKey.stream(uuid4())], 2)
+    assert (positions(of_key), of_none) == ([one, two], [])
+    assert await log.read_first([], 2) == []
+
+
+async def test_all_of_a_log_is_read_page_by_page(log, key):
+    appended = await log.append(key, [delta(n=n) for n in range(300)], new=True)
+    pages = [page async for page in log.pages(key)]
+    assert [position for page in pages for position in positions(page)] == appended
+    assert [len(page) for page in pages] == [64, 236]
+    assert [positions(page) async for page in log.pages(key, appended[298])] == [[appended[299]]]
+
+
+async def test_a_step_reads_up_to_its_end_or_as_many_as_are_a_page_together(log, key):
+    other = LogKey.stream(uuid4())
+    small = await log.append(key, [delta(n=n) for n in range(300)], new=True)
+    large = [await log.append(other, [delta(text="x" * 40_000) for _ in range(10)], new=True) for _ in range(30)]
+    [alone] = await log.step([Step(key, None, 2_000, "read")])
+    assert (positions(alone.entries), alone.at_end) == (small, True)
+    [counted] = await log.step([Step(key, None, 100, "read")])
+    assert (positions(counted.entries), counted.at_end) == (small[:100], False)
+    of_one, of_other = await log.step([Step(other, None, 2_000, "read"), Step(key, None, 2_000, "read")])
+    assert len(of_other.entries) == 300, "small ones are not fewer because others are large"
+    assert not of_one.at_end
+    assert positions(of_one.entries) == [position for batch in large for position in batch][:64]
+    [bounded] = await log.step([Step(other, None, 2_000, "read")])
+    size = sum(len(entry.raw) for entry in bounded.entries)
+    assert BYTES * 0.9 < size <= BYTES
+
+
+async def test_a_scan_names_the_logs_of_one_kind(log, beside, log_prefix):
+    streams = [LogKey.stream(uuid4()) for _ in range(3)]
+    for each in (*streams, LogKey.operation(uuid4())):
+        await log.append(each, [delta()], new=True)
+    beside.set(f"{log_prefix}stream:of another kind", "x")
+    found, cursor, more = set(), 0, True
+    while more:
+        cursor, names = await log.scan(streams[0].kind, cursor)
+        found, more = found | set(names), cursor != 0
+    assert found == {*(str(each.id) for each in streams), "of another kind"}
 
 
 async def test_remove_takes_logs_and_their_marks(log, beside, log_prefix):
@@ -223,53 +284,92 @@ async def test_remove_takes_logs_and_their_marks(log, beside, log_prefix):
     assert not list(beside.scan_iter(f"{log_prefix}*"))
 
 
-async def test_an_exchange_reads_what_was_there_and_appends(log, key, with_ids):
+async def test_a_step_reads_what_follows_the_position_and_appends_to_the_end(log, key, with_ids):
     one, two = with_ids("1-0", "2-0")
-    [exchanged] = await log.exchange([Exchange(key, one, [("a", b'{"n":1}'), ("b", b"{}")])])
-    assert positions(exchanged.entries) == [two]
+    event, operation = str(uuid4()), str(uuid4())
+    [stepped] = await log.step([Step(key, one, 10, appended=[PATCH, (operation, "a", '{"n":1}', event)])])
+    assert (stepped.is_there, stepped.holds_position, stepped.at_end) == (True, True, True)
+    assert positions(stepped.entries) == [two]
+    patch, after = stepped.positions
     assert await log.read(key, after=two, count=10) == [
-        Entry(exchanged.positions[0], "a", b'{"n":1}', ""),
-        Entry(exchanged.positions[1], "b", b"{}", ""),
+        Entry(patch, "projection_patched", b"{}"),
+        Entry(after, "a", b'{"n":1}', operation, event),
     ]
 
 
-async def test_the_parts_of_an_exchange_do_not_mix(log, key, with_ids):
-    one, two, _ = with_ids("1-0", "2-0", "3-0")
-    absent, new, operation = LogKey.stream(uuid4()), LogKey.stream(uuid4()), LogKey.operation(uuid4())
-    parts = [
-        Exchange(key, count=2),
-        Exchange(absent, appended=[("x", b"{}")]),
-        Exchange(new, appended=[("x", b"{}")], new=True),
-        Exchange(absent),
-        Exchange(operation, LAST, [("y", b"{}"), ("z", b"{}")], new=True),
-        Exchange(key, remove_first=True, new=True, appended=[("again", b"{}")]),
-        Exchange(new),
+async def test_a_step_appends_nothing_where_something_else_comes_first(log, key, with_ids, beside, log_prefix):
+    one, two, three = with_ids("1-0", "2-0", "3-0")
+    of_a_unit = {"op": "", "type": "assistant_delta", "data": "{}", "key": str(uuid4())}
+    for after, count, held, at_end in (
+        (None, 10, True, True),  # a row without a position begins its log, or finds its beginning
+        (one, 2, True, False),
+        (Position(1, 1), 10, False, True),
+        (LAST, 10, False, True),
+    ):
+        [stepped] = await log.step([Step(key, after, count, appended=[PATCH])])
+        assert (stepped.holds_position, stepped.at_end, stepped.positions) == (held, at_end, [])
+    for number, (fields, appends) in enumerate(
+        [
+            ({"op": "", "type": "user_message", "data": "{}"}, False),
+            ({"op": "", "type": "projection_patched", "data": "{}"}, False),
+            (of_a_unit, False),
+            ({"op": "", "type": "assistant_delta", "data": "{}"}, True),
+            ({"without": "a type"}, True),
+        ]
+    ):
+        other = LogKey.stream(uuid4())
+        beside.xadd(other.text(log_prefix), {"type": "x"}, id="1-0")
+        beside.xadd(other.text(log_prefix), fields, id="2-0")
+        [stepped] = await log.step([Step(other, one, 10, appended=[PATCH])])
+        assert (positions(stepped.entries), bool(stepped.positions)) == ([two], appends), number
+    assert positions(await log.read(key, count=10)) == [one, two, three]
+
+
+async def test_a_step_begins_a_log_only_where_there_is_none_and_beyond_the_position(log, key):
+    begun, again = await log.step([Step(key, None, 10, "new", [PATCH]), Step(key, None, 10, "new", [PATCH])])
+    assert (begun.is_there, again.is_there, again.positions) == (False, True, [])
+    assert positions(again.entries) == begun.positions
+    for last in (begun.positions[0], Position(2**63, 7), Position(2**63, LAST.seq)):
+        other = LogKey.stream(uuid4())
+        [lost] = await log.step([Step(other, last, 10, "new", [PATCH, PATCH])])
+        assert last < lost.positions[0] < lost.positions[1]
+
+
+async def test_a_step_replaces_a_log_only_as_long_as_nothing_was_appended_to_it(log, key, with_ids):
+    one, two = with_ids("1-0", "2-0")
+    [late] = await log.step([Step(key, None, 10, "replace", [PATCH], one)])
+    assert late.positions == []
+    assert positions(await log.read(key, count=10)) == [one, two]
+    [replaced] = await log.step([Step(key, None, 10, "replace", [PATCH], two)])
+    assert positions(await log.read(key, count=10)) == replaced.positions != []
+
+
+async def test_steps_of_several_logs_do_not_mix(log, key, with_ids):
+    one, two, three = with_ids("1-0", "2-0", "3-0")
+    absent, new = LogKey.stream(uuid4()), LogKey.stream(uuid4())
+    steps = [
+        Step(key, None, 2),
+        Step(absent, one, 10, appended=[PATCH]),
+        Step(new, None, 10, "new", [PATCH, PATCH]),
+        Step(key, two, 10, appended=[PATCH]),
+        Step(new, None, 10, "read"),
     ]
-    of_key, of_absent, of_new, still_absent, of_operation, of_emptied, of_new_again = await log.exchange(parts)
-    assert positions(of_key.entries) == [one, two]
-    assert of_key.positions == []
-    assert of_absent == still_absent == Exchanged([], None, whole=True)
+    of_key, of_absent, of_new, again, of_new_again = await log.step(steps)
+    assert (positions(of_key.entries), of_key.positions) == ([one, two], [])
+    assert (of_absent.is_there, of_absent.positions) == (False, [])
+    assert (positions(again.entries), len(again.positions)) == ([three], 1)
     assert positions(of_new_again.entries) == of_new.positions
-    assert len(of_operation.positions) == 2
-    assert of_emptied.entries == []
-    assert positions(await log.read(key, count=9)) == of_emptied.positions
-    assert await log.exchange([]) == []
+    assert len(of_new.positions) == 2
+    assert await log.ends([absent]) == [None]
+    assert await log.step([]) == []
 
 
-async def test_an_exchange_with_an_emptied_log_makes_none_unless_it_is_new(log, key, with_ids):
-    with_ids("1-0")
-    assert await log.exchange([Exchange(key, remove_first=True, appended=[("x", b"{}")])]) == [
-        Exchanged([], None, whole=True)
-    ]
-    assert await log.ends([key]) == [None]
+async def test_between_what_a_step_reads_and_appends_nobody_appends(settings, key):
+    """Twenty clients append; every entry is read by exactly one of the steps, in order, between two of its own.
 
-
-async def test_between_what_an_exchange_reads_and_appends_nobody_appends(settings, key):
-    """Twenty clients append; every entry is read by exactly one of the exchanges, in order, between two of its own.
-
-    What is exchanged is so large that the server receives it in pieces, and serves others in between.
+    What is appended is so large that the server receives it in pieces, and serves others in between.
     """
-    patch = b'{"x":"%s"}' % (b"y" * 200_000)
+    patch = ("", "projection_patched", b'{"x":"%s"}' % (b"y" * 200_000), "")
     others = [EventLog(settings) for _ in range(20)]
     log = EventLog(settings)
     [start] = await log.append(key, [delta()], new=True)
@@ -281,20 +381,55 @@ async def test_between_what_an_exchange_reads_and_appends_nobody_appends(setting
             await other.append(key, [delta(), delta()])
         running -= 1
 
-    async def exchanging() -> list[Position]:
+    async def stepping() -> list[Position]:
         seen, after, last = [start], start, False
         while not last:
             last = not running
-            [exchanged] = await log.exchange([Exchange(key, after, [("patch", patch)])])
-            seen += [*positions(exchanged.entries), *exchanged.positions]
-            after = exchanged.positions[-1]
+            [stepped] = await log.step([Step(key, after, 10_000, appended=[patch])])
+            seen += [*positions(stepped.entries), *stepped.positions]
+            after = stepped.positions[-1]
         return seen
 
-    seen, *_ = await asyncio.gather(exchanging(), *(appending(other) for other in others))
+    seen, *_ = await asyncio.gather(stepping(), *(appending(other) for other in others))
     assert seen == positions(await log.read(key, count=10_000))
     assert sum(entry.type == "assistant_delta" for entry in await log.read(key, count=10_000)) == 2_001
     for one in (log, *others):
         await one.close()
+
+
+async def test_an_event_with_a_key_is_appended_once(log, key, beside, log_prefix):
+    once, twice = Event(type="user_message", data={"n": 1}, key=uuid4()), delta(n=2)
+    first = await log.append(key, [once, twice], new=True)
+    again = await log.append(key, [twice, once, once])
+    assert again[1:] == [first[0], first[0]]
+    assert positions(await log.read(key, count=9)) == [*first, again[0]]
+    ttl = beside.ttl(key.of_event(log_prefix, str(once.key)))
+    assert 86_300 < ttl <= 86_400
+    other = LogKey.stream(uuid4())
+    assert await log.append(other, [once, once], new=True) == 2 * positions(await log.read(other, count=9))
+
+
+async def test_of_many_repetitions_at_once_one_is_appended(settings, key):
+    logs = [EventLog(settings) for _ in range(5)]
+    await logs[0].append(key, [delta()], new=True)
+    events = [Event(type="user_message", data={"n": n}, key=uuid4()) for n in range(10)]
+    answers = await asyncio.gather(*(log.append(key, events) for log in logs for _ in range(10)))
+    assert len(set(map(tuple, answers))) == 1
+    assert len(await logs[0].read(key, count=1_000)) == 11
+    for log in logs:
+        await log.close()
+
+
+async def test_ids_times_and_numbers_that_json_does_not_have_are_kept(log, key):
+    identity, moment = uuid4(), datetime(2026, 11, 25, tzinfo=UTC)
+    await log.append(key, [delta(x=float("nan"), y=[float("inf"), -float("inf")], id=identity, at=moment)], new=True)
+    [entry] = await log.read(key, count=1)
+    assert json.loads(entry.raw) == {
+        "x": None,
+        "y": [None, None],
+        "id": str(identity),
+        "at": "2026-11-25T00:00:00+00:00",
+    }
 
 
 async def test_events_that_are_appended_together_stay_together(settings, key):
@@ -314,27 +449,18 @@ async def test_events_that_are_appended_together_stay_together(settings, key):
         await other.close()
 
 
-async def test_an_exchange_tells_whether_the_log_still_holds_the_entry_that_it_reads_on_from(log, key):
-    _, two = await log.append(key, [Event(type="x", data={})] * 2, new=True)
-    kept, none = await log.exchange([Exchange(key, two), Exchange(LogKey.stream(uuid4()), two)])
-    assert (kept.whole, kept.positions, none.whole, none.positions) == (True, [], False, None)
-    await log.discard(key, [two])
-    [lost] = await log.exchange([Exchange(key, two, appended=[("y", b"{}")])])
-    assert (lost.whole, lost.entries, len(lost.positions)) == (False, [], 1)
-
-
 async def test_entries_after_a_position_are_counted_without_being_read(log, key):
-    assert await log.count_after(key, None) == (0, None)
+    assert await log.count_after(key, None, 10) == (0, None)
     one, two, three = await log.append(key, [Event(type="x", data={})] * 3, new=True)
-    assert await log.count_after(key, None) == (3, one)
-    assert await log.count_after(key, one) == (2, two)
-    assert await log.count_after(key, three) == (0, None)
+    assert await log.count_after(key, None, 10) == (3, one)
+    assert await log.count_after(key, one, 10) == (2, two)
+    assert await log.count_after(key, three, 10) == (0, None)
 
 
 async def test_one_of_several_processes_sweeps_within_a_span(log):
-    assert [await log.take_sweep(0.2) for _ in range(3)] == [True, False, False]
+    assert [await log.claim_sweep(0.2) for _ in range(3)] == [True, False, False]
     await asyncio.sleep(0.25)
-    assert await log.take_sweep(0.2)
+    assert await log.claim_sweep(0.2)
 
 
 async def test_every_method_is_one_round_trip(redis_url, key, tmp_path):
@@ -350,24 +476,28 @@ async def count_round_trips(real, key, tmp_path):
         message = Event(type="user_message", data={"content": "x" * 1_000})
         calls = {
             "append": lambda: log.append(key, [message] * 20, new=True),
-            "exchange": lambda: log.exchange([Exchange(it, None, [("x", b"{}")] * 10) for it in keys]),
+            "step": lambda: log.step([Step(it, None, 10, "new", [PATCH] * 10) for it in keys]),
             "read": lambda: log.read(key, count=10),
             "read_first": lambda: log.read_first(keys, 10),
             "read_newest": lambda: log.read_newest(key, 10),
-            "newest_but": lambda: log.newest_but(key, 3),
             "ends": lambda: log.ends(keys),
-            "count_after": lambda: log.count_after(key, Position(1, 0)),
-            "trim": lambda: log.trim(key, Position(1, 0)),
+            "count_after": lambda: log.count_after(key, Position(1, 0), 10),
+            "trim": lambda: log.trim(key, Position(1, 0), beside=Position(1, 0)),
+            "make_room": lambda: log.make_room(key, Position(1, 0)),
+            "scan": lambda: log.scan(key.kind, 0),
+            "check_writable": log.check_writable,
             "discard": lambda: log.discard(key, [Position(1, 0), Position(2, 0)]),
             "remove": lambda: log.remove(keys),
-            "remove_empty": lambda: log.remove_empty(keys),
+            "refuse": lambda: log.refuse([uuid4(), uuid4()]),
             "behind": lambda: log.behind(10),
             "caught_up": lambda: log.caught_up([(uuid4(), 1.0), (uuid4(), 2.0)]),
             "backlog": log.backlog,
-            "take_sweep": lambda: log.take_sweep(1),
+            "claim_sweep": lambda: log.claim_sweep(1),
+            "hold": lambda: log.hold("this database"),
+            "holder": log.holder,
             "ping": log.ping,
         }
-        assert calls.keys() == {name for name in dir(EventLog) if not name.startswith("_")} - {"close"}
+        assert calls.keys() == {name for name in dir(EventLog) if not name.startswith("_")} - {"close", "pages"}
         trips = {}
         for name, call in calls.items():
             before = counting.trips
@@ -393,12 +523,3 @@ def test_nothing_is_opened_by_making_a_log():
 def test_a_log_without_an_address_says_what_to_set():
     with pytest.raises(ConfigurationError, match=r"^REDIS_URL is not set.*redis://.*embedded:PATH"):
         EventLog(StoreSettings(database_url="postgresql://nowhere/store"))
-
-
-async def test_only_logs_without_entries_are_removed_as_empty(log, key):
-    other = LogKey.stream(uuid4())
-    await log.append(key, [Event(type="x", data={})], new=True)
-    await log.discard(other, await log.append(other, [Event(type="x", data={})], new=True))
-    await log.remove_empty([key, other, LogKey.stream(uuid4())])
-    assert await log.ends([other]) == [None]
-    assert len(await log.read(key, count=10)) == 1

@@ -13,6 +13,7 @@ import pytest
 import redis
 from pydantic import SecretStr
 
+from tests.support.log_calls import PATCH, calls
 from tests.support.proxies import proxy
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
@@ -21,9 +22,10 @@ from veupath_store.errors import (
     OutcomeUnknownError,
     UnavailableError,
 )
-from veupath_store.events.entries import Event, Position
-from veupath_store.events.keys import LogKey
-from veupath_store.events.log import EventLog, Exchange
+from veupath_store.events.log.client import NotWritableError
+from veupath_store.events.log.entries import Event
+from veupath_store.events.log.keys import BEHIND, NEVER, LogKey
+from veupath_store.events.log.log import EventLog, Step
 
 TIMEOUT = 0.5
 SECRET = "s3cr3t-word"
@@ -73,23 +75,6 @@ def configured(private_redis, **options):
                 beside.execute_command("AUTH", options["requirepass"])
             for name, value in before.items():
                 beside.config_set(name, value)
-
-
-def calls(log: EventLog, key: LogKey) -> list:
-    """Calls that may be repeated."""
-    return [
-        log.read(key, count=10),
-        log.read_newest(key, 10),
-        log.ends([key]),
-        log.exchange([Exchange(key, None, [("x", b"{}")])]),
-        log.trim(key, Position(0, 1)),
-        log.discard(key, [Position(0, 1)]),
-        log.remove([LogKey.stream(uuid4())]),
-        log.behind(10),
-        log.caught_up([(uuid4(), 1.0)]),
-        log.backlog(),
-        log.ping(),
-    ]
 
 
 async def test_while_redis_is_down_nothing_is_saved_and_all_calls_say_so(log, key, private_redis):
@@ -212,25 +197,26 @@ async def test_an_append_whose_connection_is_cut_is_in_doubt_either_way(cut, sav
 
 
 @pytest.mark.parametrize("cut", ["request", "answer"])
-async def test_an_exchange_whose_connection_is_cut_is_sent_once(cut, key, private_redis, tmp_path):
+async def test_a_step_whose_connection_is_cut_is_sent_once(cut, key, private_redis, tmp_path):
     async with proxy(private_redis.url, tmp_path) as between:
         log = EventLog(settings(between.redis_url))
         await log.ping()
         trips, between.cut = between.trips, cut
         with pytest.raises(UnavailableError):
-            await log.exchange([Exchange(key, None, [("x", b"{}")])])
+            await log.step([Step(key, None, 10, appended=[PATCH])])
         assert between.trips == trips + 1
         between.cut = None
         await log.ping()
         await log.close()
 
 
-async def _cancelled(call, turns: int) -> str:
-    """Run a call for some turns of the event loop, and cancel it."""
+async def _cancelled(call, turns: int | None) -> str:
+    """Run a call for some turns of the event loop, and cancel it; without a number, run it to its end."""
     task = asyncio.create_task(call)
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    task.cancel()
+    if turns is not None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
     try:
         await task
     except asyncio.CancelledError:
@@ -238,8 +224,9 @@ async def _cancelled(call, turns: int) -> str:
     return "answered"
 
 
-async def test_cancelled_calls_leave_no_answer_for_others(log, private_redis):
+async def test_cancelled_calls_leave_no_answer_for_others(private_redis):
     """2,000 calls, most of them cancelled at some point: every other gets the answer to its own question."""
+    log = EventLog(settings(private_redis.url, log_timeout=30.0))
     keys = [LogKey.stream(uuid4()) for _ in range(20)]
     for key in keys:
         await log.append(key, [event(key=str(key.id))], new=True)
@@ -254,20 +241,27 @@ async def test_cancelled_calls_leave_no_answer_for_others(log, private_redis):
             [entry] = await log.read(key, count=1)
         assert entry.raw == b'{"key":"%s"}' % str(key.id).encode()
 
+    def turns(number: int) -> int | None:
+        # Every fifth is left to its end, on however busy a machine.
+        return int(chance.expovariate(0.1)) if number % 5 else None
+
     fates = Counter()
     for _ in range(100):
-        fates += Counter(await asyncio.gather(*(_cancelled(ask(), int(chance.expovariate(0.1))) for _ in range(20))))
+        fates += Counter(await asyncio.gather(*(_cancelled(ask(), turns(number)) for number in range(20))))
     assert fates.total() == 2_000
     assert min(fates["answered"], fates["cancelled"]) > 200
     # All of the connections can be had at once, and each answers its own question.
     for key, entries in zip(keys * 5, await asyncio.gather(*(log.read(key, count=1) for key in keys * 5)), strict=True):
         assert entries[0].raw == b'{"key":"%s"}' % str(key.id).encode()
+    await log.close()
 
 
-async def test_no_more_connections_are_held_than_allowed(log, key, private_redis):
-    await asyncio.gather(*(log.read(key, count=1) for _ in range(500)))
+async def test_no_more_connections_are_held_than_allowed(private_redis):
+    log = EventLog(settings(private_redis.url, log_timeout=30.0))  # patient, on however busy a machine
+    await asyncio.gather(*(log.read(LogKey.stream(uuid4()), count=1) for _ in range(500)))
     with private_redis.client() as beside:
         assert len(beside.client_list()) <= 32 + 1
+    await log.close()
 
 
 async def test_a_full_memory_saves_nothing_of_an_append(log, key, private_redis):
@@ -282,11 +276,86 @@ async def test_a_read_only_replica_refuses_for_now(log, key, private_redis):
         try:
             with pytest.raises(UnavailableError, match="read-only replica"):
                 await log.append(key, [event()])
-            with pytest.raises(UnavailableError, match="read-only replica"):
-                await log.exchange([Exchange(key, None, [("x", b"{}")])])
-            assert len(await log.read(key, count=10)) == 1
+            [first] = await log.read(key, count=10)
+            [refused] = await log.step([Step(key, first.position, 10, appended=[PATCH])])
+            assert isinstance(refused, UnavailableError)
+            assert "read-only replica" in str(refused)
+            assert await log.read(key, count=10) == [first]
         finally:
             beside.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize("how", [{"min-replicas-to-write": 1}, {"maxmemory": 1}])
+async def test_a_server_that_takes_no_writes_says_so_and_is_asked_nothing_that_stays(log, key, how, private_redis):
+    await log.check_writable()
+    with configured(private_redis, **how), pytest.raises(UnavailableError):
+        await log.check_writable()
+    await log.check_writable()
+    with private_redis.client() as beside:
+        assert not beside.exists(NEVER)
+
+
+@contextmanager
+def demoted(private_redis, how):
+    """The server takes no writes as long as the block lasts, as one that a failover has left behind."""
+    with private_redis.client() as beside:
+        try:
+            if how == "READONLY":
+                beside.replicaof("127.0.0.1", 1)
+            else:
+                beside.config_set("min-replicas-to-write", 1)
+            yield
+        finally:
+            beside.replicaof("NO", "ONE")
+            beside.config_set("min-replicas-to-write", 0)
+
+
+DEMOTED = pytest.mark.parametrize("how", ["READONLY", "NOREPLICAS"])
+
+
+@DEMOTED
+async def test_a_server_that_was_demoted_is_left_at_once(log, key, how, private_redis):
+    await asyncio.gather(*(log.read(key, count=1) for _ in range(5)))
+    assert len(log._client._idle) > 1
+    with demoted(private_redis, how):
+        with pytest.raises(NotWritableError):
+            await log.append(key, [event()])
+        assert log._client._idle == []
+    await log.append(key, [event()])
+
+
+async def test_a_reader_that_waits_is_told_of_the_demotion_and_the_server_is_left(log, key, private_redis):
+    with log.watch.subscribe(key, None) as news:
+        assert await news.take(5)
+        await asyncio.gather(*(log.read(key, count=1) for _ in range(5)))
+        with demoted(private_redis, "READONLY"):
+            with pytest.raises(UnavailableError, match="it ended the command"):
+                await news.take(5)
+            assert log._client._idle == []
+
+
+async def test_a_reader_that_waits_on_a_demoted_server_leaves_it_with_the_others(log, key, private_redis):
+    """Reads go on there: nothing would ever tell a process that only reads."""
+    with log.watch.subscribe(key, None) as news:
+        await news.take(1)
+        await asyncio.sleep(0.05)
+        with private_redis.client() as beside:
+            waiting = {one["id"] for one in beside.client_list() if one["cmd"] == "xread"}
+            assert waiting
+            with demoted(private_redis, "NOREPLICAS"), pytest.raises(NotWritableError):
+                await log.append(key, [event()])
+            await asyncio.sleep(0.5)
+            assert not waiting & {one["id"] for one in beside.client_list()}
+        await log.append(key, [event()])
+        assert await news.take(5)
+
+
+async def test_a_silent_server_costs_the_calls_under_way_and_none_after(log, key, private_redis):
+    await asyncio.gather(*(log.read(key, count=1) for _ in range(5)))
+    with private_redis.frozen(), pytest.raises(UnavailableError):
+        await log.read(key, count=1)
+    assert log._client._idle == []
+    assert len(await log.read(key, count=1)) == 1
 
 
 async def test_a_busy_redis_refuses_for_now(log, key, private_redis):
@@ -327,11 +396,56 @@ async def test_a_key_of_another_kind_is_an_internal_error_that_shows_nothing(log
     key = LogKey.stream(uuid4())
     with private_redis.client() as beside:
         beside.set(key.text(""), SECRET)
-    for call in (log.append(key, [event(x=SECRET)]), log.read(key, count=1), log.ends([key])):
-        with pytest.raises(InternalError) as caught:
+    for call in (log.append(key, [event(x=SECRET)]), log.read(key, count=1)):
+        with pytest.raises(InternalError, match=str(key.id)) as caught:
             await call
         assert SECRET not in "".join(traceback.format_exception(caught.value))
     await log.ping()
+
+
+async def test_among_others_a_key_of_another_kind_harms_itself_only(log, key, private_redis):
+    odd, [first] = LogKey.stream(uuid4()), await log.read(key, count=1)
+    with private_redis.client() as beside:
+        beside.set(odd.text(""), SECRET)
+    for bad, good in (
+        await log.ends([odd, key]),
+        await log.read_first([odd, key], 1),
+        await log.step([Step(odd, first.position, 10), Step(key, first.position, 10)]),
+    ):
+        assert isinstance(bad, InternalError)
+        assert str(odd.id) in str(bad)
+        assert SECRET not in "".join(traceback.format_exception(bad))
+        assert not isinstance(good, Exception)
+
+
+async def test_an_append_of_which_a_part_would_be_refused_appends_nothing(log, key, private_redis):
+    last = Event(type="user_message", data={}, key=uuid4())
+    name = key.of_event("", str(last.key))
+    with private_redis.client() as beside:
+        beside.hset(name, "another", "type")
+        with pytest.raises(InternalError, match="WRONGTYPE"):
+            await log.append(key, [event(), last])
+        assert len(await log.read(key, count=10)) == 1
+        beside.delete(name)
+    assert len(await log.append(key, [event(), last])) == 2
+
+
+async def test_marks_of_another_kind_are_replaced_by_the_next_append(log, key, private_redis):
+    with private_redis.client() as beside:
+        beside.delete(BEHIND)
+        beside.set(BEHIND, "x")
+        [_] = await log.append(key, [Event(type="user_message", data={})])
+        assert [stream_id for stream_id, _ in await log.behind(10)] == [key.id]
+
+
+async def test_marks_of_another_kind_do_not_hinder_the_removal_of_logs(log, key, private_redis, caplog):
+    with private_redis.client() as beside:
+        beside.delete(BEHIND)
+        beside.set(BEHIND, "x")
+        await log.remove([key])
+        beside.delete(BEHIND)
+    assert await log.ends([key]) == [None]
+    assert BEHIND in caplog.text
 
 
 @pytest.mark.parametrize("user", ["", "ann", "default"])

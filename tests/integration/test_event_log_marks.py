@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from veupath_store.events.entries import Event
-from veupath_store.events.keys import LogKey
-from veupath_store.events.log import EventLog
+from veupath_store.events.log.entries import Event
+from veupath_store.events.log.keys import BEHIND, LogKey
+from veupath_store.events.log.log import EventLog
 
 MESSAGE = Event(type="user_message", data={})
 DELTA = Event(type="assistant_delta", data={})
@@ -49,6 +49,14 @@ async def test_the_oldest_mark_comes_first_whatever_is_appended_later(log):
     assert [stream_id for stream_id, _ in await log.behind(10)] == streams
     assert [stream_id for stream_id, _ in await log.behind(2)] == streams[:2]
     assert await log.behind(0) == []
+
+
+async def test_members_that_are_no_streams_are_removed_and_hide_nothing(log, any_log, caplog):
+    stream_id = await marked(log)
+    any_log.beside.zadd(f"{any_log.prefix}{BEHIND}", {f"odd {n}": n for n in range(300)} | {b"\xff": 0})
+    assert [found for found, _ in await log.behind(10)] == [stream_id]
+    assert (await log.backlog()).count == 1
+    assert BEHIND in caplog.text
 
 
 async def test_having_caught_up_takes_the_mark_away(log):

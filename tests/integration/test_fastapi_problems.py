@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from uuid import UUID
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from tortoise.exceptions import DoesNotExist, IntegrityError
 
@@ -182,7 +184,7 @@ async def test_a_connection_that_is_lost_before_commit_is_a_503_and_during_commi
     async def before(users: EveryonesUsers, session: StoreSession) -> None:
         await users.create("before")
         pid = await faults.client_pid(session.client)
-        await watcher.fetchval("SELECT pg_terminate_backend($1)", pid)
+        await watcher.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
 
         async def lost() -> bool:
             return is_lost(session.client._connection)
@@ -208,7 +210,8 @@ async def test_an_exhausted_pool_is_a_503_that_names_no_server(settings, logged)
     app = registered(settings=narrow)
 
     @app.get("/")
-    async def route(session: StoreSession) -> None:
+    async def route(users: EveryonesUsers) -> None:
+        await users.create()
         raise AssertionError
 
     async with running(app) as client, async_session_factory():
@@ -218,6 +221,7 @@ async def test_an_exhausted_pool_is_a_503_that_names_no_server(settings, logged)
     assert "Traceback" not in logged()
 
 
+@pytest.mark.large
 @pytest.mark.large
 async def test_a_server_that_is_down_is_a_503_until_it_is_back(private_server):
     url = private_server.server.url("down")
@@ -349,3 +353,83 @@ async def test_what_is_no_error_of_the_store_stays_the_applications(store):
         with pytest.raises(LookupError, match="ours"):
             await client.get("/x")
     await UserRepository().create()
+
+
+async def test_a_malformed_id_in_a_path_looks_like_a_missing_one_whoever_refuses_it(store, user):
+    app = registered()
+
+    @app.get("/parsed/{stream_id}")
+    async def parsed(stream_id: UUID, streams: Streams) -> None:
+        if await streams.get_by_id(stream_id) is None:
+            raise errors.NotFoundError("stream")
+
+    @app.get("/plain/{stream_id}")
+    async def plain(stream_id: str, streams: Streams) -> None:
+        if await streams.get_by_id(stream_id) is None:
+            raise errors.NotFoundError("stream")
+
+    @app.get("/named/{stream_id}")
+    async def named(stream_id: str, streams: Streams) -> None:
+        await streams.get_projection(stream_id)
+        raise errors.NotFoundError("stream")
+
+    async with running(app) as client:
+        for path in ("parsed", "plain", "named"):
+            missing = await client.get(f"/{path}/{user.id}", headers=as_user(user))
+            malformed = await client.get(f"/{path}/not-an-id", headers=as_user(user))
+            assert_problem(malformed, 404, "not-found")
+            assert malformed.content == missing.content
+
+
+async def test_other_refusals_of_a_request_stay_422(store, user):
+    app = registered()
+
+    @app.get("/{stream_id}")
+    async def route(stream_id: UUID, streams: Streams, limit: int = 1, experiment_id: str = "") -> None:
+        await streams.find_by_experiment(user.id, experiment_id)
+
+    async with running(app) as client:
+        answer = await client.get(f"/{user.id}?limit=many", headers=as_user(user))
+        assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/json")
+        answer = await client.get(f"/{user.id}?experiment_id=none", headers=as_user(user))
+        assert assert_problem(answer, 422, "invalid-input")["path"] == "experiment_id"
+
+
+async def test_an_own_handler_of_refused_requests_stays(store):
+    async def own(request, error):
+        return PlainTextResponse("own", status_code=400)
+
+    app = FastAPI(exception_handlers={RequestValidationError: own})
+    register_store(app)
+
+    @app.get("/{stream_id}")
+    async def route(stream_id: UUID) -> None:
+        """Never called with what is no UUID."""
+
+    async with running(app) as client:
+        assert (await client.get("/not-an-id")).status_code == 400
+
+
+async def test_problems_carry_members_of_the_application_and_keep_their_own(store):
+    def members(connection, error):
+        return {"request": connection.headers["x-request"], "code": type(error).__name__, "status": 200}
+
+    app = registered(problem_members=members)
+
+    @app.get("/{stream_id}")
+    async def route(stream_id: UUID) -> None:
+        raise errors.ConflictError("taken", constraint="streams_pkey")
+
+    async with running(app) as client:
+        for path, status, name, code in (
+            (UUID(int=1), 409, "conflict", "ConflictError"),
+            ("x", 404, "not-found", "NotFoundError"),
+        ):
+            document = assert_problem(await client.get(f"/{path}", headers={"X-Request": "r7"}), status, name)
+            assert (document["request"], document["code"], document["status"]) == ("r7", code, status)
+
+
+def test_a_problem_takes_members_without_being_changed():
+    problem = problem_of(errors.NotFoundError("stream"))
+    more = problem.with_members({"code": 7, "title": "mine"})
+    assert more.model_dump(exclude_none=True) == {**problem.model_dump(exclude_none=True), "code": 7}

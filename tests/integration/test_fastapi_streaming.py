@@ -332,6 +332,7 @@ async def test_no_response_holds_a_connection_while_its_client_is_slow(settings,
     assert source.closed.is_set()
 
 
+@pytest.mark.without_log
 async def test_the_session_of_a_request_is_refused_in_the_body_of_its_response(store, user, caplog):
     async with running(exporting()) as client:
         answer = await client.get("/inside-the-session", headers=as_user(user))

@@ -12,12 +12,14 @@ from veupath_store import StoreSettings, UserRepository, async_session_factory, 
 from veupath_store.errors import UnavailableError
 from veupath_store.session import get_engine
 
+pytestmark = pytest.mark.large
+
 POOL = 4
 
 
 @pytest.fixture(scope="module")
-def private_template(private_server):
-    return faults.make_template(private_server.server)
+def private_template(private_server, make_store):
+    return faults.make_template(private_server.server, make_store)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ async def test_tasks_on_frozen_backends_are_cancelled_within_a_second(work, froz
             task.cancel()
         async with asyncio.timeout(1):
             await asyncio.wait(tasks)
-            await faults.borrow_all(await frozen_store.open())
+            await faults.acquire_all(await frozen_store.open())
         assert all(task.cancelled() for task in tasks)
 
     await until(lambda: _none_idle(watcher), within=1, what="no backend idle in transaction")
@@ -104,7 +106,7 @@ async def test_a_commit_on_a_frozen_backend_is_cancelled_within_a_second(frozen_
         task.cancel()
         async with asyncio.timeout(1):
             await asyncio.wait([task])
-            await faults.borrow_all(await frozen_store.open())
+            await faults.acquire_all(await frozen_store.open())
     await until(lambda: _none_idle(watcher), within=1, what="no backend idle in transaction")
 
 

@@ -12,14 +12,12 @@ from tests.support.writers import Ledger, write_until
 from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.errors import UnavailableError
 
-pytestmark = pytest.mark.own_database
-
 WRITERS = 64
 
 
 @pytest.fixture(scope="module")
-def private_template(private_server):
-    return faults.make_template(private_server.server)
+def private_template(private_server, make_store):
+    return faults.make_template(private_server.server, make_store)
 
 
 @pytest.fixture
@@ -74,7 +72,7 @@ async def test_killed_backends_lose_no_acknowledged_write_of_64_writers(store, w
     assert killed >= 100
     assert writers.ledger.refused, "no writer was told to try again: nothing was tested"
     await writers.ledger.assert_true(watcher)
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_write_follows_within_a_second(
@@ -95,7 +93,7 @@ async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_wr
     await writers.ledger.assert_true(connection)
     await connection.close()
     assert writers.ledger.refused
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_a_retry_in_the_same_task_succeeds_after_its_backend_was_killed(store, watcher):
@@ -135,7 +133,7 @@ async def test_100_waiters_on_a_pool_of_4_proceed_when_its_backends_are_killed(p
 
 async def test_100_waiters_on_a_pool_of_4_fail_in_time_when_its_backends_are_frozen(pool_of_4, private_url):
     connection = await faults.watcher(private_url)
-    await faults.borrow_all(await pool_of_4.open())
+    await faults.acquire_all(await pool_of_4.open())
     with faults.frozen(await faults.pids(connection)):
         holders = [asyncio.create_task(_brief_unit()) for _ in range(4)]
         await asyncio.sleep(0.05)

@@ -1,26 +1,26 @@
 """Conversations and operations followed as they grow: without a gap, without a repeat, and holding nothing."""
 
 import asyncio
-import logging
 from contextlib import aclosing, asynccontextmanager
 from itertools import count
 from uuid import uuid4
 
 import pytest
-from pydantic import SecretStr
 
 from tests.support.redis_servers import client as redis_client
 from tests.support.servers import until
 from veupath_store import UnavailableError
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreClosedError
-from veupath_store.events import reading, watch
-from veupath_store.events.current import required_log
-from veupath_store.events.entries import Event, Position
-from veupath_store.events.following import follow
-from veupath_store.events.keys import LogKey
-from veupath_store.events.projector import Projector
-from veupath_store.events.reading import LogReader
-from veupath_store.repositories import OperationRepository, StreamRepository
+from veupath_store.events import reader as reading
+from veupath_store.events.log import watch
+from veupath_store.events.log.current import required_log
+from veupath_store.events.log.entries import Event, Position
+from veupath_store.events.log.following import GAP, follow
+from veupath_store.events.log.keys import LogKey
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.worker import ProjectionWorker
+from veupath_store.events.reader import LogReader
+from veupath_store.repositories import LeaseRepository, OperationRepository, StreamRepository
 from veupath_store.session import close_db, get_engine, init_db
 from veupath_store.values import OperationType
 
@@ -152,6 +152,7 @@ async def test_the_stores_own_events_are_not_shown(stream, user):
     await until_waiting(1)
     await Projector().append(stream, tokens(1))
     await StreamRepository().update_projection(stream, name="renamed")
+    await Projector().catch_up(stream)
     await Projector().append(stream, tokens(2))
     assert await reading_all == [1, 2]
 
@@ -182,10 +183,33 @@ async def test_following_an_operation_ends_when_it_has_ended_and_all_is_shown(st
     await asyncio.sleep(0.3)  # several looks at the table, while the operation goes on
     assert not whole.done()
     await append(log_of, tokens(3, **mine))
-    await operations.complete(lease)
+    await LeaseRepository().complete(lease)
     assert await whole == [0, 1, 2, 3]
     again = await LogReader().follow_operation(lease.operation_id)
     assert await numbers_of(again, "never") == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("how", ["it completes", "it is deleted", "it had ended before"])
+async def test_following_an_operation_ends_at_once_where_this_process_ends_it(stream, user, how, monkeypatch):
+    monkeypatch.setattr(reading, "OPERATION_SECONDS", 600.0)
+    operations = OperationRepository()
+    lease = await operations.start(user.id, OperationType.CHAT, stream_id=stream, worker_id="worker", lease_seconds=60)
+    await Projector().append(stream, tokens(0, operation_id=lease.operation_id))
+    if how == "it had ended before":
+        await LeaseRepository().complete(lease)
+    events = await LogReader().for_user(user.id).follow_operation(lease.operation_id)
+    whole = asyncio.create_task(numbers_of(events, "never"))
+    if how != "it had ended before":
+        await until_waiting(1)
+        await asyncio.sleep(0.1)
+        assert not whole.done()
+        await Projector().append(stream, tokens(1, operation_id=lease.operation_id))
+    if how == "it completes":
+        await LeaseRepository().complete(lease)
+    if how == "it is deleted":
+        await operations.delete(lease.operation_id)
+    seen = await asyncio.wait_for(whole, SOON)
+    assert seen == ([0] if how == "it had ended before" else [0, 1])
 
 
 async def test_following_ends_when_the_conversation_is_deleted(stream, monkeypatch):
@@ -194,6 +218,7 @@ async def test_following_ends_when_the_conversation_is_deleted(stream, monkeypat
     whole = asyncio.create_task(numbers_of(events, "never"))
     await until_waiting(1)
     await StreamRepository().delete(stream)
+    await ProjectionWorker().drain()
     assert await whole == []
 
 
@@ -257,31 +282,13 @@ async def test_a_database_that_is_away_for_a_while_does_not_end_what_is_followed
         raise UnavailableError("No server accepted a connection.")
 
     events = await reader.follow(stream)
-    monkeypatch.setattr(LogReader, "_refuse_foreign", staticmethod(away))
+    monkeypatch.setattr(LogReader, "_messages_after", staticmethod(away))
     waiting = asyncio.create_task(numbers_of(events, 1))
     async with asyncio.timeout(SOON):
         await asked.wait()
     await Projector().append(stream, tokens(1))
     assert await waiting == [1]
     assert "without the database" in caplog.text
-
-
-async def test_when_redis_goes_away_followers_are_told_and_come_back(private_redis, settings, user, caplog):
-    caplog.set_level(logging.WARNING)
-    await close_db()
-    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(private_redis.url)}))
-    stream = (await StreamRepository().create(user.id, "plasmodb")).id
-    [last] = await Projector().append(stream, tokens(0))
-    events = await LogReader().follow(stream, position=last)
-    waiting = asyncio.create_task(numbers_of(events, "never"))
-    await until_waiting(1)
-    with private_redis.down(), pytest.raises(UnavailableError):
-        await waiting
-    assert "cannot be followed now" in caplog.text
-    again = asyncio.create_task(numbers_of(await LogReader().follow(stream, position=last), 1))
-    await until_waiting(1)
-    await Projector().append(stream, tokens(1))
-    assert await again == [1]
 
 
 async def test_entries_that_others_append_past_the_store_are_followed_too(stream, redis_url, log_prefix):
@@ -325,3 +332,97 @@ async def test_what_is_appended_while_it_is_asked_whether_all_is_over_is_read(st
     await Projector().append(stream, tokens(0))
     entries = follow(required_log(), LogKey.stream(stream), None, is_over, every=0.05)
     assert [entry.raw async for entry in entries if entry.type == "assistant_delta"] == [b'{"n":0}', b'{"n":1}']
+
+
+async def some(events, count):
+    """The next events, each as its type and what it says."""
+    async with asyncio.timeout(SOON), aclosing(events):
+        found = [await anext(events) for _ in range(count)]
+    return found, [(event.type, event.data.get("n", event.data.get("reason"))) for event in found]
+
+
+@pytest.fixture
+def beside(redis_url):
+    with redis_client(redis_url) as connection:
+        yield connection
+
+
+async def test_a_follower_of_what_was_trimmed_away_learns_it_once_before_it_goes_on(stream):
+    ids = await Projector().append(stream, tokens(*range(10)))
+    assert await Projector().trim(stream, keep=5)
+    (gap, first, *_), seen = await some(await LogReader().follow(stream, position=ids[2]), 6)
+    assert seen == [(GAP, "trimmed"), *(("assistant_delta", number) for number in range(5, 10))]
+    assert gap.data == {"position": ids[2], "reason": "trimmed"}
+    # One that comes back after the gap, before it has seen more, misses nothing and is not told again.
+    _, again = await some(await LogReader().follow(stream, position=gap.id), 5)
+    assert again == seen[1:]
+    assert first.id == ids[5]
+
+
+async def test_a_follower_whose_events_are_all_still_there_is_told_of_no_gap(stream):
+    ids = await Projector().append(stream, tokens(*range(10)))
+    await Projector().trim(stream, keep=5)
+    for position, begins in ((None, 5), ("0-0", 5), (ids[5], 6)):
+        _, seen = await some(await LogReader().follow(stream, position=position), 10 - begins)
+        assert seen == [("assistant_delta", number) for number in range(begins, 10)]
+
+
+async def test_a_follower_from_the_future_learns_it_and_sees_what_comes(stream):
+    [last] = await Projector().append(stream, tokens(0))
+    future = f"{2**63}-0"
+    events = await LogReader().follow(stream, position=future)
+    gap = await anext(events)
+    assert (gap.type, gap.id, gap.data) == (GAP, last, {"position": future, "reason": "lost"})
+    waiting = asyncio.create_task(numbers_of(events, 1))
+    await until_waiting(1)
+    await Projector().append(stream, tokens(1))
+    assert await waiting == [1]
+
+
+async def test_one_operations_follower_learns_of_a_gap_too(stream):
+    mine = uuid4()
+    await Projector().append(stream, [*tokens(0), *tokens(1, operation_id=mine)])
+    _, seen = await some(await LogReader().follow(stream, position=f"{2**63}-0", operation_id=mine), 1)
+    assert seen == [(GAP, "lost")]
+
+
+async def test_a_follower_whose_log_is_gone_learns_it_and_sees_the_new_one(stream, beside, log_prefix):
+    [last] = await Projector().append(stream, tokens(0))
+    beside.delete(f"{log_prefix}stream:{stream}")
+    events = await LogReader().follow(stream, position=last)
+    gap = await anext(events)
+    assert (gap.type, gap.id, gap.data["reason"]) == (GAP, "0-0", "lost")
+    waiting = asyncio.create_task(numbers_of(events, 1))
+    await until_waiting(1)
+    await Projector().append(stream, tokens(1))
+    assert await waiting == [1]
+
+
+async def test_an_entry_that_was_lost_within_a_log_is_told_and_nothing_is_shown_twice(stream, beside, log_prefix):
+    """As after a failover: the server never had what was acknowledged last, and has gone on since."""
+    ids = await Projector().append(stream, tokens(*range(4)))
+    beside.xdel(f"{log_prefix}stream:{stream}", ids[2])
+    (gap, _), seen = await some(await LogReader().follow(stream, position=ids[2]), 2)
+    assert seen == [(GAP, "lost"), ("assistant_delta", 3)]
+    assert gap.id == ids[1]
+
+
+async def test_a_slow_follower_learns_what_is_trimmed_before_it_comes_to_it(stream, monkeypatch):
+    monkeypatch.setattr("veupath_store.events.log.pages.FIRST", 2)
+    ids = await Projector().append(stream, tokens(*range(10)))
+    events = await LogReader().follow(stream)
+    assert (await anext(events)).id == ids[0]
+    await Projector().trim(stream, keep=2)
+    _, seen = await some(events, 3)
+    assert seen == [(GAP, "trimmed"), ("assistant_delta", 8), ("assistant_delta", 9)]
+
+
+async def test_where_an_operation_begins_need_not_be_an_entry(stream, user):
+    [last] = await Projector().append(stream, tokens(0))
+    begins = Position.parse(last)
+    operation = await OperationRepository().register(
+        user.id, OperationType.CHAT, stream_id=stream, start_position=f"{begins.ms}-{begins.seq + 1}"
+    )
+    await Projector().append(stream, tokens(1, operation_id=operation.id))
+    _, seen = await some(await LogReader().follow_operation(operation.id), 1)
+    assert seen == [("assistant_delta", 1)]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.documents import gene_set, new_gene_set
 from tests.support.plans import explained
-from tests.support.statements import recorded
+from tests.support.statements import recorded, recorded_with_values
 from veupath_store import (
     ConflictError,
     GeneSetRepository,
@@ -17,6 +17,7 @@ from veupath_store import (
     async_session_factory,
 )
 from veupath_store.errors import StaleVersionError
+from veupath_store.inputs import limits
 from veupath_store.models import GeneSetRow
 from veupath_store.values import GeneMatch, GeneSetSource
 
@@ -83,6 +84,28 @@ async def test_bad_input_is_refused_before_any_sql_and_named(user):
         assert sent.statements == []
 
 
+async def test_gene_sets_are_read_with_their_genes_by_ids_or_all_of_them(user, stranger, monkeypatch):
+    monkeypatch.setattr(limits, "DOCUMENTS", 2)
+    ids = [
+        await new_gene_set(user, gene_ids=[f"g{number}"], site_id=("plasmodb", "toxodb")[number % 2])
+        for number in range(5)
+    ]
+    foreign = await new_gene_set(stranger)
+    repository = GeneSetRepository()
+    with recorded() as sent:
+        many = await repository.get_many([ids[3], uuid4(), foreign, str(ids[0]), ids[3]], user_id=user.id)
+    assert len(sent) == 1
+    assert [(row.id, row.gene_ids) for row in many] == [(ids[3], ["g3"]), (ids[0], ["g0"])]
+    with recorded() as sent:
+        found = [row async for row in repository.iterate(user.id)]
+    assert len(sent) == 3
+    assert [row.gene_ids for row in found] == [["g4"], ["g3"], ["g2"], ["g1"], ["g0"]]
+    assert [row.id async for row in repository.iterate(user.id, "toxodb")] == [ids[3], ids[1]]
+    theirs = repository.for_user(stranger.id)
+    assert await theirs.get_many(ids, user_id=user.id) == []
+    assert [row async for row in theirs.iterate(user.id)] == []
+
+
 async def test_summaries_have_a_count_and_neither_ids_nor_parameters(user, stranger):
     ids = [
         await new_gene_set(user, gene_ids=[f"g{n}" for n in range(number)], site_id=("plasmodb", "toxodb")[number % 2])
@@ -147,10 +170,10 @@ async def test_the_search_by_gene_reads_its_gin_index(user):
         [user.id],
     )
     await client.execute_script("VACUUM ANALYZE gene_sets")
-    with recorded() as sent:
+    with recorded_with_values() as sent:
         page = await GeneSetRepository().page_containing(user.id, ["g77"])
     assert len(page.items) == 1
-    plan = await explained(client, sent[0], [user.id, None, ["g77"]])
+    plan = await explained(client, *sent[0])
     assert "gene_sets_gene_ids_idx" in plan.indexes
     assert not plan.sequential_scans
 
@@ -161,6 +184,7 @@ async def conversation(user, **given):
     return stream.id
 
 
+@pytest.mark.without_log
 async def test_an_import_makes_the_set_and_links_it_in_one_statement(user):
     stream_id = await conversation(user)
     with recorded() as sent:

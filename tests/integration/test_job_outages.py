@@ -9,21 +9,20 @@ from tests.support.jobs import leased, registered
 from tests.support.servers import new_name, until
 from veupath_store import LeaseLostError, OperationRepository, UserRepository, Worker, run_under_lease
 from veupath_store.config import StoreSettings
-from veupath_store.migrations import migrate
 from veupath_store.models import Operation
 from veupath_store.session import close_db, init_db
 from veupath_store.values import OperationStatus, OperationType
 
-pytestmark = pytest.mark.own_database
+pytestmark = pytest.mark.large
 
 
 @pytest.fixture
-async def user(private_server):
+async def user(private_server, make_store):
     name = new_name()
     await private_server.server.create(name)
-    settings = StoreSettings(database_url=private_server.server.url(name), connect_timeout=0.5)
-    await migrate(settings)
-    await init_db(settings=settings)
+    url = private_server.server.url(name)
+    await make_store(url)
+    await init_db(settings=StoreSettings(database_url=url, connect_timeout=0.5))
     yield await UserRepository().create()
     await close_db()
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.jobs import registered
 from tests.support.servers import until
 from tests.support.worker import EFFECTS, LEASE, SWEEP_EVERY
-from veupath_store import OperationRepository
+from veupath_store import LeaseRepository
 from veupath_store.models import Operation
 
 pytestmark = [pytest.mark.large, pytest.mark.own_database]
@@ -149,4 +149,4 @@ async def test_every_effect_happens_once_and_no_job_waits_longer_than_its_lease_
     longest = max(row["waited"] for row in losses)
     assert 0 <= longest <= SWEEP_EVERY + SLACK
     print(f"{len(losses)} leases lost; the longest wait after an expiry was {longest:.3f} s")  # noqa: T201
-    assert len(await OperationRepository().sweep()) == 0
+    assert len(await LeaseRepository().sweep()) == 0

@@ -11,6 +11,7 @@ from tests.support.servers import until
 from veupath_store import (
     InvalidInputError,
     LeaseLostError,
+    LeaseRepository,
     OperationRepository,
     OutcomeUnknownError,
     StreamRepository,
@@ -20,10 +21,10 @@ from veupath_store import (
     close_db,
     init_db,
     leased_session,
-    limits,
     run_under_lease,
 )
 from veupath_store.config import StoreSettings
+from veupath_store.inputs import limits
 from veupath_store.jobs.run import Run, describe
 from veupath_store.models import Stream
 from veupath_store.values import OperationStatus
@@ -66,7 +67,7 @@ async def test_a_job_outlives_many_times_its_lease(user):
 
     async def job(context):
         await asyncio.sleep(1.2)
-        assert len(await OperationRepository().sweep()) == 0
+        assert len(await LeaseRepository().sweep()) == 0
 
     assert await run_under_lease(lease, job) == OperationStatus.COMPLETED
 
@@ -140,7 +141,7 @@ async def test_a_cancelled_job_may_clean_up_for_longer_than_its_lease(user):
     task = await begun(lease, job)
     await OperationRepository().request_cancel(lease.operation_id)
     assert await task == OperationStatus.CANCELLED
-    assert len(await OperationRepository().sweep()) == 0
+    assert len(await LeaseRepository().sweep()) == 0
 
 
 async def test_a_job_that_swallows_its_cancellation_is_cancelled_and_stopped_by_its_next_checkpoint(user):
@@ -172,10 +173,10 @@ async def test_a_job_whose_lease_is_lost_is_cancelled_and_records_nothing(user):
     other = await next_lease()
     before = dict(await stored(lease.operation_id))
     with pytest.raises(LeaseLostError):
-        await task
+        await asyncio.wait_for(task, 20)
     assert job.cancelled_at is not None
     assert dict(await stored(lease.operation_id)) == before
-    await OperationRepository().complete(other)
+    await LeaseRepository().complete(other)
 
 
 async def test_a_job_that_blocks_its_process_past_its_lease_writes_nothing(user):
@@ -209,7 +210,7 @@ async def test_an_effect_of_a_unit_of_work_that_cannot_complete_is_undone(user):
     with pytest.raises(LeaseLostError):
         async with leased_session(lease, complete=True) as session:
             await StreamRepository(session).create(user.id, "plasmodb")
-            await OperationRepository(session).cancel(lease)
+            await LeaseRepository(session).cancel(lease)
     assert await Stream.all().count() == 0
     assert (await status_of(lease)).status == "active"
 
@@ -296,7 +297,7 @@ async def test_a_job_started_in_a_unit_of_work_is_no_part_of_it(user):
     lease = await leased(user)
 
     async def job(context):
-        await Stream.create(user_id=user.id, site_id="plasmodb")
+        await StreamRepository().create(user.id, "plasmodb")
 
     with pytest.raises(ZeroDivisionError):
         async with async_session_factory():
@@ -305,7 +306,7 @@ async def test_a_job_started_in_a_unit_of_work_is_no_part_of_it(user):
     assert await Stream.all().count() == 1
 
 
-class Deaf(OperationRepository):
+class Deaf(LeaseRepository):
     """Its first answers are lost: before or after the server has heard the question."""
 
     lost = 0
@@ -319,9 +320,10 @@ class Deaf(OperationRepository):
             raise OutcomeUnknownError("asked, not heard")
 
 
-async def test_a_completion_whose_answer_was_lost_is_repeated_and_counts_once(user):
+async def test_a_completion_whose_answer_was_lost_is_repeated_and_counts_once(user, monkeypatch):
+    monkeypatch.setattr("veupath_store.jobs.run.LeaseRepository", Deaf)
     lease = await leased(user)
-    assert await run_under_lease(lease, nothing, repository=Deaf) == OperationStatus.COMPLETED
+    assert await run_under_lease(lease, nothing) == OperationStatus.COMPLETED
     assert Deaf.lost == 3
     assert (await status_of(lease)).status == "completed"
 

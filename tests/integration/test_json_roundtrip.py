@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.hostile import documents
 from veupath_store import ControlSetRepository, StreamRepository
-from veupath_store.json import decode, encode
+from veupath_store.documents.json import decode, encode
 from veupath_store.models import ControlSet
 
 DOCUMENTS = 200

@@ -1,5 +1,7 @@
 """The law: whatever is done, in whatever order, and wherever a process dies, a projection is the fold of its log.
 
+The second machine also stops and freezes Redis, empties it, sets it back, and turns its clock back.
+
 `make law` looks longer than `make test` does.
 """
 
@@ -11,8 +13,12 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.support.law import LawMachine, Place
 from tests.support.law_deaths import mortality
+from tests.support.law_redis import FaultyLawMachine, FaultyPlace
+from tests.support.redis_servers import PrivateRedis
 
 _PROFILES = {"small": (25, 25), "big": (300, 40)}
+_FAULTY = {"small": (12, 25), "big": (300, 40)}
+PROFILE = os.environ.get("LAW", "small")
 
 
 @pytest.fixture
@@ -23,13 +29,30 @@ def place(shared_url, redis_url):
     place.runner.close()
 
 
+@pytest.fixture
+def faulty_place(shared_url):
+    server = PrivateRedis()
+    place = FaultyPlace(shared_url, server)
+    with mortality():
+        yield place
+    place.runner.close()
+    server.close()
+
+
 # Hypothesis describes the whole vocabulary, and finds that long.
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
 def test_a_projection_is_the_fold_of_its_log(place):
-    examples, steps = _PROFILES[os.environ.get("LAW", "small")]
-    machine = type("LawMachine", (LawMachine,), {"place": place})
+    run(LawMachine, place, *_PROFILES[PROFILE])
+
+
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
+def test_a_projection_is_the_fold_of_its_log_whatever_becomes_of_redis(faulty_place):
+    run(FaultyLawMachine, faulty_place, *_FAULTY[PROFILE])
+
+
+def run(kind, place, examples, steps):
     run_state_machine_as_test(
-        machine,
+        type(kind.__name__, (kind,), {"place": place}),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,

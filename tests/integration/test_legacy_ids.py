@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.cases import every_repository, everything
+from tests.support.cases import everything
+from tests.support.public import repositories
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreError
-from veupath_store.events.entries import Event
-from veupath_store.events.keys import LogKey
-from veupath_store.events.projector import Projector
-from veupath_store.events.reading import LogReader
-from veupath_store.legacy_ids import adopted_id
+from veupath_store.events.log.entries import Event
+from veupath_store.events.log.keys import LogKey
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.reader import LogReader
+from veupath_store.inputs.legacy_ids import adopted_id
 from veupath_store.repositories import (
     ExperimentRepository,
     GeneSetRepository,
@@ -110,7 +111,7 @@ def test_every_call_that_takes_such_an_id_is_tried():
     for kind, name, _, _ in CALLS:
         tried.setdefault(kind, set()).add(name)
     tried[LogReader] |= {"page_events", "follow"}  # of a conversation's events, one operation's: see below
-    assert {kind: found for kind in (*every_repository(), LogReader) if (found := takers(kind))} == tried
+    assert {kind: found for kind in (*repositories(), LogReader) if (found := takers(kind))} == tried
     assert takers(Projector) == {"append_to_operation"}
 
 

@@ -1,23 +1,35 @@
 """Conversations and operations read back from their logs."""
 
+from contextlib import suppress
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 
+from tests.support.projections import Logs
 from tests.support.statements import recorded
-from veupath_store.errors import ConfigurationError, InvalidInputError, NotFoundError
-from veupath_store.events.entries import Event
-from veupath_store.events.keys import LogKey
-from veupath_store.events.projector import Projector
-from veupath_store.events.reader import READ
-from veupath_store.events.reading import LogReader
-from veupath_store.legacy_ids import adopted_id
+from veupath_store.errors import ConfigurationError, InternalError, InvalidInputError, NotFoundError
+from veupath_store.events.log.entries import Event
+from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.walking import READ
+from veupath_store.events.project import catch_up as catch_up_module
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.worker import ProjectionWorker
+from veupath_store.events.reader import LogReader
+from veupath_store.inputs.legacy_ids import adopted_id
 from veupath_store.repositories import OperationRepository, StreamRepository, UserRepository
-from veupath_store.session import close_db, init_db
+from veupath_store.session import async_session_factory, close_db, init_db
 from veupath_store.values import MessageRole, OperationType
 
 pytestmark = pytest.mark.with_log
+
+
+@pytest.fixture
+def logs(store, redis_url, log_prefix):
+    logs = Logs(redis_url, log_prefix)
+    yield logs
+    logs.close()
 
 
 @pytest.fixture
@@ -115,23 +127,82 @@ async def test_an_sse_client_gets_exactly_what_it_has_missed(stream, user):
 
 async def test_the_stores_own_events_are_nobody_elses_business(stream):
     await StreamRepository().update_projection(stream, name="renamed")
+    await Projector().catch_up(stream)
     [event_id] = await Projector().append(stream, [said(1)])
     page = await LogReader().page_events(stream)
     assert [event.id for event in page.items] == [event_id]
 
 
-async def test_what_is_no_json_is_shown_as_nothing_and_is_no_message(stream):
+async def test_what_is_no_json_is_shown_as_nothing_and_is_no_message(stream, logs):
     reader = LogReader()
-    await reader._log.exchange([_raw(stream, "user_message", b"no json"), _raw(stream, "tool_call_end", b"[1]")])
+    await Projector().catch_up(stream)
+    logs.add(stream, "user_message", b"no json")
+    logs.add(stream, "tool_call_end", b"[1]")
     events = (await reader.page_events(stream)).items
     assert [(event.type, event.data) for event in events] == [("user_message", None), ("tool_call_end", None)]
     assert (await reader.page_messages(stream)).items == ()
 
 
-def _raw(stream, kind, raw):
-    from veupath_store.events.exchange import Exchange
+async def test_what_an_old_application_wrote_with_nan_is_read_as_null(stream, logs):
+    await Projector().catch_up(stream)
+    logs.add(stream, "user_message", b'{"content":"p < 0.05","score":NaN,"range":[-Infinity,1,Infinity]}')
+    [message] = (await LogReader().page_messages(stream)).items
+    assert (message.content, message.data["score"], message.data["range"]) == ("p < 0.05", None, [None, 1, None])
+    await Projector().catch_up(stream)
+    assert (await StreamRepository().get_projection(stream)).message_count == 1
 
-    return Exchange(LogKey.stream(stream), None, [(kind, raw)], count=1)
+
+async def test_ids_times_and_numbers_that_json_does_not_have_come_back_as_text_and_null(stream):
+    identity, moment = uuid4(), datetime(2026, 11, 25, 8, 30, tzinfo=UTC)
+    data = {"content": "x", "gene": identity, "at": moment, "odds": [float("inf"), {"p": float("nan")}]}
+    await Projector().append(stream, [Event(type="user_message", data=data)])
+    [message] = (await LogReader().page_messages(stream)).items
+    assert message.data == {
+        "content": "x",
+        "gene": str(identity),
+        "at": "2026-11-25T08:30:00+00:00",
+        "odds": [None, {"p": None}],
+    }
+
+
+async def test_an_event_that_is_appended_again_with_its_key_is_there_once(stream):
+    event = said(1, key=uuid4())
+    [first] = await Projector().append(stream, [event])
+    assert await Projector().append(stream, [event, event, said(2)]) != [first]
+    assert [message.content async for message in LogReader().iterate_messages(stream)] == ["question 1", "question 2"]
+    assert (await Projector().catch_up(stream)).problems == ()
+    assert (await StreamRepository().get_projection(stream)).message_count == 2
+
+
+@pytest.mark.parametrize("kind", [said, lambda number, **more: deltas(number, **more)[0]])
+async def test_an_event_of_a_unit_of_work_is_there_once_also_where_a_catch_up_died_after_appending_it(
+    stream, kind, monkeypatch
+):
+    await Projector().catch_up(stream)
+    async with async_session_factory() as session:
+        await Projector().append(stream, [kind(1)], session=session)
+    with monkeypatch.context() as dying:
+        dying.setattr(catch_up_module, "commit", _die)
+        with pytest.raises(InternalError):
+            await Projector().catch_up(stream)
+    assert len((await LogReader().page_events(stream)).items) == 1
+    await Projector().catch_up(stream)
+    await ProjectionWorker().drain()
+    assert len((await LogReader().page_events(stream)).items) == 1
+    assert (await Projector().verify()).suspects == ()
+
+
+async def _die(parts):
+    raise InternalError("as if the process had died here")
+
+
+async def test_an_event_of_a_unit_of_work_that_is_rolled_back_is_nowhere(stream):
+    with pytest.raises(InternalError):
+        async with async_session_factory() as session:
+            await Projector().append(stream, [said(1)], session=session)
+            raise InternalError("rolled back")
+    await ProjectionWorker().drain()
+    assert (await LogReader().page_events(stream)).items == ()
 
 
 async def test_a_conversations_operation_is_found_in_the_conversations_log(stream, user):
@@ -168,6 +239,9 @@ async def test_an_experiments_operation_has_a_log_of_its_own_which_goes_with_it(
     page = await reader.page_operation_events(operation.id, position=ids[0])
     assert [event.data for event in page.items] == [{"done": 1}, {"done": 2}]
     await OperationRepository().delete(operation.id)
+    await ProjectionWorker().drain()
+    with pytest.raises(NotFoundError):
+        await Projector().append_to_operation(operation.id, progress)
     assert await reader._log.ends([LogKey.operation(operation.id)]) == [None]
 
 
@@ -186,6 +260,21 @@ async def test_nobody_reads_another_users_log(stream, user, stranger):
         with pytest.raises(NotFoundError) as missing:
             await call(theirs, uuid4(), uuid4())
         assert str(foreign.value) == str(missing.value)
+
+
+async def test_what_anothers_log_holds_under_the_id_of_a_conversation_is_never_read(user, stranger, logs):
+    """As after a restore of PostgreSQL: the id is free there, and the log of the one who had it is still in Redis."""
+    stream = uuid4()
+    logs.add(stream, "projection_patched", {"whole": "made", "userId": str(stranger.id), "siteId": "plasmodb"})
+    logs.add(stream, "user_message", {"content": "a stranger's question"})
+    await StreamRepository().create(user.id, "plasmodb", stream_id=stream)
+    reader = LogReader().for_user(user.id)
+    assert (await reader.page_messages(stream)).items == (await reader.page_events(stream)).items == ()
+    [mine] = await Projector().append(stream, [said(1)])
+    events = await reader.follow(stream)
+    assert (await anext(events)).id == mine
+    await events.aclose()
+    assert (await StreamRepository().get_projection(stream)).user_id == user.id
 
 
 async def test_a_page_is_one_indexed_read(stream, user):
@@ -223,6 +312,7 @@ async def test_without_a_log_there_is_nothing_to_read(settings):
 
 async def test_an_operation_of_the_sqlalchemy_layer_is_told_by_the_id_that_stands_for_it(stream):
     reader = LogReader()
+    await Projector().catch_up(stream)
     key = LogKey.stream(stream).text(reader._log._prefix)
     await reader._log._client.run([("XADD", key, "*", "op", "op_0123456789ab", "type", "user_message", "data", "{}")])
     [event] = (await reader.page_events(stream)).items
@@ -241,3 +331,17 @@ async def test_an_empty_redis_url_is_as_none_at_all(settings, empty):
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
         Projector()
     await close_db()
+
+
+async def test_a_late_append_to_a_conversation_that_is_gone_brings_nothing_back(stream, logs):
+    await Projector().append(stream, [said(1)])
+    await StreamRepository().delete(stream)
+    with suppress(NotFoundError):  # the log may be there until it is removed, and goes with all that it holds
+        await Projector().append(stream, [said(2)])
+    await ProjectionWorker().drain()
+    with pytest.raises(NotFoundError):
+        await Projector().append(stream, [said(3)])
+    async with async_session_factory() as session:
+        with pytest.raises(NotFoundError):
+            await Projector().append(stream, [said(4)], session=session)
+    assert not list(logs.redis.scan_iter(f"{logs.prefix}*{stream}"))

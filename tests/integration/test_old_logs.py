@@ -4,14 +4,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.projections import Logs
-from veupath_store.events.keys import LogKind
-from veupath_store.events.projector import Projector
-from veupath_store.events.removals import count_removals
-from veupath_store.events.worker import ProjectionWorker
-from veupath_store.legacy_ids import adopted_id
+from tests.support.projections import MESSAGE, Logs, columns_of
+from veupath_store.cli.projections_output import show_verify
+from veupath_store.events.log.keys import LogKind
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.removal import count_waiting, strays
+from veupath_store.events.project.worker import ProjectionWorker
+from veupath_store.inputs.legacy_ids import adopted_id
 from veupath_store.models import User
-from veupath_store.projection_output import show_verify
 from veupath_store.repositories import AccountRepository, OperationRepository, StreamRepository, UserRepository
 
 pytestmark = pytest.mark.with_log
@@ -66,15 +66,17 @@ async def test_logs_under_old_names_go_with_what_they_belong_to_and_no_others(us
     others = [add(logs, f"op:{KEPT}"), add(logs, f"op:{UNKNOWN}"), add(logs, "stream:of another application")]
 
     await gone(user.id)
-    assert not logs.redis.exists(capitals)
-    assert logs.redis.exists(*theirs) == 3, "only the sweep goes through the names"
-    assert await count_removals() == 3
-    assert not logs.redis.exists(*(f"{logs.prefix}op:{adopted_id(name)}" for name in (OWN, OF_A_CHAT)))
+    await ProjectionWorker().drain()
+    assert await count_waiting() == 0
+    assert logs.redis.exists(capitals, *theirs) == 4, "only the sweep goes through the names"
 
     await ProjectionWorker().sweep()
-    assert not logs.redis.exists(*theirs)
+    assert not logs.redis.exists(capitals, *theirs)
     assert logs.redis.exists(*others) == 3
-    assert await count_removals() == 0
+
+    again = add(logs, f"stream:{ODD}")  # an old log that comes back, as with a restore of Redis
+    await ProjectionWorker().sweep()
+    assert not logs.redis.exists(again)
     logs.redis.delete(*others)
 
 
@@ -83,29 +85,34 @@ async def test_an_operation_that_is_made_again_under_its_old_id_keeps_its_log(us
     key = add(logs, f"op:{OWN}")
     await OperationRepository().delete(OWN)
     await OperationRepository().register(user.id, "batch", operation_id=OWN)
+    [new] = await Projector().append_to_operation(adopted_id(OWN), [MESSAGE])
+    await ProjectionWorker().drain()
     await ProjectionWorker().sweep()
     assert logs.redis.exists(key)
-    assert await count_removals() == 0
+    assert [position for position, _ in logs.redis.xrange(f"{logs.prefix}op:{adopted_id(OWN)}")] == [new.encode()]
+    assert await count_waiting() == 0
     logs.redis.delete(key)
 
 
 async def test_names_are_told_apart_by_the_ids_that_stand_for_them(logs):
     usual, log = uuid4(), Projector().log
-    names = {f"op:{OWN}": (LogKind.OPERATION, adopted_id(OWN)), f"stream:{ODD}": (LogKind.STREAM, adopted_id(ODD))}
-    keys = [add(logs, name) for name in (*names, f"stream:{usual}", f"op:{usual}")]
-    found = {}
-    for kind in LogKind:
-        cursor, more = 0, True
-        while more:
-            cursor, old = await log.names.scan_old(kind, cursor)
-            found |= {key.text(""): (key.kind, key.id) for key in old}
-            more = cursor != 0
-    assert found == names
+    names = {
+        f"op:{OWN}": (LogKind.OPERATION, adopted_id(OWN)),
+        f"stream:{ODD}": (LogKind.STREAM, adopted_id(ODD)),
+        f"stream:{usual}": (LogKind.STREAM, usual),
+    }
+    keys = [add(logs, name) for name in names]
+    found = [stray async for page in strays(log, 0) for stray in page]
+    assert {stray.key.text(""): (stray.key.kind, stray.key.id) for stray in found} == names
+    assert not any(stray.is_removable for stray in found)
     logs.redis.delete(*keys)
 
 
-async def legacy(user, logs, *, changed=False):
-    """A conversation as an adoption leaves it: a row that names the last entry of a log without a creation."""
+async def legacy(user, logs, *, changed=False, unlogged="'{}'"):
+    """A conversation as an adoption left it: a row that names the last entry of a log without a beginning.
+
+    The first version took the row for logged; the second logs the whole row.
+    """
     stream = uuid4()
     key = f"{logs.prefix}stream:{stream}"
     for kind, data in (
@@ -121,13 +128,14 @@ async def legacy(user, logs, *, changed=False):
     await client.execute_query("INSERT INTO streams (id, user_id, site_id) VALUES ($1, $2, 'plasmodb')", [stream, user])
     await client.execute_query(
         "INSERT INTO stream_projections (stream_id, user_id, site_id, name, record_type, wdk_strategy_id, is_saved, "
-        "message_count, last_event_id, updated_at) "
-        "VALUES ($1, $2, 'plasmodb', $3, 'transcript', $4, true, 2, $5, now() - interval '1 day')",
+        "message_count, last_event_id, updated_at, unlogged) "
+        f"VALUES ($1, $2, 'plasmodb', $3, 'transcript', $4, true, 2, $5, now() - interval '1 day', {unlogged})",
         [stream, user, name, 8 if changed else 7, last],
     )
     return stream, key
 
 
+@pytest.mark.unlike_log
 @pytest.mark.parametrize("changed", [False, True])
 async def test_an_old_log_is_verified_measured_and_never_folded_over_its_row(user, logs, changed):
     stream, key = await legacy(user.id, logs, changed=changed)
@@ -145,6 +153,7 @@ async def test_an_old_log_is_verified_measured_and_never_folded_over_its_row(use
     assert logs.redis.xlen(key) == 5
 
 
+@pytest.mark.unlike_log
 async def test_an_operator_is_told_of_each_row_whether_its_old_log_explains_it(user, logs, capsys):
     explained, _ = await legacy(user.id, logs)
     other, _ = await legacy((await UserRepository().create()).id, logs, changed=True)
@@ -155,11 +164,38 @@ async def test_an_operator_is_told_of_each_row_whether_its_old_log_explains_it(u
     assert f"{other}  {told} does not explain name, wdk_strategy_id" in lines
 
 
+@pytest.mark.unlike_log
 async def test_the_next_change_of_an_old_conversation_keeps_what_its_log_does_not_explain(user, logs):
     stream, key = await legacy(user.id, logs, changed=True)
     await StreamRepository().update_projection(stream, name="Phosphatases")
-    assert logs.redis.xlen(key) > 5
+    await Projector().catch_up(stream)
+    assert logs.redis.xlen(key) == 6
     row = await StreamRepository().get_projection(stream)
     assert (row.name, row.wdk_strategy_id, row.message_count) == ("Phosphatases", 8, 2)
     [one] = (await Projector().verify(stream_id=stream)).suspects
-    assert {difference.column for difference in one.differences} == {"wdk_strategy_id", "wdk_event_id"}
+    assert {difference.column for difference in one.differences} == {"wdk_strategy_id"}
+
+
+@pytest.mark.parametrize("changed", [False, True])
+async def test_a_row_that_is_adopted_now_is_logged_whole_and_keeps_all_that_it_holds(user, logs, watcher, changed):
+    stream, key = await legacy(user.id, logs, changed=changed, unlogged="DEFAULT")
+    before = await columns_of(watcher, stream)
+    assert (await Projector().verify(stream_id=stream)).counts == {"equal": 1}
+    assert await ProjectionWorker().drain() == 1
+    assert logs.redis.xlen(key) == 6
+    after = await columns_of(watcher, stream)
+    assert {**before, "last_event_id": None} == {**after, "last_event_id": None}
+    report = await Projector().rebuild(stream_id=stream)
+    assert dict(report.counts) == {"rebuilt": 1}
+    assert await columns_of(watcher, stream) == after
+    assert (await Projector().verify(stream_id=stream)).suspects == ()
+
+
+async def test_what_an_old_application_still_appends_is_folded_into_an_adopted_row(user, logs):
+    stream, _ = await legacy(user.id, logs, unlogged="DEFAULT")
+    logs.add(stream, "user_message", {"content": "once more"})
+    logs.add(stream, "strategy_meta", {"name": "of the old application"})
+    await Projector().catch_up(stream)
+    row = await StreamRepository().get_projection(stream)
+    assert (row.name, row.message_count) == ("Kinases", 3)  # the wish wins; messages count always
+    assert (await Projector().verify(stream_id=stream)).suspects == ()

@@ -8,40 +8,35 @@ import pytest
 from tests.support.jobs import WORKER, expire, leased, registered, stored
 from tests.support.plans import explained
 from tests.support.statements import recorded
-from veupath_store import (
-    InvalidInputError,
-    LeaseLostError,
-    OperationRepository,
-    async_session_factory,
-    limits,
-)
+from veupath_store import InvalidInputError, LeaseLostError, LeaseRepository, OperationRepository, async_session_factory
 from veupath_store.errors import UnitOfWorkError
+from veupath_store.inputs import limits
 from veupath_store.models import Operation
-from veupath_store.repositories import operation_leases, operation_queue, operation_reads
+from veupath_store.repositories import leases
 from veupath_store.values import OperationStatus, OperationType
 
 EXPERIMENT = [OperationType.EXPERIMENT]
 
 
 def repository():
-    return OperationRepository()
+    return LeaseRepository()
 
 
-@pytest.mark.parametrize("types", ["chat", [], None, ["chatter"]])
+@pytest.mark.parametrize("types", ["chat", [], None, [""]])
 async def test_a_worker_must_name_its_types(types):
     with pytest.raises(InvalidInputError) as caught:
-        await repository().acquire(WORKER, types, lease_seconds=30)
+        await repository().claim(WORKER, types, lease_seconds=30)
     assert caught.value.path == "types"
 
 
 async def test_workers_get_the_oldest_operation_of_their_types(user):
     first, second, other = [*await registered(user, count=2), await registered(user, "batch")]
     with recorded() as sent:
-        lease = await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30)
+        lease = await repository().claim(WORKER, EXPERIMENT, lease_seconds=30)
     assert len(sent) == 1
     assert lease.operation_id == first.id
     assert (lease.user_id, lease.attempts, lease.seconds) == (user.id, 1, 30)
-    both = [await repository().acquire(WORKER, ["batch", "experiment"], lease_seconds=30) for _ in range(3)]
+    both = [await repository().claim(WORKER, ["batch", "experiment"], lease_seconds=30) for _ in range(3)]
     assert [lease and lease.operation_id for lease in both] == [second.id, other.id, None]
 
 
@@ -70,8 +65,8 @@ async def test_an_ended_operation_never_changes_again(user, end, status, error):
     ):
         with pytest.raises(LeaseLostError):
             await attempt
-    assert (await repository().request_cancel(lease.operation_id)).status == status
-    assert await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30) is None
+    assert (await OperationRepository().request_cancel(lease.operation_id)).status == status
+    assert await repository().claim(WORKER, EXPERIMENT, lease_seconds=30) is None
     await expire(lease)
     assert len(await repository().sweep()) == 0
     after = await stored(lease.operation_id)
@@ -81,8 +76,8 @@ async def test_an_ended_operation_never_changes_again(user, end, status, error):
         ended.completed_at,
         None,
     )
-    assert (await repository().page_active(user.id)).items == []
-    assert [item.id for item in (await repository().page(user.id)).items] == [lease.operation_id]
+    assert (await OperationRepository().page_active(user.id)).items == []
+    assert [item.id for item in (await OperationRepository().page(user.id)).items] == [lease.operation_id]
 
 
 async def test_a_heartbeat_renews_the_lease_and_tells_of_a_cancel_request(user):
@@ -91,14 +86,14 @@ async def test_a_heartbeat_renews_the_lease_and_tells_of_a_cancel_request(user):
     assert beat.expires_at > lease.expires_at
     assert beat.deadline > lease.deadline
     assert not beat.cancel_requested
-    view = await repository().request_cancel(lease.operation_id)
+    view = await OperationRepository().request_cancel(lease.operation_id)
     assert (view.status, view.cancel_requested) == ("active", True)
     asked = (await stored(lease.operation_id)).cancel_requested_at
-    await repository().request_cancel(lease.operation_id)
+    await OperationRepository().request_cancel(lease.operation_id)
     assert (await stored(lease.operation_id)).cancel_requested_at == asked
     assert (await repository().heartbeat(lease)).cancel_requested
     await repository().cancel(lease)
-    assert (await repository().get_status(lease.operation_id)).status == OperationStatus.CANCELLED
+    assert (await OperationRepository().get_status(lease.operation_id)).status == OperationStatus.CANCELLED
 
 
 async def test_an_expired_lease_can_record_nothing(user):
@@ -123,13 +118,13 @@ async def test_a_lease_that_expires_during_a_unit_of_work_is_lost_there_too(user
         await OperationRepository(session).get_status(lease.operation_id)
         await asyncio.sleep(0.25)
         with pytest.raises(LeaseLostError):
-            await OperationRepository(session).complete(lease)
+            await LeaseRepository(session).complete(lease)
 
 
 async def test_the_next_worker_gets_a_new_token_and_the_old_one_is_worthless(user):
     old = await leased(user, max_attempts=2)
     await expire(old)
-    new = await repository().acquire("host:2", EXPERIMENT, lease_seconds=30)
+    new = await repository().claim("host:2", EXPERIMENT, lease_seconds=30)
     assert (new.operation_id, new.attempts) == (old.operation_id, 2)
     assert new.token != old.token
     with pytest.raises(LeaseLostError):
@@ -147,7 +142,7 @@ async def test_a_sweep_requeues_fails_or_cancels_and_leaves_live_leases(user):
         await leased(user),
     ]
     waiting = await registered(user)
-    await repository().request_cancel(cancelled.operation_id)
+    await OperationRepository().request_cancel(cancelled.operation_id)
     for lease in (again, used_up, cancelled):
         await expire(lease)
     before = dict(await stored(live.operation_id))
@@ -163,7 +158,7 @@ async def test_a_sweep_requeues_fails_or_cancels_and_leaves_live_leases(user):
     assert failed.completed_at is not None
     requeued = await stored(again.operation_id)
     assert (requeued.status, requeued.lease_token, requeued.worker_id) == ("active", None, None)
-    taken = [await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30) for _ in range(3)]
+    taken = [await repository().claim(WORKER, EXPERIMENT, lease_seconds=30) for _ in range(3)]
     assert [lease and lease.operation_id for lease in taken] == [again.operation_id, waiting.id, None]
     assert len(await repository().sweep()) == 0
 
@@ -178,18 +173,18 @@ async def test_a_released_operation_is_taken_by_another_at_once(user):
     lease = await leased(user, max_attempts=2)
     assert await repository().release(lease) == "active"
     assert (await stored(lease.operation_id)).lease_token is None
-    again = await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30)
+    again = await repository().claim(WORKER, EXPERIMENT, lease_seconds=30)
     assert (again.operation_id, again.attempts) == (lease.operation_id, 2)
     assert await repository().release(again) == "failed"
-    assert (await repository().get_status(lease.operation_id)).error == "the worker was shut down"
+    assert (await OperationRepository().get_status(lease.operation_id)).error == "the worker was shut down"
 
 
 async def test_giving_back_what_was_not_begun_costs_no_attempt(user):
     lease = await leased(user)
     assert await repository().release(lease, begun=False) == "active"
-    again = await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30)
+    again = await repository().claim(WORKER, EXPERIMENT, lease_seconds=30)
     assert again.attempts == 1
-    await repository().request_cancel(lease.operation_id)
+    await OperationRepository().request_cancel(lease.operation_id)
     assert await repository().release(again, begun=False) == "cancelled"
 
 
@@ -204,7 +199,7 @@ async def test_no_error_text_keeps_a_failure_from_being_recorded(user):
     ):
         lease = await leased(user)
         await repository().fail(lease, error)
-        view = await repository().get_status(lease.operation_id)
+        view = await OperationRepository().get_status(lease.operation_id)
         assert (view.status, view.error) == ("failed", kept)
 
 
@@ -240,13 +235,12 @@ async def test_workers_and_sweeps_read_the_partial_indexes_only(user, many):
     types = [str(kind) for kind in OperationType]
     for sql, values, indexes in (
         (
-            operation_queue._ACQUIRE,
+            leases._CLAIM,
             [types, WORKER, uuid4(), 30.0],
             {"operations_waiting_idx", "operations_expiry_idx", "operations_pkey"},
         ),
-        (operation_queue._SWEEP, [1000], {"operations_expiry_idx", "operations_pkey"}),
-        (operation_leases._HEARTBEAT, [user.id, uuid4(), uuid4(), 30.0], {"operations_pkey"}),
-        (operation_reads._GET_STATUS, [uuid4(), None], {"operations_pkey"}),
+        (leases._SWEEP, [1000], {"operations_expiry_idx", "operations_pkey"}),
+        (leases._HEARTBEAT, [user.id, uuid4(), uuid4(), 30.0], {"operations_pkey"}),
     ):
         plan = await explained(many, sql, values)
         assert plan.indexes <= indexes, sql
@@ -267,7 +261,7 @@ async def test_a_sweep_finds_each_by_its_key_when_many_expired_since_the_statist
         "UPDATE operations SET lease_expires_at = now() - interval '1 minute' "
         "WHERE id IN (SELECT id FROM operations LIMIT 2000)"
     )
-    plan = [row["QUERY PLAN"] for row in await client.execute_rows(f"EXPLAIN {operation_queue._SWEEP}", [1_000])]
+    plan = [row["QUERY PLAN"] for row in await client.execute_rows(f"EXPLAIN {leases._SWEEP}", [1_000])]
     assert any("operations_pkey" in line for line in plan), plan
     assert not any("Join Filter" in line for line in plan), plan
-    assert len((await OperationRepository().sweep(1_000)).requeued) == 1_000
+    assert len((await LeaseRepository().sweep(1_000)).requeued) == 1_000

@@ -7,7 +7,13 @@ from collections import Counter
 import pytest
 
 from tests.support.jobs import WORKER, another_pool, at_once, expire, leased, new_stream, registered, stored
-from veupath_store import LeaseLostError, OperationActiveError, OperationRepository, async_session_factory
+from veupath_store import (
+    LeaseLostError,
+    LeaseRepository,
+    OperationActiveError,
+    OperationRepository,
+    async_session_factory,
+)
 from veupath_store.models import Operation
 from veupath_store.values import Lease, OperationStatus
 
@@ -33,7 +39,7 @@ async def test_of_fifty_chats_started_on_a_conversation_one_wins(user):
             won[0].operation_id
         ]
         assert await Operation.all().count() == turn + 1
-        await OperationRepository().complete(won[0])
+        await LeaseRepository().complete(won[0])
 
 
 async def test_of_fifty_endings_one_happens_and_the_status_never_changes_afterwards(user):
@@ -50,9 +56,9 @@ async def test_of_fifty_endings_one_happens_and_the_status_never_changes_afterwa
         watching = asyncio.create_task(watch(lease, seen))
         calls = [
             (
-                lambda lease=lease: OperationRepository().complete(lease),
-                lambda lease=lease, number=number: OperationRepository().fail(lease, f"error {number}"),
-                lambda lease=lease: OperationRepository().cancel(lease),
+                lambda lease=lease: LeaseRepository().complete(lease),
+                lambda lease=lease, number=number: LeaseRepository().fail(lease, f"error {number}"),
+                lambda lease=lease: LeaseRepository().cancel(lease),
                 lambda lease=lease: OperationRepository().request_cancel(lease.operation_id),
             )[number % 4]
             for number in range(TASKS)
@@ -79,7 +85,7 @@ async def test_fifty_workers_take_twenty_operations_once_each(user):
             await expire(lost)
             made.append(await OperationRepository().get_summary(lost.operation_id))
         taken = await at_once(
-            OperationRepository().acquire(f"host:{number}", ["experiment"], lease_seconds=30) for number in range(TASKS)
+            LeaseRepository().claim(f"host:{number}", ["experiment"], lease_seconds=30) for number in range(TASKS)
         )
         assert losers(taken) == []
         got = [lease for lease in taken if lease is not None]
@@ -91,21 +97,21 @@ async def test_fifty_workers_take_twenty_operations_once_each(user):
 
 
 async def test_sweepers_never_touch_a_live_lease_and_take_back_each_dead_one_once(user, database_url):
-    live = [await leased(user, seconds=0.5, max_attempts=2) for _ in range(10)]
     dead = [await leased(user, seconds=0.5) for _ in range(30)]
+    live = [await leased(user, seconds=2, max_attempts=2) for _ in range(10)]
     swept = []
     stopping = asyncio.Event()
 
     async def sweep(repository):
         while not stopping.is_set():
-            report = await repository().sweep(limit=7)
+            report = await LeaseRepository().sweep(limit=7)
             swept.extend([*report.failed, *report.requeued, *report.cancelled])
             await asyncio.sleep(0)
 
     async def beat(lease):
         for _ in range(20):
-            await asyncio.sleep(0.1)
-            await OperationRepository().heartbeat(lease)
+            await asyncio.sleep(0.15)
+            await LeaseRepository().heartbeat(lease)
 
     async with another_pool(database_url, pool_max_size=4) as elsewhere:
         sweeping = [
@@ -117,7 +123,7 @@ async def test_sweepers_never_touch_a_live_lease_and_take_back_each_dead_one_onc
     assert Counter(swept) == Counter(lease.operation_id for lease in dead)
     for lease in live:
         assert (await stored(lease.operation_id)).lease_token == lease.token
-        await OperationRepository().complete(lease)
+        await LeaseRepository().complete(lease)
 
 
 async def test_when_a_lease_expires_either_its_worker_or_the_next_records_the_end_never_both(user):
@@ -128,13 +134,13 @@ async def test_when_a_lease_expires_either_its_worker_or_the_next_records_the_en
 
         async def finish(lease):
             await asyncio.sleep(random.uniform(0.2, 0.4))
-            await OperationRepository().complete(lease)
+            await LeaseRepository().complete(lease)
             return lease.operation_id
 
         async def take(stopping=stopping, taken=taken):
             while not stopping.is_set():
-                await OperationRepository().sweep()
-                lease = await OperationRepository().acquire("host:2", ["experiment"], lease_seconds=30)
+                await LeaseRepository().sweep()
+                lease = await LeaseRepository().claim("host:2", ["experiment"], lease_seconds=30)
                 if lease is not None:
                     taken.append(lease)
                 await asyncio.sleep(0)
@@ -150,23 +156,23 @@ async def test_when_a_lease_expires_either_its_worker_or_the_next_records_the_en
             lease.operation_id for lease in leases
         )
         for lease in taken:
-            await OperationRepository().complete(lease)
+            await LeaseRepository().complete(lease)
 
 
 async def test_a_unit_of_work_that_holds_its_lease_keeps_it_from_everybody_until_it_ends(user):
     lease = await leased(user, seconds=0.4, max_attempts=2)
     async with async_session_factory() as session:
-        await OperationRepository(session).assert_lease(lease)
+        await LeaseRepository(session).assert_lease(lease)
         # Its end is recorded in time, but its COMMIT comes after the expiry.
-        await OperationRepository(session).complete(lease)
+        await LeaseRepository(session).complete(lease)
         for _ in range(8):
             await asyncio.sleep(0.07)
-            assert len(await OperationRepository().sweep()) == 0
-            assert await OperationRepository().acquire(WORKER, ["experiment"], lease_seconds=30) is None
+            assert len(await LeaseRepository().sweep()) == 0
+            assert await LeaseRepository().claim(WORKER, ["experiment"], lease_seconds=30) is None
             await OperationRepository(session).get_status(lease.operation_id)
     assert (await OperationRepository().get_status(lease.operation_id)).status == OperationStatus.COMPLETED
     with pytest.raises(LeaseLostError):
-        await OperationRepository().heartbeat(lease)
+        await LeaseRepository().heartbeat(lease)
 
 
 async def test_fifty_cancel_requests_against_workers_that_complete_and_release(user):
@@ -175,8 +181,8 @@ async def test_fifty_cancel_requests_against_workers_that_complete_and_release(u
 
         async def end(lease, number):
             if number % 2:
-                return await OperationRepository().release(lease)
-            return await OperationRepository().complete(lease)
+                return await LeaseRepository().release(lease)
+            return await LeaseRepository().complete(lease)
 
         results = await at_once(
             [
@@ -188,4 +194,4 @@ async def test_fifty_cancel_requests_against_workers_that_complete_and_release(u
         for number, lease in enumerate(leases):
             status = (await OperationRepository().get_status(lease.operation_id)).status
             assert status == ("cancelled" if number % 2 else "completed")
-        assert await OperationRepository().acquire(WORKER, ["experiment"], lease_seconds=30) is None
+        assert await LeaseRepository().claim(WORKER, ["experiment"], lease_seconds=30) is None

@@ -3,6 +3,7 @@
 from uuid import UUID, uuid4
 
 import pytest
+from tortoise.exceptions import IncompleteInstanceError
 
 from tests.support.jobs import WORKER, expire, leased, new_stream, registered, stored
 from tests.support.statements import recorded
@@ -10,14 +11,15 @@ from veupath_store import (
     ConflictError,
     InvalidInputError,
     LeaseLostError,
+    LeaseRepository,
     NotFoundError,
     OperationActiveError,
     OperationRepository,
     StreamRepository,
     UserRepository,
     async_session_factory,
-    limits,
 )
+from veupath_store.inputs import limits
 from veupath_store.models import Operation
 from veupath_store.values import OperationSummary, OperationType
 
@@ -50,7 +52,7 @@ async def test_a_started_operation_has_its_lease_from_the_first_moment(user):
     assert (row.worker_id, row.lease_token, row.lease_expires_at) == (WORKER, lease.token, lease.expires_at)
     assert (lease.stream_id, lease.attempts, row.attempts) == (stream.id, 1, 1)
     assert 29.9 < (lease.expires_at - row.created_at).total_seconds() < 30.9
-    assert await repository().acquire(WORKER, list(OperationType), lease_seconds=30) is None
+    assert await LeaseRepository().claim(WORKER, list(OperationType), lease_seconds=30) is None
 
 
 async def test_no_summary_and_no_repr_shows_the_token(user):
@@ -72,7 +74,7 @@ async def test_a_second_active_chat_on_a_conversation_is_refused(user):
             assert str(secret) not in str(caught.value)
         await registered(user, "experiment", stream_id=stream.id)
         await leased(user, second, stream_id=(await new_stream(user)).id)
-        await repository().complete(lease)
+        await LeaseRepository().complete(lease)
         await leased(user, second, stream_id=stream.id)
 
 
@@ -108,7 +110,7 @@ async def test_a_foreign_or_missing_conversation_looks_missing(user, stranger):
 @pytest.mark.parametrize(
     ("given", "path"),
     [
-        ({"type": "chatter"}, "type"),
+        ({"type": "x" * (limits.OPERATION_TYPE + 1)}, "type"),
         ({"type": None}, "type"),
         ({"type": "chat"}, "stream_id"),
         ({"stream_id": "7"}, "stream_id"),
@@ -153,7 +155,7 @@ async def test_what_no_worker_has_is_cancelled_at_once(user):
     view = await repository().request_cancel(waiting.id)
     assert (view.status, view.cancel_requested) == ("cancelled", True)
     assert view.completed_at is not None
-    assert await repository().acquire(WORKER, EXPERIMENT, lease_seconds=30) is None
+    assert await LeaseRepository().claim(WORKER, EXPERIMENT, lease_seconds=30) is None
     lost = await leased(user, max_attempts=2)
     await expire(lost)
     assert (await repository().request_cancel(lost.operation_id)).status == "cancelled"
@@ -168,7 +170,7 @@ async def test_lists_are_whole_in_order_and_filtered(user, stranger):
     batch = await registered(user, "batch")
     await registered(stranger)
     ended = await leased(user, stream_id=stream.id)
-    await repository().complete(ended)
+    await LeaseRepository().complete(ended)
     expected = [batch.id, *(item.id for item in reversed(made)), chat.operation_id]
     found, cursor = [], None
     while True:
@@ -208,15 +210,6 @@ async def test_a_foreign_operation_looks_missing_for_every_client_call_and_nothi
         theirs.register(user.id, "experiment"),
         theirs.start(user.id, "experiment", worker_id=WORKER, lease_seconds=30),
         theirs.register(stranger.id, "chat", stream_id=stream.id),
-        theirs.heartbeat(lease),
-        theirs.complete(lease),
-        theirs.fail(lease, "no"),
-        theirs.cancel(lease),
-        theirs.release(lease),
-        theirs.get_outcome(lease),
-        theirs.acquire(WORKER, EXPERIMENT, lease_seconds=30),
-        theirs.sweep(),
-        mine.acquire(WORKER, EXPERIMENT, lease_seconds=30),
     ):
         with pytest.raises(NotFoundError):
             await refused
@@ -225,12 +218,24 @@ async def test_a_foreign_operation_looks_missing_for_every_client_call_and_nothi
     assert [item.id for item in await mine.list_active_by_stream(stream.id)] == [lease.operation_id]
 
 
+async def test_a_row_that_is_read_by_its_id_has_no_token_and_cannot_overwrite_it(user):
+    lease = await leased(user)
+    for reader in (OperationRepository(), OperationRepository().for_user(user.id)):
+        row = await reader.get_by_id(lease.operation_id)
+        assert (row.lease_token, row.worker_id) == (None, WORKER)
+        assert dict(row) == {**dict(await stored(lease.operation_id)), "lease_token": None}
+        with pytest.raises(IncompleteInstanceError):
+            await row.save()
+    assert (await stored(lease.operation_id)).lease_token == lease.token
+    await LeaseRepository().heartbeat(lease)
+
+
 async def test_an_operation_goes_with_its_conversation_and_its_user(user):
     stream = await new_stream(user)
     lease = await leased(user, "chat", stream_id=stream.id)
     await StreamRepository().delete(stream.id)
     with pytest.raises(LeaseLostError):
-        await repository().heartbeat(lease)
+        await LeaseRepository().heartbeat(lease)
     made = await registered(user)
     await UserRepository().delete(user.id)
     assert await repository().get_status(made.id) is None

@@ -10,7 +10,7 @@ from veupath_store import close_db, init_db
 from veupath_store.config import StoreSettings
 from veupath_store.integrations.testing import DatabaseServer, Factories
 from veupath_store.integrations.testing.emptying import SharedDatabase
-from veupath_store.migrations import migration_files
+from veupath_store.schema.migrations import migration_files
 
 OWN = """
 CREATE SCHEMA lab;

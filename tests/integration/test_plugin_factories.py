@@ -6,7 +6,15 @@ from uuid import uuid4
 
 import pytest
 
-from veupath_store import ConflictError, NotFoundError, OperationRepository, StreamRepository, models
+from veupath_store import (
+    ConflictError,
+    LeaseRepository,
+    NotFoundError,
+    ProjectionWorker,
+    Projector,
+    StreamRepository,
+    models,
+)
 from veupath_store.integrations import pytest_plugin
 from veupath_store.integrations.testing import Factories
 from veupath_store.integrations.testing.factories import gene_ids
@@ -43,7 +51,10 @@ async def test_what_is_made_with_a_log_is_in_it(make_projection, store_factories
     for method in METHODS:
         await getattr(store_factories, method)()
     projection = await make_projection(record_type="transcript", dismissed=True)
-    assert projection.last_event_id is not None
+    await ProjectionWorker().drain()
+    lag = await Projector().lag(stream_id=projection.stream_id)
+    assert lag.counts == {"current": 1}
+    assert not (await Projector().verify()).suspects
     assert projection.dismissed_at is not None
 
 
@@ -98,7 +109,7 @@ async def test_an_operation_of_every_type_can_be_made_and_a_chat_has_its_convers
     lease = await make_lease(type=kind, worker_id="host:7", lease_seconds=5)
     assert (await Operation.get(id=lease.operation_id)).worker_id == "host:7"
     assert (lease.stream_id is not None) == kind.is_chat
-    await OperationRepository().heartbeat(lease)
+    await LeaseRepository().heartbeat(lease)
 
 
 def test_gene_ids_look_like_gene_ids_and_differ():

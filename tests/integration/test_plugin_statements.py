@@ -5,7 +5,10 @@ import logging
 
 import pytest
 
-from veupath_store import UserRepository, async_session_factory
+from tests.support.servers import until
+from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
+from veupath_store.events.log.current import required_log
+from veupath_store.events.log.keys import LogKey
 
 SECRET = "ann@example.org"
 
@@ -28,6 +31,19 @@ async def test_only_what_is_sent_inside_the_block_is_recorded_whichever_task_sen
         await UserRepository().create()
     await UserRepository().create()
     assert (len(inner), len(outer)) == (3, 4)
+
+
+@pytest.mark.with_log
+async def test_what_brings_the_log_up_to_date_in_the_background_is_not_recorded(settings, user, store_statements):
+    await close_db()
+    await init_db(settings=settings.model_copy(update={"catch_up": True}))
+    with store_statements(exactly=1):
+        stream = await StreamRepository().create(user.id, "plasmodb")
+
+        async def logged():
+            return (await required_log().ends([LogKey.stream(stream.id)]))[0] is not None
+
+        await until(logged, 10, "it is logged")
 
 
 async def test_a_failure_lists_the_statements_and_shows_no_value(store, store_statements):

@@ -1,4 +1,4 @@
-"""Ten thousand events over two hundred conversations, and projection workers that are killed and frozen meanwhile."""
+"""Ten thousand events and a thousand writes over two hundred conversations, and workers that are killed meanwhile."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.projections import Logs, logged, rows_of
 from tests.support.servers import until
-from veupath_store import StreamRepository, UserRepository
-from veupath_store.events.entries import Event, Position
-from veupath_store.events.fold import PROJECTING
-from veupath_store.events.projector import Projector
+from veupath_store import StreamRepository, UserRepository, async_session_factory
+from veupath_store.events.fold.fold import PROJECTING
+from veupath_store.events.log.entries import Event, Position
+from veupath_store.events.project.projector import Projector
 from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
 
 pytestmark = [pytest.mark.large, pytest.mark.own_database]
@@ -126,7 +126,10 @@ class Positions:
         self.moves = 0
 
     async def look(self) -> None:
-        for row in await self._connection.fetch("SELECT stream_id, last_event_id FROM stream_projections"):
+        rows = await self._connection.fetch(
+            "SELECT stream_id, last_event_id FROM stream_projections WHERE last_event_id IS NOT NULL"
+        )
+        for row in rows:
             position, before = Position.parse(row["last_event_id"]), self.seen.get(row["stream_id"])
             assert before is None or position >= before, f"{row['stream_id']} went back from {before} to {position}"
             self.moves += position != before
@@ -139,7 +142,7 @@ class Positions:
 
 
 class Appender:
-    """Appends all events, in batches of 1 to 9, to one conversation after the other.
+    """Appends all events, in batches of 1 to 9, to one conversation after the other, and changes rows in between.
 
     Attributes:
         next_part: Released once for each kill, to have the next of as many parts appended.
@@ -160,7 +163,18 @@ class Appender:
                 chosen = dice.choices(kinds, weights, k=size)
                 events = [Event(type=kind, data=DATA[kind](dice)) for kind in chosen]
                 await projector.append(dice.choice(self._streams), events)
+                await self._write(dice)
                 left -= size
+
+    async def _write(self, dice: random.Random) -> None:
+        """Half of the times a change as users make them, or an event of a unit of work."""
+        stream_id, chance = dice.choice(self._streams), dice.random()
+        if chance < 0.3:
+            changes = {"name": f"name {dice.randrange(12)}", "result_count": dice.randrange(9)}
+            await StreamRepository().update_projection(stream_id, **changes)
+        elif chance < 0.5:
+            async with async_session_factory() as session:
+                await Projector().append(stream_id, [Event(type="user_message", data={})], session=session)
 
 
 async def torment(workers: Workers, positions: Positions, appender: Appender) -> None:
@@ -171,7 +185,7 @@ async def torment(workers: Workers, positions: Positions, appender: Appender) ->
         async def moved(enough: int = enough) -> bool:
             return positions.moves >= enough
 
-        await until(moved, 20, f"{MOVES} rows move")
+        await until(moved, 60, f"{MOVES} rows move")
         await asyncio.sleep(dice.random() * 0.1)
         await workers.kill()
         if number % 5 == 1:
@@ -189,17 +203,18 @@ async def test_killed_and_frozen_workers_leave_every_row_equal_to_the_fold_of_it
     appending = asyncio.create_task(appender.run())
     await torment(workers, positions, appender)
     await appending
-    await until(workers.all_awake, 5, "the last frozen worker was woken")
+    await until(workers.all_awake, 10, "the last frozen worker was woken")
 
     async def all_current() -> bool:
         return set((await projector.lag()).counts) == {LagState.CURRENT} and (await projector.log.backlog()).count == 0
 
-    await until(all_current, 20, "the workers have projected everything and taken every mark away")
+    await until(all_current, 60, "the workers have projected everything and taken every mark away")
     watching.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await watching  # raises what it has found
     assert await workers.stop() <= {0, -signal.SIGTERM}  # the latter of one that had only just been started
 
+    assert await watcher.fetchval("SELECT count(*) FROM stream_events") == 0
     await logs.assert_explain(watcher)
     assert (await projector.verify()).counts == {VerifyOutcome.EQUAL: STREAMS}
     rows = await rows_of(watcher)

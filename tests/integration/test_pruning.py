@@ -29,6 +29,7 @@ async def dismissed(user):
     return {item.name for item in await StreamRepository().list_dismissed_projections(user.id)}
 
 
+@pytest.mark.without_log
 async def test_orphans_are_dismissed_with_a_reason_and_returned(user, linked):
     with recorded() as sent:
         pruned = await StreamRepository().prune_wdk_orphans(user.id, "plasmodb", [*range(3, 11), 1234])

@@ -4,10 +4,9 @@ Every public method is called for the heavy user, who owns a tenth of all rows, 
 with the values that it was sent with.
 """
 
-import asyncio
-
 import pytest
 
+from tests.support.apart import run_apart
 from tests.support.big import HEAVY, ROWS, USERS, fill
 from tests.support.cases import all_cases
 from tests.support.plans import explained
@@ -29,10 +28,10 @@ BULK = {"purge", "export", "delete", "prune_wdk_orphans", "dismiss_wdk_orphans"}
 @pytest.fixture(scope="module")
 def big_url(server, template):
     name = new_name()
-    asyncio.run(server.create(name, template))
-    asyncio.run(fill(server, name))
+    run_apart(server.create(name, template))
+    run_apart(fill(server, name))
     yield server.url(name)
-    asyncio.run(server.drop(name))
+    run_apart(server.drop(name))
 
 
 @pytest.fixture
@@ -98,7 +97,8 @@ TABLES = ("control_sets", "gene_sets", "experiments")
 
 
 @pytest.mark.parametrize(
-    ("repository", "method", "case"), all_cases(), ids=lambda value: getattr(value, "__name__", str(value))[:40]
+    ("repository", "method", "case"),
+    [pytest.param(*each, id=f"{each[0].__name__}.{each[1]}") for each in all_cases()],
 )
 async def test_every_statement_of_a_method_uses_indexes(big, repository, method, case):
     client = User._meta.db

@@ -16,10 +16,8 @@ from veupath_store import (
     close_db,
     init_db,
 )
-from veupath_store.migrations import migration_files
-from veupath_store.readiness import check_readiness
-
-pytestmark = pytest.mark.own_database
+from veupath_store.check.readiness import check_readiness
+from veupath_store.schema.migrations import migration_files
 
 
 async def test_an_open_store_is_ready_and_shows_its_pool(store):
@@ -51,15 +49,17 @@ async def test_an_exhausted_pool_is_not_ready_and_says_so_in_time(settings):
     assert (found.pool_in_use, found.pool_max_size) == (1, 1)
 
 
+@pytest.mark.own_database
 async def test_a_database_that_is_gone_is_not_ready(server, store, settings):
     name = settings.target.database
     await server.run(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
-    await server.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    await server.run(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'")
     found = await check_readiness()
     assert (found.ready, found.database, found.problem) == (False, False, "UnavailableError")
     await server.run(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
 
 
+@pytest.mark.without_log
 async def test_without_a_log_nothing_is_said_of_it(store):
     found = await check_readiness()
     assert (found.log, found.behind, found.behind_seconds) == (None, None, None)
@@ -76,7 +76,7 @@ async def test_rows_that_wait_for_the_projection_worker_are_counted_with_their_a
     found = await check_readiness()
     assert (found.ready, found.behind) == (True, 2)
     assert 0.2 <= found.behind_seconds < 60
-    assert await ProjectionWorker().drain() == 2
+    assert await ProjectionWorker().drain() == 3  # the third is not in its log yet
     assert (await check_readiness()).behind == 0
 
 
@@ -87,3 +87,17 @@ async def test_a_log_that_is_away_leaves_the_process_ready_and_is_told(private_r
         found = await check_readiness()
     await close_db()
     assert (found.ready, found.log, found.behind, found.problem) == (True, False, None, "UnavailableError")
+
+
+@pytest.mark.with_log
+@pytest.mark.parametrize("option", ["min-replicas-to-write", "maxmemory"])
+async def test_a_log_that_takes_no_writes_does_not_serve(option, private_redis, settings):
+    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(private_redis.url)}))
+    with private_redis.client() as beside:
+        beside.config_set(option, 1)
+        found = await check_readiness()
+        beside.config_set(option, 0)
+        again = await check_readiness()
+    await close_db()
+    assert (found.ready, found.log, found.behind) == (True, False, None)
+    assert (again.ready, again.log, again.problem) == (True, True, None)

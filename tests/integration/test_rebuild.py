@@ -2,17 +2,18 @@
 
 import pytest
 
-from veupath_store.config import StoreSettings
+from tests.support.projections import logged
 from veupath_store.errors import InvalidInputError, NotFoundError
-from veupath_store.events.entries import Event
-from veupath_store.events.projector import Projector
+from veupath_store.events.log.entries import Event
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.repositories import StreamRepository
-from veupath_store.values import RebuildOutcome, VerifyOutcome
+from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
 
 
 @pytest.fixture
 def settings(database_url, redis_url, log_prefix):
-    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=log_prefix, lock_timeout=0.3)
+    return logged(database_url, redis_url, log_prefix, lock_timeout=0.3)
 
 
 async def conversations(user, count, site="plasmodb"):
@@ -31,6 +32,18 @@ async def test_a_row_that_others_keep_locked_is_left_alone_and_does_not_stop_the
     assert report.counts == {RebuildOutcome.REBUILT: 4, RebuildOutcome.BUSY: 1}
     assert [(one.stream_id, one.outcome) for one in report.refused] == [(streams[2], RebuildOutcome.BUSY)]
     assert (await Projector().rebuild()).counts == {RebuildOutcome.REBUILT: 5}
+
+
+async def test_a_row_that_others_keep_locked_stops_no_other_from_being_caught_up(user, watcher):
+    streams = await conversations(user, 5)
+    for stream in streams:
+        await Projector().append(stream, [Event(type="user_message", data={"content": "y"})])
+    async with watcher.transaction():
+        await watcher.execute("SELECT FROM stream_projections WHERE stream_id = $1 FOR UPDATE", streams[2])
+        await ProjectionWorker().drain()
+        assert (await Projector().lag()).counts == {LagState.CURRENT: 4, LagState.BEHIND: 1}
+    await ProjectionWorker().drain()
+    assert (await Projector().lag()).counts == {LagState.CURRENT: 5}
 
 
 async def test_a_selection_is_a_users_a_sites_or_one(user, stranger):

@@ -11,6 +11,7 @@ from tests.support.proxies import database_proxy
 from tests.support.statements import recorded
 from tests.support.world import make_world
 from veupath_store import StoreSettings, StreamRepository, UserRepository, async_session_factory, close_db, init_db
+from veupath_store.engine.announcing import Announcer
 from veupath_store.errors import PruneRefusedError
 
 SINGLE = {
@@ -24,8 +25,9 @@ SINGLE = {
 
 
 @pytest.fixture
-async def between(database_url, tmp_path):
-    """A store with one connection, and the proxy through which it speaks."""
+async def between(database_url, tmp_path, monkeypatch):
+    """A store with one connection, and the proxy through which it speaks; workers elsewhere are not told of work."""
+    monkeypatch.setattr(Announcer, "hear", lambda self, topic: None)
     async with database_proxy(database_url, tmp_path) as (proxy, url):
         await init_db(settings=StoreSettings(database_url=url, pool_max_size=1))
         yield proxy

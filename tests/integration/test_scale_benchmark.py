@@ -33,6 +33,7 @@ def line(name, small, large):
     return Line(name, {Variant.RAW: {100: small, 400: small}, Variant.OURS: {100: small, 400: large}})
 
 
+@pytest.mark.large
 async def test_a_call_is_measured_at_each_size_and_a_heavy_user_as_soon_as_there_is_one(settings):
     scaled = await run(settings, SMALL, only=["sidebar of 50, plans of 1 KB", "heavy user: rename"], seconds=0, least=2)
     sidebar, rename = scaled.lines.values()

@@ -10,6 +10,7 @@ import pytest
 from tests.support import faults
 from tests.support.servers import until
 from veupath_store import (
+    OperationRepository,
     StoreSettings,
     StreamRepository,
     UserRepository,
@@ -17,6 +18,7 @@ from veupath_store import (
     close_db,
     init_db,
 )
+from veupath_store.engine.announcing import ANNOUNCE_TASK
 from veupath_store.errors import OutcomeUnknownError, StoreClosedError, UnavailableError
 
 
@@ -82,7 +84,8 @@ async def test_concurrent_close_db_calls_all_wait_for_the_end(settings, watcher)
 
 
 async def test_what_waits_for_a_connection_when_closing_begins_is_refused_not_cut_off(database_url, watcher):
-    await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=2))
+    engine = await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=2))
+    await faults.acquire_all(await engine.open())
 
     async def work() -> str:
         try:
@@ -180,6 +183,17 @@ async def test_close_db_while_the_first_connection_is_made_leaves_nothing_open()
             await close_db()
             with pytest.raises(StoreClosedError):
                 await opening
+
+
+async def test_what_the_store_does_by_itself_has_ended_when_it_is_closed(settings, watcher):
+    for pause in range(10):
+        await init_db(settings=settings)
+        user = await UserRepository().create()
+        await OperationRepository().register(user.id, "batch")  # announced to workers, on a connection that is opened
+        await asyncio.sleep(pause / 1_000)
+        await close_db()
+        assert ANNOUNCE_TASK not in {task.get_name() for task in asyncio.all_tasks()}
+        await nobody_connected(watcher)
 
 
 async def test_a_cancelled_close_db_still_closes(settings, watcher):

@@ -9,7 +9,7 @@ from tests.support.cases import all_cases
 from tests.support.statements import recorded
 from tests.support.world import make_world
 from veupath_store import StoreError, async_session_factory, close_db, init_db
-from veupath_store.engine.session_state import leaves_nothing
+from veupath_store.engine.connection import leaves_nothing
 
 STATE = """
 SELECT (SELECT count(*) FROM pg_settings WHERE source = 'session') AS settings,
@@ -114,6 +114,7 @@ async def test_what_is_left_is_there_without_a_reset(alone, monkeypatch):
     assert await left() == {"settings": 1, "locks": 2, "channels": 1, "cursors": 1}
 
 
+@pytest.mark.with_log
 async def test_reading_and_writing_rows_needs_no_reset(alone, resets):
     await make_world()
     assert resets == []
@@ -125,6 +126,7 @@ async def test_reading_and_writing_rows_needs_no_reset(alone, resets):
     assert len(resets) == 2
 
 
+@pytest.mark.with_log
 async def test_the_stores_own_statements_are_recognised(store):
     """But for those that set something for their transaction."""
     unknown = set()

@@ -37,7 +37,7 @@ async def test_a_session_rolls_back_when_the_block_raises_or_is_cancelled(store,
         with pytest.raises(type(error)):
             await work(error)
     assert await logins(watcher) == []
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_get_db_session_commits_when_it_is_exhausted(store, watcher):
@@ -56,7 +56,7 @@ async def test_get_db_session_rolls_back_when_an_error_is_thrown_in_or_it_is_clo
     await closed.aclose()
     await User.create(external_id="after")
     assert await logins(watcher) == ["after"]
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def _finish(dependency) -> None:
@@ -79,7 +79,7 @@ async def test_get_db_session_may_be_finished_in_another_task_than_it_began_in(s
     async with async_session_factory() as session:
         await UserRepository(session).create("a session")
     assert len(await logins(watcher)) == 4
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_get_db_session_that_nobody_finishes_is_rolled_back_by_the_loop(settings):
@@ -91,7 +91,7 @@ async def test_get_db_session_that_nobody_finishes_is_rolled_back_by_the_loop(se
         dependency = get_db_session()
         await UserRepository(await anext(dependency)).create("undone")
         await asyncio.get_running_loop().shutdown_asyncgens()
-        await faults.assert_pool_whole()
+        await faults.assert_pool_complete()
         assert not await User.filter(external_id="undone").using_db(await _pool()).exists()
         await close_db()
 
@@ -112,7 +112,7 @@ async def test_a_session_entered_in_one_task_may_be_left_in_another(store, watch
     await asyncio.create_task(unit.__aexit__(None, None, None))
     await User.create(external_id="after")
     assert await logins(watcher) == ["after", "here it is not current", "kept"]
-    await faults.assert_pool_whole()
+    await faults.assert_pool_complete()
 
 
 async def test_a_session_used_after_its_end_is_refused(store, watcher):

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from tests.support.statements import recorded
-from veupath_store import InvalidInputError, StreamRepository, async_session_factory, limits
+from veupath_store import InvalidInputError, StreamRepository, async_session_factory
+from veupath_store.inputs import limits
 from veupath_store.models import StreamProjection
 
 
@@ -59,7 +60,7 @@ async def test_the_longest_names_are_shortened_to_hold_their_number(user):
 
 
 async def test_names_with_brackets_quotes_and_wildcards_are_only_text(user):
-    for name in ("A (1)", "%", "_", "'; DROP TABLE users; --", "a\\", "(1)", " (1)", "{base}"):
+    for name in ("A (1)", "%", "_", "'; DROP TABLE users; --", "a\\", "(1)", "( (1)", "{base}"):
         made = [(await StreamRepository().create(user.id, "plasmodb", name=name)).projection.name for _ in range(3)]
         assert made == [name, f"{name} (1)", f"{name} (2)"]
 
@@ -92,6 +93,7 @@ async def test_fifty_renames_to_one_name_at_once_get_fifty_names(user, in_sessio
     assert await names(user.id) == numbered("A", 50)
 
 
+@pytest.mark.without_log
 async def test_the_thousandth_name_takes_one_statement_that_does_not_read_the_others(user):
     template = "INSERT INTO streams (id, user_id, site_id) SELECT gen_random_uuid(), $1, 'plasmodb' "
     client = StreamProjection._meta.db

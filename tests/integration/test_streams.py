@@ -15,7 +15,7 @@ from veupath_store import (
     async_session_factory,
 )
 from veupath_store.models import GeneSetRow, Stream, StreamProjection
-from veupath_store.repositories.projection_patch import ProjectionPatch
+from veupath_store.repositories import ProjectionPatch
 from veupath_store.values import DismissReason
 
 PLAN = {
@@ -37,6 +37,7 @@ async def projection(stream_id):
     return found
 
 
+@pytest.mark.without_log
 async def test_a_new_conversation_is_one_statement_and_reads_back_as_it_was_returned(user):
     experiment = uuid4()
     with recorded() as sent:
@@ -78,6 +79,7 @@ async def test_opening_a_conversation_is_one_query_with_its_stream(user):
     assert await StreamRepository().get_projection(uuid4()) is None
 
 
+@pytest.mark.without_log
 async def test_only_what_is_given_changes(user):
     made = await StreamRepository().create(user.id, "plasmodb", name="Kinases")
     await StreamRepository().update_projection(
@@ -87,10 +89,13 @@ async def test_only_what_is_given_changes(user):
     await StreamRepository().update_projection(made.id, result_count=4)
     after = await projection(made.id)
     changed = {f for f in StreamProjection._meta.db_fields if getattr(before, f) != getattr(after, f)}
-    assert changed == {"result_count", "updated_at"}
+    assert changed == {"result_count", "updated_at", "unlogged"}
+    tags = {f for f in after.unlogged if after.unlogged[f] != before.unlogged.get(f)}
+    assert tags == {"result_count"}
     assert after.updated_at > before.updated_at
 
 
+@pytest.mark.without_log
 async def test_an_update_of_nothing_changes_nothing_but_tells_whether_it_is_there(user):
     made = await StreamRepository().create(user.id, "plasmodb")
     await StreamRepository().update_projection(made.id)
@@ -320,6 +325,26 @@ async def test_updates_of_different_fields_at_once_do_not_undo_each_other(user):
             f"r{round_}",
             f"n{round_}",
         )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda streams, stream: streams.update_projection(stream.id, name="earlier"),
+        lambda streams, stream: streams.dismiss(stream.id),
+        lambda streams, stream: streams.claim_wdk_strategy(stream.id, 7, is_saved=True),
+    ],
+    ids=["update", "dismiss", "claim"],
+)
+async def test_a_unit_of_work_that_began_earlier_does_not_set_the_time_back(user, change):
+    stream = await StreamRepository().create(user.id, "plasmodb")
+    async with async_session_factory() as session:
+        await StreamRepository(session).get_by_id(stream.id)  # begins, and has the time of now
+        await asyncio.sleep(0.01)
+        await StreamRepository().update_projection(stream.id, record_type="later")
+        later = (await projection(stream.id)).updated_at
+        await change(StreamRepository(session), stream)
+    assert (await projection(stream.id)).updated_at >= later
 
 
 async def test_a_user_sees_and_changes_only_their_own_conversations(user, stranger):

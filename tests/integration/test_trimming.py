@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from tests.support.redis_servers import client
 from veupath_store.errors import InvalidInputError, NotFoundError
-from veupath_store.events.entries import Event
-from veupath_store.events.keys import LogKey
-from veupath_store.events.projector import Projector
-from veupath_store.events.reading import LogReader
+from veupath_store.events.log.entries import Event
+from veupath_store.events.log.keys import LogKey
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.reader import LogReader
 from veupath_store.repositories import StreamRepository
 from veupath_store.values import RebuildOutcome, VerifyOutcome
 
@@ -23,6 +24,7 @@ async def stream(user):
     await Projector().append(stream.id, events)
     await StreamRepository().update_projection(stream.id, wdk_strategy_id=7, plan={"root": {"id": "a"}})
     await StreamRepository().dismiss(stream.id)
+    await Projector().catch_up(stream.id)
     return stream.id
 
 
@@ -36,35 +38,59 @@ async def length(stream):
 
 async def test_a_trimmed_log_begins_with_what_the_row_held(stream, watcher):
     before = await row(watcher)
-    assert await Projector().trim(stream, keep=5) == 18
-    assert await length(stream) == 6, "five, and the checkpoint"
+    assert await Projector().trim(stream, keep=5) == 17
+    assert await length(stream) == 6, "five, and the whole row"
     assert await row(watcher) == before, "the recent order does not shuffle"
     assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}
     await watcher.execute("DELETE FROM stream_projections")
     assert (await Projector().rebuild()).counts == {RebuildOutcome.REBUILT: 1}
     assert await row(watcher) == before
     messages = (await LogReader().page_messages(stream)).items
-    assert [message.content for message in messages] == ["m17", "m18", "m19"]
+    assert [message.content for message in messages] == ["m16", "m17", "m18", "m19"]
 
 
-async def test_without_a_checkpoint_a_rebuild_refuses_what_is_left(stream, watcher):
-    before = await row(watcher)
-    assert await Projector().trim(stream, keep=5, checkpoint=False) == 18
-    report = await Projector().rebuild()
-    assert [(refused.stream_id, refused.outcome) for refused in report.refused] == [(stream, RebuildOutcome.INCOMPLETE)]
-    assert await row(watcher) == before
-    assert (await Projector().verify()).counts == {VerifyOutcome.INCOMPLETE: 1}
-    await Projector().rebuild(force=True)
-    assert await watcher.fetchval("SELECT name FROM stream_projections") == "New Conversation"
-
-
-async def test_what_is_left_does_not_bring_back_a_row_that_is_gone_unless_forced(stream, watcher):
-    await Projector().trim(stream, keep=5, checkpoint=False)
+@pytest.mark.unlike_log
+async def test_what_the_store_has_not_trimmed_brings_back_a_row_that_is_gone_only_by_force(stream, watcher, redis_url):
+    """Somebody else has removed the beginning: the log cannot say any more what the row held."""
+    log = Projector().log
+    with client(redis_url) as connection:
+        connection.xtrim(LogKey.stream(stream).text(log._prefix), maxlen=5, approximate=False)
     await watcher.execute("DELETE FROM stream_projections")
     assert (await Projector().rebuild()).counts == {RebuildOutcome.INCOMPLETE: 1}
     assert await watcher.fetchval("SELECT count(*) FROM stream_projections") == 0
+    assert await length(stream) == 5
     assert (await Projector().rebuild(force=True)).counts == {RebuildOutcome.REBUILT: 1}
-    assert await watcher.fetchval("SELECT count(*) FROM stream_projections") == 1
+    row = await watcher.fetchrow("SELECT name, message_count, wdk_strategy_id FROM stream_projections")
+    assert tuple(row) == ("New Conversation", 4, 7)
+    assert await length(stream) == 5, "and the log is as it was"
+
+
+@pytest.mark.unlike_log
+async def test_a_row_that_is_gone_with_its_log_stays_gone(stream, watcher):
+    await Projector().log.remove([LogKey.stream(stream)])
+    await watcher.execute("DELETE FROM stream_projections")
+    for force in (False, True):
+        assert (await Projector().rebuild(force=force)).counts == {RebuildOutcome.EMPTY: 1}
+    assert await watcher.fetchval("SELECT count(*) FROM stream_projections") == 0
+
+
+async def test_a_trim_that_a_row_of_a_restore_has_not_seen_loses_nothing(stream, watcher):
+    """The row is set back to before the trim, and the log begins after that."""
+    before = await row(watcher)
+    earlier = await watcher.fetchval("SELECT last_event_id FROM stream_projections")
+    await Projector().append(stream, [Event(type="user_message", data={"content": "late"})])
+    await Projector().trim(stream, keep=1)
+    await Projector().trim(stream, keep=1)
+    after = await row(watcher)
+    await watcher.execute(
+        "UPDATE stream_projections p SET (last_event_id, message_count) = ($1, ($2::jsonb->>'message_count')::int)",
+        earlier,
+        before,
+    )
+    await Projector().catch_up(stream)
+    assert await row(watcher) == after
+    assert not (await Projector().lag()).lagging, "nothing is lost"
+    assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}
 
 
 async def test_what_the_row_has_not_seen_is_never_trimmed(stream, watcher):
@@ -76,11 +102,11 @@ async def test_what_the_row_has_not_seen_is_never_trimmed(stream, watcher):
 
 async def test_trimming_by_age_removes_only_what_is_older(stream):
     assert await Projector().trim(stream, older_than=timedelta(hours=1)) == 0
-    assert await length(stream) == 23, "nothing to trim: no checkpoint either"
+    assert await length(stream) == 22, "nothing to trim: no whole row either"
     await asyncio.sleep(0.05)
     await Projector().append(stream, [Event(type="user_message", data={"content": "new"})])
     removed = await Projector().trim(stream, older_than=timedelta(milliseconds=25))
-    assert removed == 23
+    assert removed == 22
     assert [message.content for message in (await LogReader().page_messages(stream)).items] == ["new"]
     assert await Projector().trim(stream, older_than=timedelta.max) == 0
 
@@ -88,7 +114,7 @@ async def test_trimming_by_age_removes_only_what_is_older(stream):
 async def test_both_bounds_hold(stream):
     await asyncio.sleep(0.05)
     assert await Projector().trim(stream, keep=1_000, older_than=timedelta(milliseconds=1)) == 0
-    assert await Projector().trim(stream, keep=10, older_than=timedelta(milliseconds=1)) == 13
+    assert await Projector().trim(stream, keep=10, older_than=timedelta(milliseconds=1)) == 12
 
 
 async def test_trimming_while_others_append_loses_nothing(stream, watcher):
@@ -112,7 +138,6 @@ async def test_trimming_while_others_append_loses_nothing(stream, watcher):
         ({}, "keep"),
         ({"keep": 0}, "keep"),
         ({"older_than": 5}, "older_than"),
-        ({"keep": 1, "checkpoint": 1}, "checkpoint"),
     ],
 )
 async def test_bad_arguments_are_refused_by_name(stream, arguments, path):

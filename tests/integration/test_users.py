@@ -109,3 +109,86 @@ async def test_a_user_sees_nobody_else(user, stranger):
     with pytest.raises(NotFoundError):
         await mine.get_or_create_by_external_id("another@example.org")
     assert await UserRepository().get_by_id(stranger.id) is not None
+
+
+class TestOfACookieAndALogin:
+    """A guest's id from a cookie, and the login that comes later, are one account."""
+
+    async def test_a_guest_who_logs_in_stays_the_same_user(self, user):
+        found = await UserRepository().get_or_create(user.id, external_id="ada@example.org")
+        assert (found.id, found.external_id) == (user.id, "ada@example.org")
+        assert (await UserRepository().get_or_create_by_external_id("ada@example.org")).id == user.id
+
+    async def test_a_known_login_costs_one_read_and_no_write(self, user):
+        await UserRepository().get_or_create(user.id, external_id="ada@example.org")
+        with recorded() as sent:
+            found = await UserRepository().get_or_create(user.id, external_id="ada@example.org")
+        assert found.id == user.id
+        assert len(sent) == 1
+        assert sent[0].startswith("SELECT")
+
+    async def test_an_unknown_id_with_an_unknown_login_is_made_with_both(self, store):
+        identity = uuid4()
+        made = await UserRepository().get_or_create(identity, external_id="ada@example.org")
+        assert (made.id, made.external_id) == (identity, "ada@example.org")
+        assert await User.all().count() == 1
+
+    async def test_a_login_that_has_an_account_is_that_account_and_the_guests_stays_as_it_is(self, user):
+        known = await UserRepository().create("ada@example.org")
+        conversation = await StreamRepository().create(user.id, "plasmodb")
+        for cookie in (user.id, uuid4(), known.id):
+            found = await UserRepository().get_or_create(cookie, external_id="ada@example.org")
+            assert found.id == known.id
+        assert (await UserRepository().get_by_id(user.id)).external_id is None
+        assert (await StreamRepository().get_by_id(conversation.id)).user_id == user.id
+        assert await User.all().count() == 2, "no row is made for an id that is not used"
+
+    async def test_an_id_with_another_login_is_not_handed_over(self, store):
+        ada = await UserRepository().create("ada@example.org")
+        found = await UserRepository().get_or_create(ada.id, external_id="eve@example.org")
+        assert found.id != ada.id
+        assert found.external_id == "eve@example.org"
+        assert (await UserRepository().get_by_id(ada.id)).external_id == "ada@example.org"
+
+    async def test_one_user_reaches_no_other_account_by_a_login(self, user, stranger):
+        mine = UserRepository().for_user(user.id)
+        await UserRepository().get_or_create(stranger.id, external_id="eve@example.org")
+        with pytest.raises(NotFoundError):
+            await mine.get_or_create(user.id, external_id="eve@example.org")
+        with pytest.raises(NotFoundError):
+            await mine.get_or_create(stranger.id, external_id="ada@example.org")
+        assert (await mine.get_or_create(user.id, external_id="ada@example.org")).external_id == "ada@example.org"
+        with pytest.raises(NotFoundError):
+            await mine.get_or_create(user.id, external_id="another@example.org")
+        assert await User.all().count() == 2
+
+    async def test_fifty_tabs_that_log_in_at_once_are_one_account(self, store):
+        """Some with the cookie, some with another one or none, some in a session."""
+        for round_ in range(5):
+            login, cookies = f"ada{round_}@example.org", [uuid4(), uuid4()]
+            await UserRepository().get_or_create(cookies[0])
+
+            async def tab(number, login=login, cookies=cookies):
+                if number % 3 == 0:
+                    return await UserRepository().get_or_create_by_external_id(login)
+                if number % 3 == 1:
+                    return await UserRepository().get_or_create(cookies[number % 2], external_id=login)
+                async with async_session_factory() as session:
+                    return await UserRepository(session).get_or_create(cookies[number % 2], external_id=login)
+
+            users = await asyncio.gather(*(tab(number) for number in range(50)))
+            assert len({user.id for user in users}) == 1
+            assert {user.external_id for user in users} == {login}
+            assert await User.filter(external_id=login).count() == 1
+
+    async def test_of_two_logins_with_one_cookie_at_once_each_gets_an_account(self, store):
+        for round_ in range(10):
+            cookie, logins = uuid4(), [f"{name}{round_}@example.org" for name in ("ada", "eve")]
+            users = await asyncio.gather(
+                *(UserRepository().get_or_create(cookie, external_id=logins[number % 2]) for number in range(20))
+            )
+            ids = [{user.id for user in users[start::2]} for start in (0, 1)]
+            assert [len(one) for one in ids] == [1, 1]
+            assert ids[0] != ids[1]
+            assert {cookie} in ids
+            assert [{user.external_id for user in users[start::2]} for start in (0, 1)] == [{one} for one in logins]

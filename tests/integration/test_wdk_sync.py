@@ -66,13 +66,7 @@ async def test_the_first_of_the_list_is_the_newest(user):
     assert [item.name for item in listed] == [f"s{number}" for number in range(20)]
 
 
-async def test_a_local_rename_is_kept(user):
-    report = await sync(user, strategy(1, "theirs"))
-    await StreamRepository().update_projection(report.strategies[0].stream_id, name="mine")
-    assert outcomes(await sync(user, strategy(1, "theirs, renamed too", step_count=4))) == ["updated"]
-    assert (await rows(user))[1]["name"] == "mine"
-
-
+@pytest.mark.without_log
 async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_writing_statement(user):
     for name in ("A", "A (2)", "B (7)"):
         await StreamRepository().create(user.id, "plasmodb", name=name)

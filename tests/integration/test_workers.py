@@ -17,7 +17,7 @@ from tests.support.jobs import (
     stored,
 )
 from tests.support.servers import until
-from veupath_store import InvalidInputError, OperationRepository, Worker
+from veupath_store import InvalidInputError, LeaseRepository, OperationRepository, Worker, async_session_factory
 from veupath_store.models import Operation
 from veupath_store.values import OperationType
 
@@ -123,12 +123,28 @@ async def test_a_worker_sweeps_up_after_others(user, worker):
     assert [(await status_of(lease)).status for lease in (lost, used_up)] == ["completed", "failed"]
 
 
+async def test_a_worker_takes_new_work_of_its_process_at_once_and_not_before_it_is_committed(user, worker):
+    working, task = worker(nothing, poll_seconds=3600, sweep_every=3600)
+    await asyncio.sleep(0.1)
+    await registered(user)
+    await until(all_ended, 5, "it was taken")
+    async with async_session_factory() as session:
+        made = await OperationRepository(session).register(user.id, OperationType.EXPERIMENT)
+        await asyncio.sleep(0.1)
+        assert (await OperationRepository(session).get_status(made.id)).status == "active"
+    await until(all_ended, 5, "it was taken")
+    assert await LeaseRepository().release(await leased(user), begun=False) == "active"
+    await until(all_ended, 5, "what was given back was taken")
+    working.stop()
+    await asyncio.wait_for(task, 1)
+
+
 @pytest.mark.parametrize(
     ("given", "path"),
     [
         ({"worker_id": ""}, "worker_id"),
         ({"handlers": {}}, "handlers"),
-        ({"handlers": {"chatter": nothing}}, "handlers"),
+        ({"handlers": {"": nothing}}, "handlers"),
         ({"concurrency": 0}, "concurrency"),
         ({"lease_seconds": 0}, "lease_seconds"),
         ({"poll_seconds": None}, "poll_seconds"),

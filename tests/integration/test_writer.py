@@ -17,14 +17,13 @@ from veupath_store import (
     GeneSetSave,
     InvalidInputError,
     NotFoundError,
+    UserRepository,
     WriterFullError,
     async_session_factory,
 )
 from veupath_store.errors import StaleVersionError
 from veupath_store.models import ExperimentRow
-from veupath_store.writer_queue import SaveQueue
-
-pytestmark = pytest.mark.own_database
+from veupath_store.writer.queue import SaveQueue
 
 
 @pytest.fixture
@@ -38,6 +37,7 @@ async def writer(store, failures):
         yield made
 
 
+@pytest.mark.own_database
 async def test_five_hundred_puts_on_twenty_documents_arrive_in_order_and_end_with_the_last(writer, user, failures):
     client = ExperimentRow._meta.db
     await client.execute_script(
@@ -227,6 +227,42 @@ async def test_a_deleted_document_never_comes_back_and_its_late_saves_are_no_fai
     await writer.flush()
     assert failures == [(ids[0], NotFoundError)]
     assert await mine.get_many(ids, user_id=user.id) == []
+
+
+async def test_a_deletion_follows_the_saves_before_it_and_refuses_those_after_it(user, failures):
+    async with DocumentWriter(on_failure=failures, parallel=1) as writer:
+        identity, other = uuid4(), uuid4()
+        writer.put(save(user, identity, 1))
+        await writer.flush()
+        writer.put(save(user, identity, 2))
+        writer.delete(ExperimentSave, identity, user.id)
+        with pytest.raises(NotFoundError):
+            writer.put(save(user, identity, 3))
+        writer.put(GeneSetSave(id=other, **gene_set(user)))
+        await writer.flush()
+        assert await stored(identity) is None
+        writer.put(save(user, identity, 4))
+        writer.delete(GeneSetSave, str(other), str(user.id))
+        await writer.flush()
+        assert await GeneSetRepository().get_by_id(other) is None
+        assert writer.statistics.replaced == 1, "the save that waited for the same document"
+    assert failures == [(identity, NotFoundError)]
+    assert await stored(identity) is None
+
+
+async def test_a_deletion_is_the_owners_alone_and_closes_an_id_that_was_never_saved(writer, user, failures):
+    theirs, unsaved = uuid4(), uuid4()
+    other = await UserRepository().create()
+    writer.put(save(other, theirs, 1))
+    await writer.flush()
+    writer.delete(ExperimentSave, theirs, user.id)
+    writer.delete(ExperimentSave, unsaved, user.id)
+    await writer.flush()
+    assert await stored(theirs) == 1
+    with pytest.raises(NotFoundError):
+        await ExperimentRepository().write(save(user, unsaved, 1), version=0)
+    with pytest.raises(InvalidInputError):
+        writer.delete(dict, unsaved, user.id)
 
 
 async def test_room_that_another_thread_makes_is_for_those_who_wait_outside(user):

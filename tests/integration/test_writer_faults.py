@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from uuid import uuid4
 
 import pytest
@@ -18,10 +19,7 @@ from veupath_store import (
     close_db,
     init_db,
 )
-from veupath_store.errors import StaleVersionError, StoreClosedError, UnitOfWorkError
-from veupath_store.migrations import migrate
-
-pytestmark = pytest.mark.own_database
+from veupath_store.errors import StaleVersionError, StoreClosedError
 
 
 @pytest.fixture
@@ -131,15 +129,44 @@ async def test_who_waits_for_room_is_told_when_the_writer_closes(user):
     assert isinstance(results[-1], StoreClosedError)
 
 
-def test_a_writer_needs_an_event_loop():
-    with pytest.raises(UnitOfWorkError):
-        DocumentWriter()
+@pytest.mark.own_database
+async def test_a_writer_that_is_made_before_the_loop_keeps_what_it_is_given_until_the_store_is_opened(
+    database_url, user
+):
+    """In a thread, which has no event loop but those that it runs."""
+    identity, other = uuid4(), uuid4()
+    settings = StoreSettings(database_url=database_url)
+    await close_db()
+
+    async def opened(writer):
+        await init_db(settings=settings)
+        await writer.flush()
+        found = [await stored(identity), await stored(other)]
+        writer.put(save(user, identity, 4))
+        await close_db()
+        return found
+
+    def script():
+        writer = DocumentWriter()
+        writer.put(save(user, identity, 1))
+        writer.put(save(user, identity, 2))
+        beside = threading.Thread(target=writer.put, args=(save(user, other, 3),))
+        beside.start()
+        beside.join()
+        return asyncio.run(opened(writer)), writer.statistics
+
+    found, statistics = await asyncio.to_thread(script)
+    assert found == [2, 3]
+    assert (statistics.saved, statistics.replaced, statistics.is_closed) == (3, 1, True)
+    await init_db(settings=settings)
+    assert await stored(identity) == 4
 
 
-async def test_an_outage_is_waited_for_and_one_beyond_the_close_timeout_is_reported(private_server, caplog):
+@pytest.mark.large
+async def test_an_outage_is_waited_for_and_one_beyond_the_close_timeout_is_reported(private_server, make_store, caplog):
     async with private_server.server.database() as url:
+        await make_store(url)
         settings = StoreSettings(database_url=url, close_timeout=0.7, acquire_timeout=0.5)
-        await migrate(settings)
         await init_db(settings=settings)
         failures, ids = Failures(), [uuid4() for _ in range(6)]
         user = await UserRepository().create()

@@ -12,5 +12,6 @@ def scratch(tmp_path, monkeypatch):
     """A copy of the migrations which this process uses, and to which a test may add; see `write_migration`."""
     location = tmp_path / "migrations"
     shutil.copytree(REPOSITORY / "migrations", location, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("veupath_store.migration_files.migrations_location", lambda: location)
+    monkeypatch.setattr("veupath_store.schema.files.migrations_location", lambda: location)
+    monkeypatch.setattr("veupath_store.schema.catalog.migrations_location", lambda: location)
     return location

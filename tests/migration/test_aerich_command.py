@@ -5,12 +5,13 @@ import asyncio
 import pytest
 
 from tests.support.checkout import copy_repository, write_migration
-from tests.support.databases import catalog_of, connected
+from tests.support.databases import catalog_of, connected, recorded
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
-from veupath_store.catalog import differences
+from veupath_store.schema.catalog import differences
+from veupath_store.schema.migrations import ADVISORY_LOCK, migration_files
 
-FILES = ["0_20261124190000_init.py", "1_20261125160000_event_log.py"]
+FILES = migration_files()
 
 
 def success(direction, names):
@@ -24,8 +25,8 @@ def checkout(tmp_path):
 
 @pytest.fixture
 def aerich(checkout, empty_url):
-    async def call(*arguments):
-        return await run(BIN / "aerich", *arguments, cwd=checkout, DATABASE_URL=empty_url)
+    async def call(*arguments, **environment):
+        return await run(BIN / "aerich", *arguments, cwd=checkout, **{"DATABASE_URL": empty_url, **environment})
 
     return call
 
@@ -63,6 +64,7 @@ async def test_the_models_have_not_drifted_from_the_last_migration(aerich, check
     assert sorted((checkout / "migrations" / "store").glob("*.py")) == before
 
 
+@pytest.mark.large
 async def test_the_drift_gate_sees_a_changed_model(aerich, checkout):
     model = checkout / "veupath_store" / "models" / "user.py"
     model.write_text(
@@ -77,56 +79,97 @@ async def test_the_drift_gate_sees_a_changed_model(aerich, checkout):
 
 @pytest.fixture
 def two_upgrades(checkout):
-    """Two `aerich upgrade` that both have begun when the given lock is let go."""
+    """Two `aerich upgrade`: one waits for a lock of a table, the other for the advisory lock, until that is let go."""
 
-    patient = {"VEUPATH_STORE_MIGRATION_LOCK_TIMEOUT": "60"}
-
-    async def upgrade(url, lock):
+    async def upgrade(url, lock, *, second=(BIN / "aerich", "upgrade")):
+        options = {"cwd": checkout, "DATABASE_URL": url, "VEUPATH_STORE_MIGRATION_LOCK_TIMEOUT": "60"}
         async with (
             connected(url) as holder,
             connected(url) as observer,
-            started(BIN / "aerich", "upgrade", cwd=checkout, DATABASE_URL=url, **patient) as one,
-            started(BIN / "aerich", "upgrade", cwd=checkout, DATABASE_URL=url, **patient) as other,
+            started(BIN / "aerich", "upgrade", **options) as one,
+            started(*second, **options) as other,
         ):
 
-            async def both_wait():
-                return (
-                    await observer.fetchval(
-                        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                        " AND datname = current_database()"
-                    )
-                    == 2
+            async def one_works_and_the_other_waits():
+                return await observer.fetchval(
+                    "SELECT count(*) FILTER (WHERE wait_event_type = 'Lock') = 1"
+                    " AND count(*) FILTER (WHERE query LIKE 'SELECT pg_try_advisory%') = 1"
+                    " FROM pg_stat_activity WHERE datname = current_database()"
                 )
 
             held = holder.transaction()
             await held.start()
             await holder.execute(lock)
-            await until(both_wait, 30, "both upgrades wait for the lock")
+            await until(one_works_and_the_other_waits, 60, "one upgrade works, and the other waits")
             await held.rollback()
             return await asyncio.gather(one.finished(), other.finished())
 
     return upgrade
 
 
-async def test_of_two_first_upgrades_at_once_one_fails_and_the_file_ran_once(two_upgrades, empty_url, database_url):
-    """Plain aerich takes no lock. The first file protects itself: its CREATE TABLE fails the second time."""
+@pytest.mark.large
+async def test_of_two_first_upgrades_at_once_one_does_all_and_the_other_finds_nothing(
+    two_upgrades, empty_url, database_url
+):
     finished = await two_upgrades(empty_url, "CREATE TABLE aerich (id int)")
-    assert sorted(one.code for one in finished) == [0, 1], finished
-    # The sequence of aerich's own table may end with another name: each of the two chose one that was free.
-    different = differences(await catalog_of(empty_url), await catalog_of(database_url))
-    assert [item for item in different if "aerich_id_seq" not in item] == []
-    async with connected(empty_url) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM aerich") == len(FILES)
+    assert [(one.code, one.err) for one in finished] == [(0, "")] * 2, finished
+    assert {one.out for one in finished} == {success("upgrading to", FILES), "No upgrade items found\n"}
+    assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
+    assert await recorded(empty_url) == FILES
 
 
-async def test_of_two_upgrades_at_once_one_fails_whatever_the_file_does(two_upgrades, checkout, database_url):
-    """A data migration has nothing that fails the second time; the unique record of it does."""
-    name = write_migration(checkout / "migrations", "9_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
-    finished = await two_upgrades(database_url, "LOCK TABLE users IN EXCLUSIVE MODE")
-    assert sorted(one.code for one in finished) == [0, 1], finished
+DATA = "INSERT INTO users (id) VALUES (gen_random_uuid())"
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("second", [("aerich", "upgrade"), ("veupath-store", "migrate")])
+async def test_a_data_migration_runs_once_whichever_two_tools_run_it(second, two_upgrades, checkout, database_url):
+    """Nothing of it would fail the second time."""
+    name = write_migration(checkout / "migrations", "99_data", DATA)
+    program = BIN / second[0]
+    if second[0] == "veupath-store":  # the checkout's own files, and not those of this repository
+        program, second = BIN / "python", ("", "-c", "from veupath_store.cli import main; main()", "migrate")
+    finished = await two_upgrades(database_url, "LOCK TABLE users IN EXCLUSIVE MODE", second=(program, *second[1:]))
+    assert [(one.code, one.err) for one in finished] == [(0, "")] * 2, finished
+    assert sorted(name in one.out for one in finished) == [False, True]
     async with connected(database_url) as connection:
         assert await connection.fetchval("SELECT count(*) FROM users") == 1
-        assert await connection.fetchval("SELECT count(*) FROM aerich WHERE version = $1", name) == 1
+    assert await recorded(database_url) == [*FILES, name]
+
+
+@pytest.mark.large
+async def test_what_waits_for_the_lock_in_vain_is_told_in_a_sentence_who_has_it(aerich, empty_url):
+    async with connected(empty_url, server_settings={"application_name": "the other"}) as holder:
+        await holder.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+        for command in (("upgrade",), ("downgrade", "--yes")):
+            finished = await aerich(*command, VEUPATH_STORE_MIGRATION_WAIT="0.3")
+            assert (finished.code, finished.out) == (1, ""), finished
+            assert finished.err.startswith("Another process has been migrating this database for 0.3 s: process ")
+            assert f"{holder.get_server_pid()} (the other), connected since 2" in finished.err
+            assert len(finished.err.splitlines()) == 1
+
+
+async def test_heads_of_an_empty_database_are_all_files_and_looking_makes_no_table(aerich, empty_url):
+    finished = await aerich("heads")
+    assert (finished.code, finished.out, finished.err) == (0, "".join(f"{name}\n" for name in FILES), "")
+    assert await catalog_of(empty_url) == {}
+
+
+async def test_an_empty_file_that_was_not_filled_in_is_a_sentence_and_is_not_recorded(aerich, database_url):
+    made = await aerich("migrate", "--offline", "--empty", "--name", "later")
+    assert made.code == 0, made
+    finished = await aerich("upgrade", DATABASE_URL=database_url)
+    assert (finished.code, finished.out) == (1, ""), finished
+    assert finished.err.startswith("A migration gave no SQL to run, as a file of 'aerich migrate --empty' does")
+    assert len(finished.err.splitlines()) == 1
+    assert await recorded(database_url) == FILES
+
+
+@pytest.mark.large
+async def test_without_a_url_aerich_says_what_to_set_in_a_sentence(aerich):
+    finished = await aerich("heads", DATABASE_URL="")
+    assert (finished.code, finished.out) == (1, ""), finished
+    assert finished.err.startswith("DATABASE_URL is not set. Set DATABASE_URL to")
 
 
 @pytest.mark.large
@@ -135,7 +178,7 @@ async def test_behind_an_idle_reader_aerich_gives_up_at_the_migrations_lock_time
 ):
     """With the application's lock timeout every query of the table would wait for 5 s behind this one."""
     name = write_migration(
-        checkout / "migrations", "9_busy", "CREATE TABLE half (id int); ALTER TABLE users ADD more int"
+        checkout / "migrations", "99_busy", "CREATE TABLE half (id int); ALTER TABLE users ADD more int"
     )
     environment = {"DATABASE_URL": database_url, "VEUPATH_STORE_MIGRATION_LOCK_TIMEOUT": "0.3"}
     async with connected(database_url) as reader:

@@ -1,38 +1,31 @@
-"""What `veupath_store.migrations` relies on, or works around, in tortoise-orm and aerich."""
+"""What `veupath_store.schema.migrations` relies on, or works around, in tortoise-orm and aerich."""
 
 import runpy
-import tomllib
-from importlib.metadata import requires, version
+import sys
 
 import pytest
 from aerich import Command
 from aerich.migrate import Migrate
-from packaging.requirements import Requirement
 from tortoise.context import TortoiseContext
 from tortoise.exceptions import OperationalError
 
 from tests.support.checkout import REPOSITORY
-from veupath_store.config import APP, StoreSettings
+from tests.support.processes import run
+from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, InternalError
-from veupath_store.migration_files import migration_files, migrations_location
-
-
-@pytest.mark.parametrize("name", ["tortoise-orm", "aerich"])
-def test_the_installed_version_is_the_pinned_one(name):
-    """Their internals are used: a new version needs a look at every test of this file and of the engine."""
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    (pin,) = [Requirement(item) for item in project["dependencies"] if Requirement(item).name == name]
-    assert str(pin.specifier) == f"=={version(name)}"
-    assert str(pin) in {str(Requirement(item)) for item in requires("veupath-store")}
+from veupath_store.schema.files import migration_files, migrations_location, position
+from veupath_store.schema.names import APP
 
 
 def test_migrations_run_in_the_same_order_as_in_aerich(tmp_path, monkeypatch):
     (tmp_path / APP).mkdir()
-    for name in ("10_b.py", "9_a.py", "0_init.py", "2_c_d.py", "helper.py", "x_y.py", "__init__.py", "3_notes.txt"):
+    names = ["0_init.py", "2_20270101_z.py", "2_20270102_a.py", "2_20270102_a_b.py", "02_x.py", "9_a.py", "10_b.py"]
+    for name in (*names[::-1], "helper.py", "x_y.py", "__init__.py", "3_notes.txt"):
         (tmp_path / APP / name).touch()
-    monkeypatch.setattr("veupath_store.migration_files.migrations_location", lambda: tmp_path)
+    monkeypatch.setattr("veupath_store.schema.files.migrations_location", lambda: tmp_path)
     monkeypatch.setattr(Migrate, "migrate_location", tmp_path / APP, raising=False)
-    assert migration_files() == Migrate.get_all_version_files() == ["0_init.py", "2_c_d.py", "9_a.py", "10_b.py"]
+    assert migration_files() == Migrate.get_all_version_files() == sorted(names, key=position)
+    assert migration_files() == ["0_init.py", "02_x.py", *names[1:4], "9_a.py", "10_b.py"]
 
 
 def test_listing_the_migrations_leaves_aerich_alone(monkeypatch):
@@ -73,3 +66,10 @@ async def test_upstream_takes_every_operational_error_for_nothing_applied(settin
 def test_tortoise_config_says_what_to_set_without_a_url():
     with pytest.raises(ConfigurationError, match="DATABASE_URL is not set"):
         runpy.run_path(str(REPOSITORY / "tortoise_config.py"))
+
+
+async def test_an_application_that_imports_the_configuration_keeps_its_own_handling_of_errors(tmp_path):
+    """Under the command line `aerich` an error of the store is printed as a sentence: see test_aerich_command."""
+    code = "import sys, aerich, veupath_store.tortoise_config as _; assert sys.excepthook is sys.__excepthook__"
+    finished = await run(sys.executable, "-c", code, cwd=tmp_path)
+    assert (finished.code, finished.err) == (0, ""), finished

@@ -8,13 +8,13 @@ import pytest
 from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
-from veupath_store.catalog import differences
 from veupath_store.config import StoreSettings
-from veupath_store.downgrades import downgrade, undoing
 from veupath_store.errors import SchemaError, UnavailableError
-from veupath_store.migrations import ADVISORY_LOCK, migrate, migration_files
+from veupath_store.schema.catalog import differences
+from veupath_store.schema.downgrades import Downgraded, downgrade, undoing
+from veupath_store.schema.migrations import ADVISORY_LOCK, migrate, migration_files
 
-FIRST = migration_files()[0]
+FIRST, *_, NEWEST = migration_files()
 
 
 async def test_down_and_up_again_is_the_same_schema_with_the_rows_that_were_there(settings, database_url):
@@ -23,27 +23,31 @@ async def test_down_and_up_again_is_the_same_schema_with_the_rows_that_were_ther
         await connection.execute("INSERT INTO users (id) VALUES (gen_random_uuid())")
         newest_first = list(reversed(migration_files()[1:]))
         assert await undoing(FIRST, settings) == newest_first
-        assert await downgrade(FIRST, settings) == newest_first
+        assert (await downgrade(FIRST, settings)).undone == newest_first
         assert await recorded(database_url) == [FIRST]
-        assert "table log_removals" not in await catalog_of(database_url)
-        assert await downgrade("0", settings) == [], "there is nothing more to undo"
+        assert "table deleted_ids" not in await catalog_of(database_url)
+        assert await downgrade("0", settings) == Downgraded(undone=[], applied=[FIRST]), "nothing more to undo"
         assert await migrate(settings) == migration_files()[1:]
         assert differences(before, await catalog_of(database_url)) == []
         assert await connection.fetchval("SELECT count(*) FROM users") == 1
 
 
 async def test_several_are_undone_newest_first_and_one_that_fails_is_named(settings, database_url, scratch):
-    write_migration(scratch, "2_a", "CREATE TABLE a (id int)", "DROP TABLE nowhere")
-    write_migration(scratch, "10_b", "CREATE TABLE b (id int)", "DROP TABLE b")
+    write_migration(scratch, "96_a", "CREATE TABLE a (id int)", "DROP TABLE nowhere")
+    write_migration(scratch, "100_b", "CREATE TABLE b (id int)", "DROP TABLE b")
     await migrate(settings)
-    with pytest.raises(SchemaError, match=r'Undoing migration 2_a.py failed.*table "nowhere" does not exist'):
-        await downgrade("1", settings)
+    with pytest.raises(
+        SchemaError, match=r'Undoing migration 96_a.py \(after 100_b.py, .*\) failed.*"nowhere" does not'
+    ):
+        await downgrade(NEWEST, settings)
     assert await recorded(database_url) == migration_files()[:-1], "what was undone before stays so"
-    write_migration(scratch, "2_a", "CREATE TABLE a (id int)", "DROP TABLE a")
-    assert await downgrade("1", settings) == ["2_a.py"]
+    write_migration(scratch, "96_a", "CREATE TABLE a (id int)", "DROP TABLE a")
+    assert (await downgrade(NEWEST, settings)).undone == ["96_a.py"]
 
 
-@pytest.mark.parametrize(("to", "message"), [("7", "no migration '7'; the newest is 1_"), ("x", "no migration 'x'")])
+@pytest.mark.parametrize(
+    ("to", "message"), [("90", f"no migration '90'; the newest is {NEWEST}"), ("x", "no migration 'x'")]
+)
 async def test_an_unknown_target_is_refused(to, message, settings):
     with pytest.raises(SchemaError, match=message):
         await downgrade(to, settings)
@@ -62,17 +66,17 @@ async def test_a_target_that_the_database_has_not_reached_is_refused(empty_url):
 
 
 async def test_a_file_without_a_way_back_is_refused(settings, scratch, database_url):
-    write_migration(scratch, "2_a", "CREATE TABLE a (id int)", " ")
+    write_migration(scratch, "96_a", "CREATE TABLE a (id int)", " ")
     await migrate(settings)
-    with pytest.raises(SchemaError, match=r"refused to go back to 1_.*No downgrade items found"):
-        await downgrade("1", settings)
+    with pytest.raises(SchemaError, match=r"Undoing migration 96_a.py failed: it has no way back\."):
+        await downgrade(NEWEST, settings)
     assert "table a" in await catalog_of(database_url)
 
 
 @pytest.mark.large
 async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, caplog):
     settings = StoreSettings(database_url=database_url, migration_lock_timeout=0.2)
-    caplog.set_level(logging.INFO, "veupath_store.migrations")
+    caplog.set_level(logging.INFO, "veupath_store.schema")
     async with connected(database_url) as reader:
         idle = reader.transaction()
         await idle.start()
@@ -84,7 +88,7 @@ async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, ca
 
         await until(stepped_back, 20, "two attempts that failed")
         await idle.rollback()
-        assert await going_back == migration_files()[:0:-1]
+        assert (await going_back).undone == migration_files()[:0:-1]
 
 
 @pytest.mark.large

@@ -10,10 +10,10 @@ from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
 from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
-from veupath_store.catalog import differences
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
-from veupath_store.migrations import ADVISORY_LOCK, migrate, migration_files, pending_migrations
+from veupath_store.schema.catalog import differences
+from veupath_store.schema.migrations import ADVISORY_LOCK, migrate, migration_files, pending_migrations
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ async def test_it_applies_what_is_pending_and_then_nothing(empty, empty_url, dat
 
 
 async def test_eight_at_once_run_each_file_once(empty, empty_url, scratch):
-    write_migration(scratch, "1_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
+    write_migration(scratch, "96_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
     applied = await asyncio.gather(*(migrate(empty) for _ in range(8)))
     assert sorted(applied) == [[]] * 7 + [migration_files()]
     assert await recorded(empty_url) == migration_files()
@@ -39,7 +39,7 @@ async def test_eight_at_once_run_each_file_once(empty, empty_url, scratch):
 
 async def test_two_databases_at_once_in_one_process(server, scratch):
     """aerich keeps its state on a class: nothing of one database may reach the other."""
-    write_migration(scratch, "1_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
+    write_migration(scratch, "96_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
     async with server.database() as one, server.database() as other:
         applied = await asyncio.gather(*(migrate(StoreSettings(database_url=url)) for url in (one, other)))
         assert applied == [migration_files(), migration_files()]
@@ -49,10 +49,10 @@ async def test_two_databases_at_once_in_one_process(server, scratch):
 
 
 async def test_an_application_that_has_the_store_open_may_migrate(store, user, settings, scratch, empty):
-    write_migration(scratch, "1_more", "CREATE TABLE more (id int)")
+    write_migration(scratch, "96_more", "CREATE TABLE more (id int)")
     async with async_session_factory() as session:
         stream = await StreamRepository(session).create(user.id, "plasmodb")
-        assert await migrate(settings) == ["1_more.py"]
+        assert await migrate(settings) == ["96_more.py"]
         assert await migrate(empty) == migration_files()
         await StreamRepository(session).update_projection(stream.id, name="Kinases")
     assert (await StreamRepository().get_projection(stream.id)).name == "Kinases"
@@ -81,14 +81,14 @@ async def test_a_database_that_is_ahead_is_left_alone_with_a_warning(settings, d
 
 
 async def test_pending_migrations_are_in_order(settings, scratch):
-    for name in ("10_c", "2_b", "1_a"):
+    for name in ("100_c", "97_b", "96_a"):
         write_migration(scratch, name, "SELECT 1")
     engine = await init_db(settings=settings, require_head=False)
     try:
-        assert await pending_migrations(await engine.open()) == ["1_a.py", "2_b.py", "10_c.py"]
+        assert await pending_migrations(await engine.open()) == ["96_a.py", "97_b.py", "100_c.py"]
     finally:
         await close_db()
-    with pytest.raises(SchemaError, match=r"3 migration\(s\) behind \(next: 1_a.py\)"):
+    with pytest.raises(SchemaError, match=r"3 migration\(s\) behind \(next: 96_a.py\)"):
         await init_db(settings=settings)
     await init_db(True, settings=settings)
     await close_db()
@@ -125,7 +125,7 @@ async def test_a_lost_lock_is_a_typed_error(database_url):
 
         await until(it_waits, 10, "the migration waits for the lock")
         await holder.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         with pytest.raises(UnavailableError):
@@ -144,6 +144,6 @@ async def test_a_pooler_alone_is_refused(database_url):
 
 async def test_a_wheel_without_its_migrations_is_an_error(monkeypatch, tmp_path):
     (tmp_path / "veupath_store").mkdir()
-    monkeypatch.setattr("veupath_store.migration_files.files", lambda _: tmp_path / "veupath_store")
+    monkeypatch.setattr("veupath_store.schema.files.files", lambda _: tmp_path / "veupath_store")
     with pytest.raises(SchemaError, match="lacks the migration files"):
         migration_files()

@@ -11,14 +11,14 @@ from tests.support.processes import run, started
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
 from veupath_store.errors import OutcomeUnknownError, SchemaError
-from veupath_store.migrations import migrate, migration_files
+from veupath_store.schema.migrations import migrate, migration_files
 
 pytestmark = pytest.mark.large
 
 # Slow as long as there is a user; each try would leave a row, if its transaction did not go with it.
 SLOW = """
 CREATE TABLE half (id int);
-INSERT INTO log_removals (kind, id) VALUES ('stream', gen_random_uuid());
+INSERT INTO deleted_ids (kind, id) VALUES ('stream', gen_random_uuid());
 SELECT pg_sleep(CASE WHEN EXISTS (SELECT FROM users) THEN 60 ELSE 0 END);
 """
 INDEX = "users_created_idx"
@@ -65,19 +65,19 @@ async def invalid(other):
 
 
 async def test_a_lost_connection_leaves_nothing_of_a_file_and_is_tried_again(database_url, scratch, other):
-    write_migration(scratch, "2_slow", SLOW)
+    write_migration(scratch, "96_slow", SLOW)
     migrating = asyncio.create_task(migrate(StoreSettings(database_url=database_url)))
     pid = await backend(other, "pg_sleep")
     await other.execute("DELETE FROM users")
-    await other.execute("SELECT pg_terminate_backend($1)", pid)
-    assert await migrating == ["2_slow.py"]
-    assert await other.fetchval("SELECT count(*) FROM log_removals") == 1, "the first try left its row"
+    await other.execute("SELECT pg_terminate_backend($1, 10000)", pid)
+    assert await migrating == ["96_slow.py"]
+    assert await other.fetchval("SELECT count(*) FROM deleted_ids") == 1, "the first try left its row"
 
 
 async def test_a_connection_that_is_lost_while_an_index_is_built_is_told_and_mended_by_running_again(
     database_url, scratch, other
 ):
-    write_migration(scratch, "2_index", CREATE, first=DROP, in_transaction=False)
+    write_migration(scratch, "96_index", CREATE, first=DROP, in_transaction=False)
     settings = StoreSettings(database_url=database_url, migration_lock_timeout=60)
     async with connected(database_url) as reader, reader.transaction(isolation="repeatable_read"):
         await reader.fetch("SELECT FROM users")
@@ -90,14 +90,14 @@ async def test_a_connection_that_is_lost_while_an_index_is_built_is_told_and_men
             )
 
         await until(it_waits, 30, "the index waits for the old transaction")
-        await other.execute("SELECT pg_terminate_backend($1)", pid)
+        await other.execute("SELECT pg_terminate_backend($1, 10000)", pid)
         with pytest.raises((OutcomeUnknownError, SchemaError)):
             await migrating
     assert await invalid(other) == [INDEX]
     assert await recorded(database_url) == migration_files()[:-1]
-    assert await migrate(settings) == ["2_index.py"]
+    assert await migrate(settings) == ["96_index.py"]
     assert await invalid(other) == []
-    assert f"index {INDEX}" in await catalog_of(database_url)
+    assert f"index users.{INDEX}" in await catalog_of(database_url)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def command(checkout, database_url):
 
 
 async def test_a_process_that_is_killed_in_the_middle_of_a_file_leaves_nothing_of_it(database_url, checkout, other):
-    write_migration(checkout / "migrations", "2_slow", SLOW)
+    write_migration(checkout / "migrations", "96_slow", SLOW)
     arguments, options = command(checkout, database_url)
     async with started(*arguments, **options) as migrator:
         pid = await backend(other, "pg_sleep")
@@ -123,12 +123,12 @@ async def test_a_process_that_is_killed_in_the_middle_of_a_file_leaves_nothing_o
     assert "table half" not in await catalog_of(database_url)
     await other.execute("DELETE FROM users")
     finished = await run(*arguments, **options)
-    assert (finished.code, finished.out) == (0, "applied 2_slow.py\nThe database is at head.\n"), finished
-    assert await other.fetchval("SELECT count(*) FROM log_removals") == 1
+    assert (finished.code, finished.out) == (0, "applied 96_slow.py\nThe database is at head.\n"), finished
+    assert await other.fetchval("SELECT count(*) FROM deleted_ids") == 1
 
 
 async def test_a_process_that_is_killed_while_it_builds_an_index_is_mended_by_the_next(database_url, checkout, other):
-    write_migration(checkout / "migrations", "2_index", CREATE, first=DROP, in_transaction=False)
+    write_migration(checkout / "migrations", "96_index", CREATE, first=DROP, in_transaction=False)
     arguments, options = command(checkout, database_url)
     async with connected(database_url) as reader, reader.transaction(isolation="repeatable_read"):
         await reader.fetch("SELECT FROM users")
@@ -139,7 +139,7 @@ async def test_a_process_that_is_killed_while_it_builds_an_index_is_mended_by_th
         await gone(other, pid)
         assert await invalid(other) == [INDEX]
     finished = await run(*arguments, **options)
-    assert (finished.code, finished.out) == (0, "applied 2_index.py\nThe database is at head.\n"), finished
+    assert (finished.code, finished.out) == (0, "applied 96_index.py\nThe database is at head.\n"), finished
     assert await invalid(other) == []
 
 

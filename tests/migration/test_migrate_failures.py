@@ -7,12 +7,12 @@ import time
 import asyncpg
 import pytest
 
-from tests.support.checkout import write_migration
+from tests.support.checkout import add_to_catalog, write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConflictError, SchemaError, UnavailableError
-from veupath_store.migrations import migrate, migration_files
+from veupath_store.schema.migrations import migrate, migration_files
 
 LOCK_TIMEOUT = 0.3
 
@@ -35,9 +35,9 @@ async def slowest_read(url, done):
 
 
 async def test_it_steps_back_from_a_busy_table_until_it_is_free(impatient, database_url, scratch, caplog):
-    write_migration(scratch, "1_before", "CREATE TABLE before (id int)")
-    write_migration(scratch, "2_busy", "ALTER TABLE users ADD more int")
-    caplog.set_level(logging.INFO, "veupath_store.migrations")
+    write_migration(scratch, "95_before", "CREATE TABLE before (id int)")
+    write_migration(scratch, "96_busy", "ALTER TABLE users ADD more int")
+    caplog.set_level(logging.INFO, "veupath_store.schema")
     done = asyncio.Event()
     async with connected(database_url) as reader:
         idle = reader.transaction()
@@ -52,7 +52,7 @@ async def test_it_steps_back_from_a_busy_table_until_it_is_free(impatient, datab
         await until(stepped_back_twice, 20, "two attempts that failed")
         assert not migrating.done()
         await idle.rollback()
-        assert await migrating == ["1_before.py", "2_busy.py"], "what an earlier attempt applied is told too"
+        assert await migrating == ["95_before.py", "96_busy.py"], "what an earlier attempt applied is told too"
     done.set()
     # Without a lock timeout the reads would have waited for the idle transaction, and that for us.
     assert await reading < LOCK_TIMEOUT + 2
@@ -60,7 +60,7 @@ async def test_it_steps_back_from_a_busy_table_until_it_is_free(impatient, datab
 
 
 async def test_it_gives_up_after_its_attempts_and_leaves_nothing(database_url, scratch):
-    write_migration(scratch, "1_busy", "CREATE TABLE more (id int); ALTER TABLE users ADD more int")
+    write_migration(scratch, "95_busy", "CREATE TABLE more (id int); ALTER TABLE users ADD more int")
     before = await catalog_of(database_url)
     settings = StoreSettings(database_url=database_url, migration_lock_timeout=0.1, migration_attempts=2)
     async with connected(database_url) as holder:
@@ -69,13 +69,13 @@ async def test_it_gives_up_after_its_attempts_and_leaves_nothing(database_url, s
             with pytest.raises(UnavailableError, match="lock timeout"):
                 await migrate(settings)
         assert await catalog_of(database_url) == before
-        assert await migrate(settings) == ["1_busy.py"]
+        assert await migrate(settings) == ["95_busy.py"]
 
 
 async def test_a_file_that_fails_half_way_leaves_no_trace(impatient, database_url, scratch):
-    write_migration(scratch, "1_good", "CREATE TABLE good (id int)")
-    write_migration(scratch, "2_bad", "CREATE TABLE half (id int); ALTER TABLE nowhere ADD more int")
-    with pytest.raises(SchemaError, match=r'2_bad.py failed.*relation "nowhere" does not exist') as caught:
+    write_migration(scratch, "95_good", "CREATE TABLE good (id int)")
+    write_migration(scratch, "96_bad", "CREATE TABLE half (id int); ALTER TABLE nowhere ADD more int")
+    with pytest.raises(SchemaError, match=r'96_bad.py failed.*relation "nowhere" does not exist') as caught:
         await migrate(impatient)
     assert isinstance(caught.value.__cause__.__cause__, asyncpg.UndefinedTableError)
     assert await recorded(database_url) == migration_files()[:-1]
@@ -83,17 +83,17 @@ async def test_a_file_that_fails_half_way_leaves_no_trace(impatient, database_ur
     assert "table good" in catalog
     assert "table half" not in catalog
 
-    write_migration(scratch, "2_bad", "CREATE TABLE half (id int)")
-    assert await migrate(impatient) == ["2_bad.py"]
+    write_migration(scratch, "96_bad", "CREATE TABLE half (id int)")
+    assert await migrate(impatient) == ["96_bad.py"]
 
 
 async def test_a_failure_tells_no_stored_value(impatient, database_url, scratch):
     async with connected(database_url) as connection:
         await connection.execute("INSERT INTO users (id, external_id) VALUES (gen_random_uuid(), 'ada@example.org')")
     write_migration(
-        scratch, "1_bad", "INSERT INTO users (id, external_id) VALUES (gen_random_uuid(), 'ada@example.org')"
+        scratch, "95_bad", "INSERT INTO users (id, external_id) VALUES (gen_random_uuid(), 'ada@example.org')"
     )
-    with pytest.raises(SchemaError, match=r"1_bad.py failed.*users_external_id_key") as caught:
+    with pytest.raises(SchemaError, match=r"95_bad.py failed.*users_external_id_key") as caught:
         await migrate(impatient)
     assert isinstance(caught.value.__cause__, ConflictError)
     error = caught.value
@@ -110,8 +110,9 @@ async def test_a_failed_concurrent_index_is_named(impatient, database_url, scrat
             INSERT INTO gene_sets (id, user_id, site_id, name) SELECT gen_random_uuid(), id, 'plasmodb', 'x' FROM users;
         """)
         create = "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS gene_sets_wrong_key ON gene_sets (name)"
-        write_migration(scratch, "1_index", create, in_transaction=False)
-        with pytest.raises(SchemaError, match=r"1_index.py failed.*Invalid indexes.*gene_sets_wrong_key"):
+        write_migration(scratch, "95_index", create, in_transaction=False)
+        add_to_catalog(scratch, "index gene_sets_wrong_key")
+        with pytest.raises(SchemaError, match=r"95_index.py failed.*Invalid indexes.*gene_sets_wrong_key"):
             await migrate(impatient)
         assert await recorded(database_url) == migration_files()[:-1]
         for _ in range(2):
@@ -127,8 +128,8 @@ async def test_a_concurrent_index_that_is_dropped_first_is_built_once_old_transa
 ):
     create = "CREATE INDEX CONCURRENTLY users_created_idx ON users (created_at)"
     drop = "DROP INDEX CONCURRENTLY IF EXISTS users_created_idx"
-    write_migration(scratch, "1_index", create, first=drop, in_transaction=False)
-    caplog.set_level(logging.INFO, "veupath_store.migrations")
+    write_migration(scratch, "95_index", create, first=drop, in_transaction=False)
+    caplog.set_level(logging.INFO, "veupath_store.schema")
     async with connected(database_url) as reader:
         old = reader.transaction(isolation="repeatable_read")
         await old.start()
@@ -140,5 +141,5 @@ async def test_a_concurrent_index_that_is_dropped_first_is_built_once_old_transa
 
         await until(stepped_back_twice, 20, "two attempts that failed")
         await old.rollback()
-        assert await migrating == ["1_index.py"]
-    assert "INVALID" not in (await catalog_of(database_url))["index users_created_idx"]
+        assert await migrating == ["95_index.py"]
+    assert "INVALID" not in (await catalog_of(database_url))["index users.users_created_idx"]

@@ -1,14 +1,13 @@
 """`veupath-store migrate --phase` and `veupath-store downgrade`, in this process and on migrations made for it."""
 
-import asyncio
-
 import pytest
 
+from tests.support.apart import call_apart, run_apart
 from tests.support.checkout import write_migration
 from tests.support.databases import recorded
 from tests.support.processes import BIN, run_at_terminal
 from veupath_store.cli import main
-from veupath_store.migrations import migration_files
+from veupath_store.schema.migrations import migration_files
 
 pytestmark = pytest.mark.large
 
@@ -23,7 +22,7 @@ def call(monkeypatch, capfd, database_url):
         monkeypatch.setattr("sys.argv", ["veupath-store", *arguments])
         monkeypatch.setenv("DATABASE_URL", database_url)
         with pytest.raises(SystemExit) as caught:
-            main()
+            call_apart(main)
         return caught.value.code or 0, *capfd.readouterr()
 
     return call
@@ -31,19 +30,19 @@ def call(monkeypatch, capfd, database_url):
 
 @pytest.fixture
 def release(scratch):
-    write_migration(scratch, "2_add", "ALTER TABLE users ADD more int", "ALTER TABLE users DROP more")
-    write_migration(scratch, "3_drop", "ALTER TABLE experiments DROP batch_id", phase="post-deploy")
+    write_migration(scratch, "96_add", "ALTER TABLE users ADD more int", "ALTER TABLE users DROP more")
+    write_migration(scratch, "97_drop", "ALTER TABLE experiments DROP batch_id", phase="post-deploy")
 
 
 READY = "The database is ready for this version. After the deploy, run 'veupath-store migrate'.\n"
 
 
 def test_before_a_deploy_it_says_what_is_left_for_afterwards(release, call):
-    first = "applied 2_add.py\nleft for after the deploy: 3_drop.py\n"
+    first = "applied 96_add.py\nleft for after the deploy: 97_drop.py\n"
     assert call("migrate", "--phase", "pre-deploy") == (0, first + READY, "")
-    assert call("migrate", "--phase", "pre-deploy") == (0, "left for after the deploy: 3_drop.py\n" + READY, "")
+    assert call("migrate", "--phase", "pre-deploy") == (0, "left for after the deploy: 97_drop.py\n" + READY, "")
     assert call("migrate", "--phase", "pre-deploy", "--quiet") == (0, "", "")
-    assert call("migrate", "--phase", "post-deploy") == (0, "applied 3_drop.py\nThe database is at head.\n", "")
+    assert call("migrate", "--phase", "post-deploy") == (0, "applied 97_drop.py\nThe database is at head.\n", "")
     assert call("migrate") == (0, "Nothing to do: the database is at head.\n", "")
 
 
@@ -54,25 +53,55 @@ def test_an_unknown_phase_is_a_usage_error(call):
 
 
 def test_an_unfinished_deploy_is_told_in_one_line(release, scratch, call):
-    write_migration(scratch, "4_next", "SELECT 1")
+    write_migration(scratch, "98_next", "SELECT 1")
     code, out, err = call("migrate", "--phase", "pre-deploy")
     assert (code, out, len(err.splitlines())) == (1, "", 1)
-    assert "3_drop.py was left for after an earlier deploy" in err
+    assert "97_drop.py is for after a deploy, and 98_next.py, which this version needs, follows it." in err
 
 
 def test_a_downgrade_drops_nothing_without_a_yes(call, database_url):
     code, out, err = call("downgrade", "--to", "0")
     assert (code, out) == (2, "")
-    assert "Undoing migrations needs --yes" in err
-    assert asyncio.run(recorded(database_url)) == FILES
+    assert "give --yes" in err
+    assert run_apart(recorded(database_url)) == FILES
 
 
 def test_a_downgrade_says_what_it_undid(call):
     undone = "".join(f"undid {name}\n" for name in FILES[:0:-1])
     assert call("downgrade", "--to", "0", "--yes") == (0, f"{undone}The database is at {FILES[0]}.\n", "")
     assert call("downgrade", "--to", FILES[0]) == (0, f"The database is at {FILES[0]}.\n", "")
-    code, _, err = call("downgrade", "--to", "7", "--yes")
-    assert (code, err) == (1, f"There is no migration '7'; the newest is {FILES[-1]}.\n")
+    code, _, err = call("downgrade", "--to", "90", "--yes")
+    assert (code, err) == (1, f"There is no migration '90'; the newest is {FILES[-1]}.\n")
+
+
+def test_what_a_downgrade_says_at_the_end_is_what_the_database_says(call, scratch):
+    """A file that was merged late and never applied is none of what it is at."""
+    write_migration(scratch, "97_20270103000000_c", "SELECT 1")
+    write_migration(scratch, "98_20270104000000_d", "SELECT 1")
+    assert call("migrate", "--quiet")[0] == 0
+    write_migration(scratch, "96_20270105000000_late", "SELECT 1")
+    done = (
+        "undid 98_20270104000000_d.py\nThe database is at 97_20270103000000_c.py, without 96_20270105000000_late.py.\n"
+    )
+    assert call("downgrade", "--to", "97", "--yes") == (0, done, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("async def upgrade(db):\n    return ' -- later\\n '\n", "failed: A migration gave no SQL to run"),
+        ("async def upgrade(db):\n    pass\n", "failed: A migration gave no SQL to run"),
+        ("<<<<<<< HEAD\nRUN_IN_TRANSACTION = True\n", "is not valid Python: invalid syntax, line 1."),
+        ("RUN_IN_TRANSACTION = True\n", "has no function upgrade."),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_a_sentence(text, message, call, scratch, database_url):
+    (scratch / "store" / "96_x.py").write_text(text)
+    code, out, err = call("migrate")
+    assert (code, out, len(err.splitlines())) == (1, "", 1), err
+    assert err.startswith("Migration 96_x.py ")
+    assert message in err
+    assert run_apart(recorded(database_url)) == FILES
 
 
 async def test_at_a_terminal_a_downgrade_asks(tmp_path, database_url):

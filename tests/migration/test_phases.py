@@ -7,10 +7,10 @@ import pytest
 from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from veupath_store import UserRepository, close_db, init_db
-from veupath_store.errors import SchemaError
-from veupath_store.migration_files import DeployPhase, before_deploy, migration_files, phase_in
-from veupath_store.migrations import migrate, run_migrations
-from veupath_store.readiness import check_readiness
+from veupath_store.check.readiness import check_readiness
+from veupath_store.errors import InvalidInputError, SchemaError
+from veupath_store.schema.files import DeployPhase, before_deploy, migration_files, phase_in
+from veupath_store.schema.migrations import migrate, run_migrations
 
 PRE, POST = DeployPhase
 
@@ -18,35 +18,41 @@ PRE, POST = DeployPhase
 @pytest.fixture
 def release(scratch):
     """A release that adds a column, and drops one when only itself runs."""
-    write_migration(scratch, "2_add", "ALTER TABLE users ADD more int", "ALTER TABLE users DROP more")
-    write_migration(scratch, "3_drop", "ALTER TABLE experiments DROP batch_id", phase=POST)
+    write_migration(scratch, "96_add", "ALTER TABLE users ADD more int", "ALTER TABLE users DROP more")
+    write_migration(scratch, "97_drop", "ALTER TABLE experiments DROP batch_id", phase=POST)
     return scratch
 
 
 async def test_before_the_deploy_what_only_adds_is_applied(release, settings, database_url):
     migrated = await run_migrations(settings, phase=PRE)
-    assert (migrated.applied, migrated.left) == (["2_add.py"], ["3_drop.py"])
+    assert (migrated.applied, migrated.left) == (["96_add.py"], ["97_drop.py"])
     assert await recorded(database_url) == migration_files()[:-1]
     again = await run_migrations(settings, phase=PRE)
-    assert (again.applied, again.left) == ([], ["3_drop.py"])
-    assert await migrate(settings) == ["3_drop.py"]
+    assert (again.applied, again.left) == ([], ["97_drop.py"])
+    assert await migrate(settings) == ["97_drop.py"]
     assert "column experiments.batch_id" not in await catalog_of(database_url)
+
+
+async def test_a_phase_is_named_by_its_text_too_and_another_is_refused(release, settings):
+    with pytest.raises(InvalidInputError, match="phase"):
+        await migrate(settings, phase="predeploy")
+    assert await migrate(settings, phase="pre-deploy") == ["96_add.py"]
 
 
 async def test_without_a_phase_all_is_applied(release, settings):
     migrated = await run_migrations(settings)
-    assert (migrated.applied, migrated.left) == (["2_add.py", "3_drop.py"], [])
+    assert (migrated.applied, migrated.left) == (["96_add.py", "97_drop.py"], [])
 
 
 async def test_new_code_starts_when_only_post_deploy_migrations_are_pending(release, settings):
-    with pytest.raises(SchemaError, match=r"1 migration\(s\) behind \(next: 2_add.py\)"):
+    with pytest.raises(SchemaError, match=r"1 migration\(s\) behind \(next: 96_add.py\)"):
         await init_db(settings=settings)
     await migrate(settings, phase=PRE)
     await init_db(settings=settings)
     try:
         assert (await UserRepository().create()).id
         found = await check_readiness()
-        assert (found.ready, found.problem, found.pending_migrations) == (True, None, ("3_drop.py",))
+        assert (found.ready, found.problem, found.pending_migrations) == (True, None, ("97_drop.py",))
     finally:
         await close_db()
 
@@ -56,7 +62,7 @@ async def test_a_process_is_not_ready_while_a_pre_deploy_migration_is_pending(re
     try:
         found = await check_readiness()
         assert (found.ready, found.problem) == (False, "SchemaError")
-        assert found.pending_migrations == ("2_add.py", "3_drop.py")
+        assert found.pending_migrations == ("96_add.py", "97_drop.py")
     finally:
         await close_db()
 
@@ -65,7 +71,7 @@ async def test_old_code_starts_and_is_ready_on_a_database_that_is_ahead(settings
     async with connected(database_url) as connection:
         await connection.execute(
             "ALTER TABLE users ADD more int;"
-            " INSERT INTO aerich (version, app, content) VALUES ('9_x.py', 'store', '{}')"
+            " INSERT INTO aerich (version, app, content) VALUES ('99_x.py', 'store', '{}')"
         )
     await init_db(settings=settings)
     try:
@@ -77,18 +83,18 @@ async def test_old_code_starts_and_is_ready_on_a_database_that_is_ahead(settings
 
 async def test_a_deploy_that_was_never_finished_is_finished_first(release, settings, database_url):
     """What the next release needs stands behind what the last one left: only an operator knows what still runs."""
-    write_migration(release, "4_next", "ALTER TABLE users ADD later int")
-    with pytest.raises(SchemaError, match=r"3_drop.py was left for after an earlier deploy, and 4_next.py"):
+    write_migration(release, "98_next", "ALTER TABLE users ADD later int")
+    with pytest.raises(SchemaError, match=r"97_drop.py is for after a deploy, and 98_next.py.*left over by an earlier"):
         await migrate(settings, phase=PRE)
-    assert await recorded(database_url) == migration_files()[:2], "nothing was begun"
-    assert await migrate(settings) == ["2_add.py", "3_drop.py", "4_next.py"]
+    assert await recorded(database_url) == migration_files()[:-3], "nothing was begun"
+    assert await migrate(settings) == ["96_add.py", "97_drop.py", "98_next.py"]
 
 
 async def test_a_misspelt_phase_is_refused_before_anything_runs(scratch, settings, database_url):
-    write_migration(scratch, "2_x", "DROP TABLE streams CASCADE", phase="post_deploy")
-    with pytest.raises(SchemaError, match=r"2_x.py: its PHASE must be 'pre-deploy' or 'post-deploy'"):
+    write_migration(scratch, "96_x", "DROP TABLE streams CASCADE", phase="post_deploy")
+    with pytest.raises(SchemaError, match=r"96_x.py: its PHASE must be 'pre-deploy' or 'post-deploy'"):
         await migrate(settings, phase=PRE)
-    with pytest.raises(SchemaError, match=r"2_x.py: its PHASE"):
+    with pytest.raises(SchemaError, match=r"96_x.py: its PHASE"):
         await migrate(settings)
     assert "table streams" in await catalog_of(database_url)
 
@@ -115,7 +121,9 @@ def test_another_value_is_none(source):
 
 
 def test_the_first_migrations_are_needed_by_every_version():
-    assert before_deploy(migration_files()) == migration_files()
+    *before, cleanup = migration_files()[:6]
+    assert before_deploy([*before, cleanup]) == before
+    assert cleanup.endswith("_drop_claims.py")
 
 
 async def test_migrating_before_a_deploy_warns_of_a_database_that_is_ahead(settings, database_url, caplog):

@@ -24,8 +24,9 @@ async def add(db, table, **values):
         "control_sets": {"site_id": "plasmodb", "name": "Kinases", "record_type": "transcript"},
         "experiments": {"site_id": "plasmodb", "data": "{}"},
         "operations": {"type": "chat"},
+        "stream_events": {"operation_id": "", "type": "user_message", "data": "{}"},
     }[table]
-    key = "stream_id" if table == "stream_projections" else "id"
+    key = {"stream_projections": "stream_id", "stream_events": "key"}.get(table, "id")
     row = {key: uuid4(), **needed, **values}
     marks = ", ".join(f"${number}" for number in range(1, len(row) + 1))
     await db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", *row.values())
@@ -36,6 +37,7 @@ async def add_everything(db, user):
     stream = await add(db, "streams", user_id=user)
     gene_set = await add(db, "gene_sets", user_id=user)
     await add(db, "stream_projections", stream_id=stream, user_id=user, gene_set_id=gene_set)
+    await add(db, "stream_events", user_id=user, stream_id=stream)
     await add(db, "operations", user_id=user, stream_id=stream)
     await add(db, "operations", user_id=user, type="experiment")
     await add(db, "experiments", user_id=user)
@@ -48,7 +50,7 @@ async def owners(db):
     tables = await db.fetch(
         "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = 'user_id'"
     )
-    assert len(tables) == 7
+    assert len(tables) == 8
     return {
         (row["table_name"], counted["user_id"]): counted["count"]
         for row in tables

@@ -10,8 +10,8 @@ from tests.support.databases import connected, recorded
 from tests.support.traffic import FILL, traffic
 from veupath_store import close_db, init_db
 from veupath_store.config import StoreSettings
-from veupath_store.downgrades import downgrade
-from veupath_store.migrations import migrate, migration_files
+from veupath_store.schema.downgrades import downgrade
+from veupath_store.schema.migrations import migrate, migration_files
 
 pytestmark = pytest.mark.large
 
@@ -31,7 +31,7 @@ HOT = ("stream_projections", "control_sets", "experiments", "operations", "users
 def write_release(scratch):
     """One file changes one table that is in use: two in one transaction would wait for the second's lock while they
     hold the first's."""
-    for number, table in enumerate(("stream_projections", "control_sets", "experiments"), 2):
+    for number, table in enumerate(("stream_projections", "control_sets", "experiments"), 10):
         write_migration(
             scratch,
             f"{number}_column",
@@ -40,7 +40,7 @@ def write_release(scratch):
         )
     write_migration(
         scratch,
-        "5_index",
+        "13_index",
         "CREATE INDEX CONCURRENTLY stream_projections_more_idx ON stream_projections (user_id, more)",
         "DROP INDEX stream_projections_more_idx",
         first="DROP INDEX CONCURRENTLY IF EXISTS stream_projections_more_idx",
@@ -48,14 +48,14 @@ def write_release(scratch):
     )
     write_migration(
         scratch,
-        "6_check",
+        "14_check",
         "ALTER TABLE operations ADD CONSTRAINT operations_attempts_check CHECK (attempts >= 0) NOT VALID",
         "ALTER TABLE operations DROP CONSTRAINT operations_attempts_check",
     )
-    write_migration(scratch, "7_validate", "ALTER TABLE operations VALIDATE CONSTRAINT operations_attempts_check")
+    write_migration(scratch, "15_validate", "ALTER TABLE operations VALIDATE CONSTRAINT operations_attempts_check")
     table = "CREATE TABLE more (id uuid PRIMARY KEY, user_id uuid REFERENCES users)"
-    write_migration(scratch, "8_table", table, "DROP TABLE more")
-    write_migration(scratch, "9_drop", "DROP TABLE more", table, phase="post-deploy")
+    write_migration(scratch, "16_table", table, "DROP TABLE more")
+    write_migration(scratch, "17_drop", "DROP TABLE more", table, phase="post-deploy")
 
 
 async def sit_idle(url):
@@ -68,7 +68,7 @@ async def sit_idle(url):
 async def test_no_query_fails_and_none_waits_longer_than_a_migration_does(
     database_url, scratch, monkeypatch, caplog, record_property
 ):
-    monkeypatch.setattr("veupath_store.races.DEADLOCKS", 1)
+    monkeypatch.setattr("veupath_store.engine.races.DEADLOCKS", 1)
     async with connected(database_url) as connection:
         await connection.execute(FILL.format(rows=ROWS))
         users = [row["id"] for row in await connection.fetch("SELECT id FROM users LIMIT 5")]
@@ -76,17 +76,17 @@ async def test_no_query_fails_and_none_waits_longer_than_a_migration_does(
     base = migration_files()
     write_release(scratch)
     release = migration_files()[len(base) :]
-    caplog.set_level(logging.INFO, "veupath_store.migrations")
+    caplog.set_level(logging.INFO, "veupath_store.schema")
     await init_db(settings=settings, require_head=False)
     try:
         async with traffic(users, monkeypatch) as seen:
             await asyncio.sleep(1)
             quiet = dict(seen.longest)
             for number in range(ROUNDS):
-                for migration in (migrate(settings), downgrade(base[-1], settings)):
+                for back in (False, True):
                     idle = asyncio.create_task(sit_idle(database_url))
                     await asyncio.sleep(0.2)
-                    changed = await migration
+                    changed = (await downgrade(base[-1], settings)).undone if back else await migrate(settings)
                     await idle
                     assert sorted(changed) == release, number
             assert await migrate(settings) == release

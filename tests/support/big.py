@@ -20,9 +20,15 @@ _STREAMS = """
 INSERT INTO streams (id, user_id, site_id, experiment_id, created_at)
 SELECT id, user_id, site_id, gen_random_uuid(), at FROM sources;
 INSERT INTO stream_projections
-    (stream_id, user_id, site_id, name, wdk_strategy_id, updated_at, dismissed_at, dismissed_reason)
+    (stream_id, user_id, site_id, name, wdk_strategy_id, updated_at, dismissed_at, dismissed_reason, last_event_id,
+     unlogged)
 SELECT id, user_id, site_id, 'c' || n, CASE WHEN n % 2 = 0 THEN n END, at,
-       CASE WHEN n % 5 = 0 THEN at END, CASE WHEN n % 5 = 0 THEN 'user' END FROM sources;
+       CASE WHEN n % 5 = 0 THEN at END, CASE WHEN n % 5 = 0 THEN 'user' END, '1-1',
+       CASE WHEN n % 1000 = 0 THEN '{"name": "w"}'::jsonb ELSE '{}' END FROM sources;
+INSERT INTO stream_events (user_id, stream_id, key, operation_id, type, data)
+SELECT user_id, id, gen_random_uuid(), '', 'user_message', '{}' FROM sources;
+INSERT INTO deleted_ids (kind, id, log_removed_at)
+SELECT 'stream', gen_random_uuid(), CASE WHEN n % 1000 > 0 THEN now() END FROM sources;
 INSERT INTO operations (id, user_id, stream_id, type, status, created_at, lease_token, lease_expires_at, attempts)
 SELECT gen_random_uuid(), user_id, id, CASE WHEN n % 2 = 0 THEN 'chat' ELSE 'batch' END,
        CASE WHEN n % 50 < 4 THEN 'active' ELSE 'completed' END, at,

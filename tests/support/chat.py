@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from veupath_store.events.entries import Event
-from veupath_store.plans import flatten_plan
+from veupath_store.documents.plans import flatten_plan
+from veupath_store.events.log.entries import Event
 
 COMBINE = "__combine__"
 WORKING_NAME = "Draft strategy"

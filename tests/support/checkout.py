@@ -1,5 +1,6 @@
 """Copies of the repository's own files, which a test may change."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def write_migration(
 
     Args:
         migrations: The directory that holds ``store/``.
-        name: The file's name without its suffix, ``1_more``.
+        name: The file's name without its suffix, ``95_more``: a number that no file of the store will have for long.
         upgrade: The SQL that it returns to aerich.
         downgrade: The same, for the way back.
         in_transaction: Its ``RUN_IN_TRANSACTION``.
@@ -46,3 +47,9 @@ def write_migration(
         f"async def downgrade(db):\n    return {downgrade!r}\n"
     )
     return f"{name}.py"
+
+
+def add_to_catalog(migrations: Path, *names: str) -> None:
+    """Make objects the store's own, as a release does that adds them: it writes its catalog anew."""
+    path = migrations / "catalog.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | dict.fromkeys(names, "made by a test")))

@@ -2,7 +2,7 @@
 
 from tests.support.roles import PASSWORD
 from veupath_store.check import check_deployment
-from veupath_store.check.asking import asking
+from veupath_store.check.probe import probing
 from veupath_store.config import StoreSettings
 from veupath_store.values import CheckReport, Finding
 
@@ -27,9 +27,9 @@ async def found(name: str, url: str, **options):
 
 async def found_after(statements: str, look, settings: StoreSettings) -> dict[str, Finding]:
     """What a part of the check finds after some statements, which are rolled back."""
-    async with asking(settings) as asked:
-        await asked.connection.execute(statements)
-        return by_name(await look(asked))
+    async with probing(settings) as probe:
+        await probe.connection.execute(statements)
+        return by_name(await look(probe))
 
 
 def by_name(findings) -> dict[str, Finding]:

@@ -4,8 +4,15 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from veupath_store.catalog import Catalog, read_catalog
-from veupath_store.database_url import parse_database_url
+from veupath_store.config import StoreSettings
+from veupath_store.schema.catalog import Catalog, read_catalog
+from veupath_store.schema.migrations import migrate
+from veupath_store.servers.database_url import parse_database_url
+
+
+async def make_migrated(url: str) -> None:
+    """Make a store of an empty database."""
+    await migrate(StoreSettings(database_url=url))
 
 
 @asynccontextmanager

@@ -5,10 +5,9 @@ import os
 import signal
 from contextlib import contextmanager
 
-from tests.support.servers import Server, running_server, until
-from veupath_store.config import StoreSettings
-from veupath_store.database_url import parse_database_url
-from veupath_store.migrations import migrate
+from tests.support.apart import run_apart
+from tests.support.servers import Server, new_name, running_server, until
+from veupath_store.servers.database_url import parse_database_url
 from veupath_store.session import get_engine
 
 _OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -20,10 +19,11 @@ async def watcher(url: str):
     return await running_server(url).connect(parse_database_url(url).database)
 
 
-def make_template(server: Server, name: str = "faults_template") -> str:
+def make_template(server: Server, make_store) -> str:
     """A migrated, empty database on a server of one's own."""
-    asyncio.run(server.create(name))
-    asyncio.run(migrate(StoreSettings(database_url=server.url(name))))
+    name = new_name()
+    run_apart(server.create(name))
+    run_apart(make_store(server.url(name)))
     return name
 
 
@@ -38,7 +38,7 @@ async def emptied(url: str) -> str:
     await until(alone, within=5, what="earlier backends are gone")
     await connection.execute(
         "DROP FUNCTION IF EXISTS at_commit CASCADE; "
-        "DELETE FROM users; DELETE FROM control_sets; DELETE FROM log_removals"
+        "DELETE FROM users; DELETE FROM control_sets; DELETE FROM deleted_ids"
     )
     await connection.close()
     return url
@@ -55,8 +55,8 @@ async def idle_in_transaction(connection) -> int:
 
 
 async def kill_backends(connection) -> int:
-    """End every other backend on this database; how many there were."""
-    return await connection.fetchval(f"SELECT count(pg_terminate_backend(pid)) {_BACKENDS}")
+    """End every other backend on this database and wait until they are gone; how many there were."""
+    return await connection.fetchval(f"SELECT count(pg_terminate_backend(pid, 10000)) {_BACKENDS}")
 
 
 async def client_pid(client) -> int:
@@ -64,16 +64,16 @@ async def client_pid(client) -> int:
     return (await client.execute_rows("SELECT pg_backend_pid() AS pid"))[0]["pid"]
 
 
-async def borrow_all(client) -> None:
-    """Take every connection of the pool at once and give it back: what leaks or hangs is missing here."""
-    connections = await asyncio.gather(*(client.lend() for _ in range(client.settings.pool_max_size)))
-    await asyncio.gather(*(client.take_back(connection) for connection in connections))
+async def acquire_all(client) -> None:
+    """Acquire every connection of the pool at once and release it: what leaks or hangs is missing here."""
+    connections = await asyncio.gather(*(client.acquire() for _ in range(client.settings.pool_max_size)))
+    await asyncio.gather(*(client.release(connection) for connection in connections))
 
 
-async def assert_pool_whole(within: float = 1.0) -> None:
-    """All of the pool can be borrowed at once."""
+async def assert_pool_complete(within: float = 1.0) -> None:
+    """All of the pool can be acquired at once."""
     async with asyncio.timeout(within):
-        await borrow_all(await get_engine().open())
+        await acquire_all(await get_engine().open())
 
 
 @contextmanager

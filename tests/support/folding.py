@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from tests.support.logs import entry
-from veupath_store.events.entries import Position
-from veupath_store.events.fold import State, fold
+from veupath_store.events.fold.fold import State, fold
+from veupath_store.events.log.entries import Position
 
 AT = Position(1_700_000_000_123, 4)
 TIME = datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC)
@@ -15,7 +15,6 @@ FULL = State(
     name="Old",
     record_type="gene",
     wdk_strategy_id=7,
-    wdk_event_id="3-0",
     is_saved=True,
     model_id="model",
     message_count=3,

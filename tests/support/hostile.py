@@ -7,13 +7,15 @@ import collections
 import datetime as dt
 import enum
 import fractions
+import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from veupath_store import limits
+from veupath_store.inputs import limits
 
 
 class Word(str):
@@ -148,8 +150,44 @@ def text(longest: int, *, shortest: int = 1) -> Kind:
     return Kind(accepts, lambda: ["x" * longest, "😀" * longest, "x" * (longest + 1), "y" * 1_000_000])
 
 
+_AROUND = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
+
+
+def tidied(value: str) -> str:
+    """A name as it is kept: composed, without white space and byte order marks around it."""
+    return bare(unicodedata.normalize("NFC", str.__str__(value)))
+
+
+def bare(value: str) -> str:
+    """A gene id as it is kept."""
+    return _AROUND.sub("", value)
+
+
+def name(longest: int, *, shortest: int = 1) -> Kind:
+    kept = text(longest, shortest=shortest)
+    return Kind(
+        lambda value: isinstance(value, str) and kept.accepts(tidied(value)),
+        lambda: [*kept.more(), " " + "x" * longest + "\ufeff", "\ufeff \ufeff", "\u0958" * (longest // 2 + 1)],
+        tidied,
+    )
+
+
+def genes(most: int, longest: int, *, fewest: int = 0) -> Kind:
+    kept = texts(most, longest, fewest=fewest)
+
+    def accepts(value: Any) -> bool:
+        return kept.accepts(value) and all(map(bare, value))
+
+    return Kind(
+        accepts, lambda: [*kept.more(), ["\ufeffG1", " G2\r\n"], ["G1", "\ufeff"]], lambda ids: list(map(bare, ids))
+    )
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
 def storable(value: str) -> bool:
-    return not any(character == "\0" or 0xD800 <= ord(character) <= 0xDFFF for character in value)
+    return _UNSTORABLE.search(value) is None
 
 
 def texts(most: int, longest: int, *, fewest: int = 0) -> Kind:

@@ -21,7 +21,7 @@ from tests.support.hostile import (
     sized,
     storable,
 )
-from veupath_store import limits
+from veupath_store.inputs import limits
 from veupath_store.values import ExperimentSave, GeneSetSave, Lease, OperationType, WdkStrategy
 
 
@@ -41,18 +41,16 @@ def choice(choices: type[enum.StrEnum]) -> Kind:
     return Kind(accepts, lambda: [*members, *values, Word(values[0]), *near])
 
 
-def choices_of(choices: type[enum.StrEnum]) -> Kind:
-    """A collection of members of a closed set, not empty."""
-    member = choice(choices)
+def collection(member: Kind, values: list[str]) -> Kind:
+    """A collection of what is taken, as those values, not empty."""
     kinds = (list, tuple, set, frozenset, collections.deque, dict, type({}.keys()))
 
     def accepts(value: Any) -> bool:
         return isinstance(value, kinds) and len(value) > 0 and all(map(member.accepts, value))
 
-    values = [str(it.value) for it in choices]
     return Kind(
         accepts,
-        lambda: [list(choices), set(values), tuple(values), [*values, "other"], values * 1_000, [*values, None]],
+        lambda: [values, set(values), tuple(values), [*values, ""], values * 1_000, [*values, None]],
     )
 
 

@@ -1,11 +1,13 @@
 """How what a method stored reads back. A new method needs an entry here; the tests fail without it."""
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+from tests.support.hostile import tidied
 from veupath_store.models import Operation
 from veupath_store.repositories import (
     ControlSetRepository,
@@ -24,7 +26,9 @@ async def _user(arguments: dict[str, Any], result: Any) -> Any:
 
 
 async def _known_user(arguments: dict[str, Any], result: Any) -> Any:
-    return SimpleNamespace(user_id=(await _user(arguments, result)).id)
+    user = await _user(arguments, result)
+    login = user.external_id if arguments.get("external_id") is not None else None  # one that is there stays
+    return SimpleNamespace(user_id=user.id, external_id=login)
 
 
 async def _control_set(arguments: dict[str, Any], result: Any) -> Any:
@@ -117,8 +121,8 @@ STORING: dict[str, Reader] = {
     "StreamRepository.sync_wdk": _synced,
     "OperationRepository.register": _operation,
     "OperationRepository.start": _operation,
-    "OperationRepository.acquire": _operation,
-    "OperationRepository.fail": _failed,
+    "LeaseRepository.claim": _operation,
+    "LeaseRepository.fail": _failed,
     "ExperimentRepository.save": _experiment,
     "ExperimentRepository.patch_field": _patched,
     "GeneSetRepository.save": _gene_set,
@@ -129,7 +133,7 @@ LOOKING = {
     "assert_lease", "cancel", "complete", "delete", "dismiss", "dismiss_wdk_orphans", "export", "find_by_experiment",
     "find_by_wdk_strategy", "for_user", "get_by_id", "get_by_wdk_strategy_id", "get_many", "get_outcome",
     "get_projection", "get_status", "get_summary", "get_system_stream", "get_system_user", "get_version",
-    "heartbeat", "is_written", "iterate_projections",
+    "heartbeat", "is_written", "iterate", "iterate_projections",
     "iterate_summaries", "list_active_by_stream", "list_by_site", "list_dismissed_projections", "list_projections",
     "page", "page_active", "page_by_batch", "page_by_benchmark", "page_by_site", "page_containing",
     "page_gene_set_imports", "page_projections", "page_summaries", "patch_projection", "prune_wdk_orphans", "purge",
@@ -138,7 +142,9 @@ LOOKING = {
 
 
 def _named(value: Any, stored: Any) -> bool:
-    return stored == value or (value == "" and DEFAULT_NAME in stored)
+    """For a blank name there is the default; one that is taken has a number, and is cut for it."""
+    wanted = tidied(value) or DEFAULT_NAME
+    return stored == wanted or wanted.startswith(re.sub(r" \(\d+\)$", "", stored))
 
 
 def _given_or_new(value: Any, stored: Any) -> bool:
@@ -167,13 +173,14 @@ OTHERWISE: dict[str, Callable[[Any, Any], bool]] = {
     "OperationRepository.register.operation_id": _given_or_new,
     "OperationRepository.start.operation_id": _given_or_new,
     "OperationRepository.start.lease_seconds": _held,
-    "OperationRepository.acquire.lease_seconds": _held,
+    "LeaseRepository.claim.lease_seconds": _held,
     "ExperimentRepository.save.version": lambda value, stored: stored == value + 1,
     "GeneSetRepository.save.version": lambda value, stored: stored == value + 1,
     "GeneSetRepository.save.parent_set_ids": lambda value, stored: stored == [str(UUID(str(item))) for item in value],
 }
 NOT_STORED = {
-    "wdk_strategy_id_set", "is_saved_set", "result_count_set", "gene_set_id_set", "OperationRepository.acquire.types",
+    "expected",
+    "wdk_strategy_id_set", "is_saved_set", "result_count_set", "gene_set_id_set", "LeaseRepository.claim.types",
     "ExperimentRepository.patch_field.version",
 }  # fmt: skip
 # What an error calls a parameter that is a part of a document: by its place there.

@@ -2,7 +2,20 @@
 
 from uuid import uuid4
 
-from tests.support.hostile import FLAG, PLAN, SHARE, UUID_KIND, Kind, optional, text, texts, whole, whole_numbers
+from tests.support.hostile import (
+    FLAG,
+    PLAN,
+    SHARE,
+    UUID_KIND,
+    Kind,
+    genes,
+    name,
+    optional,
+    text,
+    texts,
+    whole,
+    whole_numbers,
+)
 from tests.support.hostile_kinds import (
     DATA,
     ERROR,
@@ -14,16 +27,15 @@ from tests.support.hostile_kinds import (
     STRATEGIES,
     TIME,
     choice,
-    choices_of,
+    collection,
     cursor,
     experiment_save,
     gene_set_save,
     identities,
     span,
 )
-from veupath_store import limits
-from veupath_store.repositories.control_set_patch import ControlSetPatch
-from veupath_store.repositories.projection_patch import ProjectionPatch
+from veupath_store.inputs import limits
+from veupath_store.repositories import ControlSetPatch, ProjectionPatch
 from veupath_store.values import (
     ExperimentSave,
     GeneMatch,
@@ -36,9 +48,10 @@ from veupath_store.values import (
 
 # The matrix runs with a smaller limit; a test of its own takes the real one.
 GENE_IDS = 1_000
-NAME = text(limits.NAME)
-MAYBE_EMPTY_NAME = text(limits.NAME, shortest=0)
-GENE_LIST = texts(GENE_IDS, limits.GENE_ID)
+NAME = name(limits.NAME)
+MAYBE_EMPTY_NAME = name(limits.NAME, shortest=0)
+GENE_LIST = genes(GENE_IDS, limits.GENE_ID)
+GENES_SOUGHT = genes(limits.GENES_SOUGHT, limits.GENE_ID, fewest=1)
 WDK_ID = whole(0, limits.INT64_MAX)
 COUNT = whole(0, limits.INT32_MAX)
 
@@ -61,6 +74,7 @@ KINDS: dict[str, Kind] = {
     "StreamRepository.create.experiment_id": optional(UUID_KIND),
     "external_id": text(limits.EXTERNAL_ID),
     "UserRepository.create.external_id": optional(text(limits.EXTERNAL_ID)),
+    "UserRepository.get_or_create.external_id": optional(text(limits.EXTERNAL_ID)),
     "StreamRepository.site_id": text(limits.STREAM_SITE_ID),
     "StreamRepository.list_projections.site_id": optional(text(limits.STREAM_SITE_ID)),
     "StreamRepository.list_dismissed_projections.site_id": optional(text(limits.STREAM_SITE_ID)),
@@ -68,6 +82,7 @@ KINDS: dict[str, Kind] = {
     "StreamRepository.iterate_projections.site_id": optional(text(limits.STREAM_SITE_ID)),
     "AccountRepository.site_id": optional(text(limits.SITE_ID)),
     "ExperimentRepository.page_summaries.site_id": optional(text(limits.SITE_ID)),
+    "ExperimentRepository.iterate.site_id": optional(text(limits.SITE_ID)),
     "ExperimentRepository.iterate_summaries.site_id": optional(text(limits.SITE_ID)),
     "GeneSetRepository.save.site_id": text(limits.SITE_ID),
     "GeneSetRepository.site_id": optional(text(limits.SITE_ID)),
@@ -86,7 +101,7 @@ KINDS: dict[str, Kind] = {
     "tags": optional(texts(limits.TAGS, limits.TAG)),
     "provenance_notes": optional(text(limits.PROVENANCE_NOTES, shortest=0)),
     "is_public": FLAG,
-    "OperationRepository.sweep.limit": whole(1, limits.SWEEP),
+    "LeaseRepository.sweep.limit": whole(1, limits.SWEEP),
     "limit": whole(1, limits.PAGE),
     "GeneSetRepository.save.wdk_strategy_id": optional(WDK_ID),
     "wdk_strategy_id": WDK_ID,
@@ -115,23 +130,25 @@ KINDS: dict[str, Kind] = {
         lambda value: isinstance(value, ProjectionPatch),
         lambda: [ProjectionPatch(name="Kinases"), {}, ControlSetPatch()],
     ),
+    "expected": optional(COUNT),
     "ControlSetRepository.update.version": optional(whole(1, limits.INT32_MAX)),
     "ExperimentRepository.patch_field.version": optional(whole(1, limits.INT32_MAX)),
     "ExperimentRepository.is_written.version": whole(1, limits.INT32_MAX),
     "GeneSetRepository.is_written.version": whole(1, limits.INT32_MAX),
     "version": whole(0, limits.INT32_MAX),
     "GeneSetRepository.gene_ids": GENE_LIST,
-    "GeneSetRepository.page_containing.gene_ids": texts(limits.GENES_SOUGHT, limits.GENE_ID, fewest=1),
-    "ControlSetRepository.page_containing.gene_ids": texts(limits.GENES_SOUGHT, limits.GENE_ID, fewest=1),
+    "GeneSetRepository.page_containing.gene_ids": GENES_SOUGHT,
+    "ControlSetRepository.page_containing.gene_ids": GENES_SOUGHT,
     "match": choice(GeneMatch),
     "sort": choice(ProjectionSort),
     "dismissed": FLAG,
     "strategies": STRATEGIES,
     "mode": choice(PurgeMode),
     "dry_run": FLAG,
-    "type": choice(OperationType),
-    "OperationRepository.page_active.type": optional(choice(OperationType)),
-    "types": choices_of(OperationType),
+    "keep_account": FLAG,
+    "type": text(limits.OPERATION_TYPE),
+    "OperationRepository.page_active.type": optional(text(limits.OPERATION_TYPE)),
+    "types": collection(text(limits.OPERATION_TYPE), [str(it) for it in OperationType]),
     "worker_id": text(limits.WORKER_ID),
     "lease_seconds": span(limits.LEASE_SECONDS),
     "start_position": POSITION,

@@ -10,15 +10,15 @@ from tests.support.hostile_kinds import (
     gene_set_save,
 )
 from veupath_store.repositories import (
+    ControlSetPatch,
     ControlSetRepository,
     ExperimentRepository,
     GeneSetRepository,
     OperationRepository,
+    ProjectionPatch,
     StreamRepository,
     UserRepository,
 )
-from veupath_store.repositories.control_set_patch import ControlSetPatch
-from veupath_store.repositories.projection_patch import ProjectionPatch
 from veupath_store.values import (
     ProjectionSort,
 )
@@ -127,9 +127,9 @@ FRESH: dict[str, Fresh] = {
     "StreamRepository.get_or_create_for_experiment": _new_id,
     "OperationRepository.register": _another_stream,
     "OperationRepository.start": _another_stream,
-    "OperationRepository.acquire": _waiting,
+    "LeaseRepository.claim": _waiting,
     **{
-        f"OperationRepository.{method}": _new_lease
+        f"LeaseRepository.{method}": _new_lease
         for method in ("assert_lease", "cancel", "complete", "fail", "get_outcome", "heartbeat", "release")
     },
     "ExperimentRepository.save": _new_id,

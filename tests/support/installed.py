@@ -36,5 +36,11 @@ class Installed:
         (self.site_packages / "libraries.pth").write_text(f"{directory}\n")
         return self
 
+    def script(self, name, module):
+        """A library's command, which pip would have written."""
+        path = self.path / "bin" / name
+        path.write_text(f"#!{self.path / 'bin' / 'python'}\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
+        path.chmod(0o755)
+
     async def run(self, command, *arguments, cwd=None, **environment):
         return await run(self.path / "bin" / command, *arguments, cwd=cwd or self.path, **environment)

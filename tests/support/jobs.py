@@ -4,7 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from veupath_store import OperationRepository, StreamRepository
+from veupath_store import LeaseRepository, OperationRepository, StreamRepository
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.models import Operation
@@ -39,7 +39,7 @@ async def status_of(lease):
 
 async def next_lease():
     """What another worker gets now."""
-    return await OperationRepository().acquire("host:2", [OperationType.EXPERIMENT], lease_seconds=30)
+    return await LeaseRepository().claim("host:2", [OperationType.EXPERIMENT], lease_seconds=30)
 
 
 async def nothing(context):

@@ -4,14 +4,15 @@ One event loop, one database and one Redis for all examples; a new prefix for ea
 """
 
 import asyncio
+from collections.abc import Awaitable
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.support import faults
 from tests.support.law_checks import Eyes
-from tests.support.law_end import check_end
-from tests.support.law_steps import CALLS, DEATHS, ENDINGS, PARTS, STREAMS, TELLINGS
+from tests.support.law_steps import CALLS, CLAIMS, DEATHS, ENDINGS, FIELDS, PARTS, SAYINGS, STREAMS, TELLINGS, Call
 from tests.support.law_world import LawWorld
 from tests.support.redis_servers import client, new_prefix, remove_keys
 from veupath_store.config import StoreSettings
@@ -26,6 +27,16 @@ RACERS = st.one_of(
     st.tuples(st.just("catch_up"), STREAMS, st.just(1), st.just("")),
     st.tuples(st.just("rebuild"), STREAMS, st.just(()), st.just("")),
 )
+
+
+STEP = 30.0
+"""Seconds after which a step counts as one without an end."""
+
+
+async def in_time(work: Awaitable[Any]) -> Any:
+    """Do a step, in the same task."""
+    async with asyncio.timeout(STEP):
+        return await work
 
 
 class Place:
@@ -57,17 +68,23 @@ class LawMachine(RuleBasedStateMachine):
         self.run(self.open())
 
     def run(self, work):
-        return self.place.runner.run(work)
+        return self.place.runner.run(in_time(work))
 
     async def open(self) -> None:
         connection = await faults.watcher(self.place.database_url)
-        await connection.execute("DELETE FROM users; DELETE FROM log_removals")
+        await connection.execute("DELETE FROM users; DELETE FROM deleted_ids")
         settings = StoreSettings(
-            database_url=self.place.database_url, redis_url=self.place.redis_url, log_prefix=self.prefix
+            database_url=self.place.database_url,
+            redis_url=self.place.redis_url,
+            log_prefix=self.prefix,
+            catch_up=False,
         )
         await init_db(settings=settings)
-        self.world = LawWorld(Eyes(connection, self.redis, self.prefix))
+        self.world = self.make_world(Eyes(connection, self.redis, self.prefix))
         await self.world.begin()
+
+    def make_world(self, eyes: Eyes) -> LawWorld:
+        return LawWorld(eyes)
 
     @rule(call=CALLS)
     def call(self, call):
@@ -93,6 +110,25 @@ class LawMachine(RuleBasedStateMachine):
     def catch_up(self, stream, workers, death):
         self.run(self.world.catch_up(stream, workers, death))
 
+    @rule(said=SAYINGS, death=DEATHS)
+    def say_and_die(self, said, death):
+        """A catch-up dies over events of a unit of work, and another follows."""
+        self.run(self.world.unit((said,), "leave"))
+        self.run(self.world.catch_up(said.stream, 1, death))
+        self.run(self.world.catch_up(said.stream, 1, ""))
+
+    @rule(stream=STREAMS, first=FIELDS, then=FIELDS)
+    def change_meanwhile(self, stream, first, then):
+        """A row is changed, and changed again while it is caught up."""
+        self.run(self.world.call(Call("patch", {"stream": stream, "fields": first})))
+        self.run(self.world.catch_up(stream, 1, "", Call("patch", {"stream": stream, "fields": then})))
+
+    @rule(told=CLAIMS)
+    def claim(self, told):
+        """What a log claims and gives up again, over several pages."""
+        self.run(self.world.tell(told, gone=False))
+        self.run(self.world.catch_up(told.stream, 1, ""))
+
     @rule(what=st.sampled_from(["drain", "sweep", "verify"]), death=SELDOM_DEAD)
     def work(self, what, death):
         self.run(self.world.work(what, death))
@@ -111,7 +147,7 @@ class LawMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.run(check_end(self.world.eyes))
+            self.run(self.world.check_end())
         finally:
             self.run(self.close())
 

@@ -9,11 +9,11 @@ from veupath_store.errors import PruneRefusedError
 from veupath_store.repositories import (
     AccountRepository,
     GeneSetRepository,
+    ProjectionPatch,
     StreamRepository,
     UserRepository,
 )
-from veupath_store.repositories.projection_patch import ProjectionPatch
-from veupath_store.unit_of_work import Session
+from veupath_store.session.unit_of_work import Session
 from veupath_store.values import PurgeMode
 
 Written = dict[UUID, dict[str, Any]]

@@ -2,24 +2,24 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 from uuid import UUID
 
 from tests.support.naive_fold import naive_fold
-from veupath_store.events.entries import Entry, Position
-
-FOREIGN_XACTS = {"77", "99999999999", "9" * 20}
-"""What the machine's own events give for a transaction, beside what is no number."""
+from veupath_store.events.log.entries import Entry, Position
 
 _ROWS = """
 SELECT p.*, s.created_at AS born, ARRAY (SELECT g.id FROM gene_sets g WHERE g.user_id = p.user_id) AS gene_sets
 FROM stream_projections p JOIN streams s ON s.id = p.stream_id ORDER BY s.created_at, s.id"""
-_XACTS = "SELECT x, pg_xact_status(x::xid8) AS status FROM unnest($1::text[]) x"
 COLUMNS = (
-    *("name", "record_type", "wdk_strategy_id", "wdk_event_id", "is_saved", "model_id", "message_count", "step_count"),
+    *("name", "record_type", "wdk_strategy_id", "is_saved", "model_id", "message_count", "step_count"),
     *("plan", "result_count", "last_event_id", "updated_at", "dismissed_at", "dismissed_reason", "gene_set_id"),
-    "gene_set_auto_imported",
+    *("gene_set_auto_imported", "unrooted_steps", "messages_after", "lost"),
 )
+_MESSAGES = ("user_message", "assistant_message")
+_START = Position(0, 0)
+_JSON = ("plan", "unrooted_steps", "lost", "unlogged")
 
 
 class Eyes:
@@ -41,7 +41,7 @@ class Eyes:
 
     async def rows(self) -> list[dict[str, Any]]:
         """All rows, and what is needed to judge them."""
-        return [{**record, "plan": json.loads(record["plan"])} for record in map(dict, await self.fetch(_ROWS))]
+        return [parsed(record) for record in map(dict, await self.fetch(_ROWS))]
 
     def log(self, stream_id: UUID) -> list[Entry]:
         """A whole log."""
@@ -52,6 +52,11 @@ class Eyes:
             entries.append(Entry(Position(int(ms), int(seq)), kind, fields.get(b"data", b"")))
         return entries
 
+    def keys(self, stream_id: UUID) -> list[bytes]:
+        """The keys of a log's entries that have one."""
+        entries = self.redis.xrange(self.key(stream_id))
+        return [fields[b"key"] for _, fields in entries if b"key" in fields]
+
     def key(self, stream_id: UUID) -> str:
         return f"{self.prefix}stream:{stream_id}"
 
@@ -60,46 +65,54 @@ class Eyes:
         start = f"{self.prefix}stream:"
         return {UUID(key.decode().removeprefix(start)) for key in self.redis.scan_iter(match=f"{start}*", count=1_000)}
 
-    async def undone(self, entries: list[Entry]) -> list[Position]:
-        """Which entries are of transactions that were rolled back, or still run."""
-        written = {entry.position: xact for entry in entries if (xact := xact_of(entry)) is not None}
-        statuses = dict(await self.fetch(_XACTS, sorted(set(written.values()))))
-        return [position for position, xact in written.items() if statuses[xact] != "committed"]
 
-
-def xact_of(entry: Entry) -> str | None:
-    """The transaction of an entry that the store has written."""
-    if entry.type != "projection_patched":
-        return None
-    try:
-        data = json.loads(entry.raw)
-    except ValueError:
-        return None
-    xact = data.get("xact") if isinstance(data, dict) else None
-    return xact if isinstance(xact, str) and xact.isascii() and xact.isdigit() and xact not in FOREIGN_XACTS else None
+def parsed(record: dict[str, Any]) -> dict[str, Any]:
+    """A row with its documents as values."""
+    return record | {name: json.loads(record[name] or "null") for name in _JSON}
 
 
 def position(row: dict[str, Any]) -> Position:
-    return Position(*map(int, row["last_event_id"].split("-")))
+    """Where a row stands; before everything where it has seen nothing."""
+    return Position(*map(int, (row["last_event_id"] or "0-0").split("-")))
 
 
-async def check_rows(eyes: Eyes, rows: list[dict[str, Any]]) -> None:
-    """Every row is the fold of its log up to its position, and no entry there was rolled back."""
-    seen = []
+def purged(row: dict[str, Any]) -> Position:
+    """Up to where a purge may have removed the log, or a restored conversation begins."""
+    return Position.parse(row["messages_after"] or "0-0")
+
+
+async def check_rows(eyes: Eyes, rows: list[dict[str, Any]], *, at_rest: bool = False, losses: bool = False) -> None:
+    """Every row is the fold of its log up to its position, in all but its unlogged columns; at rest there are none.
+
+    Where a log may have lost what its row has seen, nothing is said of such a row.
+    """
     for row in rows:
-        assert row["last_event_id"] is not None, f"no position: {row}"
-        entries = [entry for entry in eyes.log(row["stream_id"]) if entry.position <= position(row)]
-        assert entries, f"no log: {row}"
-        assert entries[-1].position == position(row), f"the log lacks the row's position: {row}"
+        log = row["log"] = eyes.log(row["stream_id"])
+        keys = eyes.keys(row["stream_id"])
+        assert len(keys) == len(set(keys)), f"an event is in the log twice: {row}"
+        entries = [entry for entry in log if entry.position <= position(row)]
+        if losses and row["last_event_id"] is not None and not (entries and entries[-1].position == position(row)):
+            continue
+        if at_rest:
+            assert not row["unlogged"], f"not logged: {row}"
+            assert entries, f"no log: {row}"
+        if row["last_event_id"] is not None:
+            assert entries, f"no log: {row}"
+            assert entries[-1].position == position(row), f"the log lacks the row's position: {row}"
         folded = naive_fold(entries)
         if folded["gene_set_id"] not in row["gene_sets"]:
             folded["gene_set_id"] = None
         differences = {
-            column: (row[column], folded[column]) for column in COLUMNS if not same(row[column], folded[column])
+            column: (row[column], folded[column])
+            for column in COLUMNS
+            if column not in row["unlogged"]
+            and not (column in ("updated_at", "last_event_id") and row["unlogged"])
+            and not same(row[column], folded[column])
         }
         assert not differences, f"row and fold differ in {differences}: {row['stream_id']} {entries}"
-        seen += entries
-    assert not await eyes.undone(seen), "rolled back, and folded in"
+        if not any(is_forged(entry) and b'"messageCount"' in entry.raw for entry in log):
+            listed = [entry for entry in entries if entry.type in _MESSAGES and entry.position > purged(row)]
+            assert row["message_count"] <= len(listed), f"messages that are not listed: {row} {entries}"
 
 
 def same(stored: Any, folded: Any) -> bool:
@@ -117,9 +130,33 @@ def check_unique(rows: list[dict[str, Any]]) -> None:
     assert len(set(links)) == len(links)
 
 
-def check_forward(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
-    """No position went back while its conversation lived."""
-    was = {(row["stream_id"], row["born"]): position(row) for row in before}
+def check_forward(eyes: Eyes, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    """No position went back while its conversation lived, and no message went, unless the row says why."""
+    was = {(row["stream_id"], row["born"]): row for row in before}
     for row in after:
         known = was.get((row["stream_id"], row["born"]))
-        assert known is None or known <= position(row), f"{row['stream_id']} went back from {known}"
+        if known is None or row["lost"] != known["lost"]:
+            continue
+        assert position(known) <= position(row), f"{row['stream_id']} went back from {position(known)}"
+        if row["messages_after"] == known["messages_after"] and row["message_count"] < known["message_count"]:
+            assert any(map(is_forged, eyes.log(row["stream_id"]))), f"{row['stream_id']} lost messages"
+
+
+def check_losses(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    """A row that has left a position which its log does not hold says so; a log that begins anew does so behind it."""
+    was = {(row["stream_id"], row["born"]): row for row in before if "log" in row}
+    for row in after:
+        known = was.get((row["stream_id"], row["born"]))
+        if known is None or position(known) in (_START, position(row)):
+            continue
+        left, log = position(known), row["log"]
+        if left > purged(row) and left not in {entry.position for entry in log}:
+            lost = row["lost"] or {"after": "0-0", "before": "0-0"}
+            assert Position.parse(lost["after"]) < left <= Position.parse(lost["before"]), f"no mark of a loss: {row}"
+        if log and [entry.position for entry in known["log"][:1]] != [entry.position for entry in log[:1]]:
+            assert log[0].position > left, f"{row['stream_id']} begins anew before {left}: {log}"
+
+
+def is_forged(entry: Entry) -> bool:
+    """Whether it is a patch that the store has not written: it may replace what was counted before it."""
+    return entry.type == "projection_patched" and not re.search(rb'"userId"|"[wd][0-9a-f]{16}"', entry.raw)

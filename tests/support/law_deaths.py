@@ -1,17 +1,18 @@
-"""A process that dies at a chosen point of its unit of work: nothing that it would do afterwards is done."""
+"""A process that dies at a chosen point of a catch-up or a unit of work: what it would do afterwards is not done."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from unittest.mock import patch
 
 from tests.support.faults import client_pid
+from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.errors import UnavailableError
-from veupath_store.events.log import EventLog
-from veupath_store.events.recorded import RecordedChanges
+from veupath_store.events.log import pages
+from veupath_store.events.log.log import EventLog
 
-POINTS = ("first exchange", "second exchange", "lost answer", "before commit", "after commit")
+POINTS = ("before asking", "after asking", "lost answer", "before commit", "after commit")
 
 
 class DeadError(Exception):
@@ -28,14 +29,7 @@ class Death:
 
     def __init__(self, point: str, kill: Any) -> None:
         self.point = point
-        self.exchanges = {"first exchange": 1, "second exchange": 2, "lost answer": 1}.get(point, 0)
-        self.client: Any = None
-        self._kill = kill
-
-    async def now(self) -> None:
-        if self.client is not None:
-            await self._kill(await client_pid(self.client))
-        raise DeadError
+        self.kill = kill
 
 
 _DEATH: ContextVar[Death | None] = ContextVar("death", default=None)
@@ -51,43 +45,62 @@ def dying(point: str, kill: Any) -> Iterator[None]:
         _DEATH.reset(token)
 
 
-_EXCHANGE, _BEFORE, _AFTER = EventLog.exchange, RecordedChanges.before_commit, RecordedChanges.after_commit
+Work = Callable[[], Awaitable[Any]]
+_BETWEEN: ContextVar[Work | None] = ContextVar("between", default=None)
 
 
-async def _exchange(log: Any, parts: Any) -> Any:
-    answers = await _EXCHANGE(log, parts)
+@contextmanager
+def between(work: Work | None) -> Iterator[None]:
+    """Have something done by others after a catch-up has asked Redis, and before it commits; once in each task."""
+    token = _BETWEEN.set(work)
+    try:
+        yield
+    finally:
+        _BETWEEN.reset(token)
+
+
+_STEP, _COMMIT = EventLog.step, StoreTransaction.commit
+
+
+def _now(point: str) -> Death | None:
+    """The death that is to come at a point; there is one only."""
     death = _DEATH.get()
-    if death is not None and any(part.appended for part in parts):
-        death.exchanges -= 1
-        if death.exchanges == 0 and death.point == "lost answer":
-            raise UnavailableError("the answer was lost")
-        if death.exchanges == 0:
-            await death.now()
+    if death is None or death.point != point:
+        return None
+    _DEATH.set(None)
+    return death
+
+
+async def _step(log: Any, steps: Any) -> Any:
+    if _now("before asking"):
+        raise DeadError
+    answers = await _STEP(log, steps)
+    if (work := _BETWEEN.get()) is not None:
+        _BETWEEN.set(None)
+        await work()
+    if _now("after asking"):
+        raise DeadError
+    if _now("lost answer"):
+        raise UnavailableError("the answer was lost")
     return answers
 
 
-async def _before_commit(changes: Any, client: Any) -> None:
-    death = _DEATH.get()
+async def _commit(transaction: Any) -> None:
+    death = None if transaction._savepoint else _now("before commit")
     if death is not None:
-        death.client = client
-    await _BEFORE(changes, client)
-    if death is not None and death.point == "before commit":
-        await death.now()
-
-
-async def _after_commit(changes: Any) -> None:
-    death = _DEATH.get()
-    if death is not None and death.point == "after commit":
+        await death.kill(await client_pid(transaction))
         raise DeadError
-    await _AFTER(changes)
+    await _COMMIT(transaction)
+    if not transaction._savepoint and _now("after commit"):
+        raise DeadError
 
 
 @contextmanager
 def mortality() -> Iterator[None]:
-    """Make the store's code mortal."""
+    """Make the store's code mortal, and have it read logs in pages of two entries first, so that there are several."""
     with (
-        patch.object(EventLog, "exchange", _exchange),
-        patch.object(RecordedChanges, "before_commit", _before_commit),
-        patch.object(RecordedChanges, "after_commit", _after_commit),
+        patch.object(EventLog, "step", _step),
+        patch.object(StoreTransaction, "commit", _commit),
+        patch.object(pages, "FIRST", 2),
     ):
         yield

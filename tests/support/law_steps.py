@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.law_deaths import POINTS
 from tests.support.logs import DATA, GARBAGE, RAW, TYPED
-from veupath_store.events.entries import Event
+from veupath_store.events.log.entries import Event
 
 NAMES = st.sampled_from(["", "A", "A (1)", "B", "New Conversation", "New Conversation (1)"])
 WDK_IDS = st.integers(1, 3)
@@ -39,6 +39,14 @@ class Told:
     stream: int
     events: tuple[Any, ...]
     """An `Event`, or a type and bytes that are written as they are."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """Events that are part of a unit of work."""
+
+    stream: int
+    events: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,13 @@ SELDOM = (
     call("delete_genes", gene_set=st.integers(0, 3)),
     call("delete", stream=STREAMS),
 )
+CHANGES = st.one_of(
+    st.just(()),
+    st.tuples(call("patch", fields=FIELDS)),
+    *[st.tuples(call("dismiss"), call("restore"))] * 2,
+)
+"""Calls that are still to be given their conversation."""
+
 RARELY = (
     call("purge", user=USERS, site=SITES, dismiss=st.booleans()),
     call("purge_all", user=USERS, dismiss=st.booleans()),
@@ -124,8 +139,19 @@ RIGHT = (
     event("graph_plan", some(plan=PLANS, name=NAMES)),
     event(
         "graph_snapshot",
-        some(graphSnapshot=some(steps=st.just([{"id": "a", "searchName": "s"}]), rootStepId=st.just("a"), name=NAMES)),
+        some(
+            graphSnapshot=some(
+                steps=st.just([{"id": "a", "searchName": "s", "filters": [1]}]),
+                rootStepId=st.sampled_from(["a", "a", None]),
+                name=NAMES,
+            )
+        ),
     ),
+)
+CLAIMING = (
+    event("strategy_meta", st.fixed_dictionaries({"name": NAMES})),
+    event("strategy_link", st.fixed_dictionaries({"wdkStrategyId": WDK_IDS})),
+    event("graph_cleared", st.just({})),
 )
 PATCHED = st.fixed_dictionaries(
     {},
@@ -136,9 +162,8 @@ PATCHED = st.fixed_dictionaries(
         "created": st.booleans(),
         "dismissedReason": st.sampled_from(["user", None, "boredom"]),
         "order": st.integers(0, 9),
-        "xact": st.sampled_from(["77", "none of ours", "", "\0", "99999999999", "9" * 20, "-1", 77]),
-        "cluster": st.sampled_from(["7.1", "", 7]),
-        "base": st.sampled_from(["5-5", "", None, 5]),
+        "whole": st.sampled_from(["made", "", 7]),
+        "tags": st.sampled_from([{"name": "w"}, {"name": 7}, [], {"plan": "w", "message_count": "w"}]),
     },
 )
 ODD = (
@@ -150,9 +175,12 @@ ODD = (
 )
 EVENTS: st.SearchStrategy[Any] = st.deferred(lambda: st.one_of(*RIGHT, *RIGHT, *ODD))
 TELLINGS = st.builds(Told, STREAMS, st.lists(EVENTS, min_size=1, max_size=3).map(tuple))
+MESSAGES = st.builds(Told, STREAMS, st.lists(st.one_of(*RIGHT[:1] * 9, *RIGHT), min_size=3, max_size=5).map(tuple))
+SAYINGS = st.builds(Said, STREAMS, st.lists(st.one_of(*RIGHT), min_size=1, max_size=3).map(tuple))
+CLAIMS = st.builds(Told, STREAMS, st.lists(st.one_of(*CLAIMING), min_size=3, max_size=6).map(tuple))
 SAVEPOINTS = st.builds(Nested, st.lists(CALLS, min_size=1, max_size=2).map(tuple), st.booleans())
 PARTS = st.lists(
-    st.one_of(CALLS, CALLS, CALLS, TELLINGS, SAVEPOINTS, st.sampled_from(["commit", "rollback"])),
+    st.one_of(CALLS, CALLS, CALLS, TELLINGS, SAYINGS, SAVEPOINTS, st.sampled_from(["commit", "rollback"])),
     min_size=1,
     max_size=5,
 ).map(tuple)

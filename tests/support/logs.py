@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from veupath_store.events.entries import Entry, Position
-from veupath_store.events.fold import PROJECTING
+from veupath_store.events.fold.fold import PROJECTING
+from veupath_store.events.log.entries import Entry, Position
 
 ODD_TEXTS = ("", "a", "x" * 300, "\0", "\ud800", "\ude00", "\ud83d\ude00", "\\u0000", "\\\0", "\u00e9", "combine")
 SCALARS: st.SearchStrategy[Any] = (

@@ -9,15 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from veupath_store import limits
+from veupath_store.documents.json import encode
 from veupath_store.errors import InvalidInputError
-from veupath_store.json import encode
+from veupath_store.inputs import limits
 
 NEW: dict[str, Any] = {
     "name": "New Conversation",
     "record_type": None,
     "wdk_strategy_id": None,
-    "wdk_event_id": None,
     "is_saved": False,
     "model_id": None,
     "message_count": 0,
@@ -30,6 +29,9 @@ NEW: dict[str, Any] = {
     "dismissed_reason": None,
     "gene_set_id": None,
     "gene_set_auto_imported": False,
+    "unrooted_steps": None,
+    "messages_after": None,
+    "lost": None,
     "begun": False,
 }
 
@@ -48,8 +50,10 @@ def naive_fold(entries: Any, start: Any = None, problems: list[Any] | None = Non
             if problems is not None:
                 problems.append(entry.position)
         updated_at = row.pop("given_updated_at", None) or time_of(entry)
-        if touched:
+        if row.pop("is_whole", False):
             row["updated_at"] = updated_at
+        elif touched:
+            row["updated_at"] = max(row["updated_at"] or updated_at, updated_at)
     return row
 
 
@@ -74,20 +78,16 @@ def time_of(entry: Any) -> datetime:
         return last
 
 
-def no_constant(_: str) -> Any:
-    raise ValueError
-
-
 def data_of(entry: Any) -> dict[str, Any]:
     if entry.type == "graph_cleared" and entry.raw == b"":
         return {}
     try:
-        data = json.loads(entry.raw.decode("utf-8"), parse_constant=no_constant)
+        data = cleaned(json.loads(entry.raw.decode("utf-8"), parse_constant=lambda _: None))
     except (ValueError, RecursionError):
         raise ProblemError from None
     if not isinstance(data, dict):
         raise ProblemError
-    return cleaned(data)
+    return data
 
 
 def cleaned(value: Any) -> Any:
@@ -110,8 +110,8 @@ def model_selected(row: dict[str, Any], data: dict[str, Any], entry: Any) -> boo
 
 
 def graph_cleared(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
-    row.update(name="New Conversation", plan={}, step_count=0)
-    row.update(wdk_strategy_id=None, wdk_event_id=None, is_saved=False)
+    row.update(name="New Conversation", plan={}, unrooted_steps=None, step_count=0)
+    row.update(wdk_strategy_id=None, is_saved=False)
     return True
 
 
@@ -131,11 +131,10 @@ def meta(row: dict[str, Any], data: dict[str, Any], entry: Any = None) -> bool:
     return put_text(row, "record_type", data.get("recordType"), 100) or named
 
 
-def link(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+def link(row: dict[str, Any], data: dict[str, Any], entry: Any = None) -> bool:
     touched = False
     if is_whole(data.get("wdkStrategyId"), 2**63 - 1):
         row["wdk_strategy_id"] = data["wdkStrategyId"]
-        row["wdk_event_id"] = row["last_event_id"]
         touched = True
     if isinstance(data.get("isSaved"), bool):
         row["is_saved"] = data["isSaved"]
@@ -161,7 +160,23 @@ def put_plan(row: dict[str, Any], plan: dict[str, Any], *, touched: bool) -> Non
         bad = ProblemError()
         bad.touched = touched
         raise bad from None
-    row["plan"] = plan
+    row.update(plan=plan, unrooted_steps=None)
+
+
+def put_steps(row: dict[str, Any], steps: Any) -> bool:
+    if not isinstance(steps, list):
+        return False
+    kept = [step for step in steps if isinstance(step, dict)]
+    try:
+        if len(kept) > limits.PLAN_STEPS:
+            raise ProblemError
+        encode(kept, "steps")
+    except (ProblemError, InvalidInputError):
+        bad = ProblemError()
+        bad.touched = True
+        raise bad from None
+    row["unrooted_steps"] = kept or None
+    return True
 
 
 def nodes(node: Any, depth: int) -> Any:
@@ -194,8 +209,9 @@ def graph_snapshot(row: dict[str, Any], data: dict[str, Any], entry: Any) -> boo
     except ProblemError as exc:
         exc.touched = True
         raise
-    if plan["root"] is not None:
-        put_plan(row, plan, touched=True)
+    if plan["root"] is None:
+        return put_steps(row, steps)
+    put_plan(row, plan, touched=True)
     return True
 
 
@@ -226,14 +242,19 @@ def own_fields(step: dict[str, Any]) -> dict[str, Any]:
     if not texts.get("searchName"):
         combines = step.get("kind") == "combine" or texts.get("operator")
         texts["searchName"] = "__combine__" if combines else "__unknown__"
-    return {**texts, **objects}
+    known = {"id", "kind", "searchName", "operator", "displayName", "parameters", "colocationParams"}
+    known |= {"primaryInput", "secondaryInput", "primaryInputStepId", "secondaryInputStepId"}
+    return {**texts, **objects, **{k: v for k, v in step.items() if k not in known and v is not None}}
 
 
 def patched(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
-    touched = data.get("created") is True
+    touched = data.get("created") is True or isinstance(data.get("whole"), str)
     if touched:
-        row.update({**NEW, "plan": {}, "begun": True, "last_event_id": row["last_event_id"]})
-    touched |= patched_texts(row, data) | patched_counts(row, data) | patched_link(row, data, entry)
+        row["is_whole"] = True
+        kept = {name: row[name] for name in ("last_event_id", "updated_at", "lost")}
+        row.update({**NEW, "plan": {}, "begun": True, **kept})
+    touched |= patched_texts(row, data) | patched_counts(row, data) | patched_link(row, data)
+    touched |= patched_marks(row, data)
     touched |= patched_dismissal(row, data, entry) | patched_gene_set(row, data)
     stamp = as_time(data.get("updatedAt"))
     moment = stamp or time_of(entry)
@@ -241,10 +262,50 @@ def patched(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
         moment -= timedelta(microseconds=data["order"])
     row["given_updated_at"] = moment
     touched |= stamp is not None
+    if "unrootedSteps" in data and data["unrootedSteps"] is None:
+        row["unrooted_steps"] = None
+        touched = True
     if isinstance(data.get("plan"), dict):
-        put_plan(row, data["plan"], touched=touched)
-        return True
+        if isinstance(data.get("whole"), str) or data.get("created") is True:
+            row["plan"] = None  # as it was, unless it is taken
+        put_document(row, "plan", data["plan"], touched=touched)
+        row["unrooted_steps"] = None
+        touched = True
+    if isinstance(data.get("unrootedSteps"), list):
+        put_document(row, "unrooted_steps", data["unrootedSteps"], touched=True)
+        touched = True
     return touched
+
+
+def put_document(row: dict[str, Any], name: str, value: Any, *, touched: bool) -> None:
+    try:
+        encode(value, name)
+    except InvalidInputError:
+        bad = ProblemError()
+        bad.touched = touched
+        raise bad from None
+    row[name] = value or (None if name == "unrooted_steps" else value)
+
+
+def patched_marks(row: dict[str, Any], data: dict[str, Any]) -> bool:
+    touched = False
+    if "messagesAfter" in data and data["messagesAfter"] is None:
+        row["messages_after"] = None
+        touched = True
+    elif (after := as_position(data.get("messagesAfter"))) is not None:
+        row["messages_after"] = after
+        touched = True
+    if isinstance(data.get("lost"), dict):
+        row["lost"] = data["lost"]
+        touched = True
+    return touched
+
+
+def as_position(value: Any) -> str | None:
+    if not isinstance(value, str) or not re.fullmatch("[0-9]{1,20}-[0-9]{1,20}", value, re.ASCII):
+        return None
+    ms, seq = map(int, value.split("-"))
+    return f"{ms}-{seq}" if max(ms, seq) < 2**64 else None
 
 
 def patched_texts(row: dict[str, Any], data: dict[str, Any]) -> bool:
@@ -269,21 +330,12 @@ def patched_counts(row: dict[str, Any], data: dict[str, Any]) -> bool:
     return touched
 
 
-def patched_link(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:
+def patched_link(row: dict[str, Any], data: dict[str, Any]) -> bool:
     touched = False
     if "wdkStrategyId" in data and data["wdkStrategyId"] is None:
-        row.update(wdk_strategy_id=None, wdk_event_id=None)
+        row.update(wdk_strategy_id=None)
         touched = True
-    touched |= link(row, data, entry)
-    if is_whole(data.get("wdkStrategyId"), 2**63 - 1) and "wdkEventId" in data:
-        given = data["wdkEventId"]
-        if given is None:
-            row["wdk_event_id"] = None
-        elif isinstance(given, str) and re.fullmatch("[0-9]{1,20}-[0-9]{1,20}", given):
-            ms, seq = map(int, given.split("-"))
-            if max(ms, seq) < 2**64:
-                row["wdk_event_id"] = f"{ms}-{seq}"
-    return touched
+    return link(row, data) or touched
 
 
 def patched_dismissal(row: dict[str, Any], data: dict[str, Any], entry: Any) -> bool:

@@ -5,9 +5,11 @@ import os
 import pty
 import signal
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import psutil
 
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
@@ -71,6 +73,10 @@ async def _started(command, cwd, environment, **streams):
         yield Running(process)
     finally:
         if process.returncode is None:
+            # Its children would hold the pipes, and be waited for.
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
             process.kill()
             await process.communicate()
 

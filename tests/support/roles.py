@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 from tests.support.servers import running_server
-from veupath_store.database_url import parse_database_url
+from veupath_store.servers.database_url import parse_database_url
 
 PASSWORD = "s3cr3t"
 

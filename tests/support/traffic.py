@@ -11,12 +11,13 @@ from uuid import UUID, uuid4
 from veupath_store import (
     ControlSetRepository,
     ExperimentRepository,
+    LeaseRepository,
     OperationRepository,
     StreamRepository,
     async_session_factory,
 )
 from veupath_store.engine.statements import Statements
-from veupath_store.repositories.control_set_patch import ControlSetPatch
+from veupath_store.repositories import ControlSetPatch
 from veupath_store.values import OperationType
 
 SITE = "plasmodb"
@@ -164,10 +165,10 @@ async def evaluate(seen, user, name):
         version = await ExperimentRepository().save(
             identity, user_id=user, site_id=SITE, name=name, status="running", data={"step": step}, version=version
         )
-    await OperationRepository().heartbeat(lease)
+    await LeaseRepository().heartbeat(lease)
     async with async_session_factory() as session:
         await ExperimentRepository(session).get_by_id(identity)
-        await OperationRepository(session).complete(lease)
+        await LeaseRepository(session).complete(lease)
 
 
 READS = (list_and_open, list_control_sets, list_experiments, list_operations)

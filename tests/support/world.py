@@ -13,7 +13,7 @@ from veupath_store.repositories import (
     StreamRepository,
     UserRepository,
 )
-from veupath_store.repositories.inventory import OWNED_TABLES
+from veupath_store.repositories.accounts import OWNED_TABLES
 from veupath_store.values import Lease, OperationType
 
 EXPERIMENT = {

@@ -1,4 +1,4 @@
-"""JSON text that is mended, and names that are made free."""
+"""JSON text that is fixed, and names that are made free."""
 
 import json
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veupath_store.adoption.ids import derived, reference
-from veupath_store.adoption.text import depth, storable
-from veupath_store.legacy_ids import adopted_id
-from veupath_store.names import free_names, numbered
+from veupath_store.adoption.text import depth, has_large_integer, storable, with_floats
+from veupath_store.inputs.legacy_ids import adopted_id
+from veupath_store.repositories.free_names import free_names, numbered
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,49 @@ def test_what_is_mended_is_what_python_reads(text):
     read = json.loads(json.dumps(text))
     kept = ("\ufffd" if letter == "\x00" or "\ud800" <= letter <= "\udfff" else letter for letter in read)
     assert json.loads(storable(json.dumps(text))) == "".join(kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1e16", "10000000000000000.0"),
+        ("-2.5E+3", "-2500.0"),
+        ("1.50e1", "15.0"),
+        ("[1e5,0e0]", "[100000.0,0.0]"),
+        ("1.2345678901234567e17", "123456789012345670.0"),
+        ("2.5", "2.5"),
+        ("1e-7", "1e-7"),
+        ("1e20", "1e20"),
+        ("1e999999999", "1e999999999"),
+        (r'["1e16", "\\\"1e16", "\\\\", 1e1]', r'["1e16", "\\\"1e16", "\\\\", 10.0]'),
+    ],
+)
+def test_floats_in_full(text, expected):
+    assert with_floats(text) == expected
+
+
+@given(
+    st.recursive(st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers(), st.lists, max_leaves=9)
+)
+def test_floats_in_full_are_the_same_numbers(value):
+    assert json.loads(with_floats(json.dumps(value))) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "large"),
+    [
+        ("18446744073709551615", False),
+        ("18446744073709551616", True),
+        ("-9223372036854775808", False),
+        ('{"a": [-9223372036854775809]}', True),
+        ("0.18446744073709551616", False),
+        ("1e18446744073709551616", False),
+        ('"18446744073709551616"', False),
+        ("9" * 5_000, True),
+    ],
+)
+def test_large_integers(text, large):
+    assert has_large_integer(text) is large
 
 
 @pytest.mark.parametrize(("text", "levels"), [("1", 0), ("[]", 1), ('{"a": ["}]", {}]}', 3), (r'["\"[[[["]', 1)])

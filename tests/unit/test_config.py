@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 from tortoise import Tortoise
 
-from veupath_store.config import ENV_PREFIX, StoreSettings
+from veupath_store.config import _OF_A_SERVICE, ENV_PREFIX, StoreSettings, unknown_variables
 from veupath_store.errors import ConfigurationError
-from veupath_store.redis_url import RedisTarget
+from veupath_store.servers.redis_url import RedisTarget
 
 SECRET = "s3cr3t-word"
 URL = f"postgresql://ann:{SECRET}@db.example.org/store"
 TORTOISE_CONFIG = Path(__file__).parents[2] / "tortoise_config.py"
-OPTIONS = sorted(StoreSettings.model_fields.keys() - {"database_url", "migration_database_url", "redis_url"})
+OPTIONS = sorted(
+    StoreSettings.model_fields.keys() - {"database_url", "migration_database_url", "redis_url", "redis_password"}
+)
 NUMBERS = [name for name in OPTIONS if StoreSettings.model_fields[name].annotation in (int, float)]
-FLAGS = ["pgbouncer", "require_head"]
+FLAGS = ["catch_up", "pgbouncer", "require_head"]
 TEXTS = ["log_prefix"]
 
 
@@ -34,7 +36,7 @@ def refusal(**given) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize("value", [None, "", " \n"])
 def test_an_unset_url_names_both_choices(value, monkeypatch):
     if value is not None:
         monkeypatch.setenv("DATABASE_URL", value)
@@ -51,7 +53,7 @@ def test_every_option_is_a_number_or_a_flag_or_the_prefix():
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_read_from_its_variable(name, url, monkeypatch):
     default = getattr(StoreSettings(), name)
-    wanted = {"command_timeout": 40, "limit_document_bytes": 2_048}.get(name, 3)
+    wanted = {"command_timeout": 40}.get(name, 3)
     monkeypatch.setenv(ENV_PREFIX + name.upper(), str(wanted))
     settings = StoreSettings()
     assert getattr(settings, name) == wanted != default
@@ -67,13 +69,23 @@ def test_a_flag_is_read_from_its_variable(name, url, monkeypatch):
     assert read == {"true": True, "false": False, "1": True, "0": False}
 
 
-@pytest.mark.parametrize("wrong", ["", "soon", "-1", "1e9", "nan", "inf", "5s", SECRET])
+@pytest.mark.parametrize("wrong", ["soon", "-1", "1e9", "nan", "inf", "5s", SECRET])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_wrong_number_is_refused_by_the_name_of_its_variable(name, wrong, url, monkeypatch):
     monkeypatch.setenv(ENV_PREFIX + name.upper(), wrong)
     message = refusal()
     assert message.startswith(f"{ENV_PREFIX}{name.upper()}: ")
     assert SECRET not in message
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_empty_variable_is_as_if_it_were_not_set(name, url, monkeypatch):
+    default = StoreSettings()
+    monkeypatch.setenv(ENV_PREFIX + name.upper(), "")
+    monkeypatch.setenv("MIGRATION_DATABASE_URL", "")
+    monkeypatch.setenv("REDIS_URL", "")
+    assert StoreSettings() == default
+    assert StoreSettings().for_migrations().target == default.target
 
 
 @pytest.mark.parametrize("name", FLAGS)
@@ -103,6 +115,9 @@ def test_all_mistakes_are_told_at_once(url, monkeypatch):
         ("VEUPATH_STORE_MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_URL"),
         ("VEUPATH_STORE_REDIS_URL", "REDIS_URL"),
         ("VEUPATH_STORE_LOG_PREFX", "VEUPATH_STORE_LOG_PREFIX"),
+        ("VEUPATH_STORE_MAX_POOL_SIZE", "VEUPATH_STORE_POOL_MAX_SIZE"),
+        ("VEUPATH_STORE_CONNECTION_TIMEOUT", "VEUPATH_STORE_CONNECT_TIMEOUT"),
+        ("VEUPATH_STORE_IDLE_TIMEOUT", "VEUPATH_STORE_IDLE_IN_TRANSACTION_TIMEOUT"),
     ],
 )
 def test_a_misspelt_variable_is_refused_with_the_right_name(variable, meant, url, monkeypatch):
@@ -110,9 +125,51 @@ def test_a_misspelt_variable_is_refused_with_the_right_name(variable, meant, url
     assert refusal() == f"{variable} is no option of the store. Did you mean {meant}?"
 
 
-def test_a_variable_like_no_option_is_refused_without_a_guess(url, monkeypatch):
-    monkeypatch.setenv("VEUPATH_STORE_XQJ", "1")
-    assert refusal() == "VEUPATH_STORE_XQJ is no option of the store."
+NEWER = ["XQJ", "TCP_USER_TIMEOUT", "STATEMENT_CACHE_SIZE", "IO_TIMEOUT", "REPLICA_URL", "POOL_MAX_LIFETIME"]
+
+
+@pytest.mark.parametrize("option", NEWER)
+def test_an_option_of_a_newer_version_is_warned_of(option, url, monkeypatch, caplog):
+    monkeypatch.setenv(ENV_PREFIX + option, SECRET)
+    assert StoreSettings().pool_max_size == 10
+    assert unknown_variables() == [ENV_PREFIX + option]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"{ENV_PREFIX}{option} is no option of this version" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("service", ["", "API_", "POOL_", "LOG_"])
+def test_a_kubernetes_service_of_the_store_s_name_is_no_matter(service, url, monkeypatch, caplog):
+    for name, value in {
+        "PORT": "tcp://10.0.0.11:80",
+        "PORT_80_TCP": "tcp://10.0.0.11:80",
+        "PORT_80_TCP_ADDR": "10.0.0.11",
+        "PORT_80_TCP_PORT": "80",
+        "PORT_80_TCP_PROTO": "tcp",
+        "SERVICE_HOST": "10.0.0.11",
+        "SERVICE_PORT": "80",
+        "SERVICE_PORT_HTTP": "80",
+    }.items():
+        monkeypatch.setenv(f"{ENV_PREFIX}{service}{name}", value)
+    assert StoreSettings().pool_max_size == 10
+    assert unknown_variables() == []
+    assert not caplog.records
+
+
+def test_no_option_looks_like_what_kubernetes_sets():
+    assert not [name for name in OPTIONS if _OF_A_SERVICE.search(name.upper())]
+
+
+def test_the_url_s_connect_timeout_counts_unless_the_variable_is_set(url, monkeypatch):
+    fifteen = f"{URL}?connect_timeout=15"
+    assert StoreSettings(database_url=fifteen).connect_timeout == 15
+    assert StoreSettings(database_url=fifteen, connect_timeout=3).connect_timeout == 3
+    assert StoreSettings(database_url=fifteen).for_migrations().connect_timeout == 15
+    direct = StoreSettings(database_url=URL, migration_database_url=fifteen)
+    assert (direct.connect_timeout, direct.for_migrations().connect_timeout) == (5, 15)
+    monkeypatch.setenv("VEUPATH_STORE_CONNECT_TIMEOUT", "4")
+    assert StoreSettings(database_url=fifteen).connect_timeout == 4
+    assert StoreSettings(database_url=fifteen).for_migrations().connect_timeout == 4
 
 
 @pytest.mark.parametrize("variable", ["VEUPATHDB_STORE_POOL_MAX", "VEUPATH_STORED", "POOL_MAX_SIZE", "DATABASE_URLS"])
@@ -262,3 +319,19 @@ def test_the_tortoise_configuration_is_made_without_connecting(url):
 def test_the_tortoise_configuration_without_a_url_says_what_to_set():
     with pytest.raises(ConfigurationError, match=r"DATABASE_URL is not set\. .*embedded:PATH"):
         runpy.run_path(str(TORTOISE_CONFIG))
+
+
+def test_the_configuration_for_tortoise_takes_the_applications_apps_and_connections():
+    settings = StoreSettings(database_url="postgresql://db/app")
+    apps, connections = {"notes": {"models": ["notes.models"]}}, {"warehouse": "postgres://warehouse/reports"}
+    config = settings.tortoise_orm(apps=apps, connections=connections)
+    assert list(config["apps"]) == ["store", "notes"], "aerich takes the first where none is named"
+    assert config["apps"]["notes"] == apps["notes"]
+    assert config["connections"] == {**settings.tortoise_orm()["connections"], **connections}
+    assert config["connections"]["default"]["credentials"] == {"settings": settings}
+
+
+@pytest.mark.parametrize("taken", [{"apps": {"store": {}}}, {"connections": {"default": "postgres://db/app"}}])
+def test_the_stores_names_are_its_own(taken):
+    with pytest.raises(ConfigurationError, match="is the store's: give yours another name"):
+        StoreSettings(database_url="postgresql://db/app").tortoise_orm(**taken)

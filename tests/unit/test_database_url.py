@@ -1,6 +1,6 @@
 """What DATABASE_URL may look like."""
 
-import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veupath_store.config import StoreSettings
-from veupath_store.database_url import DatabaseTarget, parse_database_url
 from veupath_store.errors import ConfigurationError
+from veupath_store.servers.database_url import DatabaseTarget, parse_database_url
 
 SECRET = "s3cr3t-word"
 
@@ -17,6 +17,11 @@ SECRET = "s3cr3t-word"
 def target(**differences) -> DatabaseTarget:
     plain = {"hosts": (("db.example.org", 5432),), "user": "ann", "password": SECRET, "database": "store"}
     return DatabaseTarget(**{**plain, **differences})
+
+
+def wanted_of(hosts) -> str:
+    """The store writes: of several hosts it wants the one that it can write on."""
+    return "read-write" if len(hosts) > 1 else "any"
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
@@ -40,7 +45,9 @@ def test_the_three_schemes_mean_the_same(scheme):
     ],
 )
 def test_one_or_several_hosts(authority, hosts):
-    assert parse_database_url(f"postgresql://ann:{SECRET}@{authority}/store") == target(hosts=hosts)
+    assert parse_database_url(f"postgresql://ann:{SECRET}@{authority}/store") == target(
+        hosts=hosts, target_session_attrs=wanted_of(hosts)
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +61,9 @@ def test_one_or_several_hosts(authority, hosts):
     ],
 )
 def test_a_socket_directory_or_hosts_as_parameter(query, hosts):
-    assert parse_database_url(f"postgresql://ann:{SECRET}@/store?{query}") == target(hosts=hosts)
+    assert parse_database_url(f"postgresql://ann:{SECRET}@/store?{query}") == target(
+        hosts=hosts, target_session_attrs=wanted_of(hosts)
+    )
 
 
 def test_what_is_not_given_is_left_to_the_driver():
@@ -68,10 +77,52 @@ def test_the_parameters_of_libpq():
     )
     assert parse_database_url(url) == target(
         sslmode="verify-full",
-        sslrootcert=Path("/etc/ca.pem"),
+        driver_options={"sslrootcert": "/etc/ca.pem"},
         target_session_attrs="read-write",
         application_name="path finder",
     )
+
+
+@pytest.mark.parametrize(
+    ("query", "differences"),
+    [
+        ("connect_timeout=15", {"connect_timeout": 15.0}),
+        ("user=bob&password=w%40rd&dbname=other", {"user": "bob", "password": "w@rd", "database": "other"}),
+        ("gssencmode=disable&channel_binding=prefer", {}),
+        ("sslmode=require&sslcert=/c.pem&sslkey=/k.pem", {"sslmode": "require"}),
+        ("sslmode=require&sslnegotiation=direct", {"sslmode": "require"}),
+        ("sslmode=require&channel_binding=require", {"sslmode": "verify-full"}),
+        ("channel_binding=require", {"sslmode": "verify-full"}),
+        ("channel_binding=require&sslmode=verify-ca", {"sslmode": "verify-ca"}),
+        ("channel_binding=require&sslmode=require&sslrootcert=/ca.pem", {"sslmode": "require"}),
+        ("sslrootcert=system", {"sslmode": "verify-full"}),
+        ("sslrootcert=system&sslmode=verify-full", {"sslmode": "verify-full"}),
+        ("sslmode=&sslrootcert=&options=&connect_timeout=&application_name=&port=&host=&user=&channel_binding=", {}),
+    ],
+)
+def test_what_managed_providers_hand_out(query, differences):
+    parsed = parse_database_url(f"postgresql://ann:{SECRET}@db.example.org/store?{query}")
+    assert replace(parsed, driver_options={}) == target(**differences)
+
+
+@pytest.mark.parametrize(
+    ("query", "options"),
+    [
+        ("sslmode=verify-full&sslrootcert=/ca.pem&sslcrl=/crl.pem", {"sslrootcert": "/ca.pem", "sslcrl": "/crl.pem"}),
+        (
+            "sslcert=/c.pem&sslkey=/k.pem&sslpassword=a%20b",
+            {"sslcert": "/c.pem", "sslkey": "/k.pem", "sslpassword": "a b"},
+        ),
+        ("sslmode=require&channel_binding=require", {"sslrootcert": "system"}),
+        ("sslmode=verify-full&channel_binding=require", {}),
+        ("options=-c%20search_path%3Dstore%20-c%20geqo%3Doff", {"options": "-c search_path=store -c geqo=off"}),
+        ("options=endpoint%3Dep-cool-name-1", {"options": "endpoint=ep-cool-name-1"}),
+        ("passfile=/run/secrets/pgpass", {"passfile": "/run/secrets/pgpass"}),
+        ("sslcert=&sslkey=", {}),
+    ],
+)
+def test_what_the_driver_reads_for_itself(query, options):
+    assert parse_database_url(f"postgresql://h/store?{query}").driver_options == options
 
 
 def test_the_line_break_of_a_mounted_secret_is_no_part_of_the_url():
@@ -127,7 +178,23 @@ WRONG = {
     f"postgresql://ann:{SECRET}@h/store?sslrootcert=/ca.pem": "sslrootcert needs",
     f"postgresql://ann:{SECRET}@h/store?target_session_attrs=master": "target_session_attrs must be one of any",
     f"postgresql://ann:{SECRET}@h/store?pool_size=5": "unknown parameter 'pool_size'",
-    f"postgresql://ann:{SECRET}@h/store?ssl=true": "known are host, port, sslmode",
+    f"postgresql://ann:{SECRET}@h/store?sslmode=no-verify": "no-verify is called require here",
+    f"postgresql://ann:{SECRET}@h/store?ssl=true": "'ssl'; write sslmode=require",
+    f"postgresql://ann:{SECRET}@h/store?pgbouncer=true": "set VEUPATH_STORE_PGBOUNCER=true",
+    f"postgresql://ann:{SECRET}@h/store?connection_limit=1": "set VEUPATH_STORE_POOL_MAX_SIZE",
+    f"postgresql://ann:{SECRET}@h/store?schema=x": "options=-csearch_path%3DNAME",
+    f"postgresql://ann:{SECRET}@h/store?keepalives_idle=5": "remove it: the store sets keep-alives",
+    f"postgresql://ann:{SECRET}@h/store?service=x": "write into the URL what",
+    f"postgresql://ann:{SECRET}@h/store?hostaddr=x": "known are host, port, user",
+    f"postgresql://ann:{SECRET}@h/store?{SECRET[1:]}=x&ssl=1": "unknown parameter",
+    f"postgresql://ann:{SECRET}@h/store?connect_timeout=0": "connect_timeout must be whole seconds",
+    f"postgresql://ann:{SECRET}@h/store?connect_timeout=1.5": "connect_timeout must be whole seconds",
+    f"postgresql://ann:{SECRET}@h/store?connect_timeout={'9' * 5000}": "connect_timeout must be whole seconds",
+    f"postgresql://ann:{SECRET}@h/store?gssencmode=require": "gssencmode must be one of disable, prefer",
+    f"postgresql://ann:{SECRET}@h/store?sslnegotiation=x": "sslnegotiation must be one of",
+    f"postgresql://ann:{SECRET}@h/store?channel_binding=x": "channel_binding must be one of",
+    f"postgresql://ann:{SECRET}@h/store?channel_binding=require&sslmode=disable": "needs TLS with a verified",
+    f"postgresql://ann:{SECRET}@h/store?sslrootcert=system&sslmode=require": "must be one of verify-full",
 }
 
 
@@ -154,46 +221,6 @@ def test_any_text_after_the_scheme_is_read_or_refused(text):
     assert parsed.database
 
 
-def test_the_password_is_not_in_the_repr():
-    assert SECRET not in repr(parse_database_url(f"postgresql://ann:{SECRET}@h/store"))
-
-
-def test_without_certificates_of_its_own_tls_is_left_to_the_driver():
-    assert parse_database_url("postgresql://h/store").ssl() is None
-    assert parse_database_url("postgresql://h/store?sslmode=disable").ssl() == "disable"
-
-
-@pytest.mark.parametrize(("sslmode", "checks_name"), [("require", False), ("verify-ca", False), ("verify-full", True)])
-def test_own_certificates_are_verified_and_the_name_only_by_verify_full(sslmode, checks_name, tmp_path):
-    authorities = tmp_path / "ca.pem"
-    authorities.write_text(CERTIFICATE)
-    context = parse_database_url(f"postgresql://h/store?sslmode={sslmode}&sslrootcert={authorities}").ssl()
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert context.check_hostname is checks_name
-    assert len(context.get_ca_certs()) == 1
-
-
-@pytest.mark.parametrize("content", [None, "no certificate"])
-def test_certificates_that_cannot_be_read_are_a_configuration_error(content, tmp_path):
-    authorities = tmp_path / "ca.pem"
-    if content is not None:
-        authorities.write_text(content)
-    target = parse_database_url(f"postgresql://h/store?sslmode=verify-ca&sslrootcert={authorities}")
-    with pytest.raises(ConfigurationError, match=r"sslrootcert .* readable file of PEM certificates"):
-        target.ssl()
-
-
-# Self-signed, made for this test; its key was thrown away.
-CERTIFICATE = """\
------BEGIN CERTIFICATE-----
-MIIBkDCCATegAwIBAgIUY9MMQjjw4G5Pbr/dJ+vah/ABUh8wCgYIKoZIzj0EAwIw
-HTEbMBkGA1UEAwwSdmV1cGF0aC1zdG9yZSB0ZXN0MCAXDTI2MTEyNDE5NTQ0OFoY
-DzIxMjYxMDMxMTk1NDQ4WjAdMRswGQYDVQQDDBJ2ZXVwYXRoLXN0b3JlIHRlc3Qw
-WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASR1hZHGCKuXugB4B3J3jHj/7Ab76rq
-TaBW8hBQrcuV6GJeeUkgsGy8NViHkPkAPgN4K3nsLZc6sA8jiinDyfL0o1MwUTAd
-BgNVHQ4EFgQUhHeZg+QAgj+wqmcpk5H/lRaMhG8wHwYDVR0jBBgwFoAUhHeZg+QA
-gj+wqmcpk5H/lRaMhG8wDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNHADBE
-AiBWeiQZrr9Rk3h4Pznz7blVJ58WwAb2UC0nDhsCNy6dZAIgf2XSF6iAk4Tc9DCq
-09988lD5H5fsJLy91q0GirNkTcE=
------END CERTIFICATE-----
-"""
+@pytest.mark.parametrize("query", ["", f"sslpassword={SECRET}", f"password={SECRET}"])
+def test_no_password_is_in_the_repr(query):
+    assert SECRET not in repr(parse_database_url(f"postgresql://ann:{SECRET}@h/store?{query}"))

@@ -20,7 +20,6 @@ EXAMPLES = [
     errors.StaleVersionError("control set"),
     errors.OperationActiveError(),
     errors.LeaseLostError(),
-    errors.LogBehindError(),
     errors.InvalidInputError("plan.root.parameters.x", "a number must be finite"),
     errors.UnavailableError("Nothing was saved."),
     errors.StoreClosedError("The store is closed."),
@@ -40,7 +39,6 @@ BASES = {
     "StaleVersionError": errors.ConflictError,
     "OperationActiveError": errors.ConflictError,
     "LeaseLostError": errors.ConflictError,
-    "LogBehindError": errors.ConflictError,
     "SwallowedErrorError": errors.UnitOfWorkError,
 }
 
@@ -76,7 +74,6 @@ def test_only_what_tortoise_and_aerich_catch_by_type_is_an_error_of_tortoise():
         "StaleVersionError",
         "OperationActiveError",
         "LeaseLostError",
-        "LogBehindError",
     }
     operational = {kind.__name__ for kind in CLASSES if issubclass(kind, OperationalError)}
     assert operational == {*integrity, "SchemaError"}
@@ -99,7 +96,7 @@ def test_errors_come_back_from_another_process():
 
 def test_an_error_in_a_group_is_found_by_its_type():
     group = ExceptionGroup("a batch", EXAMPLES)
-    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[11], EXAMPLES[12], EXAMPLES[13])
+    assert group.subgroup(errors.UnavailableError).exceptions == (EXAMPLES[10], EXAMPLES[11], EXAMPLES[12])
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)

@@ -2,15 +2,16 @@
 
 import json
 from collections import ChainMap
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
 
-from veupath_store import limits
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.encoding import encode_event, entries_of
-from veupath_store.events.entries import Entry, Event, Position
-from veupath_store.events.keys import LogKey
+from veupath_store.events.log.encoding import encode_event, entries_of
+from veupath_store.events.log.entries import Entry, Event, Position
+from veupath_store.events.log.keys import LogKey
+from veupath_store.inputs import limits
 
 
 def data_of(data) -> object:
@@ -27,7 +28,7 @@ def test_the_operation_is_a_uuid_or_its_text_or_none():
     operation = uuid4()
     for given in (operation, str(operation), operation.hex, f"{{{operation}}}"):
         assert encode_event(Event(type="x", data={}, operation_id=given), "event")[0] == str(operation)
-    assert encode_event(Event(type="x", data={}), "event") == ("", "x", "{}")
+    assert encode_event(Event(type="x", data={}), "event") == ("", "x", "{}", "")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,24 @@ def test_other_mappings_are_objects_as_well():
     assert data_of(ChainMap({"a": 1}, {"b": "\0"})) == {"a": 1, "b": "\ufffd"}
 
 
+def test_what_json_lacks_becomes_what_it_has():
+    moment, identity = datetime(2024, 5, 6, tzinfo=UTC), uuid4()
+    assert data_of({"at": moment, "ids": [identity], "p": float("nan"), "q": float("-inf")}) == {
+        "at": "2024-05-06T00:00:00+00:00",
+        "ids": [str(identity)],
+        "p": None,
+        "q": None,
+    }
+
+
+def test_a_key_is_a_uuid_or_its_text():
+    key = uuid4()
+    for given in (key, str(key)):
+        assert encode_event(Event(type="x", data={}, key=given), "event")[3] == str(key)
+    with pytest.raises(InvalidInputError, match=r"event\.key"):
+        encode_event(Event(type="x", data={}, key="mine"), "event")
+
+
 @pytest.mark.parametrize("data", [None, [], "{}", 1, [("a", 1)]])
 def test_what_is_no_object_is_refused(data):
     assert str(refusal(data)) == "event.data: a JSON object is needed"
@@ -59,8 +78,8 @@ def test_what_is_no_object_is_refused(data):
 @pytest.mark.parametrize(
     ("data", "path"),
     [
-        ({"a": {"b": [1, float("inf")]}}, "event.data.a.b[1]"),
-        ({"a": "\0", "b": uuid4()}, "event.data.b"),
+        ({"a": {"b": [1, {1}]}}, "event.data.a.b[1]"),
+        ({"a": "\0", "b": object()}, "event.data.b"),
         ({"a": "\0", 1: 2}, "event.data"),
         ({"a": 2**64}, "event.data.a"),
     ],

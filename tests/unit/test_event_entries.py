@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.entries import Entry, Event, Position
+from veupath_store.events.log.entries import Entry, Event, Position
 
 unsigned = st.integers(0, 2**64 - 1)
 

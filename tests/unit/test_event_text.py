@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.naive_fold import cleaned
-from veupath_store.events.text import clean, decoded
+from veupath_store.events.fold.text import clean, decoded
 
 PIECES = [
     "\0",
@@ -80,7 +80,7 @@ def test_text_that_is_no_json_is_nobodys_error(raw):
     assert decoded(raw) is None or isinstance(decoded(raw), dict)
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"x"', b'{"a":NaN}', b'{"a":1e999}', b'{"a":"\xff"}'])
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'"x"', b'{"a":nan}', b'{"a":1e999}', b'{"a":"\xff"}'])
 def test_what_is_no_json_object_is_none(raw):
     assert decoded(raw) is None
 
@@ -91,7 +91,18 @@ def test_depth_beyond_the_decoder_is_no_error():
 
 def test_sixteen_megabytes_of_bad_characters_are_cleaned_in_seconds():
     raw = b'{"a":"%b"}' % (rb"\u0000\\\ud800" * (16 * 1024 * 1024 // 14))
-    started = time.perf_counter()
+    started = time.process_time()
     text = decoded(raw)["a"]
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     assert set(text) == {"\ufffd", "\\"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "data"),
+    [
+        (b'{"a":NaN,"b":-Infinity,"c":[Infinity]}', {"a": None, "b": None, "c": [None]}),
+        (b'{"NaN":"NaN","b":"-Infinity \\" NaN","c":NaN}', {"NaN": "NaN", "b": '-Infinity " NaN', "c": None}),
+    ],
+)
+def test_what_an_old_application_wrote_as_no_number_is_null(raw, data):
+    assert decoded(raw) == data

@@ -7,9 +7,9 @@ import pytest
 
 from tests.support.folding import AT, FULL, MOVED, after, changed
 from tests.support.logs import entry, log
-from veupath_store import limits
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.fold import INITIAL, PROJECTING, Folded, Problem, State, fold, fold_all
+from veupath_store.events.fold.fold import INITIAL, PROJECTING, Folded, Problem, State, fold, fold_all
+from veupath_store.inputs import limits
 from veupath_store.values.streams import DEFAULT_NAME
 
 ONLY_POSITION = ["assistant_delta", "tool_call_start", "tool_call_end", "reasoning", "message_start", "message_end"]
@@ -77,16 +77,16 @@ def test_a_name_or_record_type_of_a_wrong_type_is_ignored_by_itself(wrong):
 
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_link_claims_the_wdk_id_and_sets_the_saved_flag(saved):
-    expected = changed(wdk_strategy_id=8, wdk_event_id=str(AT), is_saved=saved)
+    expected = changed(wdk_strategy_id=8, is_saved=saved)
     assert after("strategy_link", {"wdkStrategyId": 8, "isSaved": saved}) == expected
 
 
 def test_a_link_that_says_nothing_of_saving_leaves_the_flag():
-    assert after("strategy_link", {"wdkStrategyId": 8}) == changed(wdk_strategy_id=8, wdk_event_id=str(AT))
+    assert after("strategy_link", {"wdkStrategyId": 8}) == changed(wdk_strategy_id=8)
 
 
 def test_a_link_to_the_same_id_is_a_new_claim():
-    assert after("strategy_link", {"wdkStrategyId": 7}) == changed(wdk_event_id=str(AT))
+    assert after("strategy_link", {"wdkStrategyId": 7}) == changed()
 
 
 @pytest.mark.parametrize("number", [0, limits.INT64_MAX])
@@ -102,7 +102,7 @@ def test_a_wdk_id_that_is_none_is_ignored_by_itself(wrong):
 
 @pytest.mark.parametrize("wrong", [None, 0, 1, "true", [], {}])
 def test_a_saved_flag_that_is_none_is_ignored_by_itself(wrong):
-    expected = changed(wdk_strategy_id=8, wdk_event_id=str(AT))
+    expected = changed(wdk_strategy_id=8)
     assert after("strategy_link", {"wdkStrategyId": 8, "isSaved": wrong}) == expected
 
 
@@ -148,11 +148,25 @@ def test_a_snapshot_is_named_by_name_or_graph_name(names, expected):
 
 
 @pytest.mark.parametrize("root", [None, "gone", "", 7, ["a"]])
-def test_a_snapshot_without_its_root_leaves_the_plan_and_sets_the_rest(root):
-    snapshot = {"steps": [{"id": "a"}, {"id": "b"}, "no step"], "rootStepId": root, "name": "New"}
+def test_a_snapshot_without_its_root_leaves_the_plan_and_keeps_the_steps_beside_it(root):
+    snapshot = {"steps": [{"id": "a", "filters": [1]}, {"id": "b"}, "no step"], "rootStepId": root, "name": "New"}
+    kept = [{"id": "a", "filters": [1]}, {"id": "b"}]
     assert fold_all(FULL, [entry("graph_snapshot", {"graphSnapshot": snapshot}, AT.ms, AT.seq)]) == Folded(
-        changed(name="New", step_count=2), (), 1
+        changed(name="New", step_count=2, unrooted_steps=kept), (), 1
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("graph_snapshot", {"graphSnapshot": {"steps": [{"id": "a"}], "rootStepId": "a"}}),
+        ("graph_plan", {"plan": {"root": {"id": "a", "searchName": "__unknown__"}}}),
+        ("projection_patched", {"plan": {"root": {"id": "a", "searchName": "__unknown__"}}}),
+    ],
+)
+def test_a_root_or_a_plan_clears_the_steps_that_had_none(kind, data):
+    state = after(kind, data, replace(FULL, unrooted_steps=[{"id": "b"}]))
+    assert (state.plan["root"]["id"], state.unrooted_steps) == ("a", None)
 
 
 def test_a_snapshot_without_steps_counts_none():
@@ -192,7 +206,7 @@ def test_a_model_is_selected():
 @pytest.mark.parametrize("data", [{}, {"name": "ignored"}, b""])
 def test_clearing_the_graph_takes_name_plan_and_link(data):
     assert after("graph_cleared", data) == changed(
-        name=DEFAULT_NAME, plan={}, step_count=0, wdk_strategy_id=None, wdk_event_id=None, is_saved=False
+        name=DEFAULT_NAME, plan={}, step_count=0, wdk_strategy_id=None, unrooted_steps=None, is_saved=False
     )
 
 
@@ -203,7 +217,7 @@ def test_every_other_type_only_moves_the_position(kind, data):
 
 
 @pytest.mark.parametrize("kind", sorted(PROJECTING))
-@pytest.mark.parametrize("raw", [b"{", b"[]", b"null", b"7", b'"x"', b'{"name":NaN}', b"\xff", b'{"a":1}{}', b" "])
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"null", b"7", b'"x"', b'{"name":NaNa}', b"\xff", b'{"a":1}{}', b" "])
 def test_an_event_whose_data_is_no_object_is_skipped_counted_and_reported(kind, raw):
     assert fold_all(FULL, [entry(kind, raw, AT.ms, AT.seq)]) == Folded(
         MOVED, (Problem(AT, kind, "its data is no JSON object"),), 1

@@ -1,30 +1,29 @@
-"""`projection_patched`: exactly the fields that it names, as a repository writes them."""
+"""`projection_patched`: exactly the fields that it names; and what the row holds and the log does not yet."""
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
 from tests.support.folding import AT, FULL, MOVED, TIME, after, changed
-from tests.support.hostile import OldSite
 from tests.support.logs import entry
-from veupath_store import limits
-from veupath_store.errors import InvalidInputError
-from veupath_store.events.fold import INITIAL, State, fold, fold_all
-from veupath_store.events.patched import (
-    PATCH_KEYS,
+from veupath_store.events.fold.fold import INITIAL, State, fold, fold_all
+from veupath_store.events.fold.patch import (
+    DOCUMENTS,
+    KEYS,
     PATCHED,
-    Origin,
-    begins,
-    origin_of,
-    patch_data,
+    is_unsettled,
     patch_raw,
+    whole_data,
+    whole_row,
 )
-from veupath_store.values import DismissReason
+from veupath_store.inputs import limits
+from veupath_store.models.unlogged import LOGGED
 
 GENE_SET = UUID("11111111-2222-4333-8444-555555555555")
+OWNER = UUID(int=7)
 VALUES = {
     "name": "New",
     "record_type": "transcript",
@@ -34,249 +33,244 @@ VALUES = {
     "message_count": 11,
     "step_count": 12,
     "plan": {"root": {"id": "z"}},
+    "unrooted_steps": [{"id": "y"}],
     "result_count": 13,
+    "dismissed_at": datetime(2024, 5, 6, tzinfo=UTC),
     "dismissed_reason": "purge",
     "gene_set_id": GENE_SET,
     "gene_set_auto_imported": True,
+    "messages_after": "8-1",
+    "lost": {"messages": 2},
 }
-FOLLOW = {"wdk_strategy_id": {"wdk_event_id": str(AT)}, "dismissed_reason": {"dismissed_at": TIME}}
-ORIGIN = Origin("77", "1.1")
-NULLABLE = {"record_type", "wdk_strategy_id", "model_id", "result_count", "dismissed_reason", "gene_set_id"}
+TOGETHER = {
+    "dismissed_at": ("dismissed_at", "dismissed_reason"),
+    "dismissed_reason": ("dismissed_at", "dismissed_reason"),
+}
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def patched(data, state=FULL):
-    return after(PATCHED, data, state)
+def nested_plan(levels):
+    """A plan of so many steps, each the input of the next."""
+    node = {}
+    for _ in range(levels):
+        node = {"primaryInput": node}
+    return {"root": node}
 
 
-def written(changes, state=FULL, **more):
-    """After the event that a repository would append for these changes."""
-    return after(PATCHED, patch_raw(patch_data(changes, **more)), state)
+def raw(columns, tags=None, whole=None, updated_at=TIME):
+    """The patch that catch-up appends for these columns."""
+    plain = {column: value for column, value in columns.items() if column not in DOCUMENTS}
+    documents = {column: json.dumps(columns[column]) for column in DOCUMENTS if column in columns}
+    return patch_raw(plain, tags=tags or {}, updated_at=updated_at, documents=documents, whole=whole)
+
+
+def patched(columns, state=FULL, **more):
+    return after(PATCHED, raw(columns, **more), state)
+
+
+def whole(reason="made"):
+    return whole_row(reason, user_id=OWNER, site_id="plasmodb", experiment_id=None, created_at=TIME)
 
 
 def test_every_column_has_a_key_and_a_value_here():
-    assert PATCH_KEYS.keys() == VALUES.keys()
-    own = {"wdk_event_id", "last_event_id", "updated_at", "dismissed_at", "begun"}
-    assert {*VALUES, *own} == set(State.__slots__)
+    assert KEYS.keys() == VALUES.keys() == {*LOGGED, "lost"}
+    assert {*VALUES, "last_event_id", "updated_at", "begun", "unlogged"} == set(State.__slots__)
 
 
 def test_the_keys_in_the_log_stay_what_they_are():
-    assert list(PATCH_KEYS.values()) == [
+    assert list(KEYS.values()) == [
         *("name", "recordType", "wdkStrategyId", "isSaved", "modelId", "messageCount", "stepCount", "plan"),
-        *("resultCount", "dismissedReason", "geneSetId", "geneSetAutoImported"),
+        *("unrootedSteps", "resultCount", "dismissedAt", "dismissedReason", "geneSetId", "geneSetAutoImported"),
+        *("messagesAfter", "lost"),
     ]
-    moment = datetime(2024, 5, 6, tzinfo=UTC)
-    assert patch_data({}, created=True, origin=ORIGIN, order=1, updated_at=moment, dismissed_at=moment) == {
-        "created": True,
-        "xact": "77",
-        "cluster": "1.1",
-        "order": 1,
-        "updatedAt": "2024-05-06T00:00:00+00:00",
-        "dismissedAt": "2024-05-06T00:00:00+00:00",
+    assert json.loads(raw({"name": "New", "plan": {}}, tags={"name": "w1"}, whole=whole("trim"))) == {
+        "whole": "trim",
+        "userId": str(OWNER),
+        "siteId": "plasmodb",
+        "experimentId": None,
+        "createdAt": TIME.isoformat(),
+        "name": "New",
+        "plan": {},
+        "tags": {"name": "w1"},
+        "updatedAt": TIME.isoformat(),
     }
 
 
-@pytest.mark.parametrize("column", VALUES)
+@pytest.mark.parametrize("column", [column for column in VALUES if column != "dismissed_at"])
 def test_exactly_the_named_field_is_set(column):
-    assert written({column: VALUES[column]}) == changed(**{column: VALUES[column], **FOLLOW.get(column, {})})
+    columns = {name: VALUES[name] for name in TOGETHER.get(column, (column,))}
+    # A plan has its own steps.
+    follow = {"unrooted_steps": None} if column == "plan" else {}
+    assert patched(columns) == changed(**columns, **follow)
 
 
-def test_all_fields_are_set_at_once():
-    state = replace(INITIAL, last_event_id="1-0")
-    expected = {**VALUES, **FOLLOW["wdk_strategy_id"], **FOLLOW["dismissed_reason"], "updated_at": TIME}
-    assert written(VALUES, state) == replace(state, **expected, last_event_id=str(AT))
+def test_a_plan_and_steps_without_a_root_may_be_there_both():
+    columns = {"plan": VALUES["plan"], "unrooted_steps": [{"id": "b"}]}
+    assert patched(columns) == changed(**columns)
 
 
-def test_no_field_only_moves_the_position():
-    assert (
-        written({}) == MOVED == written({}, origin=ORIGIN, order=5) == patched({"dismissedAt": "2024-01-01T00:00:00Z"})
+@pytest.mark.parametrize(
+    "column", ["record_type", "wdk_strategy_id", "model_id", "result_count", "gene_set_id", "unrooted_steps"]
+)
+def test_null_is_a_value_where_the_column_is_nullable(column):
+    assert patched({column: None}) == changed(**{column: None})
+
+
+def test_no_dismissal_is_a_value():
+    assert patched({"dismissed_at": None, "dismissed_reason": None}) == changed(
+        dismissed_at=None, dismissed_reason=None
     )
 
 
-@pytest.mark.parametrize("column", VALUES)
-def test_null_is_a_value_where_the_column_is_nullable(column):
-    state = patched({PATCH_KEYS[column]: None})
-    follow = {"wdk_strategy_id": {"wdk_event_id": None}, "dismissed_reason": {"dismissed_at": None}}
-    assert state == (changed(**{column: None, **follow.get(column, {})}) if column in NULLABLE else MOVED)
-    assert column not in NULLABLE or written({column: None}) == state
-
-
-WRONG_TYPES = {
+WRONG = {
     "name": [7, True, [], {}, ""],
-    "record_type": [7, True, [], {}],
     "wdk_strategy_id": ["8", 8.0, True, [], {}, -1, limits.INT64_MAX + 1],
     "is_saved": [0, 1, "true", [], {}],
-    "model_id": [7, True, [], {}],
     "message_count": ["8", 8.0, True, [], {}, -1, limits.INT32_MAX + 1],
-    "step_count": ["8", 8.0, True, [], {}, -1, limits.INT32_MAX + 1],
     "plan": ["{}", 7, True, []],
-    "result_count": ["8", 8.0, True, [], {}, -1, limits.INT32_MAX + 1],
-    "dismissed_reason": ["boredom", "", "USER", 7, True, [], {}, ["user"]],
+    "unrooted_steps": ["[]", 7, True, {}],
     "gene_set_id": ["", "1111", 7, True, [], {}, "x" * 36],
     "gene_set_auto_imported": [False, 0, 1, "true", [], {}],
+    "messages_after": ["", "1", "1-", 7, True, [], {}, f"{2**64}-0"],
+    "lost": ["", 7, True, []],
 }
 
 
-@pytest.mark.parametrize(("column", "wrong"), [(column, it) for column in WRONG_TYPES for it in WRONG_TYPES[column]])
+@pytest.mark.parametrize(("column", "wrong"), [(column, it) for column in WRONG for it in WRONG[column]])
 def test_a_value_that_the_column_does_not_take_is_ignored_by_itself(column, wrong):
-    assert patched({PATCH_KEYS[column]: wrong}) == MOVED
-    other = "model_id" if column != "model_id" else "name"
-    assert patched({PATCH_KEYS[column]: wrong, PATCH_KEYS[other]: "x"}) == changed(**{other: "x"})
+    assert after(PATCHED, {KEYS[column]: wrong}) == MOVED
+    assert after(PATCHED, {KEYS[column]: wrong, "modelId": "x"}) == changed(model_id="x")
 
 
-def test_a_patch_may_set_empty_text_where_a_row_may_hold_it():
-    assert written({"record_type": "", "model_id": ""}) == changed(record_type="", model_id="")
+@pytest.mark.parametrize("plan", [{"root": 7}, {"root": {"primaryInput": "a"}}, nested_plan(limits.PLAN_DEPTH + 1)])
+def test_a_plan_that_is_no_tree_of_steps_is_what_a_row_may_hold(plan):
+    assert patched({"plan": plan, "name": "New"}) == changed(plan=plan, name="New")
 
 
-def test_over_long_text_is_cut():
-    state = patched({"name": "n" * 999, "recordType": "r" * 999, "modelId": "m" * 999})
-    assert [len(it) for it in (state.name, state.record_type, state.model_id)] == [255, 100, 100]
-
-
-def test_unlinking_a_strategy_leaves_the_saved_flag_as_every_field_that_is_not_given():
-    unlinked = written({"wdk_strategy_id": None})
-    assert (unlinked.wdk_strategy_id, unlinked.wdk_event_id, unlinked.is_saved) == (None, None, FULL.is_saved)
-    assert FULL.is_saved is True
-    assert written({"wdk_strategy_id": None, "is_saved": False}).is_saved is False
-
-
-def test_a_claim_leaves_the_saved_flag():
-    assert written({"wdk_strategy_id": 8}).is_saved is True
-
-
-@pytest.mark.parametrize("reason", list(DismissReason))
-def test_a_dismissal_is_dated_by_its_entry_or_as_it_says(reason):
-    expected = changed(dismissed_reason=reason.value, dismissed_at=TIME)
-    assert written({"dismissed_reason": reason}) == expected
-    assert type(written({"dismissed_reason": reason}).dismissed_reason) is str
-    moment = datetime(2024, 5, 6, 7, 8, 9, 123_456, tzinfo=timezone(timedelta(hours=2)))
-    state = written({"dismissed_reason": reason}, dismissed_at=moment)
-    assert state == replace(expected, dismissed_at=moment)
-    assert state.dismissed_at.tzinfo is UTC
-
-
-@pytest.mark.parametrize("wrong", ["2024-05-06T07:08:09", "yesterday", "", 7, None, [], "0001-01-01T00:00:00+14:00"])
-def test_a_time_that_is_none_is_the_entrys_own(wrong):
-    assert patched({"dismissedReason": "user", "dismissedAt": wrong}).dismissed_at == TIME
-    assert patched({"name": "New", "updatedAt": wrong}) == changed(name="New")
-    assert patched({"updatedAt": wrong}) == MOVED
-
-
-def test_a_checkpoint_says_when_the_row_was_changed():
-    moment = datetime(2024, 5, 6, 7, 8, 9, 123_456, tzinfo=UTC)
-    assert written({"name": "New"}, updated_at=moment) == changed(name="New", updated_at=moment)
-    assert written({}, updated_at=moment) == changed(updated_at=moment)
-
-
-def test_the_order_of_a_bulk_insert_is_kept_in_the_time():
-    assert written({"name": "New"}, order=3) == changed(name="New", updated_at=TIME - timedelta(microseconds=3))
-    moment = datetime(2024, 5, 6, tzinfo=UTC)
-    assert written({"name": "New"}, order=10**6, updated_at=moment).updated_at == moment - timedelta(seconds=1)
-
-
-@pytest.mark.parametrize("wrong", [-1, 10**6 + 1, 1.0, "1", True, None, []])
-def test_an_order_that_is_none_is_ignored(wrong):
-    assert patched({"name": "New", "order": wrong}) == changed(name="New")
-
-
-@pytest.mark.parametrize("year", ["0001-01-01T00:00:00", "1969-12-31T23:59:59", "9999-12-31T23:59:59.999999"])
-def test_times_that_no_log_can_have_are_none(year):
-    """The driver takes the first and the last of them for infinities."""
-    assert patched({"name": "New", "updatedAt": f"{year}+00:00"}) == changed(name="New")
-
-
-def test_a_beginning_forgets_what_was_before():
-    expected = replace(INITIAL, name="New", begun=True, updated_at=TIME, last_event_id=str(AT))
-    assert written({"name": "New"}, created=True) == expected
-    assert written({}, created=True) == replace(expected, name=INITIAL.name)
-    assert written({"name": "New"}, replace(FULL, plan=None), created=True) == expected
-    assert written({"wdk_strategy_id": None}, created=True) == replace(expected, name=INITIAL.name)
-
-
-@pytest.mark.parametrize("wrong", [False, None, 1, "true", [], {}])
-def test_nothing_else_is_a_beginning(wrong):
-    assert patched({"created": wrong, "name": "New"}) == changed(name="New")
-    assert not begins(entry(PATCHED, {"created": wrong}))
-
-
-def test_a_beginnings_plan_is_its_own():
-    state = written({}, created=True)
-    state.plan["x"] = 1
-    assert INITIAL.plan == {} == written({}, created=True).plan
-
-
-def test_a_refused_plan_stays_and_the_rest_is_set():
-    bad = {"root": {"primaryInput": "no step"}}
-    folded = fold_all(FULL, [entry(PATCHED, {"plan": bad, "name": "New"}, AT.ms, AT.seq)])
+def test_a_plan_that_the_table_would_not_take_is_left_out_and_reported():
+    deep = nested_plan(limits.DOCUMENT_DEPTH)
+    folded = fold_all(FULL, [entry(PATCHED, {"plan": deep, "name": "New"}, AT.ms, AT.seq)])
     assert folded.state == changed(name="New")
-    assert [(it.position, it.type, it.reason) for it in folded.problems] == [
-        (AT, PATCHED, "the plan was left as it was: a step must be an object")
-    ]
-    alone = fold_all(FULL, [entry(PATCHED, {"plan": bad}, AT.ms, AT.seq)])
-    assert (alone.state, len(alone.problems)) == (MOVED, 1)
+    reason = f"it is nested more than {limits.DOCUMENT_DEPTH} levels deep"
+    assert [problem[:2] for problem in folded.problems] == [(AT, PATCHED)]
+    assert folded.problems[0].reason.endswith(reason)
+    whole_row = {"plan": deep, "whole": "made", "name": "New"}
+    assert fold_all(FULL, [entry(PATCHED, whole_row, AT.ms, AT.seq)]).state.plan is None, "as it was"
 
 
-def test_beginnings_and_transactions_are_read_back():
-    made = entry(PATCHED, patch_raw(patch_data({"name": "New"}, created=True, origin=Origin("77", "1.1", "5-0"))))
-    assert (begins(made), origin_of(made)) == (True, Origin("77", "1.1", "5-0"))
-    other = entry(PATCHED, patch_raw(patch_data({"name": "New"})))
-    assert (begins(other), origin_of(other)) == (False, None)
+def test_the_time_of_a_patch_is_the_rows_own_and_never_goes_back():
+    assert patched({"name": "New"}, updated_at=LATER) == changed(name="New", updated_at=LATER)
+    early = datetime(2019, 1, 1, tzinfo=UTC)
+    assert patched({"name": "New"}, updated_at=early) == changed(name="New", updated_at=FULL.updated_at)
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        *(b"", b"{", b"[]", b'["xact","created"]', b'{"xact":77,"cluster":"1.1","created":"true"}'),
-        *(b'{"xact":"77"}', b'{"xact":"77","cluster":5}', b'{"xact":"77","cluster":"1.1","base":[]}'),
-    ],
-)
-def test_what_says_neither_is_neither(raw):
-    assert (begins(entry(PATCHED, raw)), origin_of(entry(PATCHED, raw))) == (False, None)
+@pytest.mark.parametrize("reason", ["made", "lost", "trim"])
+def test_a_whole_row_replaces_all_before_it(reason):
+    state = patched(VALUES, whole=whole(reason))
+    assert state == replace(MOVED, **VALUES, updated_at=TIME, begun=True)
+    bare = patched({"name": "New"}, whole=whole(reason))
+    assert bare == replace(INITIAL, name="New", updated_at=TIME, begun=True, last_event_id=str(AT))
 
 
-def test_other_types_neither_begin_nor_belong_to_a_transaction():
-    other = entry("user_message", {"created": True, "xact": "77", "cluster": "1.1"})
-    assert (begins(other), origin_of(other)) == (False, None)
+def test_the_first_versions_beginnings_are_whole_rows():
+    state = after(PATCHED, {"name": "New", "created": True, "order": 5, "xact": "77", "cluster": "1.1"})
+    expected = replace(INITIAL, name="New", begun=True, last_event_id=str(AT), updated_at=state.updated_at)
+    assert state == expected
+    assert whole_data(entry(PATCHED, {"created": True})) == {"created": True}
 
 
-def test_the_data_of_a_patch_is_json_and_shares_nothing():
-    plan = {"root": {"id": "a", "parameters": {"x": [1]}}}
-    data = patch_data({**VALUES, "plan": plan}, created=True, origin=ORIGIN, order=1)
-    assert json.loads(json.dumps(data)) == data == json.loads(patch_raw(data))
-    plan["root"]["parameters"]["x"].append(2)
-    assert data["plan"] == {"root": {"id": "a", "parameters": {"x": [1]}}}
+@pytest.mark.parametrize("data", [{"created": "true"}, {"whole": 7}, {"name": "whole"}, [], 7])
+def test_what_is_no_whole_row_is_none(data):
+    assert whole_data(entry(PATCHED, data)) is None
+    assert whole_data(entry("user_message", {"whole": "made"})) is None
 
 
-def test_the_text_of_an_enum_is_its_value():
-    data = patch_data({"name": OldSite.TOXODB, "dismissed_reason": DismissReason.PURGE})
-    assert data == {"name": "toxodb, an Enum", "dismissedReason": "purge"}
-    assert {type(value) for value in data.values()} == {str}
+def test_an_entry_of_the_first_version_that_may_have_been_rolled_back_is_known():
+    assert is_unsettled(entry(PATCHED, {"name": "New", "xact": "77"}))
+    assert not is_unsettled(entry(PATCHED, {"name": "xact"}))
+    assert not is_unsettled(entry(PATCHED, {"name": "New", "xact": 77}))
+    assert not is_unsettled(entry("user_message", {"xact": "77"}))
 
 
-def test_what_cannot_be_a_patch_is_refused():
-    with pytest.raises(KeyError):
-        patch_data({"user_id": 1})
-    for moments in ({"updated_at": datetime(2024, 1, 1)}, {"dismissed_at": datetime(2024, 1, 1)}):  # noqa: DTZ001
-        with pytest.raises(InvalidInputError, match="time zone"):
-            patch_data({}, **moments)
-    with pytest.raises(InvalidInputError):
-        patch_data({"plan": {"x": float("nan")}})
+# What is not logged yet: rules 6 to 8.
 
 
-@pytest.mark.parametrize("shape", ["deep", "large"])
-def test_a_plan_at_the_limit_of_documents_gets_into_the_log_and_out_again(shape):
-    plan = {"x": "y" * (limits.DOCUMENT_BYTES - 8)}
-    if shape == "deep":
-        plan = {}
-        for _ in range(limits.DOCUMENT_DEPTH - 1):
-            plan = {"a": plan}
-    assert fold(FULL, entry(PATCHED, patch_raw(patch_data({"plan": plan})), AT.ms)).plan == plan
+WISHED = replace(FULL, name="Wished", message_count=0, unlogged={"name": "w1", "message_count": "w1"})
+DECIDED = replace(FULL, name="Old (1)", unlogged={"name": "d1"})
 
 
-@pytest.mark.parametrize(
-    ("given", "kept"),
-    [(None, None), ("5-3", "5-3"), ("x", "POSITION"), (7, "POSITION"), (f"{2**64}-0", "POSITION")],
-)
-def test_a_checkpoint_repeats_a_claim_with_the_entry_that_made_it(given, kept):
-    state = patched({"wdkStrategyId": 3, "wdkEventId": given})
-    assert state.wdk_event_id == (state.last_event_id if kept == "POSITION" else kept)
-    assert patched({"wdkStrategyId": None, "wdkEventId": "5-3"}).wdk_event_id is None
+def test_a_wish_outlives_an_applications_event_and_a_decision_does_not():
+    event = entry("strategy_meta", {"name": "Event", "recordType": "x"}, AT.ms, AT.seq)
+    kept = fold(WISHED, event)
+    assert (kept.name, kept.record_type, kept.unlogged) == ("Wished", "x", WISHED.unlogged)
+    ended = fold(DECIDED, event)
+    assert (ended.name, ended.record_type, ended.unlogged) == ("Event", "x", {})
+
+
+def test_messages_always_count():
+    state = fold(WISHED, entry("user_message", {}, AT.ms, AT.seq))
+    assert (state.message_count, state.unlogged) == (1, WISHED.unlogged)
+
+
+@pytest.mark.parametrize("state", [WISHED, DECIDED])
+def test_a_patch_logs_what_it_has_the_tag_or_the_value_of(state):
+    tag = state.unlogged["name"]
+    others = {column: it for column, it in state.unlogged.items() if column != "name"}
+    by_tag = patched({"name": "older"}, state, tags={"name": tag})
+    assert (by_tag.name, by_tag.unlogged) == (state.name, others)
+    by_value = patched({"name": state.name}, state, tags={"name": "w9"})
+    assert (by_value.name, by_value.unlogged) == (state.name, others)
+    other = patched({"name": "older"}, state, tags={"name": "w9"})
+    assert (other.name, other.unlogged) == (state.name, state.unlogged)
+
+
+def test_a_patch_says_nothing_by_its_value_of_what_was_written_past_the_store():
+    state = replace(WISHED, unlogged={**WISHED.unlogged, "name": "w:1"})
+    assert patched({"name": state.name}, state, tags={"name": "w9"}).unlogged["name"] == "w:1"
+    assert "name" not in patched({"name": state.name}, state, tags={"name": "w:1"}).unlogged
+
+
+def test_of_a_row_with_nothing_logged_only_messages_are_folded():
+    state = replace(FULL, unlogged=dict.fromkeys(LOGGED, "w:1"))
+    assert patched({"name": "Older"}, state, updated_at=LATER, whole=whole()) == replace(
+        state, last_event_id=str(AT), begun=True
+    )
+    assert fold(state, entry("strategy_meta", {"name": "Event"}, AT.ms, AT.seq)) == replace(
+        state, last_event_id=str(AT)
+    )
+    message = fold(state, entry("user_message", {}, AT.ms, AT.seq))
+    assert (message.message_count, message.updated_at) == (state.message_count + 1, AT.time)
+
+
+def test_a_whole_row_leaves_what_is_not_logged():
+    state = patched({"name": "older", "model_id": "m"}, WISHED, tags={"name": "w9"}, whole=whole())
+    assert (state.name, state.message_count, state.model_id, state.record_type) == ("Wished", 0, "m", None)
+    # The count of a whole row is that of a new conversation, which is the row's own.
+    assert state.unlogged == {"name": "w1"}
+
+
+def test_a_value_that_is_logged_without_its_time_leaves_the_time_to_be_logged():
+    """Set again to what the log says already: else the row would be later than its log for good."""
+    state = replace(FULL, updated_at=LATER, unlogged={"name": "w2"})
+    ended = patched({"name": state.name}, state, tags={"name": "w1"})
+    assert (ended.updated_at, ended.unlogged) == (LATER, {"updated_at": "w2"})
+    ended = replace(ended, last_event_id=FULL.last_event_id)
+    assert patched({}, ended, tags={"updated_at": "w1"}).unlogged == {"updated_at": "w2"}
+    by_tag = patched({}, ended, tags={"updated_at": "w2"}, updated_at=LATER)
+    assert (by_tag.updated_at, by_tag.unlogged) == (LATER, {})
+    assert patched({"model_id": "m"}, ended, tags={"model_id": "w3"}, updated_at=LATER).unlogged == {}
+    decided = replace(FULL, updated_at=LATER, unlogged={"name": "d2"})
+    assert fold(decided, entry("strategy_meta", {"name": "Event"}, AT.ms, AT.seq)).unlogged == {"updated_at": "d2"}
+
+
+def test_a_dismissal_is_logged_with_its_time_or_not_at_all():
+    """Dismissed, restored and dismissed once more: the first of them has the reason of the last, and not its time."""
+    dismissal = {"dismissed_at": TIME, "dismissed_reason": "user"}
+    unlogged = dict.fromkeys(dismissal, "w3")
+    state = replace(FULL, dismissed_at=LATER, dismissed_reason="user", unlogged=unlogged)
+    first = patched(dismissal, state, tags=dict.fromkeys(dismissal, "w1"))
+    assert first.unlogged == unlogged
+    restored = patched(dict.fromkeys(dismissal), state, tags=dict.fromkeys(dismissal, "w2"))
+    assert (restored.dismissed_at, restored.dismissed_reason, restored.unlogged) == (LATER, "user", unlogged)
+    last = patched({**dismissal, "dismissed_at": LATER}, state, tags=unlogged)
+    assert (last.dismissed_at, last.unlogged) == (LATER, {})

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.hostile import cyclic, nested, sized
-from veupath_store import InvalidInputError, limits
-from veupath_store.json import check, decode, encode
+from veupath_store import InvalidInputError
+from veupath_store.documents.json import check, decode, encode
+from veupath_store.inputs import limits
 
 
 class Color(enum.StrEnum):

@@ -1,9 +1,21 @@
 """The linter of the migrations finds what it is for."""
 
+import asyncio
+
 import pytest
 
-from tests.lint_migrations import AFTER_DEPLOY, EXCLUDED, REPOSITORY, about_migration, about_source, about_sql, main
+from tests.lint_migrations import (
+    AFTER_DEPLOY,
+    EXCLUDED,
+    REPOSITORY,
+    about_migration,
+    about_names,
+    about_source,
+    about_sql,
+    main,
+)
 from tests.support.checkout import copy_repository, write_migration
+from tests.support.processes import BIN, run_at_terminal
 
 
 def test_the_repository_has_no_finding(capsys):
@@ -128,3 +140,83 @@ def test_a_downgrade_cannot_be_concurrent(tmp_path):
     (tmp_path / "store").mkdir()
     name = write_migration(tmp_path, "1_x", "SELECT 1", "DROP INDEX CONCURRENTLY users_idx")
     assert any("CONCURRENTLY" in finding for finding in about_migration(tmp_path / "store" / name))
+
+
+@pytest.mark.parametrize(
+    ("names", "findings"),
+    [
+        (["0_20270101000000_a.py", "1_20270102000000_b.py"], []),
+        (["0_20270101000000_a.py", "1_b.py", "2_2027_c.py"], ["1_b.py: its name must be", "2_2027_c.py: its name"]),
+        (["0_20270101000000_a.py", "01_20270102000000_b.py"], ["01_20270102000000_b.py: its name must be"]),
+        (
+            ["0_20270101000000_a.py", "1_20270103000000_c.py", "1_20270102000000_b.py"],
+            ["1_20270103000000_c.py: 1_20270102000000_b.py has the same number"],
+        ),
+        (
+            ["0_20270101000000_a.py", "10_20270102000000_b.py", "8_20270101120000_c.py"],
+            [
+                "8_20270101120000_c.py: no file has the number 1, 2, 3, 4, 5, 6, 7",
+                "10_20270102000000_b.py: no file has",
+            ],
+        ),
+        (
+            ["0_20270101000000_a.py", "1_20270103000000_late.py", "2_20270102000000_b.py"],
+            ["2_20270102000000_b.py: 1_20270103000000_late.py is before it and is not older"],
+        ),
+        (["1_20270102000000_b.py"], ["1_20270102000000_b.py: no file has the number 0"]),
+    ],
+)
+def test_a_file_of_two_branches_that_would_run_in_two_orders_is_found_by_its_name(names, findings):
+    found = about_names(names)
+    assert len(found) == len(findings), found
+    for one, expected in zip(found, findings, strict=True):
+        assert one.startswith(expected)
+
+
+RENAMED = 'ALTER TABLE "users" ADD "login" VARCHAR(255);\nALTER TABLE "users" DROP COLUMN "external_id";'
+
+
+@pytest.mark.parametrize("sql", [RENAMED, "ALTER TABLE users ADD login text, DROP external_id"])
+def test_a_rename_that_was_made_a_drop_and_an_add_is_found_after_the_deploy_too(sql, tmp_path):
+    (tmp_path / "store").mkdir()
+    name = write_migration(tmp_path, "1_x", f"SET LOCAL statement_timeout = 0; {sql}", phase="post-deploy")
+    (finding,) = [one for one in about_migration(tmp_path / "store" / name) if "MODELS_STATE" not in one]
+    assert finding.startswith("users gets a column and loses one")
+
+
+@pytest.mark.parametrize("sql", ["", "\n        ", "-- later\n", ";"])
+def test_a_file_that_was_not_filled_in_is_found(sql, tmp_path):
+    (tmp_path / "store").mkdir()
+    name = write_migration(tmp_path, "1_x", sql)
+    assert any(finding.startswith("upgrade gives no SQL") for finding in about_migration(tmp_path / "store" / name))
+
+
+@pytest.mark.large
+def test_what_aerich_makes_of_a_json_field_with_a_default_and_of_a_rename_is_found(tmp_path):
+    checkout = copy_repository(tmp_path / "checkout")
+    model = checkout / "veupath_store" / "models" / "user.py"
+    before = model.read_text()
+    there = len(list((checkout / "migrations" / "store").glob("[0-9]*_*.py")))
+    renamed = before.replace("    external_id: fields", "    login: fields")
+    added = before.replace("    class Meta:", "    labels = fields.JSONField[list](default=list)\n\n    class Meta:", 1)
+    for text, answer, expected in (
+        (added, b"", {"adding-required-field"}),
+        (renamed, b"n\n", {"users gets a column and loses one", "ban-drop-column"}),
+        (renamed, b"y\n", {"renaming-column"}),
+    ):
+        assert text != before
+        model.write_text(text)
+        command = run_at_terminal(
+            BIN / "aerich",
+            "migrate",
+            "--offline",
+            cwd=checkout,
+            typed=answer,
+            DATABASE_URL="postgresql://x@127.0.0.1:1/x",
+        )
+        made = asyncio.run(command)
+        assert made.code == 0, made
+        (path,) = (checkout / "migrations" / "store").glob(f"{there}_*.py")
+        found = " ".join(about_migration(path))
+        assert [one for one in expected if one not in found] == [], found
+        path.unlink()

@@ -22,7 +22,6 @@ STATUSES = {
     errors.StaleVersionError: 409,
     errors.OperationActiveError: 409,
     errors.LeaseLostError: 409,
-    errors.LogBehindError: 409,
     errors.InvalidInputError: 422,
     errors.UnavailableError: 503,
     errors.StoreClosedError: 503,

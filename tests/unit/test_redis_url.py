@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from veupath_store.redis_url import RedisTarget, parse_redis_url
+from veupath_store.servers.redis_url import RedisTarget, parse_redis_url
 
 SECRET = "s3cr3t"
 
@@ -33,8 +33,40 @@ SECRET = "s3cr3t"
             RedisTarget(host="cache", tls={"ssl_cert_reqs": "none", "ssl_check_hostname": False}),
         ),
         (
+            "rediss://cache?ssl_cert_reqs=CERT_NONE",
+            RedisTarget(host="cache", tls={"ssl_cert_reqs": "none", "ssl_check_hostname": False}),
+        ),
+        (
+            "rediss://cache?ssl_cert_reqs=&ssl_ca_certs=&ssl_check_hostname=&db=",
+            RedisTarget(host="cache", tls={"ssl_check_hostname": True}),
+        ),
+        (
             "rediss://cache?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=false",
             RedisTarget(host="cache", tls={"ssl_ca_certs": "/etc/ca.pem", "ssl_check_hostname": False}),
+        ),
+        (
+            "redis+sentinel://one,two:7/main",
+            RedisTarget(sentinels=(("one", 26379), ("two", 7)), service="main"),
+        ),
+        (
+            "redis+sentinel://ann:word@[::1]:7,two/ma%20in/3?sentinel_password=w%40+d&sentinel_username=bob",
+            RedisTarget(
+                sentinels=(("::1", 7), ("two", 26379)),
+                service="ma in",
+                database=3,
+                user="ann",
+                password="word",
+                sentinel_user="bob",
+                sentinel_password="w@+d",
+            ),
+        ),
+        (
+            "rediss+sentinel://one/main?ssl_cert_reqs=none",
+            RedisTarget(
+                sentinels=(("one", 26379),),
+                service="main",
+                tls={"ssl_cert_reqs": "none", "ssl_check_hostname": False},
+            ),
         ),
         ("embedded:/data/log", RedisTarget(embedded=Path("/data/log"))),
         ("embedded:log", RedisTarget(embedded=Path.cwd() / "log")),
@@ -48,7 +80,7 @@ def test_what_is_understood(url, target):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        (SECRET, "its scheme must be one of redis, rediss, unix, embedded"),
+        (SECRET, "its scheme must be one of redis, rediss, unix, redis+sentinel, rediss+sentinel, embedded"),
         (f"http://:{SECRET}@cache", "its scheme must be"),
         (f"redis://:{SECRET}/x@cache", "percent-encode"),
         (f"redis://:{SECRET}?x@cache", "percent-encode"),
@@ -64,8 +96,17 @@ def test_what_is_understood(url, target):
         (f"redis://:{SECRET}@cache/-1", "the database must be a whole number"),
         (f"redis://cache?password={SECRET}", "the unknown parameter 'password'"),
         ("redis://cache?ssl_cert_reqs=none", "the unknown parameter 'ssl_cert_reqs'; a redis:// URL knows db"),
+        (f"redis://cache?socket_timeout={SECRET}", "the timeout is set by VEUPATH_STORE_LOG_TIMEOUT"),
+        ("redis://cache?protocol=3", "'protocol'; remove it: the store decides that itself"),
+        ("redis://cache?ssl=true", "write rediss:// for TLS"),
         (f"rediss://cache?ssl_cert_reqs={SECRET}", "ssl_cert_reqs must be one of none, optional, required"),
         (f"rediss://cache?ssl_check_hostname={SECRET}", "ssl_check_hostname must be true or false"),
+        (f"redis+sentinel://:{SECRET}@one", "the name of the Sentinels' master stands after them"),
+        (f"redis+sentinel://:{SECRET}@one,,two/main", "the host of a Sentinel is missing"),
+        (f"redis+sentinel://:{SECRET}@/main", "the host of a Sentinel is missing"),
+        (f"redis+sentinel://:{SECRET}@one/main/x", "the database must be a whole number"),
+        ("redis+sentinel://one/main?ssl_cert_reqs=none", "'ssl_cert_reqs'; a redis+sentinel:// URL knows db, sentinel"),
+        (f"redis://one?sentinel_password={SECRET}", "the unknown parameter 'sentinel_password'"),
         ("unix://run/redis.sock", "the path of a socket is absolute"),
         ("unix://", "the path of a socket is absolute"),
         ("embedded:", "needs a data directory"),
@@ -83,3 +124,4 @@ def test_what_is_refused_without_being_shown(url, reason):
 
 def test_the_password_is_not_in_the_representation():
     assert SECRET not in repr(parse_redis_url(f"redis://ann:{SECRET}@cache"))
+    assert SECRET not in repr(parse_redis_url(f"redis+sentinel://:{SECRET}@one/main?sentinel_password={SECRET}"))

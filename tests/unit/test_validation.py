@@ -1,5 +1,6 @@
 """The checks at the door."""
 
+import sys
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.support.hostile import MALFORMED_UUIDS, UUIDS, OldSite, Site, Word
 from veupath_store import InvalidInputError
-from veupath_store.validation import (
+from veupath_store.inputs import validation
+from veupath_store.inputs.validation import (
     as_optional_uuid,
     as_uuid,
     boolean,
@@ -161,3 +163,14 @@ def test_no_message_repeats_the_value():
         refusal(text, uuid4(), "x", 3),
     ]
     assert not [message for message in messages if word in message or "4711" in message]
+
+
+def test_white_space_is_what_python_takes_for_it_and_the_byte_order_mark():
+    spaces = {chr(number) for number in range(sys.maxunicode + 1) if chr(number).isspace()}
+    assert set(validation._SPACE) == spaces | {"\ufeff"}
+
+
+@pytest.mark.parametrize("wrong", ["\ufeff " * 100_000, " " * 200_000])
+def test_a_hostile_amount_of_white_space_takes_no_time(wrong):
+    assert validation.tidied(wrong) == ""
+    assert validation.ids_of_genes([f"{wrong}x", "y"], "ids", most=2) == ["x", "y"]

@@ -16,7 +16,7 @@ from veupath_store.adoption.values import (
     UndoneAdoption,
     Variant,
 )
-from veupath_store.legacy_ids import adopted_id
+from veupath_store.inputs.legacy_ids import adopted_id
 
 __all__ = [
     "AdoptionPlan",

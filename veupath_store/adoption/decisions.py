@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
-from veupath_store.names import free_names
+from veupath_store.repositories.free_names import free_names
 
 # A visible conversation before a dismissed one, then the newest, then the smallest id.
 _PREFERRED: Final = "p.dismissed_at IS NOT NULL, p.updated_at DESC, p.id"
@@ -22,7 +22,7 @@ WITH ranked AS ({ranked}), settled AS (
     UPDATE adopting_{entity} changed SET {field} = NULL FROM ranked WHERE ranked.id = changed.id AND ranked.number > 1
     RETURNING changed.legacy_id
 )
-INSERT INTO adopting_problems (kind, entity, key, field, mended)
+INSERT INTO adopting_problems (kind, entity, key, field, fixed)
 SELECT '{kind}', '{entity}', legacy_id, '{field}', 'made null: another conversation has it' FROM settled"""
 
 _NAMES: Final = f"""

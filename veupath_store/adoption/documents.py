@@ -1,7 +1,7 @@
 """Documents that jsonb would refuse, or that are not of their column's type.
 
 Clean documents never leave the server. A quick look at each document's text picks the suspicious ones; their text is
-mended here and converted on the server by a function that gives null where jsonb refuses.
+fixed here and converted on the server by a function that gives null where jsonb refuses.
 """
 
 import re
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from veupath_store import limits
 from veupath_store.adoption.ids import reference
-from veupath_store.adoption.text import depth, storable
+from veupath_store.adoption.kept import note_kept, suspicion
+from veupath_store.adoption.text import READABLE, depth, storable, with_floats
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
-from veupath_store.json import decode
+from veupath_store.documents.json import decode
+from veupath_store.inputs import limits
 
 FEW: Final = 20
 """Documents of a batch: each may have many megabytes."""
@@ -30,7 +31,7 @@ class Document:
         type: What it must be, ``array`` or ``object``; ``None`` for any.
         empty: SQL for what stands for a document that cannot be kept.
         wrong: SQL for what becomes of a document of another type, with a place for it.
-        mended: What is said of that.
+        fixed: What is said of that.
     """
 
     table: str
@@ -38,7 +39,7 @@ class Document:
     type: str | None
     empty: str
     wrong: str = ""
-    mended: str = "made empty"
+    fixed: str = "made empty"
 
     @property
     def missing(self) -> str:
@@ -55,8 +56,14 @@ class Document:
             usual = f"CASE WHEN json_typeof({raw}) = '{self.type}' THEN {raw}::jsonb {wrong}ELSE {self.empty} END"
         return f"CASE WHEN d_{self.field}.key IS NOT NULL THEN d_{self.field}.document ELSE {usual} END"
 
+    def text(self) -> str:
+        """SQL for the column as JSON text, after `join`: in the old row's own words, where nothing was fixed."""
+        raw, fixed = f"o.{self.field}", f"d_{self.field}"
+        usual = f"CASE WHEN json_typeof({raw}) = '{self.type}' THEN {raw}::text ELSE ({self.empty})::text END"
+        return f"CASE WHEN {fixed}.key IS NOT NULL THEN {fixed}.document::text ELSE {usual} END"
+
     def join(self) -> str:
-        """The join with what was mended."""
+        """The join with what was fixed."""
         alias = f"d_{self.field}"
         return (
             f"LEFT JOIN adopting_documents {alias} ON {alias}.entity = '{self.table}'"
@@ -66,6 +73,8 @@ class Document:
 
 _ARRAY: Final = "'[]'::jsonb"
 _OBJECT: Final = "'{}'::jsonb"
+
+PLAN: Final = Document(table="stream_projections", field="plan", type="object", empty=_OBJECT)
 
 DOCUMENTS: Final = (
     Document(table="control_sets", field="positive_ids", type="array", empty=_ARRAY),
@@ -77,17 +86,17 @@ DOCUMENTS: Final = (
         type="object",
         empty=_OBJECT,
         wrong="jsonb_build_object('legacy', {})",
-        mended="kept under the key legacy",
+        fixed="kept under the key legacy",
     ),
     Document(table="gene_sets", field="gene_ids", type="array", empty=_ARRAY),
     Document(table="gene_sets", field="parameters", type=None, empty="NULL::jsonb"),
     Document(table="gene_sets", field="parent_set_ids", type="array", empty=_ARRAY),
-    Document(table="stream_projections", field="plan", type="object", empty=_OBJECT),
+    PLAN,
 )
 
 _MADE: Final = (
     """CREATE TEMP TABLE adopting_documents (
-        entity text NOT NULL, field text NOT NULL, key text COLLATE "C" NOT NULL, mended text,
+        entity text NOT NULL, field text NOT NULL, key text COLLATE "C" NOT NULL, fixed text,
         changed boolean NOT NULL DEFAULT false, document jsonb
     ) ON COMMIT DROP""",
     "CREATE UNIQUE INDEX ON adopting_documents (entity, field, key)",
@@ -103,14 +112,12 @@ _MADE: Final = (
 _TOO_DEEP: Final = """COALESCE(jsonb_path_exists(pg_temp.adopting_jsonb(d.text),
     'strict $.**{{{levels} to last}} ? (@.type() == "array" || @.type() == "object")', '{{}}', true), true)"""
 
-# A surrogate of a pair is suspicious, too; and so is a number with an exponent that may be beyond a double: jsonb would
-# take it, and no client that reads numbers as doubles would read it back.
+# A surrogate of a pair is suspicious, too. A plan's steps are limited to fewer levels than documents are.
 _SUSPICIOUS: Final = rf"""
 SELECT o.id, d.text FROM old_{{table}} o CROSS JOIN LATERAL (SELECT o.{{field}}::text AS text OFFSET 0) d
 WHERE o.{{field}} IS NOT NULL AND (
     strpos(d.text, '\u0000') > 0 OR strpos(d.text, '\ud') > 0 OR strpos(d.text, '\uD') > 0
-    OR d.text ~ '(^|[\[:,\s])-?[0-9]+(\.[0-9]+)?[eE]\+?[0-9]{{{{3}}}}'
-    OR (octet_length(d.text) > 100000 AND d.text ~ '[0-9]{{{{255}}}}')
+    OR {{suspicion}}
     OR (octet_length(d.text) > 2 * {{levels}}
         AND octet_length(d.text) - octet_length(replace(replace(d.text, '[', ''), '{{{{', '')) > {{levels}}
         AND {_TOO_DEEP}))"""
@@ -119,26 +126,30 @@ _LIST_OF_IDS: Final = r'^\s*\[\s*("{id}"(\s*,\s*"{id}")*)?\s*\]\s*$'.format(
     id="[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 )
 _PARENTS: Final = f"""
-SELECT o.id, COALESCE(d.document::text, o.parent_set_ids::text) AS text, d.key IS NOT NULL AS mended
+SELECT o.id, COALESCE(d.document::text, o.parent_set_ids::text) AS text, d.key IS NOT NULL AS fixed
 FROM old_gene_sets o LEFT JOIN adopting_documents d
   ON d.entity = 'gene_sets' AND d.field = 'parent_set_ids' AND d.key = o.id
 WHERE json_typeof(o.parent_set_ids) = 'array'
   AND COALESCE(d.document::text, o.parent_set_ids::text) !~ '{_LIST_OF_IDS}'"""
 
-_LONG_NUMBER: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}|[0-9]{255}", re.ASCII)
+_LONG_NUMBER: Final = re.compile(r"[0-9][eE][-+]?[0-9]{3}|[0-9]{255}", re.ASCII)
 
-_COLUMNS: Final = ("entity", "field", "key", "mended", "changed")
+_COLUMNS: Final = ("entity", "field", "key", "fixed", "changed")
 
 
-async def mend_documents(work: Work) -> None:
+async def fix_documents(work: Work) -> None:
     """Mend what jsonb would refuse; afterwards ``adopting_documents`` has each such document as it will be."""
     for statement in _MADE:
         await work.run(statement)
     for number, document in enumerate(DOCUMENTS):
         work.tell("reading documents", number, len(DOCUMENTS))
-        query = _SUSPICIOUS.format(table=document.table, field=document.field, levels=limits.DOCUMENT_DEPTH)
+        table, field = document.table, document.field
+        levels = limits.PLAN_DEPTH if field == "plan" else limits.DOCUMENT_DEPTH
+        query = _SUSPICIOUS.format(table=table, field=field, levels=levels, suspicion=suspicion(table, field))
         async for rows in work.batches(query, FEW):
-            records = [(document.table, document.field, *mended) for row in rows if (mended := _mended(row))]
+            read = [_mended(row) for row in rows]
+            await note_kept(work, table, field, [(one.key, one.text) for one in read if one.text is not None])
+            records = [(table, field, one.key, one.text, one.changed) for one in read if one.matters]
             await work.copy("adopting_documents", _COLUMNS, records)
         await _convert(work, document)
     await _convert_parents(work)
@@ -146,14 +157,31 @@ async def mend_documents(work: Work) -> None:
     work.tell("reading documents", len(DOCUMENTS), len(DOCUMENTS))
 
 
-def _mended(row: Any) -> tuple[str, str | None, bool] | None:  # noqa: ANN401 - a record
-    """A document's key, its text (``None`` where it cannot be kept), whether that was changed; or nothing to mend."""
+@dataclass(frozen=True, kw_only=True)
+class _Mended:
+    """A document that was looked at.
+
+    Attributes:
+        key: The row's old id.
+        text: As it will be; ``None`` where it cannot be kept.
+        changed: Whether characters were replaced.
+        matters: Whether the column cannot be converted as it is.
+    """
+
+    key: str
+    text: str | None
+    changed: bool = False
+    matters: bool = True
+
+
+def _mended(row: Any) -> _Mended:  # noqa: ANN401 - a record
     text = storable(row["text"])
-    if depth(text) > limits.DOCUMENT_DEPTH or not _is_read(text):
-        return row["id"], None, False
-    changed = text != row["text"]
+    if depth(text) > READABLE or not _is_read(text):
+        return _Mended(key=row["id"], text=None)
+    in_full = with_floats(text)
     # Most often a pair of surrogates, which is well as it is.
-    return (row["id"], text, changed) if changed or _LONG_NUMBER.search(text) else None
+    matters = in_full != row["text"] or _LONG_NUMBER.search(text) is not None
+    return _Mended(key=row["id"], text=in_full, changed=text != row["text"], matters=matters)
 
 
 def _is_read(text: str) -> bool:
@@ -169,7 +197,7 @@ def _is_read(text: str) -> bool:
 async def _convert(work: Work, document: Document) -> None:
     """Text to jsonb, and to the type of the column; note what was done."""
     here = f"entity = '{document.table}' AND field = '{document.field}'"
-    await work.run(f"UPDATE adopting_documents SET document = pg_temp.adopting_jsonb(mended) WHERE {here}")
+    await work.run(f"UPDATE adopting_documents SET document = pg_temp.adopting_jsonb(fixed) WHERE {here}")
     await work.note(
         ProblemKind.UNSTORABLE_TEXT,
         document.table,
@@ -191,7 +219,7 @@ async def _convert(work: Work, document: Document) -> None:
             ProblemKind.MALFORMED_DOCUMENT,
             document.table,
             document.field,
-            document.mended,
+            document.fixed,
             f"SELECT key FROM adopting_documents WHERE {other} UNION ALL "
             f"SELECT o.id FROM old_{document.table} o {document.join()} "
             f"WHERE {plain} AND d_{document.field}.key IS NULL",
@@ -199,29 +227,29 @@ async def _convert(work: Work, document: Document) -> None:
         wrong = document.wrong.format("document") if document.wrong else document.empty
         await work.run(f"UPDATE adopting_documents SET document = {wrong} WHERE {other}")
     await work.run(f"UPDATE adopting_documents SET document = {document.empty} WHERE {here} AND document IS NULL")
-    await work.run(f"UPDATE adopting_documents SET mended = NULL WHERE {here}")
+    await work.run(f"UPDATE adopting_documents SET fixed = NULL WHERE {here}")
 
 
 async def _convert_parents(work: Work) -> None:
     """Old ids in lists of sets that a set was derived from."""
     async for rows in work.batches(_PARENTS, FEW * FEW):
-        lists = [(row["id"], row["mended"], decode(row["text"])) for row in rows]
+        lists = [(row["id"], row["fixed"], decode(row["text"])) for row in rows]
         known = await _known(work, [text for _, _, ids in lists for text in ids if isinstance(text, str)])
         records, dropped = [], []
-        for key, mended, ids in lists:
+        for key, fixed, ids in lists:
             texts = [text for text in ids if isinstance(text, str)]
             if len(texts) < len(ids):
                 dropped.append((key, f"{len(ids) - len(texts)} that are no ids were left out"))
             quoted = ", ".join(f'"{known.get(text) or reference(text)}"' for text in texts)
-            records.append(("gene_sets", "parent_set_ids", key, f"[{quoted}]", mended))
+            records.append(("gene_sets", "parent_set_ids", key, f"[{quoted}]", fixed))
         await work.note_each(ProblemKind.MALFORMED_DOCUMENT, "gene_sets", "parent_set_ids", dropped)
         await work.connection.execute(
             "DELETE FROM adopting_documents WHERE entity = 'gene_sets' AND field = 'parent_set_ids'"
             " AND key = ANY ($1::text[])",
-            [key for key, mended, _ in lists if mended],
+            [key for key, fixed, _ in lists if fixed],
         )
         await work.copy("adopting_documents", _COLUMNS, records)
-    await work.run("UPDATE adopting_documents SET document = mended::jsonb, mended = NULL WHERE mended IS NOT NULL")
+    await work.run("UPDATE adopting_documents SET document = fixed::jsonb, fixed = NULL WHERE fixed IS NOT NULL")
 
 
 async def _known(work: Work, texts: list[str]) -> dict[str, UUID]:

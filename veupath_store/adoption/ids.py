@@ -9,7 +9,7 @@ from asyncpg.pgproto import pgproto
 
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
-from veupath_store.legacy_ids import ADOPTION_NAMESPACE
+from veupath_store.inputs.legacy_ids import ADOPTION_NAMESPACE
 
 CANONICAL: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 

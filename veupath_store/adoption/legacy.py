@@ -149,19 +149,24 @@ FOREIGN_KEYS: Final = {
 }
 """What a column refers to, what a deletion does, and since which revision."""
 
-INDEXES: Final = {
-    ("control_sets", ("site_id",)): 0,
-    ("control_sets", ("user_id",)): 0,
-    ("experiments", ("site_id",)): 0,
-    ("experiments", ("user_id",)): 0,
-    ("experiments", ("batch_id",)): 0,
-    ("experiments", ("benchmark_id",)): 0,
-    ("streams", ("user_id", "site_id")): 0,
-    ("streams", ("user_id", "experiment_id")): 1,
-    ("stream_projections", ("wdk_strategy_id",)): 0,
-    ("operations", ("stream_id", "status")): 0,
-}
-"""Indexes beside those of keys, and since which revision."""
+INDEXES: Final = frozenset(
+    {
+        ("control_sets", ("site_id",)),
+        ("control_sets", ("user_id",)),
+        ("experiments", ("site_id",)),
+        ("experiments", ("user_id",)),
+        ("experiments", ("batch_id",)),
+        ("experiments", ("benchmark_id",)),
+        ("gene_sets", ("site_id",)),
+        ("gene_sets", ("user_id",)),
+        ("gene_sets", ("user_id", "site_id")),
+        ("streams", ("user_id", "site_id")),
+        ("streams", ("user_id", "experiment_id")),
+        ("stream_projections", ("wdk_strategy_id",)),
+        ("operations", ("stream_id", "status")),
+    }
+)
+"""Indexes beside those of keys, of any revision."""
 
 
 def columns_at(table: str, revision: int) -> dict[str, Column]:

@@ -1,4 +1,4 @@
-"""The load: one INSERT … SELECT for each table, in ranges of the old one so that the progress can be told."""
+"""The load: one INSERT … SELECT for each table, in ranges of the old one so that progress can be shown."""
 
 import math
 from collections.abc import AsyncIterator, Iterator
@@ -7,8 +7,10 @@ from typing import Final
 from veupath_store.adoption.documents import DOCUMENTS
 from veupath_store.adoption.legacy import SCHEMA
 from veupath_store.adoption.notes import ENDED, SOURCES, TYPES
+from veupath_store.adoption.plans import STEPS
 from veupath_store.adoption.staging import OWNER
 from veupath_store.adoption.work import NOBODY, Work
+from veupath_store.models.unlogged import LOGGED, PAST, tagged
 from veupath_store.values.operations import OperationStatus, OperationType
 
 RANGE: Final = 50_000
@@ -95,16 +97,18 @@ _PROJECTIONS: Final[dict[str, str | None]] = {
     "wdk_strategy_id": "a.wdk_strategy_id",
     "is_saved": "COALESCE(o.is_saved, false)",
     "model_id": "o.model_id",
-    "message_count": "COALESCE(o.message_count, 0)",
-    "step_count": "COALESCE(o.step_count, 0)",
+    "message_count": "GREATEST(o.message_count, 0)",
+    "step_count": "GREATEST(o.step_count, 0)",
     "plan": None,
-    "result_count": "o.result_count",
-    "last_event_id": "a.last_event_id",
+    "unrooted_steps": f"d_{STEPS.field}.document",
+    "result_count": "CASE WHEN o.result_count >= 0 THEN o.result_count END",
+    "last_event_id": "COALESCE(a.last_event_id, '0-0')",
     "updated_at": "a.updated_at",
     "dismissed_at": "o.dismissed_at",
     "dismissed_reason": "CASE WHEN o.dismissed_at IS NOT NULL THEN 'user' END",
     "gene_set_id": "a.gene_set_id",
     "gene_set_auto_imported": "COALESCE(o.gene_set_auto_imported, false)",
+    "unlogged": "(SELECT unlogged FROM adopting_tags)",
 }
 
 _HAS_ENDED: Final = f"COALESCE(o.status IN ({ENDED}), false)"
@@ -115,7 +119,7 @@ _OPERATIONS: Final[dict[str, str | None]] = {
     "type": f"CASE WHEN o.type IN ({TYPES}) THEN o.type ELSE '{OperationType.BATCH}' END",
     "status": f"CASE WHEN {_HAS_ENDED} THEN o.status ELSE '{OperationStatus.FAILED}' END",
     "created_at": "COALESCE(o.created_at, now())",
-    "completed_at": f"CASE WHEN {_HAS_ENDED} THEN o.completed_at ELSE now() END",
+    "completed_at": f"CASE WHEN {_HAS_ENDED} THEN o.completed_at ELSE COALESCE(o.completed_at, now()) END",
     "error": f"CASE WHEN NOT {_HAS_ENDED} THEN '{SWITCHED}' END",
 }
 
@@ -133,8 +137,9 @@ INSERT INTO streams (id, user_id, site_id, experiment_id, created_at)
 SELECT id, user_id, site_id, experiment_id, created_at FROM adopting_streams"""
 
 _MADE_PROJECTIONS: Final = """
-INSERT INTO stream_projections (stream_id, user_id, site_id, name, updated_at)
-SELECT id, user_id, site_id, name, updated_at FROM adopting_stream_projections WHERE place IS NULL"""
+INSERT INTO stream_projections (stream_id, user_id, site_id, name, last_event_id, updated_at, unlogged)
+SELECT id, user_id, site_id, name, '0-0', updated_at, (SELECT unlogged FROM adopting_tags)
+FROM adopting_stream_projections WHERE place IS NULL"""
 
 _DOCUMENT_IDS: Final = """
 INSERT INTO document_ids (user_id, kind, id)
@@ -160,6 +165,8 @@ async def load(work: Work) -> dict[str, int]:
         work.tell("writing rows", min(total, sum(written.values()) - written.get("document_ids", 0)), total)
 
     work.tell("writing rows", 0, total)
+    # Fresh tags: what an adoption before this one has logged, and was undone, says nothing of these rows.
+    await work.make("adopting_tags", f"SELECT '{tagged(LOGGED, PAST)}'::jsonb AS unlogged")
     # In an order that foreign keys would allow, too.
     for table in _COLUMNS:
         if table == "stream_projections":
@@ -177,7 +184,7 @@ async def _statements(work: Work, table: str) -> AsyncIterator[str]:
     """The INSERTs of a table, one for each range of pages of the old one."""
     columns = _COLUMNS[table]
     values = ", ".join(value or _DOCUMENTS[table, name].converted() for name, value in columns.items())
-    joins = " ".join(document.join() for document in DOCUMENTS if document.table == table)
+    joins = " ".join(document.join() for document in (*DOCUMENTS, STEPS) if document.table == table)
     if table == "experiments":
         joins += f" CROSS JOIN LATERAL (SELECT {_DOCUMENTS[table, 'data'].converted()} AS data OFFSET 0) c"
     pages: int = await work.connection.fetchval(_PAGES, table)

@@ -1,15 +1,16 @@
-"""Logs of conversations whose id was not the text that names their log now: copied to the key that belongs to them."""
+"""Logs whose ids were not the texts that name them now: copied to the keys that belong to them."""
 
-from typing import Final
+from typing import Any, Final
 
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import BATCH, Work
 from veupath_store.config import StoreSettings
-from veupath_store.events.keys import LogKey, LogKind
-from veupath_store.events.redis_client import RedisClient
+from veupath_store.events.log.client import Command, RedisClient
+from veupath_store.events.log.keys import LogKey, LogKind
 
 _RENAMED: Final = "SELECT legacy_id, id FROM adopting_ids WHERE kind = 'streams' AND own ORDER BY legacy_id"
-_NOTE: Final = "UPDATE adopting_problems SET mended = $1 WHERE kind = $2 AND key = ANY ($3::text[])"
+_OPERATIONS: Final = "SELECT legacy_id, id FROM adopting_ids WHERE kind = 'operations' AND own ORDER BY legacy_id"
+_NOTE: Final = "UPDATE adopting_problems SET fixed = $1 WHERE kind = $2 AND key = ANY ($3::text[])"
 
 _COPIED: Final = "its log was copied to the key that it has now; the old key stays"
 _NONE: Final = "there is no log under its old key"
@@ -32,13 +33,18 @@ async def copy_logs(work: Work, settings: StoreSettings) -> bool:
             found = True
             copied: dict[bool, list[str]] = {True: [], False: []}
             for row in rows:
-                old = f"{settings.log_prefix}{LogKind.STREAM}:{row['legacy_id']}"
-                new = LogKey.stream(row["id"]).text(settings.log_prefix)
-                _, there = await client.run([("COPY", old, new), ("EXISTS", new)])
+                copy = _copy(LogKind.STREAM, row, settings.log_prefix)
+                _, there = await client.run([copy, ("EXISTS", copy[2])])
                 copied[bool(there)].append(row["legacy_id"])
             for there, keys in copied.items():
-                mended = _COPIED if there else _NONE
-                await work.connection.execute(_NOTE, mended, ProblemKind.RENAMED_LOG, keys)
+                fixed = _COPIED if there else _NONE
+                await work.connection.execute(_NOTE, fixed, ProblemKind.RENAMED_LOG, keys)
+        async for rows in work.batches(_OPERATIONS, BATCH):
+            await client.run([_copy(LogKind.OPERATION, row, settings.log_prefix) for row in rows])
     finally:
         await client.close()
     return found
+
+
+def _copy(kind: LogKind, row: Any, prefix: str) -> Command:  # noqa: ANN401 - a record
+    return "COPY", f"{prefix}{kind}:{row['legacy_id']}", LogKey(kind, row["id"]).text(prefix)

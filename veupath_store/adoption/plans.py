@@ -1,70 +1,175 @@
-"""Plans of conversations that have steps and no plan: built from the steps."""
+"""The old column ``steps``, which the store derives from the plan: put on the plan's nodes, or kept beside the plan.
 
+Of a conversation without a plan the steps make one. What a step has and its node has not, as ``filters`` or
+``resultCount``, is put on the node. Steps that the plan still does not give back, as those of a graph without a root,
+become ``unrooted_steps``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from veupath_store.adoption.documents import FEW
+from veupath_store.adoption.documents import FEW, PLAN, Document
 from veupath_store.adoption.text import storable
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
+from veupath_store.documents.json import decode, encode
+from veupath_store.documents.plans import COPIED, INPUTS
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.steps import build_plan
-from veupath_store.json import decode, encode
+from veupath_store.events.fold.fields import given_steps
+from veupath_store.events.fold.steps import build_plan, has_root
 from veupath_store.values.streams import DEFAULT_NAME
 
-# json's own operators refuse a document with unstorable text: of such a one the mended document is asked.
-_PLANLESS: Final = """
-SELECT o.id, o.steps::text AS steps, o.root_step_id, o.record_type, o.name
-FROM old_stream_projections o
-LEFT JOIN adopting_documents d ON d.entity = 'stream_projections' AND d.field = 'plan' AND d.key = o.id
-WHERE CASE WHEN json_typeof(o.steps) = 'array' THEN json_array_length(o.steps) > 0 ELSE false END
-  AND CASE WHEN d.key IS NOT NULL THEN d.document ->> 'root' IS NULL
-           WHEN json_typeof(o.plan) = 'object' THEN o.plan ->> 'root' IS NULL
-           ELSE true END"""
+STEPS: Final = Document(table=PLAN.table, field="steps", type="array", empty="NULL::jsonb")
 
-_PUT: Final = """
+_ROWS: Final = f"""
+SELECT o.id, o.steps::text AS steps, {PLAN.text()} AS plan, o.root_step_id, o.record_type, o.name
+FROM old_{PLAN.table} o {PLAN.join()}
+WHERE CASE WHEN json_typeof(o.steps) = 'array' THEN json_array_length(o.steps) > 0 ELSE false END"""
+
+_NO_LIST: Final = f"SELECT id FROM old_{PLAN.table} WHERE json_typeof(steps) NOT IN ('array', 'null')"
+
+_PUT: Final = f"""
 INSERT INTO adopting_documents (entity, field, key, document)
-SELECT 'stream_projections', 'plan', built.key, built.plan::jsonb
-FROM unnest($1::text[], $2::text[]) AS built(key, plan)
+SELECT '{PLAN.table}', put.field, put.key, put.document::jsonb
+FROM unnest($1::text[], $2::text[], $3::text[]) AS put(field, key, document)
 ON CONFLICT (entity, field, key) DO UPDATE SET document = excluded.document"""
 
-
-async def build_plans(work: Work) -> None:
-    """Build what can be built; ``adopting_documents`` has the plans then."""
-    async for rows in work.batches(_PLANLESS, FEW * FEW):
-        built: list[tuple[str, str]] = []
-        unbuildable: list[str] = []
-        mended: list[str] = []
-        for row in rows:
-            plan = _plan(row)
-            if plan is None:
-                unbuildable.append(row["id"])
-                continue
-            built.append((row["id"], plan))
-            if storable(row["steps"]) != row["steps"]:
-                mended.append(row["id"])
-        await work.connection.execute(_PUT, [key for key, _ in built], [plan for _, plan in built])
-        note = work.note_each
-        entity = "stream_projections"
-        await note(ProblemKind.PLAN_BUILT, entity, "plan", [(key, "built from the steps") for key, _ in built])
-        await note(
-            ProblemKind.PLAN_UNBUILDABLE,
-            entity,
-            "plan",
-            [(key, "the steps make no plan; it stays as it was") for key in unbuildable],
-        )
-        await note(
-            ProblemKind.UNSTORABLE_TEXT,
-            entity,
-            "steps",
-            [(key, "characters that cannot be stored became U+FFFD") for key in mended],
-        )
+_UNBUILDABLE: Final = ProblemKind.PLAN_UNBUILDABLE
+_BY_PLACE: Final = {f"{name}StepId": name for name in INPUTS}
+_KNOWN: Final = frozenset({"id", "kind", *COPIED, *INPUTS, *_BY_PLACE})
+_NOTHING: Final[tuple[Any, ...]] = (None, "", {}, [])
+# An integer beyond 64 bits would not be written as it was read. Ten times as fast as a pattern.
+_DIGITS: Final = bytes(ord("0") if chr(byte).isdecimal() else ord(" ") for byte in range(256))
+_LONG_NUMBER: Final = b"0" * 20
 
 
-def _plan(row: Any) -> str | None:  # noqa: ANN401 - a record
+@dataclass
+class _Placed:
+    """What becomes of one conversation's steps: a new plan and steps beside it, as JSON texts, and what is listed."""
+
+    documents: dict[str, str] = field(default_factory=dict)
+    problems: list[tuple[ProblemKind, str, str]] = field(default_factory=list)
+
+    def tell(self, kind: ProblemKind, column: str, fixed: str) -> None:
+        self.problems.append((kind, column, fixed))
+
+
+async def place_steps(work: Work) -> None:
+    """Place all; ``adopting_documents`` has the new plans then, and the steps that are kept beside a plan."""
+    await work.note(ProblemKind.MALFORMED_DOCUMENT, PLAN.table, "steps", "no list: left out", _NO_LIST)
+    async for rows in work.batches(_ROWS, FEW * FEW):
+        placed = {row["id"]: _placed(row) for row in rows}
+        texts = [(name, key, text) for key, one in placed.items() for name, text in one.documents.items()]
+        await work.connection.execute(_PUT, *([list(column) for column in zip(*texts, strict=True)] or [[], [], []]))
+        await work.note_all(PLAN.table, [(key, *problem) for key, one in placed.items() for problem in one.problems])
+
+
+def _placed(row: Any) -> _Placed:  # noqa: ANN401 - a record
+    placed, text = _Placed(), storable(row["steps"])
     try:
-        # A text that the decoder refuses, as for its depth, is a ValueError; so is a plan that would be too large.
-        steps = decode(storable(row["steps"]))
-        plan = build_plan(steps, row["root_step_id"], record_type=row["record_type"], name=row["name"] or DEFAULT_NAME)
-        return None if plan is None else encode(plan, "plan")
-    except (InvalidInputError, ValueError):
+        # A text that the decoder refuses, as for its depth, is a ValueError.
+        given = decode(text)
+    except ValueError:
+        placed.tell(_UNBUILDABLE, "steps", "they cannot be stored, and were left out")
+        return placed
+    if text != row["steps"]:
+        placed.tell(ProblemKind.UNSTORABLE_TEXT, "steps", "characters that cannot be stored became U+FFFD")
+    steps = [step for step in given if isinstance(step, dict)]
+    if len(steps) < len(given):
+        placed.tell(ProblemKind.MALFORMED_DOCUMENT, "steps", f"{len(given) - len(steps)} are no objects: left out")
+    old = readable(row["plan"])
+    plan = _rooted(row, old, steps, placed) if old is not None else {}
+    is_exact = _LONG_NUMBER not in (row["plan"] + text).encode().translate(_DIGITS)
+    if steps and not (is_exact and _fit(plan, steps, placed)):
+        _keep_beside(text if len(steps) == len(given) else "", steps, placed)
+        if plan.get("root") is not None:
+            placed.tell(ProblemKind.STEPS_DIFFER, "steps", "they are not those of the plan: kept beside it")
+    return placed
+
+
+def _keep_beside(text: str, steps: list[Any], placed: _Placed) -> None:
+    """Keep steps beside the plan, as their text has them where that has nothing else."""
+    try:
+        encoded = encode(given_steps(steps), "steps")
+    except InvalidInputError:
+        placed.tell(_UNBUILDABLE, "steps", "they cannot be stored, and were left out")
+        return
+    placed.documents["steps"] = text or encoded
+
+
+def readable(text: str) -> dict[str, Any] | None:
+    """A plan; ``None`` where the store cannot read it, which is listed as a document."""
+    try:
+        plan: dict[str, Any] = decode(text)
+    except ValueError:
         return None
+    return plan
+
+
+def _rooted(row: Any, plan: dict[str, Any], steps: list[Any], placed: _Placed) -> dict[str, Any]:  # noqa: ANN401
+    """The plan, or if it has no root the one that the steps make, with what else the old one had."""
+    root_id = row["root_step_id"]
+    if plan.get("root") is not None:
+        if root_id not in (None, _id(plan["root"])):
+            placed.tell(ProblemKind.STEPS_DIFFER, "root_step_id", "that of the plan was taken")
+        return plan
+    if not has_root(steps, root_id):
+        if root_id is not None:
+            placed.tell(_UNBUILDABLE, "root_step_id", "no step has it: the steps are kept without a root")
+        return plan
+    try:
+        built = build_plan(steps, root_id, record_type=row["record_type"], name=row["name"] or DEFAULT_NAME)
+        if isinstance(plan.get("metadata"), dict):
+            built["metadata"] = {**plan["metadata"], **built["metadata"]}
+        built = {**plan, **built}
+        placed.documents["plan"] = encode(built, "plan")
+    except InvalidInputError:
+        placed.tell(_UNBUILDABLE, "plan", "the steps make none: they are kept without a root")
+        return plan
+    replaced = [name for name in ("recordType", "metadata") if name in plan and plan[name] != built[name]]
+    fixed = " and ".join(replaced)
+    placed.tell(ProblemKind.PLAN_BUILT, "plan", f"built from the steps{', in place of its ' if fixed else ''}{fixed}")
+    return built
+
+
+def _fit(plan: dict[str, Any], steps: Sequence[Any], placed: _Placed) -> bool:
+    """Put on each node of a plan what its step has and it has not; whether all steps can be read from the plan then."""
+    by_id = {_id(step): step for step in steps}
+    unseen, more, is_all = set(by_id), False, len(by_id) == len(steps)
+    for node in _nodes(plan.get("root")):
+        step = by_id.get(_id(node))
+        if step is not None:
+            unseen.discard(_id(node))
+            new = {name: step[name] for name in step.keys() - node.keys() - _KNOWN if step[name] is not None}
+            node.update(new)
+            more = more or bool(new)
+            is_all = is_all and all(_is_there(node, name, value) for name, value in step.items())
+    try:
+        if more:
+            placed.documents["plan"] = encode(plan, "plan")
+    except InvalidInputError:  # too large with that
+        return False
+    return is_all and not unseen
+
+
+def _is_there(node: Mapping[str, Any], name: str, value: Any) -> bool:  # noqa: ANN401 - stored JSON
+    if value in _NOTHING or name in ("id", "kind"):
+        return True
+    if name in _BY_PLACE:
+        return _id(node.get(_BY_PLACE[name])) == str(value)
+    return name not in INPUTS and node.get(name) == value
+
+
+def _nodes(root: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - stored JSON
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            yield node
+            pending += [node.get(name) for name in INPUTS]
+
+
+def _id(step: Any) -> str | None:  # noqa: ANN401 - stored JSON
+    identity = step.get("id") if isinstance(step, dict) else None
+    return None if identity is None else str(identity)

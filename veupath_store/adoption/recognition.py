@@ -2,25 +2,24 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from veupath_store.adoption import catalog
-from veupath_store.adoption.catalog import Found
+from veupath_store.adoption.catalog import Found, Place
 from veupath_store.adoption.legacy import (
+    COLUMNS,
     FOREIGN_KEYS,
     INDEXES,
     KEYS,
     REVISIONS,
-    SCHEMA,
     TABLES,
     VERSION_TABLE,
     Column,
     columns_at,
 )
 from veupath_store.adoption.values import Variant
-from veupath_store.catalog import expected_catalog
 from veupath_store.errors import AdoptionRefusedError
 
 _ID_TYPE: Final = re.compile(r"character(?: varying)?\(\d+\)|character varying|text")
@@ -29,6 +28,9 @@ _CAST: Final = re.compile(r"::[a-z ]+(?:\(\d+\))?$")
 _DELETES: Final = {"SET NULL": "n", "CASCADE": "c"}
 _SAME: Final = {"CURRENT_TIMESTAMP": "now()", "transaction_timestamp()": "now()"}
 _UNIQUE: Final = ("users", ["external_id"])
+
+POOLED: Final = "This looks like a PgBouncer: set MIGRATION_DATABASE_URL to a URL that does not go through it"
+"""Why no adoption is tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,78 +55,105 @@ class Recognised:
 async def recognise(connection: Any) -> Recognised:  # noqa: ANN401 - an asyncpg connection, which has no types
     """Recognise the old schema. About ten small reads, whatever the tables hold.
 
+    The rest of the transaction runs as the tables' owner, so that the new ones are theirs too.
+
     Raises:
-        AdoptionRefusedError: It is none of the known ones; the error lists all that differs.
+        AdoptionRefusedError: It is none of the known ones, or something stands in the way; the error lists all of it,
+            with what to type.
     """
-    found = await catalog.read(connection, _names())
-    refused = [*_place(found), *_tables(found)]
-    if refused:
-        raise AdoptionRefusedError(refused)
-    variant = Variant.ALEMBIC if found.versions is not None else Variant.CREATE_ALL
-    revision, refused = _revision(found)
+    place = await catalog.read_place(connection)
+    _refuse(_place(place))
+    _refuse(_tables(place))
+    owner = place.tables[TABLES[0]]["owner"]
+    if owner != place.role:
+        await connection.execute(f"SET LOCAL ROLE {owner}")
+        # "$user" in a search path is the role that was set.
+        place = await catalog.read_place(connection)
+        _refuse(_place(place))
+    found = await catalog.read(connection, place)
+    variant = _variant(found)
+    revision, refused = _revision(found, variant)
     tolerated: list[str] = []
     for check in (_columns, _constraints, _indexes):
         for matters, difference in check(found, variant, revision):
             (refused if matters else tolerated).append(difference)
-    refused.extend(f"{what}: adoption would move it away from the application" for what in found.foreign)
-    refused.extend(f"{name} is there already; the store makes it" for name in found.taken)
-    if refused:
-        raise AdoptionRefusedError(refused)
+    for row in found.dependent:
+        (refused if row["follows"] else tolerated).append(f"{row['what'][0].upper()}{row['what'][1:]}: {row['remedy']}")
+    _refuse([*refused, *found.obstacles])
     return Recognised(
         variant=variant,
         revision=revision,
-        schema=found.schema,
+        schema=place.schema,
         tolerated=tolerated,
         versioned=found.versions is not None,
     )
 
 
-def _names() -> list[str]:
-    """The names that the store's own relations and functions need."""
-    kinds = ("table", "index", "sequence", "function")
-    every = (entry.partition(" ") for entry in expected_catalog())
-    return [name for kind, _, name in every if kind in kinds]
+def _refuse(reasons: Iterable[str]) -> None:
+    refused = list(reasons)
+    if refused:
+        raise AdoptionRefusedError(refused)
 
 
-def _place(found: Found) -> Iterator[str]:
-    if found.place["kept"]:
-        yield f"schema {SCHEMA} is there already, without the record of an adoption"
-    if found.place["encoding"] != "UTF8":
-        yield f"the database's encoding is {found.place['encoding']}; UTF8 is needed"
-    if not found.place["may_create"]:
-        yield "the role may not make a schema: GRANT CREATE ON DATABASE … to it"
+def _place(place: Place) -> Iterator[str]:
+    """Why new tables would not be made where the old ones are."""
+    missing = [name for name in TABLES if name not in place.tables]
+    if not place.is_direct:
+        yield POOLED
+    elif missing and place.elsewhere is not None:
+        who = f"ALTER ROLE {place.role} SET search_path = {place.elsewhere}, public"
+        yield f"The old tables are in schema {place.elsewhere}: put it first in search_path, as by {who}"
+    elif len(missing) == len(TABLES):
+        yield f"No table of the old schema is in schema {place.schema}: see that DATABASE_URL names the right database"
+    else:
+        yield from (f"Table {name} is missing in schema {place.schema}: restore it from a backup" for name in missing)
 
 
-def _tables(found: Found) -> Iterator[str]:
-    for name in TABLES:
-        if name not in found.tables:
-            yield f"table {name} is missing in schema {found.schema}, where the store would make its own"
-    for name, table in found.tables.items():
-        if table["kind"] != "r" or table["persistence"] != "p":
-            yield f"{name} is no ordinary table"
+def _tables(place: Place) -> Iterator[str]:
+    for name, table in place.tables.items():
+        if table["kind"] != "r":
+            yield f"Relation {name} is no ordinary table: make it one"
+        elif table["persistence"] != "p":
+            yield f"Table {name} is unlogged: ALTER TABLE {name} SET LOGGED"
         if table["inherits"]:
-            yield f"table {name} takes part in inheritance"
+            yield f"Table {name} takes part in inheritance: ALTER TABLE … NO INHERIT …"
         if table["guarded"]:
-            yield f"table {name} has row level security"
-        if not table["owned"]:
-            yield f"table {name} belongs to a role that this one is no member of"
+            yield f"Table {name} has row level security: ALTER TABLE {name} DISABLE ROW LEVEL SECURITY"
+    owners = sorted({table["owner"] for table in place.tables.values()})
+    if len(owners) > 1:
+        yield f"The tables belong to {', '.join(owners)}: give them to one role, by ALTER TABLE … OWNER TO …"
+    elif not place.tables[TABLES[0]]["reachable"]:
+        yield f"The tables belong to {owners[0]}: adopt as that role, or GRANT {owners[0]} TO {place.role}"
 
 
-def _revision(found: Found) -> tuple[int, list[str]]:
-    """The revision that the columns tell, and in what the recorded one disagrees."""
+def _variant(found: Found) -> Variant:
+    """Alembic's has a table of versions, and is known without it: most of its columns are nullable."""
+    usual = [
+        row["nullable"]
+        for row in found.columns
+        if (it := COLUMNS[row["table"]].get(row["name"])) is not None and not it.nullable and it.type != "id"
+    ]
+    is_alembic = found.versions is not None or sum(usual) > len(usual) / 2
+    return Variant.ALEMBIC if is_alembic else Variant.CREATE_ALL
+
+
+def _revision(found: Found, variant: Variant) -> tuple[int, list[str]]:
+    """The revision that the columns are of, and how Alembic's table disagrees."""
     there = {(row["table"], row["name"]) for row in found.columns}
-    newest = len(REVISIONS) - 1
-    added = {number: _added(number) for number in range(1, newest + 1)}
-    told = max((number for number in added if added[number] & there), default=0)
+    added = {number: _added(number) for number in range(1, len(REVISIONS))}
+    of_columns = max((number for number in added if added[number] & there), default=0)
+    stamp = f"run `alembic stamp {REVISIONS[of_columns]}`"
     if found.versions is None:
-        return told, []
-    if len(found.versions) != 1 or found.versions[0] not in REVISIONS:
-        names = ", ".join(found.versions) or "nothing"
-        return told, [f"{VERSION_TABLE} says {names}; known are {', '.join(REVISIONS)}"]
-    recorded = REVISIONS.index(found.versions[0])
-    if recorded != told:
-        return told, [f"{VERSION_TABLE} says {REVISIONS[recorded]}, but the columns are those of {REVISIONS[told]}"]
-    return told, []
+        lost = f"This is Alembic's schema without its `{VERSION_TABLE}`: {stamp}"
+        return of_columns, [lost] if variant is Variant.ALEMBIC else []
+    recorded = ", ".join(found.versions) or "nothing"
+    if set(found.versions) - set(REVISIONS):
+        known = f"the newest that is known is {REVISIONS[-1]}: run `alembic downgrade {REVISIONS[-1]}`"
+        return of_columns, [f"{VERSION_TABLE} says {recorded}; {known}"]
+    if found.versions != [REVISIONS[of_columns]]:
+        columns = f"the columns are those of {REVISIONS[of_columns]}"
+        return of_columns, [f"{VERSION_TABLE} says {recorded}, but {columns}: {stamp}"]
+    return of_columns, []
 
 
 def _added(revision: int) -> set[tuple[str, str]]:
@@ -137,41 +166,45 @@ Check = Iterator[tuple[bool, str]]
 
 
 def _columns(found: Found, variant: Variant, revision: int) -> Check:
-    """Whether it matters, and what differs."""
+    """Yield (is_blocking, description) for each difference."""
     there: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for row in found.columns:
         there[row["table"]][row["name"]] = row
     for table in TABLES:
         expected = columns_at(table, revision)
         for name in expected.keys() - there[table].keys():
-            yield True, f"column {table}.{name} is missing"
+            added = f"ALTER TABLE {table} ADD COLUMN {name} {_sql_type(expected[name])}"
+            yield True, f"Column {table}.{name} is missing: {added}"
         for name, row in there[table].items():
             if name not in expected:
-                yield True, f"column {table}.{name} ({row['type']}) is not of revision {REVISIONS[revision]}"
+                what = f"Column {table}.{name} ({row['type']}) is not of revision {REVISIONS[revision]}"
+                yield True, f"{what}: keep what it holds elsewhere, then ALTER TABLE {table} DROP COLUMN {name}"
             else:
                 yield from _column(f"{table}.{name}", row, expected[name], variant)
 
 
 def _column(name: str, row: Any, expected: Column, variant: Variant) -> Check:  # noqa: ANN401 - a record
-    yield from _type(name, row["type"], expected)
+    change = f"ALTER TABLE {name.replace('.', ' ALTER COLUMN ')}"
+    yield from _type(name, row["type"], expected, change)
     if row["made"]:
-        yield True, f"column {name} is generated"
+        yield True, f"Column {name} is generated: {change} DROP EXPRESSION, or DROP IDENTITY"
     elif row["default"] is not None and _value(row["default"]) not in expected.defaults:
-        yield True, f"column {name} has the default {row['default']}"
+        yield True, f"Column {name} has the default {row['default']}: {change} DROP DEFAULT"
     if row["nullable"] and not expected.nullable and variant is Variant.CREATE_ALL:
-        yield True, f"column {name} is nullable"
-    if not row["nullable"] and expected.nullable:
-        yield False, f"column {name} is NOT NULL"
+        yield True, f"Column {name} is nullable: {change} SET NOT NULL"
 
 
-def _type(name: str, there: str, expected: Column) -> Check:
-    if expected.type != "id":
-        if there != expected.type:
-            yield True, f"column {name} is {there}, not {expected.type}"
-    elif not _ID_TYPE.fullmatch(there):
-        yield True, f"column {name} is {there}; an id is text"
-    elif there not in _ID_TYPES:
-        yield False, f"column {name} is {there}"
+def _type(name: str, there: str, expected: Column, change: str) -> Check:
+    if there != expected.type if expected.type != "id" else not _ID_TYPE.fullmatch(there):
+        wanted = _sql_type(expected)
+        using = f"USING {name.partition('.')[2]}::{wanted}"
+        yield True, f"Column {name} is {there}, not {wanted}: {change} TYPE {wanted} {using}"
+    elif expected.type == "id" and there not in _ID_TYPES:
+        yield False, f"Column {name} is {there}"
+
+
+def _sql_type(expected: Column) -> str:
+    return "varchar(50)" if expected.type == "id" else expected.type
 
 
 def _value(default: str) -> str:
@@ -196,13 +229,15 @@ def _constraints(found: Found, variant: Variant, revision: int) -> Check:
         elif kind == "f":
             yield from _foreign_key(row, wanted.pop((table, columns[0]), None) if len(columns) == 1 else None)
         elif (kind, table, columns) != ("u", *_UNIQUE):
-            yield kind != "u", f"constraint {name} of {table} is not of the old schema"
+            drop = f": ALTER TABLE {table} DROP CONSTRAINT {name}" if kind != "u" else ""
+            yield kind != "u", f"Constraint {name} of {table} is not of the old schema{drop}"
     for table, columns in keys.items():
-        yield True, f"the primary key of {table} is not ({', '.join(columns)})"
+        key = f"({', '.join(columns)})"
+        yield True, f"The primary key of {table} is not {key}: ALTER TABLE {table} ADD PRIMARY KEY {key}"
     for (table, column), (other, _, _) in wanted.items():
-        yield False, f"the foreign key from {table}.{column} to {other} is missing"
+        yield False, f"The foreign key from {table}.{column} to {other} is missing"
     if not _is_unique(found):
-        yield True, "users.external_id is not unique"
+        yield True, "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)"
 
 
 def _is_unique(found: Found) -> bool:
@@ -215,21 +250,17 @@ def _is_unique(found: Found) -> bool:
 def _foreign_key(row: Any, wanted: tuple[str, str, int] | None) -> Check:  # noqa: ANN401
     table, name, other = row["table"], row["name"], row["refers"].rpartition(".")[2]
     if wanted is None or other != wanted[0]:
-        yield True, f"foreign key {name} of {table} to {other} is not of the old schema"
+        what = f"Foreign key {name} of {table} to {other} is not of the old schema"
+        yield True, f"{what}: ALTER TABLE {table} DROP CONSTRAINT {name}"
     elif row["deletes"] != _DELETES[wanted[1]]:
-        yield False, f"foreign key {name} of {table} does not say ON DELETE {wanted[1]}"
+        yield False, f"Foreign key {name} of {table} does not say ON DELETE {wanted[1]}"
     if not row["valid"]:
-        yield False, f"foreign key {name} of {table} was never validated"
+        yield False, f"Foreign key {name} of {table} was never validated"
 
 
 def _indexes(found: Found, variant: Variant, revision: int) -> Check:
-    del variant
-    wanted = {place for place, since in INDEXES.items() if since <= revision}
+    """An index that the new tables will not have. One that the old ones lack is no loss."""
+    del variant, revision
     for row in found.indexes:
-        place = (row["table"], tuple(row["columns"] or ()))
-        if place in wanted:
-            wanted.discard(place)
-        else:
-            yield False, f"index {row['name']} of {row['table']} is not of the old schema"
-    for table, columns in sorted(wanted):
-        yield False, f"the index of {table} on ({', '.join(columns)}) is missing"
+        if (row["table"], tuple(row["columns"] or ())) not in INDEXES:
+            yield False, f"Index {row['name']} of {row['table']} is not of the old schema, and is not made again"

@@ -2,18 +2,20 @@
 
 from typing import Any, Final
 
+from veupath_store.adoption import digests
+from veupath_store.adoption.catalog import new_tables
 from veupath_store.adoption.legacy import SCHEMA
 from veupath_store.adoption.values import AdoptionReport, Variant
 from veupath_store.adoption.work import Work, problem_of
-from veupath_store.json import decode, encode
+from veupath_store.documents.json import decode, encode
 
-TABLES: Final = ("adoption", "adopted_ids", "problems")
+TABLES: Final = ("adoption", "adopted_ids", "problems", digests.TABLE)
 
 _THERE: Final = "SELECT to_regclass($1) IS NOT NULL"
 
 _MADE: Final = (
     f"""CREATE TABLE {SCHEMA}.adoption (
-        adopted_at timestamptz NOT NULL, variant text NOT NULL, revision text NOT NULL, xid xid8 NOT NULL,
+        adopted_at timestamptz NOT NULL, variant text NOT NULL, revision text NOT NULL,
         schema text NOT NULL, versioned boolean NOT NULL, report jsonb NOT NULL
     )""",
     f"""CREATE TABLE {SCHEMA}.adopted_ids AS
@@ -21,16 +23,16 @@ _MADE: Final = (
     f"ALTER TABLE {SCHEMA}.adopted_ids ADD PRIMARY KEY (kind, legacy_id)",
     f"CREATE INDEX adopted_ids_id_idx ON {SCHEMA}.adopted_ids (id)",
     f"""CREATE TABLE {SCHEMA}.problems AS
-        SELECT number, kind, entity, key, field, mended FROM pg_temp.adopting_problems ORDER BY number""",
+        SELECT number, kind, entity, key, field, fixed FROM pg_temp.adopting_problems ORDER BY number""",
     f"ALTER TABLE {SCHEMA}.problems ADD PRIMARY KEY (number)",
 )
 
 _RECORD: Final = f"""
-INSERT INTO {SCHEMA}.adoption (adopted_at, variant, revision, xid, schema, versioned, report)
-VALUES (now(), $1, $2, pg_current_xact_id(), $3, $4, $5::jsonb)"""
+INSERT INTO {SCHEMA}.adoption (adopted_at, variant, revision, schema, versioned, report)
+VALUES (now(), $1, $2, $3, $4, $5::jsonb)"""
 
 _READ: Final = f"SELECT adopted_at, variant, revision, schema, versioned, report FROM {SCHEMA}.adoption"
-_PROBLEMS: Final = f"SELECT kind, entity, key, field, mended FROM {SCHEMA}.problems ORDER BY number"
+_PROBLEMS: Final = f"SELECT kind, entity, key, field, fixed FROM {SCHEMA}.problems ORDER BY number"
 
 
 async def record(work: Work, report: AdoptionReport, schema: str, *, versioned: bool) -> None:
@@ -44,10 +46,13 @@ async def record(work: Work, report: AdoptionReport, schema: str, *, versioned: 
     """
     for statement in _MADE:
         await work.run(statement)
+    work.tell("keeping digests", 0, 1)
+    await digests.keep_digests(work.connection, new_tables())
     kept = {
         "rows": report.rows,
         "bytes": report.bytes,
         "estimate_seconds": report.estimate_seconds,
+        "estimate_bytes": report.estimate_bytes,
         "tolerated": report.tolerated,
         "written": report.written,
         "seconds": report.seconds,

@@ -10,10 +10,18 @@ from veupath_store.adoption.recognition import Recognised
 
 PREFIX: Final = "old_"
 
+STORED: Final = "stored_"
+"""Before a column's name: a time as it is stored. Where the driver cannot hold it, the view has the adoption's time."""
+
+TIME: Final = "timestamp with time zone"
+
+# The last microsecond of all is what the driver reads infinity as, and writes it for.
+_HELD: Final = "timestamptz '0001-01-01 00:00+00' AND timestamptz '9999-12-31 23:59:59.999998+00'"
+
 _LACKING: Final = {
     "id": '(NULL::text COLLATE "C")',
     "boolean": "false",
-    "timestamp with time zone": "NULL::timestamptz",
+    TIME: "NULL::timestamptz",
 }
 
 
@@ -52,6 +60,10 @@ def _column(table: str, name: str, revision: int) -> str:
     column = COLUMNS[table][name]
     shown = "id" if name == KEYS[table] else name
     if column.since > revision:
-        return f"{_LACKING[column.type]} AS {shown}"
+        lacking = f"{_LACKING[column.type]} AS {shown}"
+        return f"{lacking}, {lacking.replace(shown, STORED + shown)}" if column.type == TIME else lacking
     # Compared byte by byte: ids have no language, and are sorted and joined much faster so.
+    if column.type == TIME:
+        held = f"CASE WHEN {name} BETWEEN {_HELD} THEN {name} WHEN {name} IS NOT NULL THEN now() END"
+        return f"{held} AS {name}, {name} AS {STORED}{name}"
     return f'({name}::text COLLATE "C") AS {shown}' if column.type == "id" else f"{name} AS {shown}"

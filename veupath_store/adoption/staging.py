@@ -52,11 +52,12 @@ CASE WHEN p.last_event_id ~ '^[0-9]{1,20}-[0-9]{1,20}$' THEN
 # A projection that is made for a stream has no place.
 _PROJECTIONS: Final = f"""
 SELECT p.place, COALESCE(p.id, s.legacy_id) AS legacy_id, s.id, s.user_id, s.site_id,
-       COALESCE(NULLIF(p.name, ''), '{DEFAULT_NAME}')::varchar AS name, p.wdk_strategy_id,
+       COALESCE(NULLIF(p.name, ''), '{DEFAULT_NAME}')::varchar AS name,
+       CASE WHEN p.wdk_strategy_id >= 0 THEN p.wdk_strategy_id END AS wdk_strategy_id,
        CASE WHEN {_POSITION} THEN p.last_event_id END AS last_event_id,
        COALESCE(p.updated_at, CASE WHEN p.id IS NULL THEN s.created_at ELSE now() END) AS updated_at,
        p.dismissed_at, g.id AS gene_set_id, p.gene_set_id IS NOT NULL AND g.id IS NULL AS unlinked,
-       p.last_event_id IS NOT NULL AND NOT {_POSITION} AS misplaced
+       NOT COALESCE({_POSITION}, false) AND (p.last_event_id IS NOT NULL OR p.message_count > 0) AS misplaced
 FROM adopting_streams s
 LEFT JOIN (SELECT p.*, {resolved("p.id")} AS key FROM old_stream_projections p {join("streams", "p.id")}) p
     ON p.key = s.id

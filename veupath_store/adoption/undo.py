@@ -6,22 +6,19 @@ from typing import Any, Final
 from veupath_store.adoption import record
 from veupath_store.adoption.catalog import new_tables
 from veupath_store.adoption.connection import own_connection
+from veupath_store.adoption.digests import count_newer
 from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
 from veupath_store.adoption.values import FinishedAdoption, UndoneAdoption
-from veupath_store.catalog import expected_catalog
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.errors import AdoptionRefusedError
-from veupath_store.migration_lock import under_lock
+from veupath_store.schema.catalog import expected_catalog, names_of
+from veupath_store.schema.lock import under_lock
 
 _AERICH: Final = "aerich"
 
-_ADOPTED: Final = f"SELECT schema, versioned, report -> 'written' AS written, xid::text AS xid FROM {SCHEMA}.adoption"
+_ADOPTED: Final = f"SELECT schema, versioned FROM {SCHEMA}.adoption"
 _THERE: Final = "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY ($2::text[])"
-
-# Equality is all that can be asked of xmin: it is the lower half of a transaction's id, and starts over.
-_SINCE: Final = """
-SELECT count(*) FILTER (WHERE xmin <> pg_catalog.xid($1::text::xid8)) AS changed, count(*) AS rows FROM {table}"""
 
 _SIZE: Final = """
 SELECT COALESCE(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
@@ -32,7 +29,6 @@ async def undo_adoption(settings: StoreSettings | None = None, *, discard_newer:
     """Go back to the old tables, in one transaction. They are as they were; the new ones are dropped.
 
     Args:
-        settings: Default: from the environment.
         discard_newer: Go back also when something was written since the adoption, which is LOST.
 
     Returns:
@@ -56,9 +52,6 @@ async def undo_adoption(settings: StoreSettings | None = None, *, discard_newer:
 
 async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdoption:
     """Drop the old tables, and with them the way back. Idempotent.
-
-    Args:
-        settings: Default: from the environment.
 
     Returns:
         Whether there was something to drop, and its size.
@@ -86,16 +79,17 @@ async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # n
         raise AdoptionRefusedError([f"schema {SCHEMA} does not keep old tables"], "There is nothing to go back to")
     await connection.execute("SET LOCAL statement_timeout = 0")
     adopted = await connection.fetchrow(_ADOPTED)
-    schema, report = adopted["schema"], await record.recorded(connection)
+    schema = adopted["schema"]
     there = {row["relname"] for row in await connection.fetch(_THERE, schema, [*new_tables(), _AERICH])}
     ours = sorted(there)
     await connection.execute(f"LOCK TABLE {_named(schema, ours)} IN ACCESS EXCLUSIVE MODE")
-    newer = await _newer(connection, schema, [table for table in ours if table != _AERICH], report.written, adopted)
+    counts = {table: await count_newer(connection, schema, table) for table in ours if table != _AERICH}
+    newer = {table: count for table, count in counts.items() if count}
     if newer and not discard_newer:
         lines = [f"{table}: {count} rows were written or deleted since" for table, count in newer.items()]
         raise AdoptionRefusedError(lines, "Going back would lose what was written since the adoption")
     await connection.execute(f"DROP TABLE {_named(schema, ours)}")
-    for function in _functions():
+    for function in names_of("function", expected_catalog()):
         await connection.execute(f"DROP FUNCTION IF EXISTS {schema}.{function}")
     for table in (*TABLES, *([VERSION_TABLE] if adopted["versioned"] else [])):
         await connection.execute(f"ALTER TABLE {SCHEMA}.{table} SET SCHEMA {schema}")
@@ -107,24 +101,3 @@ async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # n
 
 def _named(schema: str, tables: Iterable[str]) -> str:
     return ", ".join(f"{schema}.{table}" for table in tables)
-
-
-def _functions() -> list[str]:
-    return [name for kind, _, name in (entry.partition(" ") for entry in expected_catalog()) if kind == "function"]
-
-
-async def _newer(
-    connection: Any,  # noqa: ANN401
-    schema: str,
-    tables: list[str],
-    written: dict[str, int],
-    adopted: Any,  # noqa: ANN401
-) -> dict[str, int]:
-    """For each table, how many rows are not those of the adoption, those that are gone included."""
-    newer = {}
-    for table in tables:
-        row = await connection.fetchrow(_SINCE.format(table=f"{schema}.{table}"), adopted["xid"])
-        gone = written.get(table, 0) - (row["rows"] - row["changed"])
-        if row["changed"] or gone:
-            newer[table] = max(row["changed"], gone)
-    return newer

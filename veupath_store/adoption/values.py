@@ -15,7 +15,7 @@ class Variant(StrEnum):
 
 
 class ProblemKind(StrEnum):
-    """What can be wrong with a row, and is mended."""
+    """What can be wrong with a row, and is fixed."""
 
     MISSING_VALUE = "missing_value"
     ORPHAN = "orphan"
@@ -24,6 +24,7 @@ class ProblemKind(StrEnum):
     UNKNOWN_VALUE = "unknown_value"
     MALFORMED_ID = "malformed_id"
     MALFORMED_POSITION = "malformed_position"
+    NEGATIVE_NUMBER = "negative_number"
     DUPLICATE_EXPERIMENT = "duplicate_experiment"
     DUPLICATE_NAME = "duplicate_name"
     DUPLICATE_WDK_ID = "duplicate_wdk_id"
@@ -33,27 +34,34 @@ class ProblemKind(StrEnum):
     BROKEN_LINK = "broken_link"
     PLAN_BUILT = "plan_built"
     PLAN_UNBUILDABLE = "plan_unbuildable"
+    STEPS_DIFFER = "steps_differ"
     OPERATION_ENDED = "operation_ended"
     RENAMED_LOG = "renamed_log"
+    LOG_AHEAD = "log_ahead"
+    LOG_BEHIND = "log_behind"
+    UNLIKE_LOG = "unlike_log"
+    OVER_LIMIT = "over_limit"
+    INEXACT_NUMBER = "inexact_number"
+    UNSTORABLE_TIME = "unstorable_time"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One thing that is, or was, mended.
+    """One thing that is, or was, fixed.
 
     Attributes:
         kind: What was wrong.
         table: The old table.
         key: The row's old id, as text.
         field: The column; ``None`` where it is the row as a whole.
-        mended: What was done about it; nothing of what is stored.
+        fixed: What was done about it; nothing of what is stored.
     """
 
     kind: ProblemKind
     table: str
     key: str
     field: str | None = None
-    mended: str
+    fixed: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +89,9 @@ class AdoptionPlan:
         revision: The revision of the old schema.
         rows: Rows of each old table.
         bytes: What the old tables hold on disk, indexes included.
-        estimate_seconds: How long it may take; a guess from rows and bytes.
-        problems: Everything that is mended.
+        estimate_seconds: How long it may take; from how long it took to read all of it.
+        estimate_bytes: The disk that it may take beside the old tables, with the write-ahead log.
+        problems: Everything that is fixed.
         tolerated: Where the old tables differ from those of their revision in ways that do not matter.
     """
 
@@ -91,6 +100,7 @@ class AdoptionPlan:
     rows: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     estimate_seconds: float = 0.0
+    estimate_bytes: int = 0
     problems: list[Problem] = field(default_factory=list)
     tolerated: list[str] = field(default_factory=list)
 

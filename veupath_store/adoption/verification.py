@@ -16,9 +16,10 @@ _MOST: Final = 1_000_000
 """Characters of a document that is compared."""
 
 _KEYS: Final = {"stream_projections": "stream_id"}
-_MADE: Final = {"streams", "stream_projections"}
 
-# Columns that are the same in both, where the old one has a value.
+_COUNTS: Final = ("message_count", "step_count", "result_count")
+
+# Columns that are the same in both, where the old one has a value; of counts, one that is not below zero.
 _SAME: Final = {
     "users": ("external_id", "created_at"),
     "control_sets": (
@@ -31,10 +32,9 @@ _SAME: Final = {
     ),
     "streams": ("site_id", "created_at"),
     "stream_projections": (
-        *("record_type", "is_saved", "model_id", "message_count", "step_count", "result_count", "updated_at"),
-        *("dismissed_at", "gene_set_auto_imported"),
+        *("record_type", "is_saved", "model_id", *_COUNTS, "updated_at", "dismissed_at", "gene_set_auto_imported"),
     ),
-    "operations": ("created_at",),
+    "operations": ("created_at", "completed_at"),
 }
 
 _ROWS: Final = """
@@ -68,7 +68,11 @@ async def verify(work: Work) -> None:
 
 
 async def _compare_rows(work: Work, table: str) -> None:
-    different = " OR ".join(f"(o.{name} IS NOT NULL AND n.{name} IS DISTINCT FROM o.{name})" for name in _SAME[table])
+    different = " OR ".join(
+        f"(o.{name} {kept} AND n.{name} IS DISTINCT FROM o.{name})"
+        for name in _SAME[table]
+        for kept in (">= 0" if table == "stream_projections" and name in _COUNTS else "IS NOT NULL",)
+    )
     key = _KEYS.get(table, "id")
     found = await work.connection.fetchrow(_ROWS.format(table=table, key=key, different=different))
     made = await work.connection.fetchval("SELECT count(*) FROM users WHERE id NOT IN (SELECT id FROM adopting_users)")

@@ -17,7 +17,7 @@ NOBODY: Final = "adopted:nobody"
 _PROBLEMS: Final = """
 CREATE TEMP TABLE adopting_problems (
     number bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL, entity text NOT NULL, key text NOT NULL, field text,
-    mended text NOT NULL
+    fixed text NOT NULL
 ) ON COMMIT DROP"""
 
 
@@ -61,27 +61,31 @@ class Work:
         await self.connection.execute(f"CREATE TEMP TABLE {table} ON COMMIT DROP AS {query}")
         await self.connection.execute(f"ANALYZE pg_temp.{table}")
 
-    async def note(self, kind: ProblemKind, entity: str, field: str | None, mended: str, rows: str) -> None:
+    async def note(self, kind: ProblemKind, entity: str, field: str | None, fixed: str, rows: str) -> None:
         """Note a problem of each row that a query gives.
 
         Args:
             kind: What is wrong.
             entity: The old table.
             field: The column.
-            mended: What is done about it.
+            fixed: What is done about it.
             rows: ``SELECT`` of one column, the old id.
         """
         shown = "NULL" if field is None else f"'{field}'"
         await self.connection.execute(
-            "INSERT INTO adopting_problems (kind, entity, key, field, mended) "
-            f"SELECT '{kind}', '{entity}', found.key, {shown}, '{mended}' FROM ({rows}) AS found(key)"
+            "INSERT INTO adopting_problems (kind, entity, key, field, fixed) "
+            f"SELECT '{kind}', '{entity}', found.key, {shown}, '{fixed}' FROM ({rows}) AS found(key)"
         )
 
     async def note_each(self, kind: ProblemKind, entity: str, field: str | None, noted: list[tuple[str, str]]) -> None:
         """Note a problem of some rows, given as old ids and what is done about each."""
+        await self.note_all(entity, [(key, kind, field, fixed) for key, fixed in noted])
+
+    async def note_all(self, entity: str, noted: Sequence[tuple[str, ProblemKind, str | None, str]]) -> None:
+        """Note problems of some rows: each one's old id, what is wrong with which column, and what is done about it."""
         if noted:
-            records = [(str(kind), entity, key, field, mended) for key, mended in noted]
-            await self.copy("adopting_problems", ("kind", "entity", "key", "field", "mended"), records)
+            records = [(str(kind), entity, key, field, fixed) for key, kind, field, fixed in noted]
+            await self.copy("adopting_problems", ("kind", "entity", "key", "field", "fixed"), records)
 
     async def begin_problems(self) -> None:
         """Make the list of problems, empty."""
@@ -89,7 +93,7 @@ class Work:
 
     async def problems(self) -> list[Problem]:
         """Every problem that was noted, in that order."""
-        query = "SELECT kind, entity, key, field, mended FROM adopting_problems ORDER BY number"
+        query = "SELECT kind, entity, key, field, fixed FROM adopting_problems ORDER BY number"
         return [problem_of(row) async for rows in self.batches(query) for row in rows]
 
 
@@ -100,7 +104,7 @@ def problem_of(row: Any) -> Problem:  # noqa: ANN401 - a record
         table=row["entity"],
         key=row["key"],
         field=row["field"],
-        mended=row["mended"],
+        fixed=row["fixed"],
     )
 
 

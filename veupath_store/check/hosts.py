@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from veupath_store.check.asking import PATIENCE, failure, warning, well
+from veupath_store.check.probe import PATIENCE, failure, ok, warning
 from veupath_store.config import StoreSettings
-from veupath_store.database_url import DatabaseTarget
-from veupath_store.embedded import start_embedded
 from veupath_store.engine.connect import connect, connect_arguments
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
-from veupath_store.errors import ConfigurationError, StoreError, UnavailableError
+from veupath_store.errors import StoreError, UnavailableError
+from veupath_store.servers.database_url import DatabaseTarget
+from veupath_store.servers.embedded import start_embedded
 from veupath_store.values.check import Finding
 
 OLDEST: Final = 150_000
@@ -21,6 +21,8 @@ _ASK: Final = """
 SELECT current_setting('server_version_num')::int AS number, current_setting('server_version') AS version,
        pg_is_in_recovery() AS recovering, current_setting('default_transaction_read_only')::bool AS read_only
 """
+
+_NOBODY: Final = "No server accepts a connection; see what to do about each host."
 
 _UNKNOWN_PARAMETER: Final = "08P01"
 """How a PgBouncer refuses the session settings that a direct connection begins with."""
@@ -49,8 +51,7 @@ class Host:
     def line(self) -> str:
         """What there is to say of it."""
         if self.row is None:
-            silent = isinstance(self.error, UnavailableError)
-            return f"{self.name}: {'no connection' if silent else self.error}"
+            return str(self.error)
         return (
             f"{self.name}: PostgreSQL {self.row['version'].split()[0]}, {'writable' if self.writable else 'read-only'}"
         )
@@ -64,7 +65,7 @@ async def about_hosts(settings: StoreSettings) -> list[Finding]:
     hosts = await asyncio.gather(*(_ask(settings, target, number) for number in range(len(target.hosts))))
     answered = [host for host in hosts if host.row is not None]
     if not answered:
-        return [failure("hosts", _about_silence(hosts), [host.line for host in hosts])]
+        return [failure("hosts", _NOBODY, [host.line for host in hosts])]
     return [
         _about_answers(hosts, answered),
         _about_versions(answered),
@@ -88,25 +89,23 @@ def _chosen(answered: list[Host], wanted: str) -> Host | None:
 def _about_writes(answered: list[Host], wanted: str) -> Finding:
     chosen = _chosen(answered, wanted)
     if chosen is not None and chosen.writable:
-        return well("writable", "The server takes writes.")
+        return ok("writable", "The server takes writes.")
     if any(host.writable for host in answered):
         return failure(
             "writable",
             "The application would write on a read-only server: set target_session_attrs=read-write in DATABASE_URL.",
         )
+    if chosen is not None and not chosen.row["recovering"]:
+        return failure(
+            "writable",
+            "No server takes writes: default_transaction_read_only is on. Type ALTER SYSTEM, ALTER DATABASE … or ALTER "
+            "ROLE … RESET default_transaction_read_only, where it was set.",
+        )
     return failure("writable", "No server takes writes: promote a standby, or point DATABASE_URL at the primary.")
 
 
-def _about_silence(hosts: list[Host]) -> str:
-    if any(isinstance(host.error, ConfigurationError) for host in hosts):
-        return "No server let us in: check the role, its password and the database in DATABASE_URL."
-    if any(host.error is not None and refuses_settings(host.error) for host in hosts):
-        return "The server refuses session settings, as a PgBouncer does: set VEUPATH_STORE_PGBOUNCER=true."
-    return "No server answers: start it, or check the hosts and ports in DATABASE_URL and the network in between."
-
-
 def refuses_settings(error: StoreError) -> bool:
-    """Whether a server refused session settings, as a PgBouncer does unless it is told to ignore them."""
+    """Whether a server refused session settings, as a PgBouncer does unless it is set to ignore them."""
     return getattr(error.__cause__, "sqlstate", None) == _UNKNOWN_PARAMETER
 
 
@@ -116,14 +115,14 @@ def _about_answers(hosts: list[Host], answered: list[Host]) -> Finding:
         return warning(
             "hosts", f"{len(hosts) - len(answered)} of {len(hosts)} hosts do not serve; bring them back.", lines
         )
-    return well("hosts", "Every host answers." if len(hosts) > 1 else "The server answers.", lines)
+    return ok("hosts", "Every host answers." if len(hosts) > 1 else "The server answers.", lines)
 
 
 def _about_versions(answered: list[Host]) -> Finding:
     old = [host.line for host in answered if host.row["number"] < OLDEST]
     if old:
         return failure("version", f"PostgreSQL {OLDEST // 10_000} or later is needed: upgrade the server.", old)
-    return well("version", f"PostgreSQL {answered[0].row['version'].split()[0]} will do.")
+    return ok("version", f"PostgreSQL {answered[0].row['version'].split()[0]} will do.")
 
 
 async def _ask(settings: StoreSettings, target: DatabaseTarget, number: int) -> Host:
@@ -140,4 +139,4 @@ async def _ask(settings: StoreSettings, target: DatabaseTarget, number: int) -> 
     except StoreError as exc:
         return Host(name, exc)
     except DRIVER_ERRORS as exc:
-        return Host(name, translate(exc, Phase.READ))
+        return Host(name, UnavailableError(f"{name}: {translate(exc, Phase.READ)}"))

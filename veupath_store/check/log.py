@@ -1,17 +1,29 @@
 """Whether the event log's server is fit to keep what may not be lost."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
-from veupath_store.check.asking import failure, warning, well
+from veupath_store.check.probe import Probe, failure, ok, warning
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, StoreError
-from veupath_store.events.redis_client import RedisClient
+from veupath_store.events.holder import database_identity
+from veupath_store.events.log.client import Command, NotAllowedError, RedisClient
+from veupath_store.events.log.commands import command_probes, key_probes, never_written, privileges
+from veupath_store.events.log.keys import HOLDER
+from veupath_store.events.log.log import EventLog
 from veupath_store.values.check import Finding
 
 OLDEST: Final = (6, 2)
 """The oldest Redis that will do."""
+
+# The newest first; a loss is a finding for seven days, as in `projections lag`. Nothing before the migration.
+_LOSSES: Final = """
+SELECT stream_id, lost ->> 'messages' AS messages, lost ->> 'after' AS after, lost ->> 'before' AS before,
+       lost ->> 'at' AS at, (lost ->> 'at')::timestamptz > now() - interval '7 days' AS is_new
+FROM stream_projections WHERE lost IS NOT NULL ORDER BY at DESC LIMIT 20"""
+_CAN_TELL: Final = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('stream_projections') AND attname = 'lost'"
 
 _SECTIONS: Final = ("server", "persistence", "memory", "replication")
 
@@ -23,21 +35,55 @@ async def about_log(settings: StoreSettings) -> tuple[bool, list[Finding]]:
         Whether it could be looked at, and what was found.
     """
     if settings.log_target is None:
-        return True, [well("log", "No event log is configured: REDIS_URL is not set.")]
+        return True, [ok("log", "No event log is configured: REDIS_URL is not set.")]
     try:
         client = RedisClient(settings.log_target, settings.log_timeout)
         try:
-            await client.run([("PING",)])
+            await _ask_whether_it_serves(client)
             facts = await _facts(client)
+            refusal = await _refusal(client, settings.log_prefix)
+            rights = await _about_rights(client, settings.log_prefix)
         finally:
             await client.close()
     except StoreError as exc:
         return False, [failure("log", f"The event log does not serve: {exc}")]
-    found = well("log", "The event log answers.")
+    found = ok("log", "The event log answers.")
     if facts is None:
         unseen = "Redis does not let its user ask INFO: allow that command, or check the server's persistence by hand."
-        return True, [found, warning("log persistence", unseen)]
-    return True, [found, _about_version(facts), _about_writes(facts), _about_persistence(facts)]
+        return True, [found, rights, _about_writes({}, refusal), warning("log persistence", unseen)]
+    return True, [found, rights, _about_version(facts), _about_writes(facts, refusal), _about_persistence(facts)]
+
+
+async def _ask_whether_it_serves(client: RedisClient) -> None:
+    """By a PING; that its user may not send one is for `_about_rights` to say."""
+    [answer] = await client.run_each([("PING",)])
+    if isinstance(answer, StoreError) and not isinstance(answer, NotAllowedError):
+        raise answer from answer.__cause__
+
+
+async def _about_rights(client: RedisClient, prefix: str) -> Finding:
+    """Whether the user may send what the store sends: each command is tried, in a form that changes nothing."""
+    commands, keys = command_probes(prefix), key_probes(prefix)
+    refused = [f"command {name}" for name in await _refused(client, {str(it[0]): [it] for it in commands})]
+    if not refused:  # else each key would be refused for its command
+        refused = [f"keys {pattern}" for pattern in await _refused(client, keys)]
+    if not refused:
+        return ok("log rights", "The event log's user may do what it has to.")
+    grant = f"type ACL SETUSER with its name, and: {privileges(prefix)}"
+    return failure("log rights", f"Redis refuses the event log's user what it needs: {grant}", refused)
+
+
+async def _refused(client: RedisClient, probes: Mapping[str, Sequence[Command]]) -> list[str]:
+    """The names of those of which one is refused for the user's rights."""
+    names = [name for name, commands in probes.items() for _ in commands]
+    answers = await client.run_each([command for commands in probes.values() for command in commands])
+    return list(dict.fromkeys(name for name, it in zip(names, answers, strict=True) if isinstance(it, NotAllowedError)))
+
+
+async def _refusal(client: RedisClient, prefix: str) -> StoreError | None:
+    """What the server says to a write that would do nothing; ``None`` where it takes it."""
+    [answer] = await client.run_each([never_written(prefix)])
+    return answer if isinstance(answer, StoreError) else None
 
 
 async def _facts(client: RedisClient) -> Mapping[str, str] | None:
@@ -56,13 +102,15 @@ def _about_version(facts: Mapping[str, str]) -> Finding:
     if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         return failure("log version", f"Redis {wanted} or later is needed: upgrade the server.", [f"Redis {version}"])
-    return well("log version", f"Redis {version} will do.")
+    return ok("log version", f"Redis {version} will do.")
 
 
-def _about_writes(facts: Mapping[str, str]) -> Finding:
+def _about_writes(facts: Mapping[str, str], refusal: StoreError | None) -> Finding:
     if facts.get("role") in ("slave", "replica"):
         return failure("log writable", "The event log's server is a replica: point REDIS_URL at its master.")
-    return well("log writable", "The event log's server takes writes.")
+    if refusal is not None:
+        return failure("log writable", f"The event log's server takes no writes. {refusal}")
+    return ok("log writable", "The event log's server takes writes.")
 
 
 def _about_persistence(facts: Mapping[str, str]) -> Finding:
@@ -78,4 +126,52 @@ def _about_persistence(facts: Mapping[str, str]) -> Finding:
         return warning(
             "log persistence", "The event log may lose what it acknowledged: change the server's settings.", wrong
         )
-    return well("log persistence", "The event log is kept on disk, and never dropped for room.")
+    return ok("log persistence", "The event log is kept on disk, and never dropped for room.")
+
+
+@asynccontextmanager
+async def _own_log(settings: StoreSettings) -> AsyncIterator[EventLog]:
+    """A log of one's own."""
+    log = EventLog(settings)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+async def about_holder(probe: Probe) -> list[Finding]:
+    """Whether the logs under the prefix belong to this database, as its processes have said."""
+    if probe.settings.log_target is None:
+        return []
+    try:
+        async with _own_log(probe.settings) as log:
+            holder, identity = await log.holder(), await database_identity(probe.fetch)
+    except StoreError:
+        return []  # `about_log` says why
+    if holder is None or identity is None or holder == identity:
+        return [ok("log prefix", "No other database is known to use the log's prefix.")]
+    return [
+        warning(
+            "log prefix",
+            "Another database uses the same Redis and prefix, or did within the last day: set VEUPATH_STORE_LOG_PREFIX "
+            "of one of them. Where this one was restored or moved, and the other is gone, this ends by itself a day "
+            f"after that; or type: redis-cli UNLINK {probe.settings.log_prefix}{HOLDER}",
+            [f"theirs: {holder}", f"this one: {identity}"],
+        )
+    ]
+
+
+async def about_losses(probe: Probe) -> list[Finding]:
+    """What logs have lost that Redis had acknowledged; rows keep that for good."""
+    if probe.settings.log_target is None or not await probe.fetch(_CAN_TELL):
+        return []
+    lost = await probe.fetch(_LOSSES)
+    lines = [
+        f"{row['stream_id']}: {row['messages']} message(s) between {row['after']} and {row['before']}, seen {row['at']}"
+        for row in lost
+    ]
+    if any(row["is_new"] for row in lost):
+        return [warning("log losses", "Redis has lost what it had acknowledged: see its persistence.", lines)]
+    if lost:
+        return [ok("log losses", "No log has lost anything in the last seven days.")]
+    return [ok("log losses", "No log has lost anything.")]

@@ -3,20 +3,22 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from veupath_store.check.asking import Asked, asking, failure, well
 from veupath_store.check.hosts import about_hosts
-from veupath_store.check.log import about_log
+from veupath_store.check.log import about_holder, about_log, about_losses
+from veupath_store.check.probe import Probe, failure, ok, probing, warning
 from veupath_store.check.roles import about_roles
 from veupath_store.check.schema import about_schema
 from veupath_store.check.sessions import about_sessions
-from veupath_store.config import StoreSettings
+from veupath_store.config import StoreSettings, unknown_variables
 from veupath_store.errors import ConfigurationError, StoreError
 from veupath_store.values.check import CheckReport, Finding, Level
 
-_PARTS: Final[tuple[tuple[str, Callable[[Asked], Awaitable[list[Finding]]]], ...]] = (
+_PARTS: Final[tuple[tuple[str, Callable[[Probe], Awaitable[list[Finding]]]], ...]] = (
     ("schema", about_schema),
     ("sessions", about_sessions),
     ("roles", about_roles),
+    ("log losses", about_losses),
+    ("log prefix", about_holder),
 )
 
 
@@ -26,21 +28,25 @@ async def check_deployment(settings: StoreSettings | None = None) -> CheckReport
     Reads only, on one connection to each host and one more, as the application's role. Of a host that does not answer
     `connect_timeout` is waited for, of all hosts at once.
 
-    Args:
-        settings: Default: from the environment.
-
     Returns:
         What was found. It never raises for what a deployment may have wrong.
     """
     try:
         settings = settings or StoreSettings()
     except ConfigurationError as exc:
-        about = failure("settings", "They cannot be used: mend the environment.", str(exc).splitlines())
+        about = failure("settings", "They cannot be used: correct the environment.", str(exc).splitlines())
         return CheckReport(complete=False, findings=(about,))
-    findings = [well("settings", "They can be used.")]
+    findings = [_about_settings()]
     complete = await _look_at_database(settings, findings)
     log_complete, about_it = await about_log(settings)
     return CheckReport(complete=complete and log_complete, findings=(*findings, *about_it))
+
+
+def _about_settings() -> Finding:
+    unknown = unknown_variables()
+    if unknown:
+        return warning("settings", "This version ignores some variables; remove them, or upgrade.", unknown)
+    return ok("settings", "They can be used.")
 
 
 async def _look_at_database(settings: StoreSettings, findings: list[Finding]) -> bool:
@@ -49,6 +55,7 @@ async def _look_at_database(settings: StoreSettings, findings: list[Finding]) ->
     Returns:
         Whether everything could be looked at.
     """
+    complete = True
     try:
         hosts = await about_hosts(settings)
         findings += hosts
@@ -56,13 +63,17 @@ async def _look_at_database(settings: StoreSettings, findings: list[Finding]) ->
             return False
         for name, look in _PARTS:
             # A connection each: a question that fails takes its transaction with it.
-            async with asking(settings) as asked:
+            async with probing(settings) as probe:
                 try:
-                    findings += await look(asked)
+                    findings += await look(probe)
+                except ConfigurationError as exc:
+                    # A privilege is missing; a later part says which, and which else.
+                    complete = False
+                    findings.append(failure(name, f"It could not be looked at: {exc}"))
                 except StoreError as exc:
                     findings.append(failure(name, f"It could not be looked at: {exc}"))
                     return False
     except StoreError as exc:
         findings.append(failure("database", f"It could not be looked at: {exc}"))
         return False
-    return True
+    return complete

@@ -1,14 +1,13 @@
 """Whether the schema is what this version needs: migrations, drift, indexes, statistics."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from veupath_store.catalog import expected_catalog, read_catalog
-from veupath_store.check.asking import Asked, failure, warning, well
-from veupath_store.config import APP
+from veupath_store.check.probe import Probe, failure, ok, warning
 from veupath_store.errors import ConfigurationError
-from veupath_store.migration_files import before_deploy, migration_files
+from veupath_store.schema.catalog import INVALID, expected_catalog, names_of, read_catalog
+from veupath_store.schema.files import before_deploy, migration_files
+from veupath_store.schema.recorded import recorded_migrations, unrecorded_tables
 from veupath_store.values.check import Finding
 
 MIGRATE: Final = "run 'veupath-store migrate'"
@@ -19,29 +18,55 @@ SHOWN: Final = 300
 BIG: Final = 16 * 1024 * 1024
 """Bytes from which on a table without statistics is worth a warning."""
 
-_ON: Final = re.compile(r"CREATE (?:UNIQUE )?INDEX .*? ON (?:ONLY )?(\S+) ")
+# Where the tables are that a role does not see; a dump has no search_path of the database.
+_ELSEWHERE: Final = """
+SELECT quote_ident(n.nspname) AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = ANY ($1::text[]) AND c.relkind = 'r' GROUP BY 1 HAVING count(*) = cardinality($1::text[]) ORDER BY 1
+"""
+
+_OPTIONS: Final = """
+SELECT coalesce(t.relname || '.', '') || c.relname || ': ' || array_to_string(c.reloptions, ', ') AS options
+FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid LEFT JOIN pg_class t ON t.oid = i.indrelid
+WHERE c.relnamespace = $1::regnamespace AND c.reloptions IS NOT NULL
+  AND coalesce(t.relname, c.relname) = ANY ($2::text[]) ORDER BY 1
+"""
 
 
-async def about_schema(asked: Asked) -> list[Finding]:
+async def about_schema(probe: Probe) -> list[Finding]:
     """The migrations; at head, also whether the tables are what the migrations made."""
-    if asked.schema is None:
+    if probe.schema is None:
         return [failure("migrations", "The role sees no schema: GRANT USAGE ON SCHEMA to it, or set its search_path.")]
-    applied = await _applied(asked)
-    findings = [_about_migrations(applied)]
+    applied = await _applied(probe)
+    live = await read_catalog(probe, probe.schema)
+    findings = [_about_migrations(applied) if applied else await _about_nothing(probe)]
     if set(migration_files()) == applied:
-        findings += _about_drift(await read_catalog(asked, asked.schema))
+        findings += _about_drift(live)
     else:
         findings.append(warning("schema", "Not compared: the database is not at the head of this version."))
-    return [*findings, *await _about_indexes(asked), *await _about_statistics(asked), _about_extensions()]
+    return [*findings, _about_indexes(live), await _about_options(probe), await _about_statistics(probe)]
 
 
-async def _applied(asked: Asked) -> set[str]:
-    if not (await asked.one("SELECT to_regclass('aerich') IS NOT NULL AS there"))["there"]:
-        return set()
+async def _applied(probe: Probe) -> set[str]:
     try:
-        return {row["version"] for row in await asked.fetch("SELECT version FROM aerich WHERE app = $1", APP)}
+        return await recorded_migrations(probe)
     except ConfigurationError as exc:
         raise ConfigurationError("The role may not read the table aerich: GRANT SELECT ON it.") from exc
+
+
+async def _about_nothing(probe: Probe) -> Finding:
+    """No migration is recorded: in a new database, or because of what happened to an old one."""
+    found = await unrecorded_tables(probe, str(probe.schema))
+    if found is not None:
+        return failure("migrations", found.message, found.steps)
+    elsewhere = await probe.fetch(_ELSEWHERE, names_of("table", expected_catalog()))
+    if elsewhere:
+        [schema, *_] = (row["schema"] for row in elsewhere)
+        return failure(
+            "migrations",
+            f"The tables are in schema {schema}, where the role does not look: ALTER DATABASE … SET search_path TO "
+            f"{schema}, and connect again.",
+        )
+    return _about_migrations(set())
 
 
 def _about_migrations(applied: set[str]) -> Finding:
@@ -66,7 +91,7 @@ def _about_migrations(applied: set[str]) -> Finding:
             f"{len(pending)} migration(s) are left for after the deploy: when nothing old runs, {MIGRATE}.",
             pending,
         )
-    return well("migrations", f"All {len(known)} migrations are applied.")
+    return ok("migrations", f"All {len(known)} migrations are applied.")
 
 
 def _about_drift(live: Mapping[str, str]) -> list[Finding]:
@@ -76,9 +101,10 @@ def _about_drift(live: Mapping[str, str]) -> list[Finding]:
     wrong += [
         f"different: {name}: is {_short(live[name])}, should be {_short(definition)}"
         for name, definition in expected.items()
-        if name in live and live[name] != definition
+        if name in live and live[name].removesuffix(INVALID) != definition
     ]
-    added = [name for name in live if name not in expected and _table_of(name, live[name]) in tables(expected)]
+    tables = names_of("table", expected)
+    added = [name for name in live if name not in expected and _table_of(name) in tables]
     findings = [
         failure(
             "schema",
@@ -87,7 +113,7 @@ def _about_drift(live: Mapping[str, str]) -> list[Finding]:
             wrong,
         )
         if wrong
-        else well("schema", f"All {len(expected)} objects are as the migrations made them.")
+        else ok("schema", f"All {len(expected)} objects are as the migrations made them.")
     ]
     if added:
         findings.append(
@@ -104,54 +130,39 @@ def _short(definition: str) -> str:
     return definition if len(definition) <= SHOWN else f"{definition[:SHOWN]}…"
 
 
-def tables(catalog: Iterable[str]) -> list[str]:
-    """The names of a catalog's tables."""
-    return [name.removeprefix("table ") for name in catalog if name.startswith("table ")]
+def _table_of(name: str) -> str:
+    """The table that an object belongs to; of an object that belongs to none, nothing that is a table."""
+    return name.partition(" ")[2].partition(".")[0]
 
 
-def _table_of(name: str, definition: str) -> str:
-    """The table that an object belongs to; of an object that belongs to none, nothing."""
-    kind, _, rest = name.partition(" ")
-    if kind == "index":
-        found = _ON.match(definition)
-        return found[1] if found else ""
-    return rest.partition(".")[0] if kind in ("column", "constraint", "trigger") else ""
-
-
-async def _about_indexes(asked: Asked) -> list[Finding]:
+def _about_indexes(live: Mapping[str, str]) -> Finding:
     """What a failed CREATE INDEX CONCURRENTLY leaves: it costs writes, serves no read, guards nothing."""
-    rows = await asked.fetch(
-        "SELECT c.relname AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-        " JOIN pg_class t ON t.oid = i.indrelid"
-        " WHERE NOT i.indisvalid AND t.relnamespace = $1::regnamespace AND t.relname = ANY ($2::text[]) ORDER BY 1",
-        asked.schema,
-        tables(expected_catalog()),
-    )
-    names = [row["name"] for row in rows]
-    if not names:
-        return [well("indexes", "Every index is valid.")]
-    ours = any(f"index {name}" in expected_catalog() for name in names)
+    expected = expected_catalog()
+    tables = names_of("table", expected)
+    invalid = [name for name in live if live[name].endswith(INVALID) and _table_of(name) in tables]
+    if not invalid:
+        return ok("indexes", "Every index is valid.")
     message = "Invalid indexes cost writes and serve no read: DROP them, or REINDEX INDEX CONCURRENTLY."
-    return [(failure if ours else warning)("indexes", message, names)]
+    return (failure if set(invalid) & set(expected) else warning)("indexes", message, invalid)
 
 
-async def _about_statistics(asked: Asked) -> list[Finding]:
-    rows = await asked.fetch(
+async def _about_options(probe: Probe) -> Finding:
+    """Storage parameters are the operator's: shown, and never judged."""
+    rows = await probe.fetch(_OPTIONS, probe.schema, names_of("table", expected_catalog()))
+    options = [row["options"] for row in rows]
+    chosen = f"The operator chose those of {len(options)} object(s)." if options else "All are the server's."
+    return ok("storage options", chosen, options)
+
+
+async def _about_statistics(probe: Probe) -> Finding:
+    rows = await probe.fetch(
         "SELECT relname AS name FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r'"
         " AND relname = ANY ($2::text[]) AND reltuples < 0 AND pg_relation_size(oid) > $3 ORDER BY 1",
-        asked.schema,
-        tables(expected_catalog()),
+        probe.schema,
+        names_of("table", expected_catalog()),
         BIG,
     )
-    names = [row["name"] for row in rows]
-    if names:
-        return [
-            warning(
-                "statistics", "Big tables were never analyzed, and queries are planned blindly: ANALYZE them.", names
-            )
-        ]
-    return [well("statistics", "Every big table has statistics.")]
-
-
-def _about_extensions() -> Finding:
-    return well("extensions", "None is needed.")
+    if not rows:
+        return ok("statistics", "Every big table has statistics.")
+    message = "Big tables were never analyzed, and queries are planned blindly: ANALYZE them."
+    return warning("statistics", message, [row["name"] for row in rows])

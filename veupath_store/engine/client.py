@@ -2,28 +2,43 @@
 
 import asyncio
 import logging
+import math
+import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from tortoise.backends.base.client import TransactionContext
 from tortoise.connection import ConnectionHandler
 
-from veupath_store.config import StoreSettings
-from veupath_store.embedded import start_embedded
 from veupath_store.engine import connect as connecting
-from veupath_store.engine.connect import is_lost
+from veupath_store.engine.announcing import Announcer
+from veupath_store.engine.changes import Listeners
+from veupath_store.engine.connect import ConnectionLimitError, is_lost
 from veupath_store.engine.connection import StoreConnection
-from veupath_store.engine.shortcuts import given_back_at_once, is_ready
-from veupath_store.engine.statements import Statements, autocommit_phase
+from veupath_store.engine.connector import Connector
+from veupath_store.engine.deferred import DeferredPooledTransaction
+from veupath_store.engine.generator import StoreSchemaGenerator
+from veupath_store.engine.pool import ConnectionLimit, generation_of, is_ready, released_at_once
+from veupath_store.engine.statements import Statements, autocommit_phase, unconfirmed
 from veupath_store.engine.transaction import PooledTransaction, terminate
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
+from veupath_store.servers.embedded import start_embedded
 
-logger = logging.getLogger("veupath_store.engine")
+if TYPE_CHECKING:
+    from veupath_store.config import StoreSettings
+    from veupath_store.servers.database_url import DatabaseTarget
+
+logger: logging.Logger = logging.getLogger("veupath_store.engine")
 
 _CLOSED: Final = "The store is closed, or closing, in this process; nothing was saved. init_db opens it again."
+
+_CONFIRM: Final = "SELECT pg_logical_emit_message(true, 'veupath-store', '')"
+
+_EXPIRY_PAUSE: Final = 1.0
+"""Seconds between two times that a pool replaces its connections."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +47,7 @@ class PoolUsage:
 
     Attributes:
         open: Connections that are open.
-        in_use: Those of them that are lent.
+        in_use: Those of them that are in use.
         most: Connections that may be open.
     """
 
@@ -45,20 +60,32 @@ class StoreClient(Statements):
     """A pool of connections; statements outside of a transaction run here, in autocommit.
 
     The pool is made by the first statement, and a connection by the first that needs one. A connection that is
-    given back is rolled back and reset, where it needs that, within `StoreSettings.release_timeout`, or closed and
+    released is rolled back and reset, where it needs that, within `StoreSettings.release_timeout`, or closed and
     replaced.
     """
 
-    def __init__(self, settings: StoreSettings, connection_name: str, **_: Any) -> None:  # noqa: ANN401
+    connection_class: type[StoreConnection] = StoreConnection
+    schema_generator: type[StoreSchemaGenerator] = StoreSchemaGenerator
+
+    def __init__(self, settings: "StoreSettings", connection_name: str, **_: Any) -> None:  # noqa: ANN401
         super().__init__(connection_name=connection_name)
         self.settings = settings
-        self.begin_sql = connecting.begin_sql(settings)
-        self.release_timeout = settings.release_timeout
+        self.begin_sql: str = connecting.begin_sql(settings)
+        self.release_timeout: float = settings.release_timeout
         self._closing = False
         self._waiting = 0
         self._making: asyncio.Task[None] | None = None
-        self._connector: connecting.Connector | None = None
+        self._connector: Connector | None = None
+        self._limit: ConnectionLimit | None = None
+        self._expired_at = -math.inf
         self._cleanups: set[asyncio.Task[None]] = set()
+        self.listeners = Listeners()
+        self._announcer = Announcer(self.execute_rows)
+
+    def changed(self, topic: str) -> None:
+        """Tell who wants to know that something was saved."""
+        self.listeners.tell(topic)
+        self._announcer.hear(topic)
 
     def phase_of(self, query: str) -> Phase:
         """A write in autocommit may have been saved when its answer is lost."""
@@ -66,7 +93,7 @@ class StoreClient(Statements):
 
     def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
         """A connection of the pool, for one statement."""
-        return _Loan(self)
+        return _Acquired(self)
 
     def _in_transaction(self) -> TransactionContext:
         return self.pooled_transaction()
@@ -79,30 +106,41 @@ class StoreClient(Statements):
         """
         return PooledTransaction(self, handler)
 
+    def deferred_transaction(self, handler: ConnectionHandler) -> PooledTransaction:
+        """A new transaction that takes a connection, and begins, with its first statement."""
+        return DeferredPooledTransaction(self, handler)
+
     async def create_connection(self, with_db: bool) -> None:
         """Make the pool and open `StoreSettings.pool_min_size` connections."""
         del with_db
         target = self.settings.target
         if target.embedded is not None:
             target = await asyncio.to_thread(start_embedded, target)
-        self._connector = connecting.Connector(
-            target, self.settings.connect_timeout, connecting.connect_arguments(self.settings, target)
-        )
+        try:
+            self._pool = await self._new_pool(target, self.settings.pool_min_size)
+        except ConnectionLimitError:
+            # It serves with fewer, or waits for one.
+            self._pool = await self._new_pool(target, 0)
+        self._limit = ConnectionLimit(self._pool, lambda: self._waiting > 0)
+        await self._post_connect()
+
+    async def _new_pool(self, target: "DatabaseTarget", size: int) -> asyncpg.Pool:
+        arguments = connecting.connect_arguments(self.settings, target)
+        self._connector = connector = Connector(target, self.settings.connect_timeout, arguments)
         pool = asyncpg.create_pool(
-            min_size=self.settings.pool_min_size,
+            min_size=size,
             max_size=self.settings.pool_max_size,
-            connect=self._connector,
-            connection_class=StoreConnection,
+            connect=connector,
+            connection_class=self.connection_class,
         )
         try:
-            self._pool = await pool
+            return await pool
         except BaseException:
             # Of several connections some may be open, and others still be opening: asyncpg forgets them.
-            await self._connector.close()
+            await connector.close()
             for holder in pool._holders:
                 holder.terminate()
             raise
-        await self._post_connect()
 
     async def _made_pool(self) -> asyncpg.Pool:
         if self._closing:
@@ -124,7 +162,7 @@ class StoreClient(Statements):
         if not making.cancelled():
             making.exception()
 
-    async def lend(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
+    async def acquire(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
         """Take a connection, opening one if the pool has room.
 
         Raises:
@@ -140,45 +178,109 @@ class StoreClient(Statements):
         except StoreError:
             raise
         except TimeoutError as exc:
-            raise UnavailableError(
-                f"No connection was free within {self.settings.acquire_timeout:g} s: "
-                f"all {self.settings.pool_max_size} of the pool were in use, or being opened. Nothing was saved."
-            ) from exc
+            raise self._none_free() from exc
         except DRIVER_ERRORS as exc:
             if self._closing:
                 raise StoreClosedError(_CLOSED) from exc
             raise translate(exc, Phase.CONNECT) from exc
         if self._closing:
             # It waited in the queue when closing began. The pool does not wait for it, so it must not begin.
-            await self.take_back(connection)
+            await self.release(connection)
             raise StoreClosedError(_CLOSED)
+        if unconfirmed.get():
+            await self._confirm(connection)
         return connection
 
+    async def beside_the_pool(self) -> Any:  # noqa: ANN401 - an asyncpg connection
+        """A connection of the caller's own, to listen on; it does not count for the pool.
+
+        Raises:
+            UnavailableError: No server answers, or it admits no more connections.
+        """
+        pool = await self._made_pool()
+        connector: Any = self._connector
+        return await connector(loop=pool._loop, connection_class=self.connection_class, record_class=asyncpg.Record)
+
+    async def _confirm(self, connection: Any) -> None:  # noqa: ANN401
+        """Wait until synchronous standbys have whatever the server shows, before a task reads or repeats its write.
+
+        A COMMIT whose wait for a standby was cut off shows its rows on the primary all the same. A repeat that finds
+        them and writes nothing would acknowledge what a failover loses. WAL is in order: this commit waits for theirs.
+        """
+        generation = generation_of(connection)
+        try:
+            await connection.execute(_CONFIRM)
+        except DRIVER_ERRORS as exc:
+            if is_lost(connection) or not isinstance(exc, asyncpg.PostgresError):
+                failure = self.translated(exc, Phase.READ, connection, generation)
+                await self.discard(connection)
+                raise failure from exc
+            logger.debug("what the server shows cannot be confirmed, as on a standby", exc_info=True)
+        except BaseException:
+            await self.discard(connection)
+            raise
+        unconfirmed.set(False)
+
     async def _wait_for_connection(self) -> Any:  # noqa: ANN401 - an asyncpg connection
-        # A connection that was given back belongs to the first who waits, who has yet to be told by the event loop.
-        # Whoever comes now lets that happen first; or else one busy task would have it again and again.
+        # A connection that was released belongs to the first who waits, whom the event loop has yet to wake. Whoever
+        # comes now lets that happen first; or else one busy task would have it again and again.
         late, self._waiting = self._waiting > 0, self._waiting + 1
         try:
             async with asyncio.timeout(self.settings.acquire_timeout):
                 if late:
                     await asyncio.sleep(0)
-                pool = await self._made_pool()
-                return await pool.acquire()
+                return await self._limited_acquire(await self._made_pool())
         finally:
             self._waiting -= 1
 
-    async def take_back(self, connection: Any) -> None:  # noqa: ANN401
-        """Give back a connection that is in no transaction. One that must be reset, and cannot in time, is closed."""
+    async def _limited_acquire(self, pool: asyncpg.Pool) -> Any:  # noqa: ANN401
+        while True:
+            try:
+                return await pool.acquire()
+            except ConnectionLimitError as exc:
+                if self._limit is None:
+                    raise
+                self._limit.reached(exc)
+
+    def _none_free(self) -> UnavailableError:
+        waited = f"No connection was free within {self.settings.acquire_timeout:g} s"
+        limit = self._limit.error if self._limit is not None else None
+        if limit is not None:
+            return UnavailableError(
+                f"{waited}, of the {self.usage().open} that are open, and no more are allowed. {limit} Raise that "
+                "limit, or lower VEUPATH_STORE_POOL_MAX_SIZE. Nothing was saved."
+            )
+        return UnavailableError(
+            f"{waited}: all {self.settings.pool_max_size} of the pool were in use, or being opened. Nothing was saved."
+        )
+
+    def expire_connections(self, generation: int | None) -> None:
+        """Expire the pool's connections, unless those of the given generation expired before."""
+        if self._pool is not None and generation == self._pool._generation:
+            self.expire_all_connections()
+
+    def expire_all_connections(self) -> None:
+        """Replace each of the pool's connections before it is used again, so that the hosts are asked anew.
+
+        At most once a second: a server that takes no writes and has no successor yet is not overrun with connections.
+        """
+        now = time.monotonic()
+        if self._pool is not None and now >= self._expired_at + _EXPIRY_PAUSE:
+            self._expired_at = now
+            self._pool._generation += 1
+
+    async def release(self, connection: Any) -> None:  # noqa: ANN401
+        """Release a connection that is in no transaction. One that must be reset, and cannot in time, is closed."""
         if self._pool is None:
             return
         try:
-            if not await given_back_at_once(connection):
+            if not await released_at_once(connection):
                 await self._pool.release(connection, timeout=self.release_timeout)
         except Exception:
             logger.debug("a connection could not be reset and was closed", exc_info=True)
 
-    async def abandon(self, connection: Any) -> None:  # noqa: ANN401
-        """Give back a connection in any state, also when the task is cancelled meanwhile."""
+    async def discard(self, connection: Any) -> None:  # noqa: ANN401
+        """Release a connection in any state, also when the task is cancelled meanwhile."""
         cleanup = asyncio.get_running_loop().create_task(self._roll_back(connection))
         self._cleanups.add(cleanup)
         cleanup.add_done_callback(self._cleanups.discard)
@@ -194,7 +296,7 @@ class StoreClient(Statements):
         except Exception:
             logger.debug("a connection could not be rolled back and was closed", exc_info=True)
             terminate(connection)
-        await self.take_back(connection)
+        await self.release(connection)
 
     def usage(self) -> PoolUsage:
         """How full the pool is."""
@@ -219,6 +321,7 @@ class StoreClient(Statements):
     async def _close(self) -> None:
         """Refuse new work, wait for work in flight, then close what is left."""
         self._closing = True
+        await self._announcer.close()
         if self._making is not None:
             self._making.cancel()
             await asyncio.wait([self._making])
@@ -227,6 +330,8 @@ class StoreClient(Statements):
                 await self._drain(self._pool, self.settings.close_timeout)
         finally:
             self._pool = None
+            if self._limit is not None:
+                self._limit.close()
             if self._connector is not None:
                 await self._connector.close()
 
@@ -238,9 +343,13 @@ class StoreClient(Statements):
             logger.warning("work was cut off: it was still in flight %g s after closing began", patience)
             pool.terminate()
 
+    def disown(self) -> None:
+        """In a forked child: refuse work, and leave the connections to the parent. Nothing is sent."""
+        self._closing = True
 
-class _Loan:
-    """One statement's loan of a connection."""
+
+class _Acquired:
+    """A connection of the pool for one statement."""
 
     __slots__ = ("_client", "_connection")
 
@@ -249,9 +358,9 @@ class _Loan:
         self._connection: Any = None
 
     async def __aenter__(self) -> Any:  # noqa: ANN401
-        self._connection = await self._client.lend()
+        self._connection = await self._client.acquire()
         return self._connection
 
     async def __aexit__(self, *error: object) -> None:
         # Also after an error: asyncpg waits for the cancellation of a statement before it resets a connection.
-        await self._client.take_back(self._connection)
+        await self._client.release(self._connection)

@@ -1,36 +1,77 @@
-"""Opening one connection, on the first host that will have us."""
+"""Opening one connection: what its session starts with, and on which of several hosts."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Mapping
-from typing import Any, Final
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
-from veupath_store.config import StoreSettings
-from veupath_store.database_url import DatabaseTarget
-from veupath_store.engine.translation import Phase, translate
-from veupath_store.errors import StoreClosedError, UnavailableError
+from veupath_store.engine.connection import DURABLE, StoreConnection
+from veupath_store.engine.driver import driver_arguments
+from veupath_store.engine.refusals import CONNECT_ERRORS, refusal
+from veupath_store.errors import ConfigurationError, StoreError, UnavailableError
 
-logger = logging.getLogger("veupath_store.engine")
+if TYPE_CHECKING:
+    from veupath_store.config import StoreSettings
+    from veupath_store.servers.database_url import DatabaseTarget
 
-CLIENT_CHECK_INTERVAL: Final = "2000"
-"""Milliseconds after which the server notices, in the middle of a statement, that its client is gone."""
+logger: logging.Logger = logging.getLogger("veupath_store.engine")
+
+Place = tuple[str, int]
+
+HEAD_START: Final = 0.25
+"""Seconds that a host has to accept a connection before the next one is tried beside it, as in RFC 8305."""
+
+_DEAD_AFTER: Final = 10
+"""Seconds without an acknowledgement after which either side gives a connection up: longer than a switch needs to
+restart or a virtual machine to move, and below `command_timeout`."""
+
+_KEEPALIVE: Final = {"idle": 5, "interval": 2, "count": 3}
+"""Seconds until an idle connection is probed, seconds between two probes, and how many may stay unanswered."""
+
+SESSION: Final = {
+    # ON CONFLICT, FOR UPDATE and repeated statements read what others have committed meanwhile: at this level only.
+    "default_transaction_isolation": "read committed",
+    # How texts are written in the store's SQL, and read by `connection.leaves_nothing`.
+    "standard_conforming_strings": "on",
+    # Definitions of constraints and indexes are read back, and compared.
+    "quote_all_identifiers": "off",
+    "timezone": "UTC",
+    # Milliseconds after which the server notices, in the middle of a statement, that its client is gone.
+    "client_connection_check_interval": "2000",
+    **{f"tcp_keepalives_{name}": str(value) for name, value in _KEEPALIVE.items()},
+    "tcp_user_timeout": str(_DEAD_AFTER * 1000),
+}
+"""What every session starts with, whatever ALTER ROLE, ALTER DATABASE and the server's configuration say."""
+
+_LOOK: Final = """
+SELECT current_setting('session_replication_role') AS replication_role,
+       CASE current_setting('synchronous_commit')
+           WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END AS raised
+"""
 
 
-def server_settings(settings: StoreSettings, target: DatabaseTarget) -> dict[str, str]:
+class ConnectionLimitError(UnavailableError):
+    """A server answers, and allows no more connections than there are."""
+
+
+def server_settings(settings: "StoreSettings", target: "DatabaseTarget") -> dict[str, str]:
     """Session settings that every connection starts with; none through PgBouncer, which cannot keep them."""
     if settings.pgbouncer:
         return {}
     return {
         "application_name": target.application_name or "veupath-store",
-        "timezone": "UTC",
-        "client_connection_check_interval": CLIENT_CHECK_INTERVAL,
+        **SESSION,
         **timeouts(settings),
     }
 
 
-def timeouts(settings: StoreSettings) -> dict[str, str]:
+def timeouts(settings: "StoreSettings") -> dict[str, str]:
     """The server's three timeouts, in milliseconds."""
     seconds = {
         "statement_timeout": settings.statement_timeout,
@@ -40,30 +81,35 @@ def timeouts(settings: StoreSettings) -> dict[str, str]:
     return {name: str(max(1, round(value * 1000))) for name, value in seconds.items()}
 
 
-def begin_sql(settings: StoreSettings) -> str:
-    """BEGIN; through PgBouncer with the timeouts in the same round trip."""
+def begin_sql(settings: "StoreSettings") -> str:
+    """BEGIN; through PgBouncer with what its sessions cannot start with, in the same round trip."""
     if not settings.pgbouncer:
         return "BEGIN"
-    return "; ".join(["BEGIN", *(f"SET LOCAL {name} = {value}" for name, value in timeouts(settings).items())])
+    return "; ".join(
+        [
+            "BEGIN ISOLATION LEVEL READ COMMITTED",
+            *(f"SET LOCAL {name} = {value}" for name, value in timeouts(settings).items()),
+            DURABLE,
+        ]
+    )
 
 
-def connect_arguments(settings: StoreSettings, target: DatabaseTarget) -> dict[str, Any]:
+def connect_arguments(settings: "StoreSettings", target: "DatabaseTarget") -> dict[str, Any]:
     """The arguments of ``asyncpg.connect`` that do not depend on the host."""
     return {
-        "user": target.user,
-        "password": target.password,
-        "database": target.database,
-        "ssl": target.ssl(),
+        **driver_arguments(target),
         "command_timeout": settings.command_timeout,
         "server_settings": server_settings(settings, target),
+        "connection_class": StoreConnection,
         **({"statement_cache_size": 0} if settings.pgbouncer else {}),
     }
 
 
-async def connect(target: DatabaseTarget, timeout: float, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401, ASYNC109
+async def connect(target: "DatabaseTarget", timeout: float, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401, ASYNC109
     """Open a connection on the first of the target's hosts that accepts it and has the wanted session attributes.
 
-    asyncpg's own timeout covers all hosts together, so that one hung host would use up the time of the others.
+    The next host is tried at once when one refuses, and beside one that does not answer within `HEAD_START`, so that
+    several silent hosts cost little more than one.
 
     Args:
         target: The hosts, and `target_session_attrs`.
@@ -74,26 +120,161 @@ async def connect(target: DatabaseTarget, timeout: float, arguments: Mapping[str
         An asyncpg connection.
 
     Raises:
-        UnavailableError: No host accepted it.
-        ConfigurationError: A host refused the role, its password or the database.
+        UnavailableError: No host accepted it, and one of them may do so later.
+        ConfigurationError: No host will accept it as it is.
     """
-    failure: Exception | None = None
-    for host, port in target.hosts:
+    wanted = target.target_session_attrs
+    if wanted == "prefer-standby":
+        # As libpq: all hosts are asked for a standby before any other server is taken.
+        with contextlib.suppress(StoreError):
+            return await connect(replace(target, target_session_attrs="standby"), timeout, arguments)
+        wanted = "any"
+    race = _Race(target.hosts, {**arguments, "target_session_attrs": wanted}, timeout)
+    return await race.winner()
+
+
+class _Race:
+    """Attempts to connect to several hosts, of which the first that succeeds is kept."""
+
+    def __init__(self, hosts: Sequence[Place], arguments: Mapping[str, Any], seconds: float) -> None:
+        self._arguments, self._seconds = arguments, seconds
+        self._left = list(hosts)
+        self._attempts: dict[asyncio.Task[Any], tuple[Place, float]] = {}
+        self._refusals: list[StoreError] = []
+
+    async def winner(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
+        """The first connection.
+
+        Raises:
+            UnavailableError: As `connect`.
+            ConfigurationError: As `connect`.
+        """
         try:
-            return await asyncpg.connect(
-                host=host,
-                port=port,
-                timeout=timeout,
-                target_session_attrs=target.target_session_attrs,
-                **arguments,
-            )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            logger.debug("host %s:%d did not accept a connection: %s", host, port, type(exc).__name__)
-            failure = exc
-    if failure is None or isinstance(failure, OSError | asyncpg.TargetServerAttributeNotMatched):
-        tried = ", ".join(f"{host}:{port}" for host, port in target.hosts)
-        raise UnavailableError(f"No server accepted a connection within {timeout:g} s each: {tried}.") from failure
-    raise translate(failure, Phase.CONNECT) from failure
+            while self._left or self._attempts:
+                self._start_next()
+                pause = HEAD_START if self._left else None
+                done, _ = await asyncio.wait(self._attempts, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                for attempt in done:
+                    if not self._failed(attempt):
+                        del self._attempts[attempt]
+                        return attempt.result()
+        finally:
+            for attempt in self._attempts:
+                attempt.cancel()
+                attempt.add_done_callback(_close_result)
+        raise _summary(self._refusals)
+
+    def _start_next(self) -> None:
+        if self._left:
+            place = self._left.pop(0)
+            attempt = asyncio.get_running_loop().create_task(_attempt(place, self._arguments, self._seconds))
+            self._attempts[attempt] = place, time.monotonic()
+
+    def _failed(self, attempt: asyncio.Task[Any]) -> bool:
+        error = attempt.exception()
+        if error is None:
+            return False
+        if not isinstance(error, (*CONNECT_ERRORS, StoreError)):
+            raise error
+        place, started = self._attempts.pop(attempt)
+        failure = _refusal(error, place, time.monotonic() - started)
+        logger.debug("no connection: %s", failure)
+        self._refusals.append(failure)
+        return True
+
+
+def _close_result(attempt: asyncio.Task[Any]) -> None:
+    """Close a connection that came too late."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().terminate()
+
+
+async def _attempt(place: Place, arguments: Mapping[str, Any], seconds: float) -> Any:  # noqa: ANN401
+    async with asyncio.timeout(seconds):
+        connection = await asyncpg.connect(host=place[0], port=place[1], timeout=None, **arguments)
+        try:
+            _detect_dead_peer(connection)
+            if "statement_cache_size" not in arguments:  # not through PgBouncer
+                await _look_at_session(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+    return connection
+
+
+def _detect_dead_peer(connection: Any) -> None:  # noqa: ANN401
+    """Let the kernel notice, within `_DEAD_AFTER` seconds, that the other side does not answer any more."""
+    opened = connection._transport.get_extra_info("socket")
+    if opened.family == socket.AF_UNIX:
+        return
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = {"TCP_KEEPIDLE": _KEEPALIVE["idle"], "TCP_KEEPINTVL": _KEEPALIVE["interval"]}
+    options |= {"TCP_KEEPCNT": _KEEPALIVE["count"], "TCP_USER_TIMEOUT": _DEAD_AFTER * 1000}
+    for name, value in options.items():
+        if hasattr(socket, name):  # not every system has all of them
+            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def _look_at_session(connection: Any) -> None:  # noqa: ANN401
+    """Set or refuse what cannot be among the session's first settings, because it depends on what they are."""
+    found = await connection.fetchrow(_LOOK)
+    if found["replication_role"] != "origin":
+        raise ConfigurationError(
+            f"session_replication_role is {found['replication_role']}, with which foreign keys are not enforced. Type, "
+            "as a superuser: ALTER ROLE … RESET session_replication_role; or the same with ALTER DATABASE … or "
+            "ALTER SYSTEM, where it was set."
+        )
+    connection.begins_here(raises_commits=bool(found["raised"]))
+
+
+def _refusal(error: BaseException, place: Place, seconds: float) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    limit = limit_of(error)
+    if limit is not None:
+        failure: StoreError = ConnectionLimitError(f"{place[0]}:{place[1]}: {limit} is reached.")
+    else:
+        failure = refusal(error, *place, seconds)
+    failure.__cause__ = error
+    return failure
+
+
+def _summary(refusals: Sequence[StoreError]) -> StoreError:
+    """One error for all hosts, with each one's own reason."""
+    if len(refusals) == 1:
+        return refusals[0]
+    kind: type[StoreError] = UnavailableError
+    if any(isinstance(error, ConnectionLimitError) for error in refusals):
+        kind = ConnectionLimitError
+    elif _are_permanent(refusals):
+        kind = ConfigurationError
+    summary = kind(" ".join(("No host accepts a connection.", *map(str, refusals))))
+    summary.__cause__ = refusals[-1].__cause__
+    return summary
+
+
+def _are_permanent(refusals: Sequence[StoreError]) -> bool:
+    """Whether no repeat helps: for any host, or for any that a server answers on."""
+    answered = [error for error in refusals if not isinstance(error.__cause__, OSError)] or refusals
+    return all(isinstance(error, ConfigurationError) for error in answered)
+
+
+def limit_of(error: BaseException) -> str | None:
+    """Which limit of connections an error is about, by the operator's name for it; ``None`` for another error."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return None
+    if error.sqlstate == "53300":
+        return _LIMITS.get(error.server_source_function or "", "max_connections")
+    if "no more connections allowed" in str(error) or "connections exceeded" in str(error):
+        return "PgBouncer's max_client_conn"
+    return None
+
+
+_LIMITS: Final = {
+    "InitializeSessionUserId": "the role's CONNECTION LIMIT",
+    "CheckMyDatabase": "the database's CONNECTION LIMIT",
+}
+"""The server's functions that count connections; their messages are translated into the server's language."""
 
 
 def is_lost(connection: Any) -> bool:  # noqa: ANN401
@@ -102,62 +283,3 @@ def is_lost(connection: Any) -> bool:  # noqa: ANN401
         return bool(connection.is_closed())
     except asyncpg.InterfaceError:
         return True
-
-
-class Connector:
-    """Opens the connections of one pool. What a cancelled task began to open is finished for the next task.
-
-    Opening takes longer than many a request is patient: if each cancelled task threw its attempt away, a pool
-    could stay empty for as long as tasks are cancelled quickly (4,000 of 4,000 were, over TCP, before they had
-    a connection). No more connections than the pool's size are made: an attempt that was left is taken up first.
-    """
-
-    def __init__(self, target: DatabaseTarget, timeout: float, arguments: Mapping[str, Any]) -> None:
-        self._target, self._timeout, self._arguments = target, timeout, arguments
-        self._left: list[asyncio.Task[Any]] = []
-        self._closed = False
-
-    async def __call__(self, *_: object, **driver: Any) -> Any:  # noqa: ANN401
-        """Open a connection; asyncpg's pool calls this in place of ``asyncpg.connect``.
-
-        Raises:
-            UnavailableError: As `connect`.
-            ConfigurationError: As `connect`.
-            StoreClosedError: The pool was closed meanwhile.
-        """
-        attempt = self._taken_up()
-        if attempt is None:
-            own = {key: driver[key] for key in ("loop", "connection_class", "record_class")}
-            opening = connect(self._target, self._timeout, {**self._arguments, **own})
-            attempt = asyncio.get_running_loop().create_task(opening)
-        try:
-            connection = await asyncio.shield(attempt)
-        except asyncio.CancelledError:
-            self._left.append(attempt)
-            attempt.add_done_callback(_failed)  # asks for its error, which nobody else may do
-            raise
-        if self._closed:
-            connection.terminate()
-            raise StoreClosedError("The store was closed while a connection was being opened; nothing was saved.")
-        return connection
-
-    def _taken_up(self) -> asyncio.Task[Any] | None:
-        while self._left:
-            attempt = self._left.pop()
-            if not attempt.done() or not (_failed(attempt) or attempt.result().is_closed()):
-                return attempt
-        return None
-
-    async def close(self) -> None:
-        """Close what was left and never taken up, and whatever is opened from now on."""
-        self._closed = True
-        left, self._left = self._left, []
-        for attempt in left:
-            attempt.cancel()
-        for connection in await asyncio.gather(*left, return_exceptions=True):
-            if not isinstance(connection, BaseException):
-                connection.terminate()
-
-
-def _failed(attempt: asyncio.Task[Any]) -> bool:
-    return attempt.cancelled() or attempt.exception() is not None

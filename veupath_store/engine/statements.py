@@ -4,23 +4,41 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from tortoise.backends.asyncpg.client import AsyncpgDBClient
 
+from veupath_store.engine.changes import CONVERSATIONS
 from veupath_store.engine.connect import is_lost
-from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
+from veupath_store.engine.pool import generation_of
+from veupath_store.engine.translation import DRIVER_ERRORS, Phase, is_elsewhere, translate
+from veupath_store.errors import OutcomeUnknownError, SchemaError, StoreError
 
 T = TypeVar("T")
 
 SCRIPT_TIMEOUT: Final = 86_400.0
 """Seconds for a script. Scripts are migrations, which bound themselves by their own server timeouts."""
 
+NO_STATEMENT: Final = re.compile(r"(?:\s|;|--[^\n]*|/\*.*?\*/)*", re.DOTALL)
+"""Text without a statement, comments at most."""
+
 _READS: Final = re.compile(r"\s*(SELECT|WITH|VALUES|TABLE|SHOW|EXPLAIN)\b", re.IGNORECASE)
 _WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|INTO)\b", re.IGNORECASE)
+_CHANGES_CONVERSATIONS: Final = re.compile(r"\b(?:unlogged =|INTO (?:stream_projections|stream_events|deleted_ids))")
 _RETURNS_ROWS: Final = re.compile(r"^\s*(SELECT|WITH|VALUES|SHOW|EXPLAIN)\b|\bRETURNING\b", re.IGNORECASE)
 
-logger = logging.getLogger("veupath_store.engine")
+logger: logging.Logger = logging.getLogger("veupath_store.engine")
+
+unconfirmed: Final[ContextVar[bool]] = ContextVar("unconfirmed", default=False)
+"""Whether the outcome of a write in this task is unknown: a synchronous standby may lack what the primary shows."""
+
+
+@lru_cache(maxsize=1_000)
+def _has(pattern: re.Pattern[str], query: str) -> bool:
+    """Whether a statement has something. To search it takes up to 10 µs, a sixth of a small read: so once for each."""
+    return pattern.search(query) is not None
 
 
 class Statements(AsyncpgDBClient):
@@ -30,18 +48,46 @@ class Statements(AsyncpgDBClient):
         """A connection for one statement. Subclasses say which."""
         raise NotImplementedError
 
+    def changed(self, topic: str) -> None:
+        """A statement has changed something of a topic (`engine.changes`). Subclasses say whom to tell, and when."""
+
     def phase_of(self, query: str) -> Phase:
         """What a lost connection during this statement would mean. Subclasses say it."""
+        raise NotImplementedError
+
+    def expire_connections(self, generation: int | None) -> None:
+        """Ask the hosts anew before the next use of the pool. Subclasses say how."""
         raise NotImplementedError
 
     async def _run(self, query: str, values: Sequence[Any], call: Callable[[Any], Awaitable[T]]) -> T:
         async with self.acquire_connection() as connection:
             if logger.isEnabledFor(logging.DEBUG):
                 logger.debug("%s [%d values]", query, len(values))
+            generation = generation_of(connection)
             try:
-                return await call(connection)
+                answer = await call(connection)
             except DRIVER_ERRORS as exc:
-                raise translate(exc, self.phase_of(query), connected=not is_lost(connection)) from exc
+                raise self.translated(exc, self.phase_of(query), connection, generation) from exc
+            if _has(_CHANGES_CONVERSATIONS, query):
+                self.changed(CONVERSATIONS)
+            return answer
+
+    def translated(self, error: BaseException, phase: Phase, connection: Any, generation: int | None) -> StoreError:  # noqa: ANN401
+        """The store's error for a driver's error; connections to a server that has gone or turned read-only expire.
+
+        Args:
+            error: What the driver raised.
+            phase: What was under way.
+            connection: On which.
+            generation: What `generation_of` said of it before.
+        """
+        lost = is_lost(connection)
+        if is_elsewhere(error, None if lost else connection.get_settings()):
+            self.expire_connections(generation)
+        failure = translate(error, phase, connected=not lost)
+        if isinstance(failure, OutcomeUnknownError):
+            unconfirmed.set(True)
+        return failure
 
     async def execute_insert(self, query: str, values: list[Any]) -> Any:  # noqa: ANN401 - asyncpg.Record
         """Run an INSERT and return its RETURNING row, or ``None`` without one."""
@@ -57,7 +103,7 @@ class Statements(AsyncpgDBClient):
         Unlike upstream, rows of RETURNING are returned and an INSERT reports its count.
         """
         arguments = values or []
-        if _RETURNS_ROWS.search(query):
+        if _has(_RETURNS_ROWS, query):
             rows = await self.execute_rows(query, arguments)
             return len(rows), rows
         status = await self._run(query, arguments, lambda connection: connection.execute(query, *arguments))
@@ -74,7 +120,16 @@ class Statements(AsyncpgDBClient):
         return [dict(row) for row in await self.execute_rows(query, values or [])]
 
     async def execute_script(self, query: str) -> None:
-        """Run several statements in one string, as migrations do. They are one transaction."""
+        """Run several statements in one string, as migrations do. They are one transaction.
+
+        Raises:
+            SchemaError: There is no statement in it; asyncpg would fail with an AttributeError.
+        """
+        if NO_STATEMENT.fullmatch(query or ""):
+            raise SchemaError(
+                "A migration gave no SQL to run, as a file of 'aerich migrate --empty' does until it is filled in "
+                "('aerich heads' names it first). Nothing was recorded."
+            )
         await self._run(query, (), lambda connection: connection.execute(query, timeout=SCRIPT_TIMEOUT))
 
 

@@ -3,8 +3,8 @@
 Upstream acquires a connection, publishes the transaction in a context variable, and then begins; a task that is
 cancelled in between leaks the connection and keeps a dead transaction. The order here is what cures it:
 
-* enter: acquire, begin, publish. Whatever fails gives the connection back;
-* leave: withdraw, then commit or roll back, then give the connection back. Nothing can keep a task on a
+* enter: acquire, begin, publish. Whatever fails releases the connection;
+* leave: withdraw, then commit or roll back, then release the connection. Nothing can keep a task on a
   transaction that has ended.
 """
 
@@ -21,37 +21,44 @@ from tortoise.backends.base.client import TransactionalDBClient, TransactionCont
 from tortoise.connection import ConnectionHandler, ConnectionToken, get_connections
 
 from veupath_store.engine.connect import is_lost
+from veupath_store.engine.pool import generation_of
 from veupath_store.engine.statements import Statements
-from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
+from veupath_store.engine.translation import DRIVER_ERRORS, Phase
 from veupath_store.errors import SwallowedErrorError, UnavailableError, UnitOfWorkError
 
-logger = logging.getLogger("veupath_store.engine")
+logger: logging.Logger = logging.getLogger("veupath_store.engine")
 
-_ENDED: Final = (
+ENDED: Final = (
     "This unit of work has ended. A task that outlives it must be started with "
-    "veupath_store.engine.start_detached, or open a session of its own."
+    "veupath_store.engine.start_detached, or open a separate session."
 )
 _CONCURRENT: Final = (
     "Another task has a savepoint open in this unit of work. One unit of work belongs to one task at a time: "
-    "give each task a session of its own, or use asyncio.timeout instead of asyncio.wait_for."
+    "give each task its own session, or use asyncio.timeout instead of asyncio.wait_for."
 )
 
 
 class Pool(Protocol):
-    """What a transaction needs of the client that lends it a connection."""
+    """What a transaction needs of the pool that its connection comes from."""
 
     connection_name: str
     begin_sql: str
     release_timeout: float
 
-    async def lend(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
+    async def acquire(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
         """Take a connection from the pool."""
 
-    async def take_back(self, connection: Any) -> None:  # noqa: ANN401
-        """Give back a connection that is in no transaction."""
+    async def release(self, connection: Any) -> None:  # noqa: ANN401
+        """Release a connection that is in no transaction."""
 
-    async def abandon(self, connection: Any) -> None:  # noqa: ANN401
-        """Give back a connection in any state: it is rolled back in time, or closed."""
+    async def discard(self, connection: Any) -> None:  # noqa: ANN401
+        """Release a connection in any state: it is rolled back in time, or closed."""
+
+    def expire_connections(self, generation: int | None) -> None:
+        """Replace the connections of that generation before they are used again."""
+
+    def changed(self, topic: str) -> None:
+        """What a transaction has changed of a topic is saved."""
 
     def pooled_transaction(self, handler: ConnectionHandler | None = None) -> "PooledTransaction":
         """A new transaction on a connection of its own."""
@@ -66,7 +73,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
     def __init__(self, pool: Pool, connection: Any, parent: "StoreTransaction | None" = None) -> None:  # noqa: ANN401
         self.pool = pool
         self.handler: ConnectionHandler | None = parent.handler if parent else None
-        self.connection_name = pool.connection_name
+        self.connection_name: str = pool.connection_name
         self._connection = connection
         self._lock: asyncio.Lock = parent._lock if parent else asyncio.Lock()
         # Every savepoint of a transaction has a name of its own. One that was cancelled while it was set may be there
@@ -75,15 +82,29 @@ class StoreTransaction(Statements, TransactionalDBClient):
         self._savepoint: str = f"s{next(self._numbers)}" if parent else ""
         self._savepoint_open = False
         self._finalized = False
+        # The topics of what was changed, in the transaction as a whole.
+        self._changes: set[str] = parent._changes if parent else set()
+
+    def changed(self, topic: str) -> None:
+        """Remember it until COMMIT."""
+        self._changes.add(topic)
+
+    def _saved(self) -> None:
+        while self._changes:
+            self.pool.changed(self._changes.pop())
 
     def phase_of(self, query: str) -> Phase:
         """Nothing is saved before COMMIT."""
         del query
         return Phase.IN_TRANSACTION
 
+    def expire_connections(self, generation: int | None) -> None:
+        """Those of the pool that this transaction's connection belongs to."""
+        self.pool.expire_connections(generation)
+
     def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
         """This transaction's connection, one statement at a time."""
-        return _Turn(self)
+        return Turn(self)
 
     def _in_transaction(self) -> TransactionContext:
         """A savepoint; or, once this transaction has ended, a new transaction."""
@@ -92,6 +113,9 @@ class StoreTransaction(Statements, TransactionalDBClient):
     def nested(self) -> "Savepoint":
         """A savepoint; entering it is refused once this transaction has ended."""
         return Savepoint(self)
+
+    async def ensure_begun(self) -> None:
+        """Have the connection, and be in the transaction, on which a savepoint is set."""
 
     async def begin(self) -> None:
         """Send BEGIN."""
@@ -111,6 +135,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
         status = await self._finish("COMMIT", Phase.COMMIT)
         if status == "ROLLBACK":
             raise SwallowedErrorError
+        self._saved()
 
     async def rollback(self) -> None:
         """Send ROLLBACK, or roll back to the savepoint; the transaction has ended."""
@@ -131,6 +156,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
         self._refuse_lost_connection()
         if await self._chain("COMMIT AND CHAIN", Phase.COMMIT) == "ROLLBACK":
             raise SwallowedErrorError
+        self._saved()
 
     async def rollback_and_continue(self) -> None:
         """Roll back and begin the next transaction on the same connection, in one round trip.
@@ -170,7 +196,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
     def _refuse_lost_connection(self) -> None:
         """A COMMIT that is never sent saves nothing for certain, whatever asyncpg would raise for it."""
         if self._finalized:
-            raise UnitOfWorkError(_ENDED)
+            raise UnitOfWorkError(ENDED)
         if is_lost(self._connection):
             self._finalized = True
             raise UnavailableError("Nothing was saved: the connection was lost before COMMIT. It may be repeated.")
@@ -185,7 +211,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     async def _finish(self, sql: str, phase: Phase) -> str:
         if self._finalized:
-            raise UnitOfWorkError(_ENDED)
+            raise UnitOfWorkError(ENDED)
         try:
             return await self._control(sql, phase)
         finally:
@@ -193,14 +219,15 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     async def _control(self, sql: str, phase: Phase) -> str:
         async with self.acquire_connection() as connection:
+            generation = generation_of(connection)
             try:
                 status: str = await connection.execute(sql)
             except DRIVER_ERRORS as exc:
-                raise translate(exc, phase) from exc
+                raise self.translated(exc, phase, connection, generation) from exc
             return status
 
 
-class _Turn:
+class Turn:
     """One statement's turn on a transaction's connection."""
 
     __slots__ = ("_transaction",)
@@ -212,7 +239,7 @@ class _Turn:
         await self._transaction._lock.acquire()
         if self._transaction._finalized:
             self._transaction._lock.release()
-            raise UnitOfWorkError(_ENDED)
+            raise UnitOfWorkError(ENDED)
         return self._transaction._connection
 
     async def __aexit__(self, *error: object) -> None:
@@ -242,7 +269,7 @@ class Publication:
         except ValueError:
             # An async generator may be finished, and a session left, in another context than it was entered in.
             # That one stays as it is, and tells its queries that the transaction has ended; a child's copy of it,
-            # where we are now, can be mended.
+            # where we are now, can be undone.
             name, before = self._token._alias, self._token._old_value
             if before is not None and self.handler._get_storage().get(name) is self._transaction:
                 self.handler.set(name, before)
@@ -258,13 +285,13 @@ class PooledTransaction(TransactionContext):
         self._publication = Publication(handler)
 
     async def __aenter__(self) -> StoreTransaction:
-        connection = await self._pool.lend()
+        connection = await self._pool.acquire()
         transaction = StoreTransaction(self._pool, connection)
         try:
             await transaction.begin()
             self._publication.publish(transaction)
         except BaseException:
-            await self._pool.abandon(connection)
+            await self._pool.discard(connection)
             raise
         self.client = transaction
         return transaction
@@ -276,14 +303,17 @@ class PooledTransaction(TransactionContext):
             if exc_type is None and not transaction._finalized:
                 await transaction.commit()
         except BaseException:
-            await self._pool.abandon(connection)
+            if connection is not None:
+                await self._pool.discard(connection)
             raise
         finally:
             transaction._finalized = True
+        if connection is None:
+            return
         if exc_type is None:
-            await self._pool.take_back(connection)
+            await self._pool.release(connection)
         else:
-            await self._pool.abandon(connection)
+            await self._pool.discard(connection)
 
 
 class Savepoint(TransactionContext):
@@ -298,12 +328,13 @@ class Savepoint(TransactionContext):
     async def __aenter__(self) -> StoreTransaction:
         around = self._around
         if around._finalized:
-            raise UnitOfWorkError(_ENDED)
+            raise UnitOfWorkError(ENDED)
         if around._savepoint_open:
             raise UnitOfWorkError(_CONCURRENT)
         around._savepoint_open = True
-        self.client = StoreTransaction(around.pool, around._connection, around)
         try:
+            await around.ensure_begun()
+            self.client = StoreTransaction(around.pool, around._connection, around)
             await self.client.savepoint()
             self._publication.publish(self.client)
         except BaseException:

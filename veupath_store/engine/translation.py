@@ -4,7 +4,7 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -93,6 +93,29 @@ def translate(error: BaseException, phase: Phase, *, connected: bool = False) ->
     return translated
 
 
+# An operator ended the session, the server shuts down or starts, or it ended after a crash.
+_GOING: Final = frozenset({"57P01", "57P02", "57P03"})
+_READ_ONLY: Final = "25006"
+
+
+def is_elsewhere(error: BaseException, settings: Any) -> bool:  # noqa: ANN401 - asyncpg has no types
+    """Whether an error says that the server is gone, silent or read-only: another host, or a new connection, may do.
+
+    Args:
+        error: What asyncpg or the operating system raised.
+        settings: What the server has last reported of the connection; ``None`` where that was lost. With it, a
+            transaction that the caller made read-only is distinguished from a server that takes no writes.
+    """
+    if not isinstance(error, asyncpg.PostgresError):
+        return isinstance(error, OSError) or settings is None
+    code = error.sqlstate or ""
+    if code == _READ_ONLY:
+        # PgBouncer does not report it; then it is assumed.
+        standby = getattr(settings, "in_hot_standby", "on")
+        return "on" in (standby, getattr(settings, "default_transaction_read_only", "off"))
+    return code in _GOING or code.startswith("08")
+
+
 def _translated(error: BaseException, phase: Phase, *, connected: bool) -> StoreError:
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate:
         _scrub(error)
@@ -138,7 +161,7 @@ def _by_sqlstate(error: asyncpg.PostgresError, phase: Phase) -> StoreError:
 
 
 def _refused(code: str, column: str | None) -> StoreError:
-    """What a repetition would not mend."""
+    """What repeating the call would not cure."""
     if code[:2] in _REFUSED_CLASSES:
         return InvalidInputError(column or "value", f"the database refused it (SQLSTATE {code})")
     if code == _IN_FAILED_TRANSACTION:

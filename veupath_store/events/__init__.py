@@ -1,17 +1,17 @@
 """The event log and the projection: what was said, and the rows that it adds up to.
 
-`EventLog` keeps the events in Redis Streams; the fold (`fold`, `fold_all`) is a pure function of them; `Projector` and
-`ProjectionWorker` keep the table equal to it; `LogReader` reads conversations back. How a unit of work and its events
-are one is told in `veupath_store.events.settlement`.
+`log/` keeps the events in Redis Streams; `fold/` is a pure function of them; `project/` keeps rows and logs at the same
+place: PostgreSQL commits first, and the log is brought up to date afterwards, in order, until it is
+(`veupath_store.events.project.catch_up`). `LogReader` reads conversations back.
 """
 
-from veupath_store.events.entries import Entry, Event, Position
-from veupath_store.events.fold import INITIAL, PROJECTING, State, fold, fold_all
-from veupath_store.events.keys import LogKey
-from veupath_store.events.log import EventLog
-from veupath_store.events.projector import Projector
-from veupath_store.events.reading import LogReader
-from veupath_store.events.worker import ProjectionWorker
+from veupath_store.events.fold.fold import INITIAL, PROJECTING, State, fold, fold_all
+from veupath_store.events.log.entries import Entry, Event, Position
+from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.log import EventLog
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.worker import ProjectionWorker
+from veupath_store.events.reader import LogReader
 
 __all__ = [
     "INITIAL",

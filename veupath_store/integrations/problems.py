@@ -3,16 +3,16 @@
 Needs no web framework: `problem_of` is for all of them.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 from tortoise.exceptions import DoesNotExist, ObjectDoesNotExistError
 
 from veupath_store.errors import (
     ConflictError,
     InvalidInputError,
     LeaseLostError,
-    LogBehindError,
     NotFoundError,
     OperationActiveError,
     OutcomeUnknownError,
@@ -21,6 +21,7 @@ from veupath_store.errors import (
     StoreError,
     UnavailableError,
 )
+from veupath_store.values.value import Value
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -28,8 +29,8 @@ RETRY_AFTER: Final = 2
 """Seconds, as the header of a 503 says: a pool is free again sooner, a failover takes a little longer."""
 
 
-class Problem(BaseModel):
-    """A problem document.
+class Problem(Value):
+    """A problem document. It may have other members beside these, the application's own (`with_members`).
 
     Attributes:
         type: Which problem: ``/problems/not-found``, ``/problems/stale-version``, …; a name, not an address.
@@ -41,7 +42,7 @@ class Problem(BaseModel):
         constraint: The name of the constraint that a conflict violated.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     type: str
     title: str
@@ -49,6 +50,17 @@ class Problem(BaseModel):
     detail: str
     path: str | None = None
     constraint: str | None = None
+
+    def with_members(self, members: Mapping[str, Any]) -> Self:
+        """The same problem with members of the application's own, as a code or the request's id.
+
+        Args:
+            members: Their names, and values that JSON has. Those of the problem itself stay as they are.
+
+        Returns:
+            A new problem.
+        """
+        return type(self)(**{**members, **self.model_dump()})
 
     def headers(self) -> dict[str, str]:
         """What the response's headers should say beside the media type."""
@@ -67,7 +79,6 @@ _KINDS: Final[dict[type[BaseException], tuple[int, str, str]]] = {
     PruneRefusedError: (_CONFLICT, "prune-refused", "Refused to dismiss so many conversations"),
     OperationActiveError: (_CONFLICT, "operation-active", "Another operation is active"),
     LeaseLostError: (_CONFLICT, "lease-lost", "The lease is lost"),
-    LogBehindError: (_CONFLICT, "log-behind", "The event log has lost its end"),
     InvalidInputError: (_INVALID, "invalid-input", "Invalid input"),
     # Not 503, which proxies and clients take for leave to send it again.
     OutcomeUnknownError: (_INTERNAL, "outcome-unknown", "It is not known whether it was saved"),
@@ -81,7 +92,6 @@ _AT_COMMIT: Final = (_INTERNAL, "commit-refused", "The transaction was refused")
 _DETAILS: Final[dict[str, str]] = {
     "not-found": "There is no such thing.",
     "prune-refused": "The list of live strategies is empty, or partial, or foreign. Nothing was dismissed.",
-    "log-behind": "Nothing was saved. The operators of the service have to mend the conversation's event log first.",
     "outcome-unknown": "It may have been saved. Look before you send it again.",
     "commit-refused": "Nothing was saved. The reason is in the server's log.",
     "unavailable": "The store does not answer, or is too busy. Send it again later.",

@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from veupath_store.errors import LeaseLostError
-from veupath_store.repositories import OperationRepository
+from veupath_store.repositories import LeaseRepository
 from veupath_store.session import async_session_factory
-from veupath_store.unit_of_work import Session
+from veupath_store.session.unit_of_work import Session
 from veupath_store.values import Lease
 
 Job: TypeAlias = "Callable[[JobContext], Awaitable[None]]"
@@ -23,7 +23,6 @@ async def leased_session(lease: Lease, *, complete: bool = False) -> AsyncIterat
     The operation's row is locked meanwhile: keep it much shorter than the lease. Two statements at most beside yours.
 
     Args:
-        lease: The lease.
         complete: Whether the operation ends with it, so that effect and completion are one transaction: the effect
             then happens exactly once, whatever becomes of the worker.
 
@@ -33,14 +32,14 @@ async def leased_session(lease: Lease, *, complete: bool = False) -> AsyncIterat
     Raises:
         LeaseLostError: The lease has expired, or the operation has ended. Nothing was saved.
         UnavailableError: Nothing was saved.
-        OutcomeUnknownError: The answer to COMMIT was lost; `OperationRepository.get_outcome` tells.
+        OutcomeUnknownError: The answer to COMMIT was lost; `LeaseRepository.get_outcome` tells.
     """
     async with async_session_factory() as session:
-        operations = OperationRepository(session)
-        await operations.assert_lease(lease)
+        leases = LeaseRepository(session)
+        await leases.assert_lease(lease)
         yield session
         if complete:
-            await operations.complete(lease)
+            await leases.complete(lease)
 
 
 class JobContext:
@@ -53,14 +52,18 @@ class JobContext:
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
-        self.cancel_requested = asyncio.Event()
+        self.cancel_requested: asyncio.Event = asyncio.Event()
         self._deadline = lease.deadline
         self._begun = False
         self._stopped = False
+        self._has_ended = False
 
-    def session(self, *, complete: bool = False) -> AbstractAsyncContextManager[Session]:
+    @asynccontextmanager
+    async def session(self, *, complete: bool = False) -> AsyncIterator[Session]:
         """`leased_session` with the job's lease."""
-        return leased_session(self.lease, complete=complete)
+        async with leased_session(self.lease, complete=complete) as session:
+            yield session
+        self._has_ended = self._has_ended or complete
 
     async def checkpoint(self) -> None:
         """Let others run, and stop if the job must: for a job that computes for long without awaiting anything.
@@ -68,7 +71,7 @@ class JobContext:
         Without it such a job keeps its own heartbeats from being sent.
 
         Raises:
-            CancelledError: The job was told to stop, also when it has caught that once.
+            CancelledError: The job was asked to stop, also when it has caught that once.
             LeaseLostError: The lease has expired meanwhile.
         """
         await asyncio.sleep(0)

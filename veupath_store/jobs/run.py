@@ -3,21 +3,26 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
 from veupath_store.engine import start_detached
 from veupath_store.errors import LeaseLostError, OutcomeUnknownError, UnavailableError
+from veupath_store.inputs.validation import seconds
 from veupath_store.jobs.context import Job, JobContext
-from veupath_store.repositories import OperationRepository
-from veupath_store.validation import seconds
-from veupath_store.values import Lease, OperationStatus
+from veupath_store.jobs.heartbeats import heartbeats
+from veupath_store.repositories import LeaseRepository
+from veupath_store.values import Heartbeat, Lease, OperationStatus
 
-logger = logging.getLogger("veupath_store.jobs")
+logger: logging.Logger = logging.getLogger("veupath_store.jobs")
 
 _PASSING: Final = (UnavailableError, OutcomeUnknownError, TimeoutError)
 _RETRY_SECONDS: Final = 0.2
+
+RETRY_PAUSE: Final = 1.0
+"""Seconds before a job that met a passing fault of the store is given back; twice as many after each attempt."""
+
+_LONGEST_PAUSE: Final = 30.0
 
 _MARGIN: Final = 0.1
 """The share of a lease that a job has to stop in, when no heartbeat got through, before another may begin."""
@@ -28,30 +33,33 @@ async def run_under_lease(
     job: Job,
     *,
     heartbeat_every: float | None = None,
-    repository: Callable[[], OperationRepository] = OperationRepository,
-) -> OperationStatus:
+) -> OperationStatus | str:
     """Run a job, renew its lease meanwhile, and record how it ended.
 
     No connection is held while the job runs. What happens:
 
     * The job returns: the operation is completed, unless the job did that itself in `JobContext.session`.
     * It raises: the operation has failed. Its owner reads the exception's type and message.
-    * Somebody asks to cancel the operation, in whatever process: the job is cancelled, and the operation with it.
+    * It raises what passes, `UnavailableError` or `OutcomeUnknownError`, and has attempts left: after a pause of
+      `RETRY_PAUSE`, which doubles each time, the operation is given back for another attempt.
+    * Somebody asks to cancel the operation, in this process or another: the job is cancelled at once, or within a
+      second, and the operation with it.
     * The lease is lost, or no heartbeat gets through for so long that it may be: the job is cancelled and nothing is
       recorded, because another worker may run it by now.
     * This call is cancelled, as at a shutdown: the job is cancelled and the operation given back. A second
       cancellation does not wait for that any more.
 
-    The database may be away for as long as the lease holds: heartbeats and the record of the outcome are repeated.
+    The database may be away for as long as the lease holds: heartbeats and the record of the outcome are repeated. All
+    jobs of a process share its heartbeats, about one statement a second.
 
     Args:
-        lease: The lease, from `OperationRepository.start` or `OperationRepository.acquire`.
+        lease: The lease, from `OperationRepository.start` or `LeaseRepository.claim`.
         job: What to run. After it was cancelled it may clean up, for as long as it takes: the lease is kept.
-        heartbeat_every: Seconds between heartbeats; a third of the lease by default.
-        repository: Makes the repository for heartbeats and the outcome; in autocommit.
+        heartbeat_every: Seconds between renewals of the lease; a third of it by default.
 
     Returns:
-        How the operation ended: ``completed``, ``failed`` or ``cancelled``.
+        How the operation ended: ``completed``, ``failed`` or ``cancelled``, or as a newer version has ended it;
+        ``active`` when it waits for another attempt.
 
     Raises:
         LeaseLostError: The lease was lost; nothing was recorded by this call.
@@ -59,7 +67,7 @@ async def run_under_lease(
     """
     if heartbeat_every is not None:
         seconds(heartbeat_every, "heartbeat_every", lease.seconds)
-    run = Run(lease, job, heartbeat_every, repository)
+    run = Run(lease, job, heartbeat_every)
     try:
         await asyncio.wait({run.ended})
     except asyncio.CancelledError:
@@ -70,7 +78,7 @@ async def run_under_lease(
 
 
 class _Stop(Enum):
-    """Why a job was told to stop."""
+    """Why a job was asked to stop."""
 
     CANCEL = "a cancel was requested"
     LOST = "its lease was lost"
@@ -78,9 +86,11 @@ class _Stop(Enum):
 
 
 class Run:
-    """One run of one job: the job's task, its heartbeats, and the record of its end.
+    """One run of one job: the job's task, its lease, and the record of its end.
 
     Attributes:
+        lease: Its lease.
+        every: Seconds between two renewals of it.
         ended: The task that sees to it all and is never cancelled; its result is `run_under_lease`'s.
     """
 
@@ -89,23 +99,24 @@ class Run:
         lease: Lease,
         job: Job,
         heartbeat_every: float | None = None,
-        repository: Callable[[], OperationRepository] = OperationRepository,
     ) -> None:
-        self._lease = lease
-        self._every = heartbeat_every or lease.seconds / 3
-        self._repository = repository
+        self.lease = lease
+        self.every = heartbeat_every or lease.seconds / 3
         self._context = JobContext(lease)
         self._stop: _Stop | None = None
         self._job = start_detached(_begin(job, self._context), name=f"job {lease.operation_id}")
-        self.ended = start_detached(self._supervise(), name=f"lease {lease.operation_id}")
+        self.ended: asyncio.Task[OperationStatus | str] = start_detached(
+            self._supervise(), name=f"lease {lease.operation_id}"
+        )
         self.ended.add_done_callback(_retrieve)
 
-    async def _supervise(self) -> OperationStatus:
-        beating = start_detached(self._beat())
-        await asyncio.wait({self._job, beating}, return_when=asyncio.FIRST_COMPLETED)
+    async def _supervise(self) -> OperationStatus | str:
+        with heartbeats(self):
+            while not (self._job.done() or self._context._has_ended or self._stop is _Stop.LOST):
+                await asyncio.wait({self._job}, timeout=self.patience())
+                if not (self.patience() or self._context._has_ended):
+                    self._stop_job(_Stop.LOST)
         await asyncio.wait({self._job})
-        beating.cancel()
-        await asyncio.wait({beating})
         return await self._record()
 
     def shut_down(self) -> None:
@@ -114,52 +125,35 @@ class Run:
 
     def _stop_job(self, reason: _Stop) -> None:
         if self._job.cancel():
-            logger.info("operation %s is stopped: %s", self._lease.operation_id, reason.value)
+            logger.info("operation %s is stopped: %s", self.lease.operation_id, reason.value)
             # What is lost cannot be cancelled, and what is cancelled is not given back.
             if self._stop is None or reason is _Stop.LOST:
                 self._stop = reason
             self._context._stopped = True
 
-    async def _beat(self) -> None:
-        """Renew the lease until it is lost, or the job has ended its operation itself."""
-        pause = self._every
-        while True:
-            await asyncio.sleep(min(pause, self._patience()))
-            pause = self._every
-            try:
-                async with asyncio.timeout(self._patience()):
-                    if not await self._renew():
-                        return
-            except _PASSING as exc:
-                if not self._patience():
-                    self._stop_job(_Stop.LOST)
-                    return
-                logger.warning("a heartbeat of operation %s failed: %s", self._lease.operation_id, exc)
-                pause = min(_RETRY_SECONDS, self._every)
-            except Exception:
-                logger.exception("a heartbeat of operation %s was refused", self._lease.operation_id)
-                self._stop_job(_Stop.LOST)
-                return
+    @property
+    def deadline(self) -> float:
+        """When the lease expires, by ``time.monotonic``."""
+        return self._context._deadline
 
-    async def _renew(self) -> bool:
-        """One heartbeat; whether there is to be another."""
-        try:
-            beat = await self._repository().heartbeat(self._lease)
-        except LeaseLostError:
-            if await self._repository().get_outcome(self._lease) is None:
-                self._stop_job(_Stop.LOST)
-            return False
-        self._context._deadline = beat.deadline
+    def patience(self) -> float:
+        """Seconds until the job must stop if no heartbeat gets through."""
+        return max(0.0, self.deadline - _MARGIN * self.lease.seconds - time.monotonic())
+
+    def hear(self, beat: Heartbeat) -> None:
+        """The lease holds; perhaps somebody asked to cancel."""
+        self._context._deadline = max(self.deadline, beat.deadline)  # neither is later than the expiry
         if beat.cancel_requested and not self._context.cancel_requested.is_set():
             self._context.cancel_requested.set()
             self._stop_job(_Stop.CANCEL)
-        return True
 
-    def _patience(self) -> float:
-        """Seconds until the job must stop if no heartbeat gets through."""
-        return max(0.0, self._context._deadline - _MARGIN * self._lease.seconds - time.monotonic())
+    def lose(self, *, ended: bool) -> None:
+        """The lease does not hold; a job that has ended its operation itself may go on."""
+        self._context._has_ended = ended
+        if not ended:
+            self._stop_job(_Stop.LOST)
 
-    async def _record(self) -> OperationStatus:
+    async def _record(self) -> OperationStatus | str:
         """Write down how the job ended, and return what stands there then."""
         while True:
             try:
@@ -170,51 +164,75 @@ class Run:
                     raise
                 return ended
             except _PASSING as exc:
-                if time.monotonic() >= self._context._deadline:
+                if time.monotonic() >= self.deadline:
                     raise LeaseLostError from exc
-                logger.warning("the end of operation %s was not recorded yet: %s", self._lease.operation_id, exc)
+                logger.warning("the end of operation %s was not recorded yet: %s", self.lease.operation_id, exc)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _outcome(self) -> OperationStatus | None:
+    async def _outcome(self) -> OperationStatus | str | None:
         """How this lease ended the operation, when an earlier answer was lost or the job did it itself."""
         while True:
             try:
-                return await self._repository().get_outcome(self._lease)
+                return await LeaseRepository().get_outcome(self.lease)
             except _PASSING:
-                if time.monotonic() >= self._context._deadline:
+                if time.monotonic() >= self.deadline:
                     return None
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _end(self) -> OperationStatus:
-        operations, lease = self._repository(), self._lease
+        leases, lease = LeaseRepository(), self.lease
         if self._stop is _Stop.LOST:
             raise LeaseLostError
         if self._stop is _Stop.CANCEL:
-            await operations.cancel(lease)
+            await leases.cancel(lease)
             return OperationStatus.CANCELLED
         if self._stop is _Stop.SHUTDOWN:
-            return await operations.release(lease, begun=self._context._begun)
+            return await leases.release(lease, begun=self._context._begun)
         error = asyncio.CancelledError() if self._job.cancelled() else self._job.exception()
         if error is None:
-            await operations.complete(lease)
+            await leases.complete(lease)
             return OperationStatus.COMPLETED
+        if is_passing(error) and lease.attempts < lease.max_attempts:
+            logger.warning("operation %s is to be tried again: %s", lease.operation_id, error)
+            return await leases.release(lease)
         logger.warning("operation %s failed", lease.operation_id, exc_info=error)
-        await operations.fail(lease, describe(error))
+        await leases.fail(lease, describe(error))
         return OperationStatus.FAILED
 
 
 async def _begin(job: Job, context: JobContext) -> None:
     context._begun = True
-    await job(context)
+    try:
+        await job(context)
+    except Exception as exc:
+        if is_passing(exc):
+            await _pause(context.lease)  # as a part of the job, under its lease, so that a cancel ends it
+        raise
 
 
-def _retrieve(ended: "asyncio.Task[OperationStatus]") -> None:
+async def _pause(lease: Lease) -> None:
+    """Before another attempt: what made this one fail needs some time to pass."""
+    if lease.attempts < lease.max_attempts:
+        await asyncio.sleep(min(RETRY_PAUSE * 2 ** min(lease.attempts - 1, 10), _LONGEST_PAUSE))
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a job may be begun again after that: the store did not answer, or a group of tasks met nothing else.
+
+    After a lost answer, too: a job that has attempts left bears to be begun again at any point.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_passing(each) for each in error.exceptions)
+    return isinstance(error, UnavailableError | OutcomeUnknownError)
+
+
+def _retrieve(ended: "asyncio.Task[OperationStatus | str]") -> None:
     """Nobody need ask how it ended."""
     ended.exception()
 
 
 def describe(error: BaseException) -> str:
-    """An exception's type and message, for `OperationRepository.fail`; never raises."""
+    """An exception's type and message, for `LeaseRepository.fail`; never raises."""
     name = type(error).__name__
     try:
         message = str(error)

@@ -3,18 +3,26 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Final
 
-from veupath_store import limits
 from veupath_store.engine import start_detached
-from veupath_store.errors import InvalidInputError, LeaseLostError, OutcomeUnknownError, StoreError, UnavailableError
+from veupath_store.engine.changes import WORK
+from veupath_store.errors import InvalidInputError, LeaseLostError, OutcomeUnknownError, UnavailableError
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import integer, seconds, text
 from veupath_store.jobs.context import Job
+from veupath_store.jobs.listening import listen
 from veupath_store.jobs.run import Run
-from veupath_store.repositories import OperationRepository
-from veupath_store.validation import integer, one_of, seconds, text
+from veupath_store.jobs.sweeper import SWEEP_EVERY, Sweeper
+from veupath_store.repositories import LeaseRepository
+from veupath_store.session import get_engine, on_change
 from veupath_store.values import Lease, OperationStatus, OperationType
 
-logger = logging.getLogger("veupath_store.jobs")
+logger: logging.Logger = logging.getLogger("veupath_store.jobs")
+
+BREATH: Final = 0.05
+"""Seconds after a look that found nothing: all idle workers hear of each operation, and one of them gets it."""
 
 
 class Worker:
@@ -25,53 +33,57 @@ class Worker:
 
     Args:
         worker_id: What to call it, as host and process; for people to read.
-        handlers: The job for each type of operation; it takes no others.
+        handlers: The job for each type of operation, an `OperationType` or text; it takes no others.
         concurrency: Jobs at once. They hold no connection, so that a small pool serves many.
         lease_seconds: How long an operation waits when this worker is lost. Heartbeats go three times as often.
-        poll_seconds: How often to look for work when there was none.
+        poll_seconds: How often to look for work that it has not heard of: behind a PgBouncer, that of other processes;
+            and operations whose workers are lost.
         sweep_every: Seconds between sweeps.
-        repository: Makes the repository to work with; in autocommit.
-
-    Raises:
-        InvalidInputError: An argument is refused.
     """
 
     def __init__(
         self,
         worker_id: str,
-        handlers: Mapping[OperationType, Job],
+        handlers: Mapping[OperationType, Job] | Mapping[str, Job],
         *,
         concurrency: int = 4,
         lease_seconds: float = 30.0,
         poll_seconds: float = 1.0,
-        sweep_every: float = 10.0,
-        repository: Callable[[], OperationRepository] = OperationRepository,
+        sweep_every: float = SWEEP_EVERY,
     ) -> None:
         self._worker_id = text(worker_id, "worker_id", limits.WORKER_ID)
-        self._handlers = {one_of(kind, "handlers", OperationType): job for kind, job in handlers.items()}
+        self._handlers = {text(kind, "handlers", limits.OPERATION_TYPE): job for kind, job in handlers.items()}
         if not self._handlers:
             raise InvalidInputError("handlers", "it must not be empty")
         self._concurrency = integer(concurrency, "concurrency", 1, 10_000)
         self._lease_seconds = seconds(lease_seconds, "lease_seconds", limits.LEASE_SECONDS)
         self._poll_seconds = seconds(poll_seconds, "poll_seconds", limits.LEASE_SECONDS)
-        self._sweep_every = seconds(sweep_every, "sweep_every", limits.LEASE_SECONDS)
-        self._repository = repository
-        self._stopping = asyncio.Event()
-        self._runs: dict[asyncio.Task[OperationStatus], Run] = {}
+        self._sweeper = Sweeper(seconds(sweep_every, "sweep_every", limits.LEASE_SECONDS))
+        self._stopping = False
+        self._look = asyncio.Event()
+        self._runs: dict[asyncio.Task[OperationStatus | str], Run] = {}
 
     async def run(self) -> None:
         """Take and run jobs until `stop`, or until this is cancelled.
 
-        While the database does not answer it goes on asking. When cancelled it cancels its jobs and gives their
-        operations back, so that another worker has them at once.
+        New work is taken at once: of this process, and where there is no PgBouncer of others too, for which it listens
+        on a connection beside the pool. While the database does not answer it goes on asking. A fault that does not
+        pass ends it, with that error, once the jobs that run have ended. When cancelled it cancels its jobs and gives
+        their operations back, so that another worker has them at once.
 
         Raises:
             SchemaError: The database lacks a migration.
             ConfigurationError: The server refused the role.
         """
-        sweeping, taking = start_detached(self._sweep_until_stopped()), start_detached(self._take_until_stopped())
+        with contextlib.suppress(UnavailableError):  # closed: as while the database does not answer
+            await get_engine().open()
+        forget = on_change(WORK, self._look.set)
+        listening = start_detached(listen(self._look.set))
+        sweeping, taking = start_detached(self._sweeper.run()), start_detached(self._take_until_stopped())
         try:
             await asyncio.wait({taking})
+            if error := taking.exception():
+                logger.error("worker %s takes no more jobs, and ends after those that run: %s", self._worker_id, error)
             await self._until_all_ended()
         except asyncio.CancelledError:
             self.stop()
@@ -81,27 +93,32 @@ class Worker:
             await self._until_all_ended()
             raise
         finally:
+            forget()
             self.stop()
-            await asyncio.wait({sweeping})
+            listening.cancel()
+            await asyncio.wait({sweeping, listening})
         taking.result()
 
     def stop(self) -> None:
         """Take no more jobs; `run` returns when those that run have ended. Cancel it to hurry them."""
-        self._stopping.set()
+        self._stopping = True
+        self._look.set()
+        self._sweeper.stop()
 
     async def _take_until_stopped(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping:
+            self._look.clear()  # first: what is registered while a statement finds nothing is looked for again
             if len(self._runs) >= self._concurrency:
                 await asyncio.wait(self._runs, return_when=asyncio.FIRST_COMPLETED)
             elif not await self._take():
-                await self._pause(self._poll_seconds)
+                await self._pause()
 
     async def _take(self) -> bool:
         """Take one operation and begin its job; whether there was one."""
         try:
-            lease = await self._repository().acquire(self._worker_id, self._handlers, lease_seconds=self._lease_seconds)
-            if lease is not None and self._stopping.is_set():
-                await self._repository().release(lease, begun=False)
+            lease = await LeaseRepository().claim(self._worker_id, self._handlers, lease_seconds=self._lease_seconds)
+            if lease is not None and self._stopping:
+                await LeaseRepository().release(lease, begun=False)
                 return False
         except (UnavailableError, OutcomeUnknownError, LeaseLostError) as exc:
             logger.warning("worker %s cannot take jobs now: %s", self._worker_id, exc)
@@ -111,11 +128,11 @@ class Worker:
         return lease is not None
 
     def _begin(self, lease: Lease) -> None:
-        run = Run(lease, self._handlers[lease.type], repository=self._repository)
+        run = Run(lease, self._handlers[lease.type])
         self._runs[run.ended] = run
         run.ended.add_done_callback(self._ended)
 
-    def _ended(self, ended: "asyncio.Task[OperationStatus]") -> None:
+    def _ended(self, ended: "asyncio.Task[OperationStatus | str]") -> None:
         del self._runs[ended]
         error = ended.exception()
         if isinstance(error, LeaseLostError):
@@ -127,18 +144,9 @@ class Worker:
         while self._runs:
             await asyncio.wait(self._runs)
 
-    async def _sweep_until_stopped(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                report = await self._repository().sweep()
-                if len(report):
-                    logger.warning("worker %s swept up %d operations of lost workers", self._worker_id, len(report))
-            except StoreError as exc:
-                logger.warning("worker %s cannot sweep now: %s", self._worker_id, exc)
-            await self._pause(self._sweep_every)
-
-    async def _pause(self, span: float) -> None:
-        """Wait, but no longer than until `stop`."""
+    async def _pause(self) -> None:
+        """Wait until there may be work, or until `stop`; no longer than until it is time to look for it."""
+        await asyncio.sleep(min(BREATH, self._poll_seconds))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(span):
-                await self._stopping.wait()
+            async with asyncio.timeout(self._poll_seconds):
+                await self._look.wait()

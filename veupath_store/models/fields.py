@@ -2,15 +2,20 @@
 
 from typing import Any, Final
 
+from orjson import dumps
 from tortoise import fields
 from tortoise.fields.db_defaults import Now, SqlDefault
 from tortoise.models import Model
 
-from veupath_store.json import decode, encode
+from veupath_store.documents.json import decode, encode
+from veupath_store.models.unlogged import LOGGED, WISH
 
 NOW: Final = Now()
 EMPTY_OBJECT: Final = SqlDefault("'{}'::jsonb")
+ALL_UNLOGGED: Final = SqlDefault(f"'{dumps(dict.fromkeys(LOGGED, WISH)).decode()}'::jsonb")
 EMPTY_ARRAY: Final = SqlDefault("'[]'::jsonb")
+NO_COMMENTS: Final = True
+"""Keeps Tortoise from looking through a model's source, at each import, for comments ``#:``; here are none."""
 
 
 class JSONField(fields.JSONField[Any]):

@@ -8,15 +8,16 @@ A repository is made where it is used:
 """
 
 from veupath_store.repositories.accounts import AccountRepository
-from veupath_store.repositories.control_set_patch import ControlSetPatch
 from veupath_store.repositories.control_sets import ControlSetRepository
 from veupath_store.repositories.experiments import ExperimentRepository
 from veupath_store.repositories.gene_sets import GeneSetRepository
+from veupath_store.repositories.leases import LeaseRepository
 from veupath_store.repositories.operations import OperationRepository
 from veupath_store.repositories.pages import Page
-from veupath_store.repositories.projection_patch import ProjectionPatch
 from veupath_store.repositories.streams import StreamRepository
 from veupath_store.repositories.users import UserRepository
+from veupath_store.values.control_sets import ControlSetPatch
+from veupath_store.values.streams import ProjectionPatch
 
 __all__ = [
     "AccountRepository",
@@ -24,6 +25,7 @@ __all__ = [
     "ControlSetRepository",
     "ExperimentRepository",
     "GeneSetRepository",
+    "LeaseRepository",
     "OperationRepository",
     "Page",
     "ProjectionPatch",

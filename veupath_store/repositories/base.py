@@ -1,25 +1,40 @@
-"""What all repositories share: the session, the owner, and the two calls that every entity has."""
+"""What all repositories share: the session, the owner, and the read by id."""
 
 import copy
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, ClassVar, Generic, Self, TypeVar
-from uuid import UUID
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+from uuid import UUID, uuid4
 
 from tortoise.expressions import Q
 from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
+from veupath_store.engine.races import despite_deadlocks, once_unique
 from veupath_store.engine.statements import Statements
-from veupath_store.errors import NotFoundError
-from veupath_store.races import once_unique
-from veupath_store.repositories.prepared import PreparedFor
-from veupath_store.session import get_engine
-from veupath_store.unit_of_work import Session
-from veupath_store.validation import as_uuid
+from veupath_store.errors import NotFoundError, StaleVersionError, StoreError
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import as_uuid, text
+from veupath_store.repositories.queries import Prepared
+from veupath_store.session import async_session_factory, get_engine
+from veupath_store.session.unit_of_work import Session
+from veupath_store.values import GeneMatch
 
 M = TypeVar("M", bound=Model)
 T = TypeVar("T")
+
+GENE_OPERATOR: Final = {GeneMatch.ANY: "?|", GeneMatch.ALL: "?&"}
+"""How a jsonb array of gene ids is asked for an array of them; answered by a GIN index with jsonb_ops."""
+
+
+async def client_of(session: Session | None) -> Statements:
+    """The session's client, or the pool."""
+    return session.client if session is not None else await get_engine().open()
+
+
+def site_or_none(site_id: str | None, longest: int = limits.SITE_ID) -> str | None:
+    """A site, checked; ``None`` for all sites."""
+    return None if site_id is None else text(site_id, "site_id", longest)
 
 
 class Repository(Generic[M]):
@@ -28,18 +43,28 @@ class Repository(Generic[M]):
     A repository holds no state of its own: it is cheap to make and may be thrown away. With a session, all its
     statements are part of that unit of work, and it never commits; without one, each statement is its own.
     Made by itself it sees every user's rows, which is for jobs; request code uses `for_user`.
+
+    What holds for every call is said here only. ``id``, ``stream_id``, ``operation_id``: which row, a `UUID` or its
+    text. ``user_id``: the owner. ``site_id``: the site; in lists ``None`` for all sites. ``name``: its name.
+    ``lease``: the lease under which a job runs. ``limit``: how many at most, 1 to `limits.PAGE`. ``cursor``:
+    `Page.next_cursor` of the page before, ``None`` for the first page.
+
+    Raises:
+        InvalidInputError: An argument is refused, before any SQL: an id that is no UUID, a cursor of another list.
+        UnavailableError: The database does not answer; nothing was changed, and the call may be repeated.
+        OutcomeUnknownError: Without a session, the answer to a write was lost: read before it is repeated.
     """
 
     model: ClassVar[type[Model]]
     entity: ClassVar[str]
     owner_column: ClassVar[str] = "user_id"
 
-    _by_id: ClassVar[PreparedFor[Any]]
+    _by_id: ClassVar[Prepared[Any]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls._by_id = PreparedFor(
-            lambda owner, identity: cls.model.filter(cls._readable_by(owner), pk=identity).limit(1), identity=UUID
+        cls._by_id = Prepared(
+            lambda identity, owner=None: cls.model.filter(cls._readable_by(owner), pk=identity).limit(1)
         )
 
     def __init__(self, session: Session | None = None) -> None:
@@ -51,14 +76,8 @@ class Repository(Generic[M]):
 
         Another user's id then looks exactly like one that does not exist.
 
-        Args:
-            user_id: The user.
-
         Returns:
             A new repository on the same session.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
         """
         scoped = copy.copy(self)
         scoped._owner = as_uuid(user_id, "user_id")
@@ -67,44 +86,31 @@ class Repository(Generic[M]):
     async def get_by_id(self, id: UUID | str) -> M | None:  # noqa: A002 - the entity's own word
         """Read one by its id. One indexed read.
 
-        Args:
-            id: Its id.
-
         Returns:
             The row, or ``None`` when there is none, or it is not this user's.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer.
         """
         identity = self._identity(id)
-        return await self._by_id.first(await self._client(), self._owner, identity=identity)
-
-    async def delete(self, id: UUID | str) -> bool:  # noqa: A002
-        """Delete one, with all that belongs to it. One statement.
-
-        Args:
-            id: Its id.
-
-        Returns:
-            Whether there was one; ``False`` also when it is not this user's.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer; nothing was deleted.
-            OutcomeUnknownError: Without a session, the answer was lost.
-        """
-        rows: QuerySet[M] = await self._own_rows()
-        return await rows.filter(pk=self._identity(id)).delete() > 0
+        return await self._by_id.first(await self._client(), identity=identity, owner=self._owner)
 
     @classmethod
     def _identity(cls, value: object, path: str = "id") -> UUID:
         """The id of one of the entity's rows, checked."""
         return as_uuid(value, path)
 
+    async def _in_unit(self, work: Callable[["Session"], Awaitable[T]]) -> T:
+        """Run several statements as one unit of work: the caller's, or one that is repeated when it deadlocks."""
+        if self._session is not None:
+            return await work(self._session)
+
+        async def unit() -> T:
+            async with async_session_factory() as session:
+                return await work(session)
+
+        return await despite_deadlocks(unit)
+
     async def _client(self) -> Statements:
         """The session's client, or the pool."""
-        return self._session.client if self._session is not None else await get_engine().open()
+        return await client_of(self._session)
 
     async def _entire(self, sql: str, values: Sequence[Any], **more: str) -> list[Any]:
         """Run a statement that returns entire rows of the model, whose columns stand where it says ``{columns}``.
@@ -122,6 +128,11 @@ class Repository(Generic[M]):
         client = await self._client()  # first: without it, a model has no connection and cannot make a query
         return self.model.filter(self._owned_by(self._owner)).using_db(client)
 
+    async def _refusal(self, identity: UUID) -> StoreError:
+        """Why an UPDATE that is guarded by a version found no row."""
+        rows = await self._own_rows()
+        return StaleVersionError(self.entity) if await rows.filter(pk=identity).exists() else NotFoundError(self.entity)
+
     @classmethod
     def _owned_by(cls, owner: UUID | None) -> Q:
         """A user's rows; everybody's for ``None``."""
@@ -132,6 +143,11 @@ class Repository(Generic[M]):
     def _readable_by(cls, owner: UUID | None) -> Q:
         """What a user may see; more than they may change where something is public."""
         return cls._owned_by(owner)
+
+    def _whose(self, user_id: UUID | str) -> UUID:
+        """The user whose rows are read; somebody without any where the repository is restricted to another one."""
+        user = as_uuid(user_id, "user_id")
+        return user if self._owner in (None, user) else uuid4()
 
     def _refuse_other_owner(self, owner: UUID | None) -> None:
         """What is written is the restricted user's own; for anybody else it looks as if there were no such user."""

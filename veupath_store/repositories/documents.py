@@ -3,7 +3,7 @@
 Three rules, each kept by one statement:
 
 * A save names the version that the caller has seen. ``UPDATE … WHERE version = $3`` lets one of several savers of the
-  same version through; the others are told (`StaleVersionError`).
+  same version through; the others get `StaleVersionError`.
 * A first save (version 0) takes its id in ``document_ids`` and inserts only if that worked. The id stays taken when
   the document is deleted, so that a save that comes late finds neither a row to update nor an id to take.
 * A delete takes the id too, before it deletes. It thereby waits for a first save that is under way, and closes the id
@@ -14,32 +14,38 @@ saves, leaves a gap: a first save that began before the document was made and de
 tombstone, and brings the document back (tests/integration/test_document_races.py plays that).
 """
 
-from collections.abc import Sequence
-from typing import ClassVar, Final, Generic, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, ClassVar, Final, Generic, TypeVar
 from uuid import UUID
 
 from tortoise.models import Model
 
-from veupath_store import limits
 from veupath_store.errors import InvalidInputError, NotFoundError, StaleVersionError
-from veupath_store.repositories.base import Repository
-from veupath_store.validation import as_uuid, integer
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import integer
+from veupath_store.models.unlogged import new_tag
+from veupath_store.repositories.base import Repository, site_or_none
+from veupath_store.repositories.pages import Listing, Page, iterate
+from veupath_store.repositories.queries import Condition, Prepared
 from veupath_store.values import DocumentSave
+from veupath_store.values.value import Value
 
 M = TypeVar("M", bound=Model)
 S = TypeVar("S", bound=DocumentSave)
+V = TypeVar("V", bound=Value)
 
 
 class DocumentSql:
-    """The statements of one kind of document, built from constants.
+    """The statements of one kind of document that no queryset can say: two tables, RETURNING, IS NOT DISTINCT FROM.
 
     Args:
         table: Its table, which is also its kind in ``document_ids``.
         columns: What a save writes.
         touched: The column with the time of the last save, or ``None``.
+        unlink: A table expression that takes links to the deleted document, ``taken``, away; ``$3`` is a fresh tag.
     """
 
-    def __init__(self, table: str, columns: Sequence[str], touched: str | None = None) -> None:
+    def __init__(self, table: str, columns: Sequence[str], touched: str | None = None, unlink: str = "") -> None:
         names = ", ".join(columns)
         placed = [f"${number}" for number in range(3, len(columns) + 3)]
         self.insert: Final = (
@@ -69,17 +75,29 @@ class DocumentSql:
             "INSERT INTO document_ids (user_id, kind, id, deleted_at) "
             f"SELECT user_id, '{table}', id, CURRENT_TIMESTAMP FROM known "
             "ON CONFLICT (user_id, kind, id) DO UPDATE "
-            "SET deleted_at = COALESCE(document_ids.deleted_at, EXCLUDED.deleted_at) RETURNING user_id, id) "
+            "SET deleted_at = COALESCE(document_ids.deleted_at, EXCLUDED.deleted_at) RETURNING user_id, id)"
+            f"{',' if unlink else ''} {unlink} "
             f"DELETE FROM {table} d USING taken WHERE d.id = taken.id AND d.user_id = taken.user_id RETURNING d.id"
         )
-        self.version: Final = f"SELECT version FROM {table} WHERE id = $1 AND user_id = $2"
+        self.has_links: Final = bool(unlink)
 
 
-class DocumentRepository(Repository[M], Generic[M, S]):
-    """The part of `ExperimentRepository` and `GeneSetRepository` that saves and deletes."""
+class DocumentRepository(Repository[M], Generic[M, S, V]):
+    """What experiments and gene sets have in common: they are documents that are saved as a whole."""
 
     sql: ClassVar[DocumentSql]
+    listing: ClassVar[Listing[Any]]
     save_type: ClassVar[type[DocumentSave]]
+
+    _versions: ClassVar[Prepared[Any]]
+    _many: ClassVar[Prepared[Any]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._versions = Prepared(
+            lambda identity, user_id: cls.model.filter(pk=identity, user_id=user_id).values("version")
+        )
+        cls._many = Prepared(lambda ids, user_id: cls.model.filter(Condition("id = ANY ({})", ids), user_id=user_id))
 
     async def write(self, save: S, *, version: int = 0) -> int:
         """Save a document that is described already. One statement; one small read more when it is refused.
@@ -96,7 +114,6 @@ class DocumentRepository(Repository[M], Generic[M, S]):
             NotFoundError: The document was deleted, was never there, or is somebody else's; or there is no such
                 user, or the repository is restricted to another one.
             InvalidInputError: The version is no version, or the description is not of such a document.
-            UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; `is_written` tells once the database answers.
         """
         self._check_save(save)
@@ -128,7 +145,6 @@ class DocumentRepository(Repository[M], Generic[M, S]):
 
         Raises:
             InvalidInputError: The version is no version, or the description is not of such a document.
-            UnavailableError: The database does not answer.
         """
         self._check_save(save)
         reached = integer(version, "version", 1, limits.INT32_MAX)
@@ -143,23 +159,72 @@ class DocumentRepository(Repository[M], Generic[M, S]):
     async def get_version(self, id: UUID | str, *, user_id: UUID | str) -> int | None:  # noqa: A002
         """The version of a document, to be passed to the next save. One indexed read.
 
-        Args:
-            id: The document.
-            user_id: Its owner.
-
         Returns:
             The version, or ``None`` when there is none, or it is not this user's.
-
-        Raises:
-            InvalidInputError: An id is no UUID.
-            UnavailableError: The database does not answer.
         """
-        owner = as_uuid(user_id, "user_id")
-        values = [self._identity(id), owner]
-        if self._owner is not None and owner != self._owner:
-            return None
-        rows = await (await self._client()).execute_rows(self.sql.version, values)
-        return rows[0]["version"] if rows else None
+        wanted = {"identity": self._identity(id), "user_id": self._whose(user_id)}
+        row = await self._versions.first(await self._client(), **wanted)
+        return None if row is None else row["version"]
+
+    async def get_many(self, ids: Sequence[UUID | str], *, user_id: UUID | str) -> list[M]:
+        """Read many with their documents, by their ids. One statement.
+
+        Args:
+            ids: The documents, `limits.DOCUMENT_IDS` at most.
+            user_id: Their owner.
+
+        Returns:
+            Those that exist and are this user's, in the given order, each once.
+        """
+        if isinstance(ids, str | bytes) or not isinstance(ids, Sequence) or len(ids) > limits.DOCUMENT_IDS:
+            raise InvalidInputError("ids", f"a list of {limits.DOCUMENT_IDS} ids at most is needed")
+        wanted = list(dict.fromkeys(self._identity(item, f"ids[{index}]") for index, item in enumerate(ids)))
+        rows = await self._many.all(await self._client(), ids=wanted, user_id=self._whose(user_id))
+        found = {row.pk: row for row in rows}
+        return [found[identity] for identity in wanted if identity in found]
+
+    async def page_summaries(
+        self, user_id: UUID | str, site_id: str | None = None, *, cursor: str | None = None, limit: int = 50
+    ) -> "Page[V]":
+        """One page of the user's, without their documents. One indexed read, whatever the page.
+
+        Returns:
+            The page: experiments the last saved first, gene sets the newest first.
+        """
+        return await self._page(self.listing, cursor, limit, user_id, site_id=site_or_none(site_id))
+
+    def iterate_summaries(self, user_id: UUID | str, site_id: str | None = None) -> AsyncIterator[V]:
+        """All of the user's, without their documents; one read for each `limits.PAGE` of them.
+
+        Returns:
+            An asynchronous iterator in the order of `page_summaries`. Without a session no connection is held
+            between two reads. What a call may raise, it raises while iterating.
+        """
+        return iterate(lambda cursor, limit: self.page_summaries(user_id, site_id, cursor=cursor, limit=limit))
+
+    async def iterate(self, user_id: UUID | str, site_id: str | None = None) -> AsyncIterator[M]:
+        """All of the user's, with their documents; one read for each `limits.DOCUMENTS` of them.
+
+        No more than these are in memory at once, however many there are.
+
+        Returns:
+            An asynchronous iterator in the order of `page_summaries`: what is saved meanwhile may move to the part
+            that was read already. Without a session no connection is held between two reads. What a call may raise,
+            it raises while iterating.
+        """
+        values, cursor = {"user_id": self._whose(user_id), "site_id": site_or_none(site_id)}, None
+        while True:
+            rows, cursor = await self.listing.entire(await self._client(), cursor, limits.DOCUMENTS, **values)
+            for row in rows:
+                yield row
+            if cursor is None:
+                return
+
+    async def _page(
+        self, listing: Listing[Any], cursor: str | None, limit: int, user_id: UUID | str, **values: object
+    ) -> "Page[V]":
+        user = self._whose(user_id)
+        return await listing.page(await self._client(), cursor, limit, user_id=user, **values)
 
     async def delete(self, id: UUID | str) -> bool:  # noqa: A002
         """Delete a document for good: no save brings it back. One statement; two when there was none.
@@ -167,18 +232,10 @@ class DocumentRepository(Repository[M], Generic[M, S]):
         Restricted to a user, it also closes an id that the user has not saved yet: a first save that is still on its
         way is then refused.
 
-        Args:
-            id: The document.
-
         Returns:
             Whether there was one; ``False`` also when it is not this user's.
-
-        Raises:
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer; nothing was deleted.
-            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
-        values = [self._identity(id), self._owner]
+        values = [self._identity(id), self._owner, *([new_tag()] if self.sql.has_links else [])]
         client = await self._client()
         # A first save that was under way has committed while the first statement waited for its id: the second
         # one sees the document.

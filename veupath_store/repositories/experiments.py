@@ -1,31 +1,50 @@
 """Experiments."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from veupath_store import limits
-from veupath_store.errors import NotFoundError, StaleVersionError
-from veupath_store.json import Json, encode
+from tortoise.models import Model
+
+from veupath_store.documents.json import JsonInput, encode
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import as_experiment_id, integer, text
 from veupath_store.models import ExperimentRow
 from veupath_store.repositories.documents import DocumentRepository, DocumentSql
-from veupath_store.repositories.experiment_lists import ExperimentLists
-from veupath_store.validation import integer, text
-from veupath_store.values import ExperimentSave
+from veupath_store.repositories.pages import Key, Listing, Page
+from veupath_store.values import DocumentSave, ExperimentSave, ExperimentSummary
 
 _SQL: Final = DocumentSql("experiments", ExperimentSave.columns(), touched="updated_at")
+# No queryset says `||`, and a Tortoise UPDATE returns no row.
 _PATCH: Final = (
     f"UPDATE experiments SET data = data || $4::jsonb, {_SQL.raised} "
     "WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND ($3::integer IS NULL OR version = $3) RETURNING version"
 )
 
 
-class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, ExperimentSave]):
+_Listing: Final = partial(
+    Listing[ExperimentSummary],
+    summary=ExperimentSummary,
+    build=lambda user_id, **only: ExperimentRow.filter(user_id=user_id, **only),
+)
+_CREATED: Final = (Key("created_at", datetime), Key("id", UUID))
+_RECENT: Final = _Listing(name="experiments", keys=(Key("updated_at", datetime), Key("id", UUID)))
+_OF_BATCH: Final = _Listing(name="batch", keys=_CREATED, descending=False)
+_OF_BENCHMARK: Final = _Listing(
+    name="benchmark", keys=(Key("is_primary", bool, negated=True), *_CREATED), descending=False
+)
+
+
+class ExperimentRepository(DocumentRepository[ExperimentRow, ExperimentSave, ExperimentSummary]):
     """Reads and writes of experiments."""
 
-    model = ExperimentRow
-    entity = "experiment"
-    sql = _SQL
-    save_type = ExperimentSave
+    model: ClassVar[type[Model]] = ExperimentRow
+    entity: ClassVar[str] = "experiment"
+    sql: ClassVar[DocumentSql] = _SQL
+    listing: ClassVar[Listing[Any]] = _RECENT
+    save_type: ClassVar[type[DocumentSave]] = ExperimentSave
 
     async def save(
         self,
@@ -35,7 +54,7 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
         site_id: str,
         name: str,
         status: str,
-        data: dict[str, Any],
+        data: Mapping[str, object],
         batch_id: str | None = None,
         benchmark_id: str | None = None,
         is_primary: bool = False,
@@ -47,11 +66,9 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
 
         Args:
             experiment_id: Its id, the caller's own choice.
-            user_id: The owner.
-            site_id: The site.
             name: Its name; may be empty.
             status: How far it is.
-            data: The document, a JSON object.
+            data: The document, a JSON object: a dictionary.
             batch_id: Its batch.
             benchmark_id: Its benchmark.
             is_primary: Whether it is the one that its benchmark is named after.
@@ -64,8 +81,6 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
             StaleVersionError: The stored version is another one; nothing was changed.
             NotFoundError: The experiment was deleted, was never there, or is somebody else's; or there is no such
                 user, or the repository is restricted to another one.
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; read the version back.
         """
         save = ExperimentSave(
@@ -82,7 +97,7 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
         return await self.write(save, version=version)
 
     async def patch_field(
-        self, experiment_id: UUID | str, field: str, value: Json, *, version: int | None = None
+        self, experiment_id: UUID | str, field: str, value: JsonInput, *, version: int | None = None
     ) -> int:
         """Set one top-level field of the document, and raise the version. One statement.
 
@@ -100,18 +115,45 @@ class ExperimentRepository(ExperimentLists, DocumentRepository[ExperimentRow, Ex
         Raises:
             NotFoundError: No such experiment, or not this user's.
             StaleVersionError: The stored version is another one; nothing was changed.
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
-            OutcomeUnknownError: Without a session, the answer was lost.
         """
         identity = self._identity(experiment_id, "experiment_id")
         seen = None if version is None else integer(version, "version", 1, limits.INT32_MAX)
         key = text(field, "field", limits.DOCUMENT_FIELD)
         values = [identity, self._owner, seen, encode({key: value}, "data")]
         rows = await (await self._client()).execute_rows(_PATCH, values)
-        if rows:
-            new: int = rows[0]["version"]
-            return new
-        if await (await self._own_rows()).filter(pk=identity).exists():
-            raise StaleVersionError(self.entity)
-        raise NotFoundError(self.entity)
+        if not rows:
+            raise await self._refusal(identity)
+        new: int = rows[0]["version"]
+        return new
+
+    async def page_by_batch(
+        self, user_id: UUID | str, batch_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> "Page[ExperimentSummary]":
+        """One page of the experiments of a batch. One indexed read; no document is read.
+
+        Args:
+            batch_id: The batch.
+
+        Returns:
+            The page, the oldest first.
+        """
+        batch = text(batch_id, "batch_id", limits.BATCH_ID)
+        return await self._page(_OF_BATCH, cursor, limit, user_id, batch_id=batch)
+
+    async def page_by_benchmark(
+        self, user_id: UUID | str, benchmark_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> "Page[ExperimentSummary]":
+        """One page of the experiments of a benchmark. One indexed read; no document is read.
+
+        Args:
+            benchmark_id: The benchmark.
+
+        Returns:
+            The page, the primary ones first, then the oldest first.
+        """
+        benchmark = text(benchmark_id, "benchmark_id", limits.BATCH_ID)
+        return await self._page(_OF_BENCHMARK, cursor, limit, user_id, benchmark_id=benchmark)
+
+    @classmethod
+    def _identity(cls, value: object, path: str = "id") -> UUID:
+        return as_experiment_id(value, path)

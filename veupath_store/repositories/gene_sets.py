@@ -1,21 +1,35 @@
 """Gene sets."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, ClassVar, Final
 from uuid import UUID, uuid4
 
-from veupath_store.errors import ConflictError, NotFoundError
-from veupath_store.json import Json
-from veupath_store.models import GeneSetRow
-from veupath_store.repositories.documents import DocumentRepository, DocumentSql
-from veupath_store.repositories.gene_set_lists import GeneSetLists
-from veupath_store.repositories.hydration import instances
-from veupath_store.repositories.recording import Recording
-from veupath_store.validation import as_uuid, boolean
-from veupath_store.values import GeneSetContent, GeneSetSave, GeneSetSource
+from tortoise.models import Model
+from tortoise.queryset import QuerySet
 
-# The conversation's row is locked first: of several imports at once the first one makes the set, and the others then
-# see it. An automatic import that was done once is not done again after its set was deleted.
+from veupath_store.errors import ConflictError, NotFoundError
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import as_uuid, boolean, ids_of_genes, integer, one_of
+from veupath_store.models import GeneSetRow
+from veupath_store.models.unlogged import tagged
+from veupath_store.repositories.base import GENE_OPERATOR, site_or_none
+from veupath_store.repositories.documents import DocumentRepository, DocumentSql
+from veupath_store.repositories.pages import Key, Listing, Page
+from veupath_store.repositories.queries import Condition, Prepared, instances
+from veupath_store.values import (
+    DocumentSave,
+    GeneMatch,
+    GeneSetContent,
+    GeneSetSave,
+    GeneSetSource,
+    GeneSetSummary,
+)
+
+# Three tables in one statement. The conversation's row is locked first: of several imports at once the first one makes
+# the set, and the others then see it. An automatic import that was done once is not done again after its set was
+# deleted.
 _IMPORT: Final = """
 WITH target AS MATERIALIZED (
     SELECT stream_id, user_id, site_id, wdk_strategy_id, record_type,
@@ -35,20 +49,54 @@ made AS (
 ),
 linked AS (
     UPDATE stream_projections p
-    SET gene_set_id = made.id, gene_set_auto_imported = p.gene_set_auto_imported OR $4, updated_at = CURRENT_TIMESTAMP
+    SET gene_set_id = made.id, gene_set_auto_imported = p.gene_set_auto_imported OR $4,
+        updated_at = GREATEST(p.updated_at, CURRENT_TIMESTAMP), unlogged = p.unlogged || $13::jsonb
     FROM target, made
     WHERE p.stream_id = target.stream_id AND p.user_id = target.user_id
 )
 SELECT made.* FROM target LEFT JOIN made ON true"""
 
 
-class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave], Recording[GeneSetRow]):
+# In the statement that deletes the set, and not by its foreign key: the link's end is to be logged, too.
+_UNLINK: Final = """
+unlinked AS (
+    UPDATE stream_projections p
+    SET gene_set_id = NULL, unlogged = p.unlogged || jsonb_build_object('gene_set_id', $3::text)
+    FROM taken WHERE p.user_id = taken.user_id AND p.gene_set_id = taken.id
+)"""
+
+
+def _mine(user_id: UUID, genes: list[str] | None = None, *, operator: str = "", **only: Any) -> QuerySet[GeneSetRow]:  # noqa: ANN401
+    wanted = [] if genes is None else [Condition(f"gene_ids {operator} {{}}", genes)]
+    return GeneSetRow.filter(*wanted, user_id=user_id, **only)
+
+
+_Newest: Final = partial(
+    Listing[GeneSetSummary],
+    name="gene sets",
+    summary=GeneSetSummary,
+    keys=(Key("created_at", datetime), Key("id", UUID)),
+    looked_up={"gene_count": "gene_count"},
+)
+_NEWEST: Final = _Newest(build=_mine)
+_CONTAINING: Final = {
+    match: _Newest(build=partial(_mine, operator=GENE_OPERATOR[match]), in_index_order=False) for match in GeneMatch
+}
+_BY_STRATEGY: Final = Prepared[GeneSetRow](
+    lambda wdk_strategy_id, **mine: (
+        _mine(wdk_strategy_id=wdk_strategy_id, **mine).order_by("-created_at", "-id").limit(1)
+    )
+)
+
+
+class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSummary]):
     """Reads and writes of gene sets. Deleting one takes it out of the conversation that it was made from."""
 
-    model = GeneSetRow
-    entity = "gene set"
-    sql = DocumentSql("gene_sets", GeneSetSave.columns())
-    save_type = GeneSetSave
+    model: ClassVar[type[Model]] = GeneSetRow
+    entity: ClassVar[str] = "gene set"
+    sql: ClassVar[DocumentSql] = DocumentSql("gene_sets", GeneSetSave.columns(), unlink=_UNLINK)
+    listing: ClassVar[Listing[Any]] = _NEWEST
+    save_type: ClassVar[type[DocumentSave]] = GeneSetSave
 
     async def save(
         self,
@@ -63,7 +111,7 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
         wdk_step_id: int | None = None,
         search_name: str | None = None,
         record_type: str | None = None,
-        parameters: Json = None,
+        parameters: Mapping[str, object] | Sequence[object] | None = None,
         parent_set_ids: Sequence[UUID | str] = (),
         operation: str | None = None,
         step_count: int = 1,
@@ -75,9 +123,6 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
 
         Args:
             gene_set_id: Its id, the caller's own choice.
-            user_id: The owner.
-            site_id: The site.
-            name: Its name.
             gene_ids: The ids, in the order that is kept.
             source: Where it comes from.
             wdk_strategy_id: The WDK strategy that it was imported from.
@@ -97,8 +142,6 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
             StaleVersionError: The stored version is another one; nothing was changed.
             NotFoundError: The set was deleted, was never there, or is somebody else's; or there is no such user, or
                 the repository is restricted to another one.
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; read the version back.
         """
         save = GeneSetSave(
@@ -129,7 +172,7 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
         wdk_step_id: int | None = None,
         search_name: str | None = None,
         record_type: str | None = None,
-        parameters: Json = None,
+        parameters: Mapping[str, object] | Sequence[object] | None = None,
         step_count: int = 1,
         automatic: bool = False,
     ) -> GeneSetRow:
@@ -138,7 +181,6 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
         Owner, site and WDK strategy are the conversation's.
 
         Args:
-            stream_id: The conversation.
             name: The set's name.
             gene_ids: The ids, in the order that is kept.
             source: Where it comes from.
@@ -147,7 +189,7 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
             record_type: What the ids are; the conversation's by default.
             parameters: The search's parameters, a JSON object or array.
             step_count: Steps of the strategy.
-            automatic: Whether nobody asked for it. Then the conversation is marked, and never imported automatically
+            automatic: Whether it was not asked for. Then the conversation is marked, and never imported automatically
                 again, also after the set was deleted.
 
         Returns:
@@ -156,8 +198,6 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
         Raises:
             NotFoundError: No such conversation, or not this user's.
             ConflictError: The conversation has a gene set, or was imported automatically before.
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; look at the conversation's `gene_set_id`.
         """
         content = GeneSetContent(
@@ -183,17 +223,50 @@ class GeneSetRepository(GeneSetLists, DocumentRepository[GeneSetRow, GeneSetSave
             content.search_name,
             content.parameters,
             content.step_count,
+            tagged(("gene_set_id", *(("gene_set_auto_imported",) if automatic else ()))),
         ]
-        return await self._recorded(lambda inside: inside._import(values))
-
-    async def _import(self, values: list[Any]) -> GeneSetRow:
-        """Send `_IMPORT`, and record the link."""
-        stream_id, _, _, automatic, *_ = values
         rows = await self._entire(_IMPORT, values)
         if not rows:
             raise NotFoundError("stream")
         if rows[0]["id"] is None:
             raise ConflictError("The conversation has a gene set already, or was imported automatically before.")
-        latch = {"gene_set_auto_imported": True} if automatic else {}
-        self._record(stream_id, {"gene_set_id": rows[0]["id"], **latch})
         return instances(GeneSetRow, rows)[0]
+
+    async def find_by_wdk_strategy(
+        self, user_id: UUID | str, wdk_strategy_id: int, site_id: str | None = None
+    ) -> GeneSetRow | None:
+        """The user's gene set that was imported from a WDK strategy. One indexed read.
+
+        Args:
+            wdk_strategy_id: The strategy.
+            site_id: One site, or ``None`` for any.
+
+        Returns:
+            The set, the newest where there are several; ``None`` when there is none.
+        """
+        wdk = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)
+        user, site = self._whose(user_id), site_or_none(site_id)
+        return await _BY_STRATEGY.first(await self._client(), user_id=user, wdk_strategy_id=wdk, site_id=site)
+
+    async def page_containing(
+        self,
+        user_id: UUID | str,
+        gene_ids: Sequence[str],
+        site_id: str | None = None,
+        *,
+        match: GeneMatch | str = GeneMatch.ANY,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> "Page[GeneSetSummary]":
+        """Which of the user's gene sets contain a gene. One read of a GIN index; no gene list is returned.
+
+        Args:
+            gene_ids: The genes, trimmed and then compared exactly; `limits.GENES_SOUGHT` at most.
+            match: Whether a set must contain any of the genes or all of them.
+
+        Returns:
+            The page, newest first.
+        """
+        genes = ids_of_genes(gene_ids, "gene_ids", most=limits.GENES_SOUGHT, fewest=1)
+        listing = _CONTAINING[one_of(match, "match", GeneMatch)]
+        return await self._page(listing, cursor, limit, user_id, genes=genes, site_id=site_or_none(site_id))

@@ -2,21 +2,30 @@
 
 import re
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from datetime import datetime
+from functools import partial
+from typing import Any, ClassVar, Final
 from uuid import UUID, uuid4
 
-from veupath_store import limits
-from veupath_store.errors import InvalidInputError, NotFoundError, OperationActiveError
-from veupath_store.events.keys import LogKey
-from veupath_store.models import Operation
-from veupath_store.repositories.operation_queue import as_lease
-from veupath_store.repositories.operation_reads import STATUS, SUMMARY, OperationReads
-from veupath_store.repositories.recording import Recording
-from veupath_store.validation import as_optional_uuid, as_uuid, integer, one_of, seconds, text
-from veupath_store.values import Lease, OperationStatusView, OperationSummary, OperationType
+from tortoise.expressions import Q
+from tortoise.models import Model
+from tortoise.queryset import QuerySet, ValuesQuery
 
-# DO NOTHING, so that the refusal of a second chat does not undo the unit of work around it.
+from veupath_store.engine.changes import WORK, of_operation
+from veupath_store.errors import InvalidInputError, NotFoundError, OperationActiveError
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import as_operation_id, as_optional_uuid, as_uuid, integer, seconds, text
+from veupath_store.models import Operation
+from veupath_store.models.deletions import REMEMBER
+from veupath_store.repositories.base import Repository
+from veupath_store.repositories.leases import as_lease
+from veupath_store.repositories.pages import Key, Listing, Page
+from veupath_store.repositories.queries import Condition, Prepared, Sql
+from veupath_store.values import Lease, OperationStatusView, OperationSummary, OperationType
+from veupath_store.values.operations import CHATS
+
+# A guarded INSERT with RETURNING. DO NOTHING, so that the refusal of a second chat does not undo the unit of work
+# around it.
 _INSERT: Final = f"""
 INSERT INTO operations (id, user_id, stream_id, type, start_position, max_attempts,
                         worker_id, lease_token, attempts, heartbeat_at, lease_expires_at)
@@ -25,26 +34,70 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::varchar, $8::uuid, CASE WHEN $8::uuid IS NUL
         clock_timestamp() + make_interval(secs => $9::float8))
 ON CONFLICT (user_id, stream_id)
     WHERE status = 'active' AND type IN ('chat', 'workbench_chat') AND stream_id IS NOT NULL DO NOTHING
-RETURNING {SUMMARY}, lease_expires_at"""
+RETURNING {", ".join(OperationSummary.model_fields)}, lease_expires_at"""
 
+# Two tables in one statement.
+_DELETE: Final = f"""
+WITH gone AS (DELETE FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) RETURNING id),
+remembered AS (INSERT INTO deleted_ids (kind, id) SELECT 'operation', id FROM gone {REMEMBER})
+SELECT id FROM gone"""
+
+_CANCEL_REQUESTED: Final = "cancel_requested_at IS NOT NULL"
 _RUNS: Final = "lease_expires_at > statement_timestamp()"
+# A guarded UPDATE with RETURNING.
 _REQUEST_CANCEL: Final = f"""
 UPDATE operations SET
     cancel_requested_at = COALESCE(cancel_requested_at, clock_timestamp()),
     status = CASE WHEN {_RUNS} THEN status ELSE 'cancelled' END,
     completed_at = CASE WHEN {_RUNS} THEN NULL ELSE clock_timestamp() END,
     lease_token = CASE WHEN {_RUNS} THEN lease_token END
-WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND status = 'active' RETURNING {STATUS}"""
+WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND status = 'active' RETURNING
+    id, status, {_CANCEL_REQUESTED} AS cancel_requested, error, completed_at"""
 
 _POSITION: Final = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 
 
-class OperationRepository(OperationReads, Recording[Operation]):
-    """Reads and writes of operations. Clients register, find, poll and cancel; workers lease, run and end them.
+def _of_stream(stream: UUID, owner: UUID | None = None) -> ValuesQuery[Any]:
+    """The active operations of a conversation, by an index that its owner leads."""
+    theirs = (
+        Condition("user_id = (SELECT s.user_id FROM streams s WHERE s.id = {})", stream)
+        if owner is None
+        else Q(user_id=owner)
+    )
+    found = Operation.filter(theirs, stream_id=stream, status="active").order_by("-created_at", "-id")
+    return found.limit(limits.PAGE).values(*OperationSummary.model_fields)
+
+
+def _one(identity: UUID, owner: UUID | None = None) -> QuerySet[Operation]:
+    return Operation.filter(Repository._owned_by(owner), pk=identity)
+
+
+_SUMMARY: Final = Prepared[Any](lambda **which: _one(**which).values(*OperationSummary.model_fields))
+_STATUS: Final = Prepared[Any](
+    lambda **which: (
+        _one(**which).annotate(cancel_requested=Sql(_CANCEL_REQUESTED)).values(*OperationStatusView.model_fields)
+    )
+)
+_ACTIVE_BY_STREAM: Final = Prepared[Any](_of_stream)
+_Listing: Final = partial(
+    Listing[OperationSummary], summary=OperationSummary, keys=(Key("created_at", datetime), Key("id", UUID))
+)
+_NEWEST: Final = _Listing(name="operations", build=lambda user_id: Operation.filter(user_id=user_id))
+_ACTIVE: Final = _Listing(
+    name="active operations",
+    build=lambda user_id, **only: Operation.filter(user_id=user_id, status="active", **only),
+)
+
+
+class OperationRepository(Repository[Operation]):
+    """What clients do with operations: register, find, poll, cancel, delete. Workers have `LeaseRepository`.
 
     An operation is active until it is completed, failed or cancelled, and never changes afterwards: every transition
     is guarded in its UPDATE.
     """
+
+    model: ClassVar[type[Model]] = Operation
+    entity: ClassVar[str] = "operation"
 
     async def register(
         self,
@@ -59,8 +112,7 @@ class OperationRepository(OperationReads, Recording[Operation]):
         """A new operation that waits for a worker. One statement.
 
         Args:
-            user_id: The owner.
-            type: What kind of job it is.
+            type: What kind of job it is: an `OperationType`, or text of the application's own.
             stream_id: The owner's conversation that it works for; a chat needs one.
             operation_id: Its id; a new one by default.
             start_position: Where in the log its events begin, as ``1700000000000-0``.
@@ -74,8 +126,6 @@ class OperationRepository(OperationReads, Recording[Operation]):
             OperationActiveError: It is a chat, and the conversation has an active one.
             ConflictError: The id is taken (``operations_pkey``).
             NotFoundError: There is no such user or stream, or it is not this user's.
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost; with an `operation_id` of yours, look for it.
         """
         values = self._new(
@@ -105,7 +155,6 @@ class OperationRepository(OperationReads, Recording[Operation]):
         The lease runs from this moment: in a unit of work, commit at once.
 
         Args:
-            user_id: The owner.
             type: What kind of job it is.
             worker_id: Who runs it, as host and process.
             lease_seconds: How long the lease holds without a heartbeat.
@@ -122,8 +171,6 @@ class OperationRepository(OperationReads, Recording[Operation]):
                 counts until a sweep has found it.
             ConflictError: The id is taken (``operations_pkey``).
             NotFoundError: There is no such user or stream, or it is not this user's.
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
             OutcomeUnknownError: Without a session, the answer was lost. If it was saved it fails once it has expired.
         """
         values = self._new(
@@ -139,6 +186,113 @@ class OperationRepository(OperationReads, Recording[Operation]):
         token, asked = uuid4(), time.monotonic()
         return as_lease(await self._insert([*values, worker, token, span]), worker, token, span, asked)
 
+    async def get_by_id(self, id: UUID | str) -> Operation | None:  # noqa: A002 - the entity's own word
+        """Read one by its id. One indexed read. Its `lease_token` is ``None``: only the lease's holder knows that.
+
+        Returns:
+            The row, or ``None`` when there is none, or it is not this user's. Its ``save`` wants ``update_fields``,
+            as after Tortoise's ``only``.
+        """
+        row = await super().get_by_id(id)
+        if row is not None:
+            row.lease_token = None
+            row._partial = True
+        return row
+
+    async def get_summary(self, operation_id: UUID | str) -> OperationSummary | None:
+        """What a client may see of an operation, its owner included. One indexed read.
+
+        Returns:
+            The operation, or ``None`` when there is none, or it is not this user's.
+        """
+        identity = self._identity(operation_id, "operation_id")
+        row = await _SUMMARY.first(await self._client(), identity=identity, owner=self._owner)
+        return None if row is None else OperationSummary.model_validate(dict(row))
+
+    async def get_status(self, operation_id: UUID | str) -> OperationStatusView | None:
+        """How far an operation is; for polling. One small indexed read.
+
+        Returns:
+            Its status, or ``None`` when there is none, or it is not this user's.
+        """
+        identity = self._identity(operation_id, "operation_id")
+        row = await _STATUS.first(await self._client(), identity=identity, owner=self._owner)
+        return None if row is None else OperationStatusView.model_validate(dict(row))
+
+    async def page(
+        self, user_id: UUID | str, *, cursor: str | None = None, limit: int = 50
+    ) -> "Page[OperationSummary]":
+        """One page of a user's operations, whatever their status. One indexed read.
+
+        Returns:
+            The page, newest first; empty for another user than the repository's.
+        """
+        user = self._whose(user_id)
+        return await _NEWEST.page(await self._client(), cursor, limit, user_id=user)
+
+    async def page_active(
+        self,
+        user_id: UUID | str,
+        *,
+        type: OperationType | str | None = None,  # noqa: A002
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> "Page[OperationSummary]":
+        """One page of a user's active operations. One read of an index that holds the active ones only.
+
+        Args:
+            type: One kind of job, or ``None`` for all.
+
+        Returns:
+            The page, newest first; empty for another user than the repository's.
+        """
+        user, kind = self._whose(user_id), None if type is None else text(type, "type", limits.OPERATION_TYPE)
+        return await _ACTIVE.page(await self._client(), cursor, limit, user_id=user, type=kind)
+
+    async def list_active_by_stream(self, stream_id: UUID | str) -> list[OperationSummary]:
+        """The active operations of a conversation: at most one chat, and what else works for it. One indexed read.
+
+        Returns:
+            The operations, newest first, `limits.PAGE` at most; none for a conversation that is not this user's.
+        """
+        stream = as_uuid(stream_id, "stream_id")
+        rows = await _ACTIVE_BY_STREAM.all(await self._client(), stream=stream, owner=self._owner)
+        return [OperationSummary.model_validate(dict(row)) for row in rows]
+
+    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
+        """Delete an operation. One statement. Where it has a log of its own, that is removed soon after the commit.
+
+        Returns:
+            Whether there was one; ``False`` also when it is not this user's.
+        """
+        identity, client = self._identity(id), await self._client()
+        rows = await client.execute_rows(_DELETE, [identity, self._owner])
+        client.changed(of_operation(identity))
+        return bool(rows)
+
+    async def request_cancel(self, operation_id: UUID | str) -> OperationStatusView:
+        """Ask for an operation to be cancelled, wherever it runs. Idempotent; one statement.
+
+        One that no worker has is cancelled at once. The worker of one that runs hears of it at once where it is in this
+        process, and within a second in another. One that has ended stays as it is, for one statement more.
+
+        Returns:
+            Its status after the request.
+
+        Raises:
+            NotFoundError: No such operation, or not this user's.
+            UnavailableError: The database does not answer, or the operation is being written; nothing was saved.
+        """
+        identity, client = self._identity(operation_id, "operation_id"), await self._client()
+        rows = await client.execute_rows(_REQUEST_CANCEL, [identity, self._owner])
+        if rows:
+            client.changed(of_operation(identity))
+            return OperationStatusView.model_validate(dict(rows[0]))
+        ended = await self.get_status(identity)
+        if ended is None:
+            raise NotFoundError(self.entity)
+        return ended
+
     def _new(
         self,
         user_id: UUID | str,
@@ -151,14 +305,14 @@ class OperationRepository(OperationReads, Recording[Operation]):
     ) -> list[Any]:
         """The first arguments of `_INSERT`, checked."""
         owner, stream = as_uuid(user_id, "user_id"), as_optional_uuid(stream_id, "stream_id")
-        kind = one_of(type, "type", OperationType)
-        if kind.is_chat and stream is None:
+        kind = text(type, "type", limits.OPERATION_TYPE)
+        if kind in CHATS and stream is None:
             raise InvalidInputError("stream_id", "a chat needs its conversation")
         values = [
             uuid4() if operation_id is None else self._identity(operation_id, "operation_id"),
             owner,
             stream,
-            kind.value,
+            kind,
             _position(start_position),
             integer(max_attempts, "max_attempts", 1, limits.ATTEMPTS),
         ]
@@ -166,40 +320,17 @@ class OperationRepository(OperationReads, Recording[Operation]):
         return values
 
     async def _insert(self, values: list[Any]) -> dict[str, Any]:
-        rows = await (await self._client()).execute_rows(_INSERT, values)
+        client = await self._client()
+        rows = await client.execute_rows(_INSERT, values)
         if not rows:
             raise OperationActiveError
+        if rows[0]["attempts"] == 0:  # or else it has its lease already
+            client.changed(WORK)
         return dict(rows[0])
 
-    async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
-        return (LogKey.operation(identity),)  # one that works for a conversation has none, which is no harm
-
-    async def request_cancel(self, operation_id: UUID | str) -> OperationStatusView:
-        """Ask for an operation to be cancelled, wherever it runs. Idempotent; one statement.
-
-        One that no worker has is cancelled at once. The worker of one that runs is told by its next heartbeat. One
-        that has ended stays as it is, for one statement more.
-
-        Args:
-            operation_id: The operation.
-
-        Returns:
-            Its status after the request.
-
-        Raises:
-            NotFoundError: No such operation, or not this user's.
-            InvalidInputError: The id is no UUID.
-            UnavailableError: The database does not answer, or the operation is being written; nothing was saved.
-            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
-        """
-        identity = self._identity(operation_id, "operation_id")
-        rows = await (await self._client()).execute_rows(_REQUEST_CANCEL, [identity, self._owner])
-        if rows:
-            return OperationStatusView.model_validate(dict(rows[0]))
-        ended = await self.get_status(identity)
-        if ended is None:
-            raise NotFoundError(self.entity)
-        return ended
+    @classmethod
+    def _identity(cls, value: object, path: str = "id") -> UUID:
+        return as_operation_id(value, path)
 
 
 def _position(value: str | None) -> str | None:

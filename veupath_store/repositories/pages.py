@@ -8,28 +8,35 @@ https://use-the-index-luke.com/no-offset
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import Any, Final, Generic, TypeVar
+from functools import cached_property, partial
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
+from tortoise.models import Model
+from tortoise.queryset import QuerySet
 
-from veupath_store import limits
+from veupath_store.documents.json import check_text
 from veupath_store.engine.statements import Statements
 from veupath_store.errors import InvalidInputError
-from veupath_store.json import check_text
-from veupath_store.validation import as_uuid, page_size
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import as_uuid, page_size
+from veupath_store.repositories.queries import Condition, Prepared, Query, Sql
+from veupath_store.values.value import Value
 
 S = TypeVar("S", bound=BaseModel)
 
 _CURSOR_LENGTH: Final = 4_096
+_AFTER: Final = ("after_0", "after_1", "after_2")
+"""What a queryset's values of the cursor's key are called."""
 
 
-class Page(BaseModel, Generic[S]):
+# Annotations name it as text, "Page[GeneSetSummary]": evaluated, that builds validators at import.
+class Page(Value, Generic[S]):
     """One page of a list.
 
     Attributes:
@@ -37,39 +44,31 @@ class Page(BaseModel, Generic[S]):
         next_cursor: What to pass to get the page after it; ``None`` on the last page.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     items: list[S]
     next_cursor: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Key:
     """One part of a sort key.
 
     Attributes:
-        column: The column or expression that is sorted by; a constant of this package.
-        field: The summary's field that holds its value.
-        kind: The value's type: ``datetime``, ``UUID``, ``str``, ``int`` or ``bool``.
-        sql_type: Its type in PostgreSQL.
-        inverted: Whether the column is the negation of the field.
+        name: The column, and the summary's field.
+        kind: The value's type: ``datetime``, ``UUID``, ``str`` or ``bool``.
+        negated: Whether rows are sorted by ``NOT`` the column.
     """
 
-    column: str
-    field: str
+    name: str
     kind: type
-    sql_type: str
-    inverted: bool = False
+    negated: bool = False
+
+    @property
+    def sql(self) -> str:
+        """What is sorted by."""
+        return f"(NOT {self.name})" if self.negated else self.name
 
 
-def time_key(column: str) -> Key:
-    """Sort by a timestamptz column."""
-    return Key(column=column, field=column, kind=datetime, sql_type="timestamptz")
-
-
-def id_key(column: str = "id") -> Key:
-    """Sort by a uuid column: the last part of every key, because it is unique."""
-    return Key(column=column, field=column, kind=UUID, sql_type="uuid")
+Querysets: TypeAlias = QuerySet[Any] | Sequence[QuerySet[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,79 +77,96 @@ class Listing(Generic[S]):
 
     Attributes:
         name: Names the list in its cursors: a cursor of another list is refused.
-        table: The table.
-        summary: The frozen model of a row; its fields are the columns that are read.
+        summary: The frozen model of a row; its fields are what is read.
+        build: Makes the queryset, or branches that exclude each other, from values, as for `Prepared`.
         keys: The sort key, unique as a whole, all parts in one direction.
         descending: The direction.
+        looked_up: Of fields that are none of the model's, what gives them: a column that the server generates, or a
+            subquery. A join would do, and PostgreSQL makes it with all rows of a user before it cuts the page: 7 ms
+            instead of 0.9 with 2,000 of them.
+        in_index_order: Whether the rows are read in the order of one index, until there are enough; ``False`` where
+            they are found by another, as by the genes in them, and sorted, or merged from branches.
     """
 
     name: str
-    table: str
     summary: type[S]
+    build: Callable[..., Querysets]
     keys: tuple[Key, ...]
     descending: bool = True
+    looked_up: Mapping[str, str] = field(default_factory=dict)
+    in_index_order: bool = True
+    _prepared: dict[tuple[bool, int], Prepared[Any]] = field(default_factory=dict, init=False, repr=False)
 
-    async def page(
-        self,
-        client: Statements,
-        where: Sequence[str],
-        values: Sequence[Any],
-        cursor: str | None,
-        limit: int,
-        *,
-        in_index_order: bool = True,
-    ) -> Page[S]:
-        """Read one page. One statement, on indexes that match the conditions and the key.
+    async def page(self, client: Statements, cursor: str | None, limit: int, **values: Any) -> "Page[S]":  # noqa: ANN401
+        """Read one page. One statement.
 
         Args:
             client: What runs the statement.
-            where: Conditions, constants of this package, with ``$1``, ``$2``, … for the values. Several are branches
-                that exclude each other: each is read in the order of its own index and cut at the limit, then they
-                are merged. With OR between them the planner would read and sort all rows.
-            values: The values.
             cursor: `Page.next_cursor` of the page before, or ``None`` for the first.
             limit: Rows at most, 1 to `limits.PAGE`.
-            in_index_order: Whether the rows are read in the order of one index, until there are enough; ``False``
-                where they are found by another, as by the genes in them, and sorted.
+            values: What `build` makes the queryset from.
 
         Raises:
             InvalidInputError: The cursor is damaged or another list's, or the limit is out of bounds.
         """
-        size, arguments, after = page_size(limit), list(values), ""
-        if cursor is not None:
-            after = f" AND {self._after(len(arguments))}"
-            arguments += self._decode(cursor)
+        size = page_size(limit)
+        rows = await self._read(client, cursor, size, values, entire=False)
+        items = self._summaries.validate_python([dict(row) for row in rows[:size]])
+        return Page(items=items, next_cursor=self._encode(items[-1]) if len(rows) > size else None)
+
+    async def entire(
+        self,
+        client: Statements,
+        cursor: str | None,
+        limit: int,
+        **values: Any,  # noqa: ANN401
+    ) -> tuple[list[Any], str | None]:
+        """As `page`, with entire rows, as instances of the model; and the next cursor."""
+        rows = await self._read(client, cursor, limit, values, entire=True)
+        return rows[:limit], self._encode(rows[limit - 1]) if len(rows) > limit else None
+
+    async def _read(
+        self, client: Statements, cursor: str | None, size: int, values: dict[str, Any], *, entire: bool
+    ) -> list[Any]:
+        """The rows of one page, and one more where there is another page."""
+        after = {} if cursor is None else dict(zip(_AFTER, self._decode(cursor), strict=False))
         # A limit that PostgreSQL does not see in the text keeps it from a plan for any values, which would sort all
         # rows of a user: 215 µs instead of 870 with 2,000 conversations. Where rows are sorted anyway, the text must
         # tell it how few are wanted: 0.5 ms instead of 2.4 for a search by gene.
-        place = str(size + 1)
-        if in_index_order and len(where) == 1:
-            arguments.append(size + 1)
-            place = f"${len(arguments)}"
-        tail = f"ORDER BY {self._order()} LIMIT {place}"
-        select = f"SELECT {', '.join(self.summary.model_fields)} FROM {self.table} WHERE"
-        branches = [f"({select} {condition}{after} {tail})" for condition in where]
-        sql = branches[0][1:-1] if len(branches) == 1 else f"{' UNION ALL '.join(branches)} {tail}"
-        rows = await client.execute_rows(sql, arguments)
-        items = self._summaries.validate_python([dict(row) for row in rows[:size]])
-        return Page(items=items, next_cursor=self._encode(items[-1]) if len(rows) > size else None)
+        in_text, most = (0, size + 1) if self.in_index_order else (size + 1, None)
+        prepared = self._prepared.get((entire, in_text))
+        if prepared is None:
+            prepared = self._prepared[entire, in_text] = Prepared(partial(self._queries, entire, in_text))
+        return await prepared.all(client, **values, **after, most=most)
+
+    def _queries(self, entire: bool, in_text: int, most: int | None = None, **values: Any) -> list[Query]:  # noqa: ANN401
+        after = [values.pop(name) for name in _AFTER if name in values]
+        built = self.build(**values)
+        branches = built if isinstance(built, Sequence) else [built]
+        return [self._cut(branch, after, most or in_text, entire=entire) for branch in branches]
+
+    def _cut(self, query: QuerySet[Any], after: Sequence[Any], most: int, *, entire: bool) -> Query:
+        """The rows after a key, in the list's order, so many of them."""
+        if after:
+            # Tortoise cannot compare rows; the OR form of it reads 999 rows where the index has the 50.
+            columns, places = ", ".join(key.sql for key in self.keys), ", ".join("{}" for _ in self.keys)
+            query = query.filter(Condition(f"({columns}) {'<' if self.descending else '>'} ({places})", *after))
+        orders = {f"not_{key.name}" if key.negated else key.name: key for key in self.keys}
+        expressions = {name: key.sql for name, key in orders.items() if key.negated}
+        if not entire:
+            expressions |= self.looked_up
+        if expressions:
+            query = query.annotate(**{name: Sql(sql) for name, sql in expressions.items()})
+        query = query.order_by(*(f"-{name}" if self.descending else name for name in orders)).limit(most)
+        return query if entire else query.values(*self.summary.model_fields)
 
     @cached_property
     def _summaries(self) -> TypeAdapter[list[S]]:
         """Validates a page at once: 50 conversations in 40 µs, one by one in 61."""
         return TypeAdapter(list[self.summary])  # type: ignore[name-defined]
 
-    def _order(self) -> str:
-        return ", ".join(f"{key.column}{' DESC' if self.descending else ''}" for key in self.keys)
-
-    def _after(self, bound: int) -> str:
-        """The condition of the rows that come after the key in the arguments behind the bound ones."""
-        columns = ", ".join(key.column for key in self.keys)
-        places = ", ".join(f"${bound + number}::{key.sql_type}" for number, key in enumerate(self.keys, start=1))
-        return f"({columns}) {'<' if self.descending else '>'} ({places})"
-
-    def _encode(self, last: S) -> str:
-        key = [_to_json(getattr(last, part.field)) for part in self.keys]
+    def _encode(self, last: S | Model) -> str:
+        key = [_to_json(getattr(last, part.name)) for part in self.keys]
         return base64.urlsafe_b64encode(orjson.dumps([self.name, *key])).rstrip(b"=").decode()
 
     def _decode(self, cursor: object) -> list[Any]:
@@ -203,4 +219,4 @@ def _from_json(value: Any, key: Key) -> Any:  # noqa: ANN401 - one of Key.kind
         raise ValueError("a cursor's value has the wrong type")
     if isinstance(value, str):
         check_text(value, "cursor")
-    return not value if key.inverted else value
+    return not value if key.negated else value

@@ -1,81 +1,119 @@
 """Conversations: streams and their projections."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, ClassVar, Final
 from uuid import UUID, uuid4
 
-from tortoise.expressions import Q
+from tortoise.models import Model
+from tortoise.queryset import QuerySet
 
-from veupath_store import limits
-from veupath_store.errors import ConflictError, NotFoundError
-from veupath_store.events.keys import LogKey
-from veupath_store.events.old_names import DERIVED
+from veupath_store.engine.races import ATTEMPTS, NAME_KEY, WDK_KEY
+from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, StaleVersionError
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import (
+    as_experiment_id,
+    as_optional_uuid,
+    as_uuid,
+    boolean,
+    integer,
+    integers,
+    name_of,
+    one_of,
+    share,
+    text,
+)
 from veupath_store.models import Stream, StreamProjection
-from veupath_store.names import FREE_NAME
-from veupath_store.races import ATTEMPTS, NAME_KEY
-from veupath_store.repositories.base import Repository
-from veupath_store.repositories.prepared import PreparedFor
-from veupath_store.repositories.projection_reads import SUMMARY, ProjectionReads
+from veupath_store.models.deletions import DELETE_STREAM
+from veupath_store.models.unlogged import tagged
+from veupath_store.repositories.base import Repository, site_or_none
+from veupath_store.repositories.pages import Key, Listing, Page, iterate
+from veupath_store.repositories.queries import Prepared
+from veupath_store.repositories.stream_sql import (
+    CREATE,
+    CREATE_IF_FREE,
+    DISMISS,
+    DISMISSED,
+    IS_TAKEN,
+    NEW_PROJECTION,
+    RESTORE,
+    RESTORED,
+    WAS_DELETED,
+    ProjectionUpdate,
+)
 from veupath_store.repositories.users import UserRepository
-from veupath_store.repositories.wdk_links import WdkLinks
-from veupath_store.validation import as_experiment_id, as_optional_uuid, as_uuid, text
-from veupath_store.values import SYSTEM_SITE_ID, SYSTEM_STREAM_ID, SYSTEM_USER_ID
-from veupath_store.values.streams import DEFAULT_NAME
+from veupath_store.repositories.wdk_sync import dismiss_orphans, sync
+from veupath_store.values import (
+    SYSTEM_SITE_ID,
+    SYSTEM_STREAM_ID,
+    SYSTEM_USER_ID,
+    DismissReason,
+    ProjectionSort,
+    ProjectionSummary,
+    SyncReport,
+    WdkStrategy,
+)
+from veupath_store.values.streams import DEFAULT_NAME, ProjectionPatch
 
 _EXPERIMENT_KEY: Final = "streams_experiment_key"
 
-_NEW_PROJECTION: Final = {
-    **dict.fromkeys((*SUMMARY, "plan", "wdk_event_id")),
-    "is_saved": False,
-    "message_count": 0,
-    "step_count": 0,
-    "plan": "{}",
-    "gene_set_auto_imported": False,
-}
-
-# The projection goes in first, because it is the one whose name may be taken: then there is no stream either.
-# Foreign keys are checked at the end of the whole statement.
-_INSERT: Final = f"""
-WITH RECURSIVE asked(user_id, site_id, named, base) AS (
-    VALUES ($1::uuid, $2::varchar, NULL::uuid, $4::text)
-), {FREE_NAME},
-projection AS (
-    INSERT INTO stream_projections (stream_id, user_id, site_id, name)
-    SELECT $3::uuid, asked.user_id, asked.site_id, free.name FROM asked, free
-    ON CONFLICT {{arbiter}} DO NOTHING
-    RETURNING stream_id, user_id, site_id, name, updated_at
-),
-stream AS (
-    INSERT INTO streams (id, user_id, site_id, experiment_id)
-    SELECT stream_id, user_id, site_id, $5::uuid FROM projection
-    RETURNING id, created_at
-)
-SELECT stream.created_at, projection.name, projection.updated_at FROM stream, projection"""
-_CREATE: Final = _INSERT.format(arbiter="(user_id, site_id, name)")
-_CREATE_IF_FREE: Final = _INSERT.format(arbiter="")
+_FOUND: Final = Prepared[Stream](lambda user_id, **one: Stream.filter(user_id=user_id, **one).limit(1))
 
 
-_BY_EXPERIMENT: Final = PreparedFor[Stream](
-    lambda owner, user, experiment: Stream.filter(
-        Repository._owned_by(owner), user_id=user, experiment_id=experiment
-    ).limit(1),
-    user=UUID,
-    experiment=UUID,
+def _opened(owner: UUID | None = None, **one: UUID | int) -> QuerySet[StreamProjection]:
+    mine = StreamProjection.filter(Repository._owned_by(owner), **one)
+    return mine.select_related("stream").order_by("-updated_at").limit(1)
+
+
+_OPENED: Final = Prepared[StreamProjection](_opened)
+_EXISTING: Final = Prepared[Any](
+    lambda stream_id, owner=None: StreamProjection.filter(Repository._owned_by(owner), stream_id=stream_id).values(
+        "stream_id"
+    )
 )
 
-_DERIVED: Final = f"""
-SELECT id FROM operations WHERE user_id = (SELECT s.user_id FROM streams s WHERE s.id = $1)
-    AND stream_id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND {DERIVED}"""
+
+def _listed(
+    name: str, *keys: Key, descending: bool = True, dismissed: bool = False, **more: bool
+) -> Listing[ProjectionSummary]:
+    looked_up = {
+        column: f"(SELECT s.{column} FROM streams s "
+        "WHERE s.user_id = stream_projections.user_id AND s.id = stream_projections.stream_id)"
+        for column in ("created_at", "experiment_id")
+    }
+    return Listing(
+        name=name,
+        summary=ProjectionSummary,
+        build=lambda user_id, **only: StreamProjection.filter(
+            user_id=user_id, dismissed_at__isnull=not dismissed, **more, **only
+        ),
+        keys=(*keys, Key("stream_id", UUID)),
+        descending=descending,
+        looked_up=looked_up,
+    )
 
 
-class StreamRepository(ProjectionReads, WdkLinks):
+_RECENT: Final = _listed("projections", Key("updated_at", datetime))
+_DISMISSED: Final = _listed("dismissed", Key("dismissed_at", datetime), dismissed=True)
+_BY_NAME: Final = _listed("by name", Key("name", str), descending=False)
+_TO_IMPORT: Final = _listed(
+    "to import",
+    descending=False,
+    wdk_strategy_id__isnull=False,
+    gene_set_id__isnull=True,
+    gene_set_auto_imported=False,
+)
+
+
+class StreamRepository(Repository[Stream]):
     """Reads and writes of conversations.
 
     A name is unique within its user and site: a taken one gets `` (1)``, `` (2)``, …
     """
 
-    model = Stream
-    entity = "stream"
+    model: ClassVar[type[Model]] = Stream
+    entity: ClassVar[str] = "stream"
 
     async def create(
         self,
@@ -92,10 +130,9 @@ class StreamRepository(ProjectionReads, WdkLinks):
         for each concurrent writer that takes the chosen name first.
 
         Args:
-            user_id: The owner.
             site_id: The site, as ``plasmodb``.
             stream_id: Its id; a new one by default.
-            name: The wanted name; empty for `DEFAULT_NAME`.
+            name: The wanted name; blank for `DEFAULT_NAME`.
             experiment_id: The experiment that it is about.
 
         Returns:
@@ -103,23 +140,20 @@ class StreamRepository(ProjectionReads, WdkLinks):
 
         Raises:
             NotFoundError: There is no such user, or the repository is restricted to another one.
-            ConflictError: The id is taken (``stream_projections_pkey``), or the experiment has a conversation
-                (``streams_experiment_key``).
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
+            ConflictError: The id is taken (``stream_projections_pkey``), or was that of a conversation that was
+                deleted (``deleted_ids_pkey``); or the experiment has a conversation (``streams_experiment_key``).
             OutcomeUnknownError: Without a session, the answer was lost; with a `stream_id` of yours, look for it.
         """
         values = self._new(user_id, site_id, stream_id, name, experiment_id)
-        return await self._recorded(lambda inside: inside._create(values))
-
-    async def _create(self, values: list[Any]) -> Stream:
-        """Send the INSERT until it gets a name."""
         client = await self._client()
         for _ in range(ATTEMPTS):
-            rows = await client.execute_rows(_CREATE, values)
+            rows = await client.execute_rows(CREATE, values)
             if rows:
-                self._record(values[2], {"name": rows[0]["name"]}, created=True)
                 return _new_stream(values, rows[0])
+            if await client.execute_rows(WAS_DELETED, [values[2]]):
+                raise ConflictError(
+                    "The id was that of a conversation that was deleted.", constraint="deleted_ids_pkey"
+                )
         raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
 
     async def ensure(self, user_id: UUID | str, site_id: str, stream_id: UUID | str, *, name: str = "") -> Stream:
@@ -128,23 +162,18 @@ class StreamRepository(ProjectionReads, WdkLinks):
         One indexed read for one that exists; one statement more for a new one.
 
         Args:
-            user_id: The owner.
             site_id: The site of a new one; an existing one keeps its own.
             stream_id: The id.
-            name: The wanted name of a new one; empty for `DEFAULT_NAME`.
+            name: The wanted name of a new one; blank for `DEFAULT_NAME`.
 
         Returns:
             The stream.
 
         Raises:
             NotFoundError: There is no such user, or the id is somebody else's: the two look alike.
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
-            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
         values = self._new(user_id, site_id, as_uuid(stream_id, "stream_id"), name, None)
-        mine = Q(id=values[2], user_id=values[0])
-        return await self._existing_or_new(mine, values, Q(id=values[2]))
+        return await self._existing_or_new(values, {"user_id": values[0], "id": values[2]})
 
     async def get_or_create_for_experiment(
         self, user_id: UUID | str, site_id: str, experiment_id: UUID | str, *, name: str = ""
@@ -154,22 +183,18 @@ class StreamRepository(ProjectionReads, WdkLinks):
         One indexed read for one that exists; one statement more for a new one.
 
         Args:
-            user_id: The owner.
             site_id: The site of a new one.
             experiment_id: The experiment; it need not be saved yet.
-            name: The wanted name of a new one; empty for `DEFAULT_NAME`.
+            name: The wanted name of a new one; blank for `DEFAULT_NAME`.
 
         Returns:
             The stream.
 
         Raises:
             NotFoundError: There is no such user, or the repository is restricted to another one.
-            InvalidInputError: An argument is refused.
-            UnavailableError: The database does not answer; nothing was saved.
-            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
         values = self._new(user_id, site_id, None, name, as_experiment_id(experiment_id, "experiment_id"))
-        return await self._existing_or_new(Q(user_id=values[0], experiment_id=values[4]), values, None)
+        return await self._existing_or_new(values, {"user_id": values[0], "experiment_id": values[4]})
 
     async def get_system_stream(self) -> Stream:
         """The application's own conversation, with the fixed id `SYSTEM_STREAM_ID`, made if need be; race-free.
@@ -181,48 +206,340 @@ class StreamRepository(ProjectionReads, WdkLinks):
 
         Raises:
             NotFoundError: The repository is restricted to another user than the system's.
-            UnavailableError: The database does not answer; nothing was saved.
-            OutcomeUnknownError: Without a session, the answer was lost; repeat the call.
         """
         self._refuse_other_owner(SYSTEM_USER_ID)
         await UserRepository(self._session).get_system_user()
         return await self.ensure(SYSTEM_USER_ID, SYSTEM_SITE_ID, SYSTEM_STREAM_ID)
 
-    async def _existing_or_new(self, wanted: Q, values: list[Any], taken: Q | None) -> Stream:
-        """What is there, or what was inserted: repeated while other writers take the name or the id first.
+    async def find_by_experiment(self, user_id: UUID | str, experiment_id: UUID | str) -> Stream | None:
+        """The conversation about an experiment. One indexed read.
 
         Args:
-            wanted: Finds it among the owner's.
-            values: What to insert.
-            taken: Finds it among everybody's, where an id may be somebody else's.
+            experiment_id: The experiment.
+
+        Returns:
+            The stream, or ``None`` when there is none.
         """
-        found = await self._find(wanted)
-        if found is not None:
-            return found
-        return await self._recorded(lambda inside: inside._found_or_inserted(wanted, values, taken))
+        experiment = as_experiment_id(experiment_id, "experiment_id")
+        return await _FOUND.first(await self._client(), user_id=self._whose(user_id), experiment_id=experiment)
 
-    async def _find(self, wanted: Q) -> Stream | None:
-        client = await self._client()
-        return await Stream.filter(wanted).using_db(client).first()
+    async def get_projection(self, stream_id: UUID | str) -> StreamProjection | None:
+        """Open a conversation: its projection with ``.stream`` loaded. One query.
 
-    async def _found_or_inserted(self, wanted: Q, values: list[Any], taken: Q | None) -> Stream:
-        async def find_or_insert() -> Stream | None:
-            found = await self._find(wanted)
-            if found is not None:
-                return found
-            rows = await (await self._client()).execute_rows(_CREATE_IF_FREE, values)
-            if not rows:
-                return None
-            self._record(values[2], {"name": rows[0]["name"]}, created=True)
-            return _new_stream(values, rows[0])
+        Returns:
+            The projection, or ``None`` when there is none, or it is not this user's.
+        """
+        stream = as_uuid(stream_id, "stream_id")
+        return await _OPENED.first(await self._client(), stream_id=stream, owner=self._owner)
 
-        for _ in range(ATTEMPTS):
-            found = await self._once_unique(find_or_insert, frozenset({_EXPERIMENT_KEY}))
-            if found is not None:
-                return found
-            if taken is not None and await Stream.filter(taken & ~wanted).using_db(await self._client()).exists():
-                raise NotFoundError(self.entity)
-        raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
+    async def get_by_wdk_strategy_id(self, user_id: UUID | str, wdk_strategy_id: int) -> StreamProjection | None:
+        """The user's conversation that is linked to a WDK strategy, dismissed or not, ``.stream`` loaded. One query.
+
+        Args:
+            wdk_strategy_id: The WDK strategy's id.
+
+        Returns:
+            The projection; the last changed one where several sites have that id; ``None`` when there is none.
+        """
+        user = self._whose(user_id)
+        wdk = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)
+        return await _OPENED.first(await self._client(), wdk_strategy_id=wdk, owner=user)
+
+    async def list_projections(
+        self, user_id: UUID | str, site_id: str | None = None, limit: int = 50
+    ) -> list[ProjectionSummary]:
+        """The user's conversations that are not dismissed. One indexed read that reads no plan.
+
+        Returns:
+            Summaries, the last changed first.
+        """
+        return (await self.page_projections(user_id, site_id, limit=limit)).items
+
+    async def list_dismissed_projections(
+        self, user_id: UUID | str, site_id: str | None = None, limit: int = 50
+    ) -> list[ProjectionSummary]:
+        """The user's dismissed conversations. One indexed read that reads no plan.
+
+        Returns:
+            Summaries, the last dismissed first.
+        """
+        return (await self.page_projections(user_id, site_id, dismissed=True, limit=limit)).items
+
+    async def page_projections(
+        self,
+        user_id: UUID | str,
+        site_id: str | None = None,
+        *,
+        dismissed: bool = False,
+        sort: ProjectionSort | str = ProjectionSort.RECENT,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> "Page[ProjectionSummary]":
+        """One page of the user's conversations. One indexed read, whatever the page; no plan is read.
+
+        Args:
+            dismissed: The dismissed ones instead of the others.
+            sort: The order; by name needs a site and is not for dismissed ones.
+
+        Returns:
+            The page. A conversation that changes between two pages moves to the front of the recent ones, as it
+            does in the list itself; no other is skipped or repeated.
+        """
+        listing = _listing(one_of(sort, "sort", ProjectionSort), boolean(dismissed, "dismissed"), site_id)
+        user, site = self._whose(user_id), site_or_none(site_id, limits.STREAM_SITE_ID)
+        return await listing.page(await self._client(), cursor, limit, user_id=user, site_id=site)
+
+    def iterate_projections(
+        self, user_id: UUID | str, site_id: str | None = None, *, dismissed: bool = False
+    ) -> AsyncIterator[ProjectionSummary]:
+        """All of the user's conversations, for exports; one read for each `limits.PAGE` of them.
+
+        Args:
+            dismissed: The dismissed ones instead of the others.
+
+        Returns:
+            An asynchronous iterator in the order of `page_projections`. Without a session no connection is held
+            between two reads. What a call may raise, it raises while iterating.
+        """
+        return iterate(
+            lambda cursor, limit: self.page_projections(
+                user_id, site_id, dismissed=dismissed, cursor=cursor, limit=limit
+            )
+        )
+
+    async def page_gene_set_imports(
+        self, user_id: UUID | str, site_id: str, *, cursor: str | None = None, limit: int = 50
+    ) -> "Page[ProjectionSummary]":
+        """One page of the conversations whose gene set is still to be imported. One read of an index of just these.
+
+        That is: with a WDK strategy, not dismissed, without a gene set, and never imported automatically.
+
+        Returns:
+            The page, in the order of the ids.
+        """
+        user, site = self._whose(user_id), text(site_id, "site_id", limits.STREAM_SITE_ID)
+        return await _TO_IMPORT.page(await self._client(), cursor, limit, user_id=user, site_id=site)
+
+    async def update_projection(
+        self,
+        stream_id: UUID | str,
+        *,
+        name: str | None = None,
+        record_type: str | None = None,
+        wdk_strategy_id: int | None = None,
+        wdk_strategy_id_set: bool = False,
+        is_saved: bool | None = None,
+        is_saved_set: bool = False,
+        plan: Mapping[str, object] | None = None,
+        step_count: int | None = None,
+        result_count: int | None = None,
+        result_count_set: bool = False,
+        gene_set_id: UUID | str | None = None,
+        gene_set_id_set: bool = False,
+        gene_set_auto_imported: bool | None = None,
+        expected: int | None = None,
+    ) -> None:
+        """Change what is given and nothing else; a ``*_set`` flag makes ``None`` a value.
+
+        One statement: `patch_projection` in the documented form. ``is_saved=None, is_saved_set=True`` means not saved.
+
+        Args:
+            name: The wanted name; a number is added where it is taken.
+            record_type: The record type.
+            wdk_strategy_id: The WDK strategy to claim; another conversation of the same user and site loses it.
+            wdk_strategy_id_set: Take ``wdk_strategy_id=None`` for "unlink".
+            is_saved: Whether that strategy is saved on the WDK server.
+            is_saved_set: Take ``is_saved=None`` for "not saved".
+            plan: The whole new plan; steps and step count follow from it.
+            step_count: The number of steps, where it is not the plan's.
+            result_count: The number of records found.
+            result_count_set: Take ``result_count=None`` for "unknown".
+            gene_set_id: One of the owner's gene sets.
+            gene_set_id_set: Take ``gene_set_id=None`` for "unlink".
+            gene_set_auto_imported: ``True`` sets the latch for good; ``False`` changes nothing.
+            expected: The `plan_version` that the caller has seen; ``None`` to change whatever is there.
+
+        Raises:
+            StaleVersionError: The plan was changed since; nothing was saved.
+            NotFoundError: No such conversation or gene set, or not this user's.
+        """
+        optional = {
+            "name": name,
+            "record_type": record_type,
+            "plan": plan,
+            "step_count": step_count,
+            "gene_set_auto_imported": gene_set_auto_imported,
+        }
+        given: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
+        flagged = {
+            "wdk_strategy_id": (wdk_strategy_id, wdk_strategy_id_set),
+            "is_saved": (is_saved, is_saved_set),
+            "result_count": (result_count, result_count_set),
+            "gene_set_id": (gene_set_id, gene_set_id_set),
+        }
+        given |= {
+            field: value
+            for field, (value, is_set) in flagged.items()
+            if boolean(is_set, f"{field}_set") or value is not None
+        }
+        if is_saved is None and is_saved_set:
+            given["is_saved"] = False
+        await self.patch_projection(stream_id, ProjectionPatch(**given), expected=expected)
+
+    async def patch_projection(
+        self, stream_id: UUID | str, patch: ProjectionPatch, *, expected: int | None = None
+    ) -> None:
+        """Change the fields that the patch names, and `updated_at`.
+
+        One statement. A name or a WDK id adds a savepoint inside a session, because a concurrent writer may take
+        it first; then the statement is repeated. An empty patch changes nothing, `updated_at` included.
+
+        Of two tabs that save the plan that both have seen, with `expected`, one wins, and the other is refused, at the
+        cost of a small read. Whatever changes the plan counts, a job's events too; messages and other fields do not.
+
+        Args:
+            patch: What to change.
+            expected: The `plan_version` that the caller has seen; ``None`` to change whatever is there.
+
+        Raises:
+            StaleVersionError: The plan was changed since; nothing was saved.
+            NotFoundError: No such conversation or gene set, or not this user's.
+        """
+        seen = None if expected is None else integer(expected, "expected", 0, limits.INT32_MAX)
+        update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch, seen)
+        await self._update(update)
+
+    async def dismiss(self, stream_id: UUID | str) -> None:
+        """Hide a conversation from the main list and from WDK sync. Again: the first date stays. One statement.
+
+        Raises:
+            NotFoundError: No such conversation, or not this user's.
+        """
+        await self._switch(DISMISS, stream_id, DISMISSED, DismissReason.USER.value)
+
+    async def restore(self, stream_id: UUID | str) -> None:
+        """Bring a dismissed conversation back, without its plan, derived counts and messages. One statement.
+
+        The plan may be stale by now; its absence makes the caller fetch it anew. Messages that its row has counted so
+        far are neither counted nor listed any more. A conversation that is not dismissed is left as it is.
+
+        Raises:
+            NotFoundError: No such conversation, or not this user's.
+        """
+        await self._switch(RESTORE, stream_id, RESTORED)
+
+    async def sync_wdk(
+        self, user_id: UUID | str, site_id: str, strategies: Sequence[WdkStrategy | Mapping[str, Any]]
+    ) -> SyncReport:
+        """Bring the WDK server's list of a user's strategies into the table.
+
+        What is new becomes a conversation under a unique name; what changed is updated; what did not change is not
+        touched, `updated_at` included; what the user dismissed is skipped. An item that cannot be kept is refused by
+        itself.
+
+        A strategy that was renamed on the server since the last sync gives its conversation the new name, with a number
+        where that is taken. A name that was given here stays until then. A strategy that was linked here keeps the
+        conversation's name, and a blank name changes nothing.
+
+        One statement, for any number of strategies, when nothing is new or changed; else two, of which one writes,
+        inside a session in a savepoint. One more where all are new and one of their names is taken, and for each
+        concurrent writer that takes a name or an id first.
+
+        Args:
+            strategies: `limits.SYNC` at most, `WdkStrategy` or dictionaries of its fields; the first newest. Of
+                several with one id the first counts, the others are refused.
+
+        Returns:
+            What was done with each, in the given order.
+
+        Raises:
+            NotFoundError: There is no such user, or the repository is restricted to another one.
+            ConflictError: Other writers won every race.
+        """
+        owner, site = as_uuid(user_id, "user_id"), text(site_id, "site_id", limits.STREAM_SITE_ID)
+        self._refuse_other_owner(owner)
+        return await sync(self._session, owner, site, strategies)
+
+    async def claim_wdk_strategy(
+        self, stream_id: UUID | str, wdk_strategy_id: int, *, is_saved: bool = False
+    ) -> UUID | None:
+        """Link a conversation to a WDK strategy, taking it from another one of the same user and site.
+
+        Atomic: never two conversations with one id, never none. One statement; inside a session a savepoint, and
+        once more for each concurrent claim that comes first.
+
+        Args:
+            wdk_strategy_id: The strategy.
+            is_saved: Whether it is saved on the WDK server.
+
+        Returns:
+            The conversation that lost the strategy, or ``None`` when none had it.
+
+        Raises:
+            NotFoundError: No such conversation, or not this user's.
+        """
+        claimed = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)  # None would unlink
+        patch = ProjectionPatch(wdk_strategy_id=claimed, is_saved=is_saved)
+        update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch)
+        return await self._update(update)
+
+    async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
+        """Dismiss the conversations whose WDK strategy is gone, with the default guards of `dismiss_wdk_orphans`.
+
+        One statement. An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused:
+        it is more likely partial or foreign than right.
+
+        Args:
+            live_wdk_ids: Every WDK strategy id that the user has on the site.
+
+        Returns:
+            The dismissed conversations' ids, sorted. Nothing is deleted.
+
+        Raises:
+            PruneRefusedError: The guards refuse; nothing was changed.
+        """
+        return await self.dismiss_wdk_orphans(user_id, site_id, live_wdk_ids)
+
+    async def dismiss_wdk_orphans(
+        self,
+        user_id: UUID | str,
+        site_id: str,
+        live_wdk_ids: Collection[int],
+        *,
+        max_share: float = limits.PRUNE_SHARE,
+        allow_empty: bool = False,
+    ) -> list[UUID]:
+        """Dismiss the conversations whose WDK strategy is gone, with the reason ``wdk_orphan``. One statement.
+
+        Conversations without a WDK id and dismissed ones are left alone.
+
+        Args:
+            live_wdk_ids: Every WDK strategy id that the user has on the site.
+            max_share: The share (0 to 1) of the linked conversations that may be dismissed.
+            allow_empty: Believe an empty list.
+
+        Returns:
+            The dismissed conversations' ids, sorted.
+
+        Raises:
+            PruneRefusedError: The list is empty and that is not allowed, or more than the share is orphaned.
+        """
+        live = integers(live_wdk_ids, "live_wdk_ids", most=limits.WDK_IDS, highest=limits.INT64_MAX)
+        highest = share(max_share, "max_share")
+        user, site = self._whose(user_id), text(site_id, "site_id", limits.STREAM_SITE_ID)
+        # A share below nothing lets nothing through: the counts are still wanted for the error.
+        most = highest if boolean(allow_empty, "allow_empty") or live else -1.0
+        return await dismiss_orphans(await self._client(), user, site, live, most)
+
+    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
+        """Delete a conversation, with all that belongs to it. One statement. Its id is never used again.
+
+        Where there is an event log, its log is removed soon after the commit.
+
+        Returns:
+            Whether there was one; ``False`` also when it is not this user's.
+        """
+        return bool(await (await self._client()).execute_rows(DELETE_STREAM, [self._identity(id), self._owner]))
 
     def _new(
         self,
@@ -232,40 +549,78 @@ class StreamRepository(ProjectionReads, WdkLinks):
         name: str,
         experiment_id: UUID | str | None,
     ) -> list[Any]:
-        """The arguments of `_INSERT`, checked."""
+        """The arguments of `CREATE`, checked."""
         owner = as_uuid(user_id, "user_id")
         values = [
             owner,
             text(site_id, "site_id", limits.STREAM_SITE_ID),
             as_optional_uuid(stream_id, "stream_id") or uuid4(),
-            text(name, "name", limits.NAME, shortest=0) or DEFAULT_NAME,
+            name_of(name, shortest=0) or DEFAULT_NAME,
             None if experiment_id is None else as_experiment_id(experiment_id, "experiment_id"),
         ]
         self._refuse_other_owner(owner)
         return values
 
-    async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
-        client = await self._client()
-        # Operations of an adopted database may have logs of their own, and go with the conversation.
-        rows = await client.execute_rows(_DERIVED, [identity, self._owner])
-        return (LogKey.stream(identity), *(LogKey.operation(row["id"]) for row in rows))
-
-    async def find_by_experiment(self, user_id: UUID | str, experiment_id: UUID | str) -> Stream | None:
-        """The conversation about an experiment. One indexed read.
+    async def _existing_or_new(self, values: list[Any], wanted: dict[str, UUID]) -> Stream:
+        """What is there, or what was inserted: repeated while other writers take the name or the id first.
 
         Args:
-            user_id: The owner.
-            experiment_id: The experiment.
+            values: What to insert.
+            wanted: Finds it among the owner's.
+        """
+        client = await self._client()
+
+        async def find_or_insert() -> Stream | None:
+            found = await _FOUND.first(client, **wanted)
+            if found is not None:
+                return found
+            rows = await client.execute_rows(CREATE_IF_FREE, values)
+            return _new_stream(values, rows[0]) if rows else None
+
+        found = await _FOUND.first(client, **wanted)
+        if found is not None:
+            return found
+        for _ in range(ATTEMPTS):
+            found = await self._once_unique(find_or_insert, frozenset({_EXPERIMENT_KEY}))
+            if found is not None:
+                return found
+            if "id" in wanted and await client.execute_rows(IS_TAKEN, [values[2], values[0]]):
+                raise NotFoundError(self.entity if await UserRepository(self._session).get_by_id(values[0]) else "user")
+        raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
+
+    async def _switch(self, sql: str, stream_id: UUID | str, columns: tuple[str, ...], *values: str) -> None:
+        client = await self._client()
+        arguments = [as_uuid(stream_id, "stream_id"), self._owner, tagged(columns), *values]
+        if not await client.execute_rows(sql, arguments):
+            raise NotFoundError(self.entity)
+
+    async def _update(self, update: ProjectionUpdate) -> UUID | None:
+        """Run one patch.
 
         Returns:
-            The stream, or ``None`` when there is none.
-
-        Raises:
-            InvalidInputError: An id is no UUID.
-            UnavailableError: The database does not answer.
+            The conversation that lost its WDK strategy to this one, or ``None``.
         """
-        user, experiment = as_uuid(user_id, "user_id"), as_experiment_id(experiment_id, "experiment_id")
-        return await _BY_EXPERIMENT.first(await self._client(), self._owner, user=user, experiment=experiment)
+        client = await self._client()
+        write = partial(client.execute_rows, update.sql, update.values)
+        if update.races:
+            rows = await self._once_unique(write, frozenset({NAME_KEY, WDK_KEY}))
+        else:
+            rows = await write()
+        if not rows:
+            which = {"stream_id": update.stream_id, "owner": self._owner}
+            if update.expected is not None and await _EXISTING.first(client, **which):
+                raise StaleVersionError(self.entity)
+            raise NotFoundError(self.entity)
+        loser: UUID | None = rows[0].get("released")
+        return loser
+
+
+def _listing(sort: ProjectionSort, dismissed: bool, site_id: str | None) -> Listing[ProjectionSummary]:
+    if sort is ProjectionSort.RECENT:
+        return _DISMISSED if dismissed else _RECENT
+    if dismissed or site_id is None:
+        raise InvalidInputError("sort", "by name, a site is needed, and dismissed conversations are not listed")
+    return _BY_NAME
 
 
 def _new_stream(values: list[Any], row: Any) -> Stream:  # noqa: ANN401 - an asyncpg record
@@ -275,7 +630,7 @@ def _new_stream(values: list[Any], row: Any) -> Stream:  # noqa: ANN401 - an asy
         id=stream_id, user_id=user_id, site_id=site_id, experiment_id=experiment_id, created_at=row["created_at"]
     )
     given = {"stream_id": stream_id, "user_id": user_id, "site_id": site_id, **row}
-    projection = StreamProjection._init_from_db(**{**_NEW_PROJECTION, **given})
+    projection = StreamProjection._init_from_db(**{**NEW_PROJECTION, **given})
     object.__setattr__(stream, "_projection", projection)
     object.__setattr__(projection, "_stream", stream)
     return stream

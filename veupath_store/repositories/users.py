@@ -1,71 +1,85 @@
 """Users."""
 
-from collections.abc import Sequence
 from typing import ClassVar, Final
 from uuid import UUID, uuid4
 
-from veupath_store import limits
+from tortoise.models import Model
+
 from veupath_store.errors import NotFoundError
-from veupath_store.events.keys import LogKey
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import as_uuid, optional_text, text
 from veupath_store.models import User
-from veupath_store.repositories.hydration import instances
-from veupath_store.repositories.prepared import PreparedFor
-from veupath_store.repositories.recording import Recording
-from veupath_store.validation import as_uuid, optional_text, text
+from veupath_store.models.deletions import DELETE_USER
+from veupath_store.repositories.base import Repository
+from veupath_store.repositories.queries import Prepared, instances
+from veupath_store.session.unit_of_work import Session
 from veupath_store.values import SYSTEM_USER_ID
 
-# The user's row is locked by a statement of its own, so that no conversation is added meanwhile, and the next statement
-# sees those whose creation this one has waited for.
+# Several tables, which no queryset writes at once. The user's row is locked by a statement before, so that no
+# conversation is added meanwhile, and the next statement sees those whose creation this one has waited for.
 _LOCK: Final = "SELECT 1 FROM users WHERE id = $1 AND ($2::uuid IS NULL OR id = $2) FOR UPDATE"
-_LOGS: Final = """
-SELECT ARRAY (SELECT s.id FROM streams s WHERE s.user_id = $1) AS streams,
-       ARRAY (SELECT o.id FROM operations o WHERE o.user_id = $1
-              AND (o.stream_id IS NULL OR substr(o.id::text, 15, 1) = '5')) AS operations"""
-
-
-class OwnerOfLogs(Recording[User]):
-    """A repository of users; deleting one deletes the logs of all that is theirs."""
-
-    model = User
-    entity = "user"
-    owner_column: ClassVar[str] = "id"
-
-    async def _logs_of(self, identity: UUID) -> Sequence[LogKey]:
-        client = await self._client()
-        if not await client.execute_rows(_LOCK, [identity, self._owner]):
-            return []
-        row = (await client.execute_rows(_LOGS, [identity]))[0]
-        return [*map(LogKey.stream, row["streams"]), *map(LogKey.operation, row["operations"])]
-
-
-_BY_LOGIN: Final = PreparedFor[User](
-    lambda owner, login: User.filter(OwnerOfLogs._owned_by(owner), external_id=login).limit(1), login=str
+_LOGIN_KEY: Final = "users_external_id_key"
+# Tortoise's ON CONFLICT returns no row. A login that is there stays.
+_LINK: Final = """
+INSERT INTO users (id, external_id) VALUES ($1, $2)
+ON CONFLICT (id) DO UPDATE SET external_id = COALESCE(users.external_id, EXCLUDED.external_id)
+RETURNING id, external_id, created_at"""
+_BY_LOGIN: Final = Prepared[User](
+    lambda login, owner=None: User.filter(UserRepository._owned_by(owner), external_id=login).limit(1)
 )
 
 
-class UserRepository(OwnerOfLogs):
+class UserRepository(Repository[User]):
     """Reads and writes of users. Deleting one deletes what is theirs; their public control sets stay, ownerless."""
 
-    async def get_or_create(self, user_id: UUID | str) -> User:
+    model: ClassVar[type[Model]] = User
+    entity: ClassVar[str] = "user"
+    owner_column: ClassVar[str] = "id"
+
+    async def get_or_create(self, user_id: UUID | str, *, external_id: str | None = None) -> User:
         """The user with this id, made if need be; race-free. On every authenticated request.
 
-        One indexed read that writes nothing for a known user; one upsert more for a new one.
+        With a login, too, the account of both: somebody who came as a guest, by the id of a cookie, and logs in then.
+        A login without a user becomes the guest's own, for good. One that has a user is that user: so it is
+        everywhere that it is used. What the guest has made meanwhile stays the guest's; nothing is moved. An id that
+        has another login is not handed over: the login gets an account of its own. So look at the returned id, which
+        may be another one than the cookie's.
+
+        One indexed read that writes nothing for a known user, or login; one upsert more for a new one, two where the
+        id has another login.
 
         Args:
             user_id: The id.
+            external_id: The login at an identity provider, or ``None`` for the user of the id alone.
 
         Returns:
             The user.
 
         Raises:
-            InvalidInputError: The id is no UUID.
-            NotFoundError: The repository is restricted to another user.
-            UnavailableError: The database does not answer.
+            NotFoundError: The repository is restricted to another user, or the login is not its user's.
             OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
         """
         identity = as_uuid(user_id, "user_id")
-        self._refuse_other(identity)
-        return await self.get_by_id(identity) or await self._upsert("id", identity, None)
+        login = optional_text(external_id, "external_id", limits.EXTERNAL_ID)
+        self._refuse_other_owner(identity)
+        if login is None:
+            return await self.get_by_id(identity) or await self._upsert("id", identity, None)
+        text(login, "external_id", limits.EXTERNAL_ID)
+        user = await self._once_unique(lambda: self._of_both(identity, login), frozenset({_LOGIN_KEY}))
+        self._refuse_other_owner(user.id)
+        return user
+
+    async def _of_both(self, identity: UUID, login: str) -> User:
+        """One try; a conflict where somebody else gets the login meanwhile."""
+        client = await self._client()
+        known = await _BY_LOGIN.first(client, login=login)
+        if known is not None:
+            return known
+        [row] = await client.execute_rows(_LINK, [identity, login])
+        if row["external_id"] == login:
+            return instances(User, [row])[0]
+        self._refuse_other_owner(uuid4())  # the id has another login, and this one gets a user of its own
+        return await self._upsert("external_id", uuid4(), login)
 
     async def get_or_create_by_external_id(self, external_id: str) -> User:
         """The user with this login, made (with a new id) if need be; race-free.
@@ -73,19 +87,17 @@ class UserRepository(OwnerOfLogs):
         One indexed read that writes nothing for a known user; one upsert more for a new one.
 
         Args:
-            external_id: The login at an identity provider; compared exactly, upper and lower case told apart.
+            external_id: The login at an identity provider; compared exactly, upper and lower case differ.
 
         Returns:
             The user.
 
         Raises:
-            InvalidInputError: It is empty, too long, or holds characters that cannot be stored.
             NotFoundError: The repository is restricted to a user with another login.
-            UnavailableError: The database does not answer.
             OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
         """
         login = text(external_id, "external_id", limits.EXTERNAL_ID)
-        known = await _BY_LOGIN.first(await self._client(), self._owner, login=login)
+        known = await _BY_LOGIN.first(await self._client(), login=login, owner=self._owner)
         if known is not None:
             return known
         if self._owner is not None:
@@ -102,7 +114,6 @@ class UserRepository(OwnerOfLogs):
 
         Raises:
             NotFoundError: The repository is restricted to another user.
-            UnavailableError: The database does not answer.
             OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
         """
         return await self.get_or_create(SYSTEM_USER_ID)
@@ -118,17 +129,39 @@ class UserRepository(OwnerOfLogs):
 
         Raises:
             ConflictError: The login is another user's (``users_external_id_key``).
-            InvalidInputError: It is empty, too long, or holds characters that cannot be stored.
             NotFoundError: The repository is restricted to one user, who cannot make others.
-            UnavailableError: The database does not answer; nothing was saved.
-            OutcomeUnknownError: Without a session, the answer was lost.
         """
         login = optional_text(external_id, "external_id", limits.EXTERNAL_ID)
         if login is not None:
             text(login, "external_id", limits.EXTERNAL_ID)
         identity = uuid4()
-        self._refuse_other(identity)
+        self._refuse_other_owner(identity)
         return await User.create(id=identity, external_id=login, using_db=await self._client())
+
+    async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
+        """Delete a user, with all that is theirs. Two statements, in a unit of work.
+
+        Public control sets stay, without an owner. Where there is an event log, what is in it of theirs is removed soon
+        after the commit.
+
+        Args:
+            id: The user.
+
+        Returns:
+            Whether there was one; ``False`` also when the repository is restricted to another one.
+
+        Raises:
+            OutcomeUnknownError: Without a session, the answer to COMMIT was lost.
+        """
+        identity = self._identity(id)
+
+        async def delete(session: Session) -> bool:
+            if not await session.client.execute_rows(_LOCK, [identity, self._owner]):
+                return False
+            await session.client.execute_query(DELETE_USER, [identity])
+            return True
+
+        return await self._in_unit(delete)
 
     async def _upsert(self, key: str, identity: UUID, login: str | None) -> User:
         # DO UPDATE, not DO NOTHING: under synchronous replication DO NOTHING acknowledges a row that another
@@ -140,7 +173,3 @@ class UserRepository(OwnerOfLogs):
             [identity, login],
         )
         return instances(User, rows)[0]
-
-    def _refuse_other(self, identity: UUID) -> None:
-        if self._owner is not None and self._owner != identity:
-            raise NotFoundError(self.entity)

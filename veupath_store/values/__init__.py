@@ -3,8 +3,16 @@
 from veupath_store.values.accounts import PurgeMode, PurgeReport
 from veupath_store.values.check import CheckReport, Finding, Level
 from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
-from veupath_store.values.documents import DocumentSave
-from veupath_store.values.events import LoggedEvent, LogPage, Message, MessageRole
+from veupath_store.values.documents import DocumentDelete, DocumentSave
+from veupath_store.values.events import (
+    LoggedEvent,
+    LogPage,
+    Message,
+    MessageRole,
+    SubAgent,
+    TokenUsage,
+    ToolCall,
+)
 from veupath_store.values.experiments import ExperimentSave, ExperimentSummary
 from veupath_store.values.gene_sets import GeneSetContent, GeneSetSave, GeneSetSource, GeneSetSummary
 from veupath_store.values.operations import (
@@ -44,6 +52,7 @@ __all__ = [
     "CheckReport",
     "ControlSetSummary",
     "DismissReason",
+    "DocumentDelete",
     "DocumentSave",
     "ExperimentSave",
     "ExperimentSummary",
@@ -79,10 +88,13 @@ __all__ = [
     "StreamLag",
     "StreamRebuild",
     "StreamVerification",
+    "SubAgent",
     "SweepReport",
     "SyncOutcome",
     "SyncReport",
     "SyncedStrategy",
+    "TokenUsage",
+    "ToolCall",
     "VerifyOutcome",
     "VerifyReport",
     "WdkStrategy",

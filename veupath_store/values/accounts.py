@@ -3,7 +3,7 @@
 from enum import StrEnum
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from veupath_store.values.value import Value
 
 
 class PurgeMode(StrEnum):
@@ -15,23 +15,23 @@ class PurgeMode(StrEnum):
     """Keeps and dismisses them: the strategy lives on at the WDK server, and a sync would only bring them back."""
 
 
-class PurgeReport(BaseModel):
+class PurgeReport(Value):
     """What a purge did, or would do.
 
     Attributes:
         deleted: Rows deleted, by table; every table that holds users' rows is named.
-        dismissed: Conversations that were dismissed instead.
-        released: Public control sets that stay, as nobody's.
-        stream_ids: The deleted conversations, whose logs must go too.
-        operation_ids: The deleted operations without a conversation, whose logs must go too.
+        dismissed: Conversations that were kept, dismissed and without their messages.
+        released: Public control sets that stay, without an owner.
+        stream_ids: The deleted conversations. Their logs are removed.
+        kept_ids: The conversations that were kept. Their messages are removed from their logs.
+        operation_ids: The deleted operations without a conversation. Their logs are removed.
         dry_run: Whether nothing was changed.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     deleted: dict[str, int]
     dismissed: int
     released: int
     stream_ids: tuple[UUID, ...]
+    kept_ids: tuple[UUID, ...]
     operation_ids: tuple[UUID, ...]
     dry_run: bool

@@ -3,7 +3,7 @@
 from collections import Counter
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from veupath_store.values.value import Value
 
 
 class Level(StrEnum):
@@ -14,7 +14,7 @@ class Level(StrEnum):
     FAILURE = "failure"
 
 
-class Finding(BaseModel):
+class Finding(Value):
     """One thing that was looked at.
 
     Attributes:
@@ -25,23 +25,19 @@ class Finding(BaseModel):
         details: What exactly: one line for each object, host or table.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     name: str
     level: Level
     message: str
     details: tuple[str, ...] = ()
 
 
-class CheckReport(BaseModel):
+class CheckReport(Value):
     """What `check_deployment` found.
 
     Attributes:
         complete: Whether everything could be looked at: the settings could be used, and each server answered.
         findings: In the order in which things were looked at.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     complete: bool
     findings: tuple[Finding, ...]

@@ -1,10 +1,10 @@
 """The base of values that callers make: checked at once, with the store's own error."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from veupath_store.validation import first_mistake
+from veupath_store.inputs.validation import first_mistake
 
 
 class Checked(BaseModel):
@@ -14,7 +14,9 @@ class Checked(BaseModel):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True
+    )
 
     def __init__(self, **fields: Any) -> None:  # noqa: ANN401 - pydantic's own signature
         try:

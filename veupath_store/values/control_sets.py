@@ -1,13 +1,17 @@
 """Values of control sets."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, Field
 
-from veupath_store.json import decode
+from veupath_store.documents.json import decode, encode
+from veupath_store.inputs.types import Flag, GeneIds, Name, ProvenanceNotes, RecordType, Source, Tags
+from veupath_store.values.checked import Checked
+from veupath_store.values.value import Value
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401 - a jsonb column as asyncpg returns it
@@ -25,12 +29,12 @@ class GeneMatch(StrEnum):
     ALL = "all"
 
 
-class ControlSetSummary(BaseModel):
+class ControlSetSummary(Value):
     """A control set as a list shows it: counts instead of the gene lists, which are never read for it.
 
     Attributes:
         id: The set.
-        user_id: Its owner, or ``None`` for nobody's.
+        user_id: Its owner, or ``None`` where it has no owner.
         site_id: Its site.
         name: Its name.
         record_type: What the ids are.
@@ -43,8 +47,6 @@ class ControlSetSummary(BaseModel):
         is_seed: Whether the application ships it.
         created_at: When it was made (UTC).
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: UUID
     user_id: UUID | None
@@ -59,3 +61,54 @@ class ControlSetSummary(BaseModel):
     is_public: bool
     is_seed: bool
     created_at: datetime
+
+
+class ControlSetPatch(Checked):
+    """The fields of a control set to change. A field that is not given stays; one given as ``None`` is cleared.
+
+    Attributes:
+        name: Its name.
+        record_type: What the ids are.
+        positive_ids: Genes that a search should find.
+        negative_ids: Genes that it should not find.
+        source: Where it comes from, or ``None``.
+        tags: Words to find it by.
+        provenance_notes: Free text, or ``None``.
+        is_public: Whether everybody sees it.
+
+    Raises:
+        InvalidInputError: A field is unknown or its value is refused.
+    """
+
+    name: Name = ""
+    record_type: RecordType = ""
+    positive_ids: GeneIds = Field(default_factory=list)
+    negative_ids: GeneIds = Field(default_factory=list)
+    source: Source = None
+    tags: Tags = Field(default_factory=list)
+    provenance_notes: ProvenanceNotes = None
+    is_public: Flag = False
+
+    if TYPE_CHECKING:
+        # What may be given, where that is more than what is kept.
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            record_type: str = ...,
+            positive_ids: Sequence[str] = ...,
+            negative_ids: Sequence[str] = ...,
+            source: str | None = ...,
+            tags: Sequence[str] = ...,
+            provenance_notes: str | None = ...,
+            is_public: bool = ...,
+        ) -> None: ...
+
+    def columns(self) -> dict[str, Any]:
+        """The given fields as what is bound to their columns, in the order of the attributes above."""
+        return {
+            name: encode(value, name) if isinstance(value, list) else value
+            for name in type(self).model_fields
+            if name in self.model_fields_set
+            for value in [getattr(self, name)]
+        }

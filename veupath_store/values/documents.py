@@ -1,11 +1,10 @@
 """What the descriptions of saves have in common."""
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from pydantic import BeforeValidator
-
-from veupath_store.validation import as_uuid
+from veupath_store.inputs.types import Id
 from veupath_store.values.checked import Checked
 
 
@@ -22,8 +21,8 @@ class DocumentSave(Checked):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
-    id: Annotated[UUID, BeforeValidator(lambda value: as_uuid(value, "id"))]
-    user_id: Annotated[UUID, BeforeValidator(lambda value: as_uuid(value, "user_id"))]
+    id: Id
+    user_id: Id
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
@@ -33,3 +32,18 @@ class DocumentSave(Checked):
     def values(self) -> list[Any]:
         """What is bound to `columns`, in their order."""
         return [getattr(self, name) for name in self.columns()]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentDelete:
+    """One document as it is to be deleted.
+
+    Attributes:
+        kind: What saves it: `ExperimentSave` or `GeneSetSave`.
+        id: The document.
+        user_id: Its owner.
+    """
+
+    kind: type[DocumentSave]
+    id: UUID
+    user_id: UUID

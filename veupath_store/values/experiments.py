@@ -1,19 +1,18 @@
 """Values of experiments."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
-
-from veupath_store import limits
+from veupath_store.documents.json import encode
 from veupath_store.errors import InvalidInputError
-from veupath_store.json import encode
-from veupath_store.validation import as_experiment_id, boolean, optional_text, text
+from veupath_store.inputs.types import BatchId, ExperimentId, Flag, NameOrBlank, SiteId, Status, checked
 from veupath_store.values.documents import DocumentSave
+from veupath_store.values.value import Value
 
 
-class ExperimentSummary(BaseModel):
+class ExperimentSummary(Value):
     """An experiment as a list shows it: everything but its document, which is never read for it.
 
     Attributes:
@@ -30,8 +29,6 @@ class ExperimentSummary(BaseModel):
         updated_at: When it was last saved (UTC).
     """
 
-    model_config = ConfigDict(frozen=True)
-
     id: UUID
     user_id: UUID
     site_id: str
@@ -45,10 +42,10 @@ class ExperimentSummary(BaseModel):
     updated_at: datetime
 
 
-def _object(value: object) -> str:
+def _object(value: object, path: str) -> str:
     if not isinstance(value, dict):
-        raise InvalidInputError("data", "a JSON object is needed")
-    return encode(value, "data")
+        raise InvalidInputError(path, "a JSON object is needed")
+    return encode(value, path)
 
 
 class ExperimentSave(DocumentSave):
@@ -68,15 +65,27 @@ class ExperimentSave(DocumentSave):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
-    id: Annotated[UUID, BeforeValidator(lambda value: as_experiment_id(value, "id"))]
-    site_id: Annotated[str, BeforeValidator(lambda value: text(value, "site_id", limits.SITE_ID))]
-    name: Annotated[str, BeforeValidator(lambda value: text(value, "name", limits.NAME, shortest=0))]
-    status: Annotated[str, BeforeValidator(lambda value: text(value, "status", limits.STATUS))]
-    data: Annotated[str, BeforeValidator(_object)]
-    batch_id: Annotated[
-        str | None, BeforeValidator(lambda value: optional_text(value, "batch_id", limits.BATCH_ID))
-    ] = None
-    benchmark_id: Annotated[
-        str | None, BeforeValidator(lambda value: optional_text(value, "benchmark_id", limits.BATCH_ID))
-    ] = None
-    is_primary: Annotated[bool, BeforeValidator(lambda value: boolean(value, "is_primary"))] = False
+    id: ExperimentId
+    site_id: SiteId
+    name: NameOrBlank
+    status: Status
+    data: Annotated[str, checked(_object)]
+    batch_id: BatchId = None
+    benchmark_id: BatchId = None
+    is_primary: Flag = False
+
+    if TYPE_CHECKING:
+        # What may be given, where that is more than what is kept.
+        def __init__(
+            self,
+            *,
+            id: UUID | str,  # noqa: A002 - the entity's own word
+            user_id: UUID | str,
+            site_id: str,
+            name: str,
+            status: str,
+            data: Mapping[str, object],
+            batch_id: str | None = ...,
+            benchmark_id: str | None = ...,
+            is_primary: bool = ...,
+        ) -> None: ...

@@ -1,18 +1,29 @@
 """Values of gene sets."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
-
-from veupath_store import limits
+from veupath_store.documents.json import encode
 from veupath_store.errors import InvalidInputError
-from veupath_store.json import encode
-from veupath_store.validation import as_uuid, integer, one_of, optional_text, text, texts
+from veupath_store.inputs import limits
+from veupath_store.inputs.types import (
+    Count,
+    GeneSetOperation,
+    Name,
+    OptionalRecordType,
+    SearchName,
+    SiteId,
+    WdkId,
+    checked,
+    gene_ids,
+)
+from veupath_store.inputs.validation import Known, as_uuid, one_of
 from veupath_store.values.checked import Checked
 from veupath_store.values.documents import DocumentSave
+from veupath_store.values.value import Value
 
 
 class GeneSetSource(StrEnum):
@@ -25,7 +36,7 @@ class GeneSetSource(StrEnum):
     SAVED = "saved"
 
 
-class GeneSetSummary(BaseModel):
+class GeneSetSummary(Value):
     """A gene set as a list shows it: a count instead of the gene ids, and no parameters; they are never read for it.
 
     Attributes:
@@ -34,7 +45,7 @@ class GeneSetSummary(BaseModel):
         site_id: Its site.
         name: Its name; need not be unique.
         gene_count: How many ids it has.
-        source: Where it comes from.
+        source: Where it comes from; text that this version does not know, where a newer one has written it.
         wdk_strategy_id: The WDK strategy that it was imported from, or ``None``.
         wdk_step_id: The step of that strategy, or ``None``.
         search_name: The search of that step, or ``None``.
@@ -45,14 +56,12 @@ class GeneSetSummary(BaseModel):
         created_at: When it was first saved (UTC).
     """
 
-    model_config = ConfigDict(frozen=True)
-
     id: UUID
     user_id: UUID
     site_id: str
     name: str
     gene_count: int
-    source: GeneSetSource
+    source: Known[GeneSetSource]
     wdk_strategy_id: int | None
     wdk_step_id: int | None
     search_name: str | None
@@ -63,27 +72,14 @@ class GeneSetSummary(BaseModel):
     created_at: datetime
 
 
-def _genes(value: object) -> str:
-    return encode(texts(value, "gene_ids", most=limits.GENE_IDS, longest=limits.GENE_ID), "gene_ids")
+def _genes(value: object, path: str) -> str:
+    return encode(gene_ids(value, path), path)
 
 
-def _parameters(value: object) -> str | None:
-    return None if value is None else encode(value, "parameters")
-
-
-def _parents(value: object) -> str:
+def _parents(value: object, path: str) -> str:
     if not isinstance(value, list | tuple) or len(value) > limits.PARENT_SETS:
-        raise InvalidInputError("parent_set_ids", f"a list of {limits.PARENT_SETS} ids at most is needed")
-    ids = [str(as_uuid(item, f"parent_set_ids[{index}]")) for index, item in enumerate(value)]
-    return encode(ids, "parent_set_ids")
-
-
-def _wdk_id(path: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: None if value is None else integer(value, path, 0, limits.INT64_MAX))
-
-
-def _optional(path: str, longest: int) -> BeforeValidator:
-    return BeforeValidator(lambda value: optional_text(value, path, longest))
+        raise InvalidInputError(path, f"a list of {limits.PARENT_SETS} ids at most is needed")
+    return encode([str(as_uuid(item, f"{path}[{index}]")) for index, item in enumerate(value)], path)
 
 
 class GeneSetContent(Checked):
@@ -91,7 +87,7 @@ class GeneSetContent(Checked):
 
     Attributes:
         name: Its name.
-        gene_ids: The ids: given as a list, kept as JSON text.
+        gene_ids: The ids, trimmed: given as a list, kept as JSON text.
         source: Where it comes from.
         wdk_strategy_id: The WDK strategy that it was imported from, or ``None``.
         wdk_step_id: The step of that strategy, or ``None``.
@@ -103,19 +99,35 @@ class GeneSetContent(Checked):
         step_count: Steps of the strategy.
     """
 
-    name: Annotated[str, BeforeValidator(lambda value: text(value, "name", limits.NAME))]
-    gene_ids: Annotated[str, BeforeValidator(_genes)]
-    source: Annotated[GeneSetSource, BeforeValidator(lambda value: one_of(value, "source", GeneSetSource))] = (
-        GeneSetSource.PASTE
-    )
-    wdk_strategy_id: Annotated[int | None, _wdk_id("wdk_strategy_id")] = None
-    wdk_step_id: Annotated[int | None, _wdk_id("wdk_step_id")] = None
-    search_name: Annotated[str | None, _optional("search_name", limits.SEARCH_NAME)] = None
-    record_type: Annotated[str | None, _optional("record_type", limits.RECORD_TYPE)] = None
-    parameters: Annotated[str | None, BeforeValidator(_parameters)] = None
-    parent_set_ids: Annotated[str, BeforeValidator(_parents)] = "[]"
-    operation: Annotated[str | None, _optional("operation", limits.GENE_SET_OPERATION)] = None
-    step_count: Annotated[int, BeforeValidator(lambda value: integer(value, "step_count", 0, limits.INT32_MAX))] = 1
+    name: Name
+    gene_ids: Annotated[str, checked(_genes)]
+    source: Annotated[GeneSetSource, checked(one_of, GeneSetSource)] = GeneSetSource.PASTE
+    wdk_strategy_id: WdkId = None
+    wdk_step_id: WdkId = None
+    search_name: SearchName = None
+    record_type: OptionalRecordType = None
+    parameters: Annotated[str | None, checked(encode, none=True)] = None
+    parent_set_ids: Annotated[str, checked(_parents)] = "[]"
+    operation: GeneSetOperation = None
+    step_count: Count = 1
+
+    if TYPE_CHECKING:
+        # What may be given, where that is more than what is kept.
+        def __init__(
+            self,
+            *,
+            name: str,
+            gene_ids: Sequence[str],
+            source: GeneSetSource | str = ...,
+            wdk_strategy_id: int | None = ...,
+            wdk_step_id: int | None = ...,
+            search_name: str | None = ...,
+            record_type: str | None = ...,
+            parameters: Mapping[str, object] | Sequence[object] | None = ...,
+            parent_set_ids: Sequence[UUID | str] = ...,
+            operation: str | None = ...,
+            step_count: int = ...,
+        ) -> None: ...
 
 
 class GeneSetSave(DocumentSave, GeneSetContent):
@@ -128,4 +140,25 @@ class GeneSetSave(DocumentSave, GeneSetContent):
         InvalidInputError: A field is unknown or its value is refused.
     """
 
-    site_id: Annotated[str, BeforeValidator(lambda value: text(value, "site_id", limits.SITE_ID))]
+    site_id: SiteId
+
+    if TYPE_CHECKING:
+        # What may be given, where that is more than what is kept.
+        def __init__(
+            self,
+            *,
+            id: UUID | str,  # noqa: A002 - the entity's own word
+            user_id: UUID | str,
+            site_id: str,
+            name: str,
+            gene_ids: Sequence[str],
+            source: GeneSetSource | str = ...,
+            wdk_strategy_id: int | None = ...,
+            wdk_step_id: int | None = ...,
+            search_name: str | None = ...,
+            record_type: str | None = ...,
+            parameters: Mapping[str, object] | Sequence[object] | None = ...,
+            parent_set_ids: Sequence[UUID | str] = ...,
+            operation: str | None = ...,
+            step_count: int = ...,
+        ) -> None: ...

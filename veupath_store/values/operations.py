@@ -2,13 +2,17 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from veupath_store.inputs.validation import Known
+from veupath_store.values.value import Value
 
 
 class OperationType(StrEnum):
-    """What kind of job it is."""
+    """The kinds of job that the store knows; an application may use others, any text of 50 characters at most."""
 
     CHAT = "chat"
     WORKBENCH_CHAT = "workbench_chat"
@@ -22,8 +26,11 @@ class OperationType(StrEnum):
         return self in (OperationType.CHAT, OperationType.WORKBENCH_CHAT)
 
 
+CHATS: Final = frozenset(kind for kind in OperationType if kind.is_chat)
+
+
 class OperationStatus(StrEnum):
-    """How far it is. Only ``active`` ever changes."""
+    """How far it is. Only ``active`` ever changes. What a newer version has written besides is read as text."""
 
     ACTIVE = "active"
     """It waits for a worker, or runs."""
@@ -32,7 +39,7 @@ class OperationStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class OperationSummary(BaseModel):
+class OperationSummary(Value):
     """All that a client may see of an operation.
 
     Attributes:
@@ -50,13 +57,11 @@ class OperationSummary(BaseModel):
         max_attempts: How often one may.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     id: UUID
     user_id: UUID
     stream_id: UUID | None
-    type: OperationType
-    status: OperationStatus
+    type: Known[OperationType]
+    status: Known[OperationStatus]
     created_at: datetime
     completed_at: datetime | None
     cancel_requested_at: datetime | None
@@ -66,7 +71,7 @@ class OperationSummary(BaseModel):
     max_attempts: int
 
 
-class OperationStatusView(BaseModel):
+class OperationStatusView(Value):
     """What a client polls.
 
     Attributes:
@@ -77,16 +82,14 @@ class OperationStatusView(BaseModel):
         completed_at: When it ended (UTC), or ``None``.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     id: UUID
-    status: OperationStatus
+    status: Known[OperationStatus]
     cancel_requested: bool
     error: str | None
     completed_at: datetime | None
 
 
-class Lease(BaseModel):
+class Lease(Value):
     """A worker's right to run one operation, until it expires. For the worker only: the token is a secret.
 
     Attributes:
@@ -104,12 +107,10 @@ class Lease(BaseModel):
         deadline: The same by this process's ``time.monotonic``, and never later than it.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     operation_id: UUID
     user_id: UUID
     stream_id: UUID | None
-    type: OperationType
+    type: Known[OperationType]
     start_position: str | None
     attempts: int
     max_attempts: int
@@ -120,7 +121,7 @@ class Lease(BaseModel):
     deadline: float
 
 
-class Heartbeat(BaseModel):
+class Heartbeat(Value):
     """The server's answer to a heartbeat.
 
     Attributes:
@@ -129,14 +130,12 @@ class Heartbeat(BaseModel):
         deadline: The same by this process's ``time.monotonic``, and never later than it.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     cancel_requested: bool
     expires_at: datetime
     deadline: float
 
 
-class SweepReport(BaseModel):
+class SweepReport(Value):
     """What a sweep did with the operations whose lease had expired.
 
     Attributes:
@@ -144,8 +143,6 @@ class SweepReport(BaseModel):
         failed: Their attempts were used up.
         cancelled: Somebody had asked to cancel them.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     requeued: tuple[UUID, ...]
     failed: tuple[UUID, ...]

@@ -5,14 +5,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from veupath_store.documents.json import JsonMapping
+from veupath_store.values.value import Value
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class LogProblem(_Value):
+class LogProblem(Value):
     """An entry that could not be used, or whose plan could not.
 
     Attributes:
@@ -26,7 +23,7 @@ class LogProblem(_Value):
     reason: str
 
 
-class CaughtUp(_Value):
+class CaughtUp(Value):
     """What a catch-up did.
 
     Attributes:
@@ -51,10 +48,12 @@ class RebuildOutcome(StrEnum):
     INCOMPLETE = "incomplete"
     """Refused: the log has no beginning. It was trimmed, or is older than the store."""
     BUSY = "busy"
-    """Left alone: others held the row's lock for longer than `StoreSettings.lock_timeout`. Try again."""
+    """Left alone: the row moved while its log was read, or was locked for too long. Try again."""
+    UNREADABLE = "unreadable"
+    """Left alone: its log cannot be read, or its row not be read or written; `StreamRebuild.reason` says why."""
 
 
-class StreamRebuild(_Value):
+class StreamRebuild(Value):
     """The rebuilding of one conversation.
 
     Attributes:
@@ -62,20 +61,22 @@ class StreamRebuild(_Value):
         outcome: What became of it.
         events: Entries that were folded.
         problems: Those of them that were skipped.
+        reason: Why it cannot be read, or what it waited for in vain; empty otherwise.
     """
 
     stream_id: UUID
     outcome: RebuildOutcome
     events: int = 0
     problems: tuple[LogProblem, ...] = ()
+    reason: str = ""
 
     @property
     def refused(self) -> bool:
         """Whether the row was left as it was although there is a log."""
-        return self.outcome in {RebuildOutcome.BEHIND, RebuildOutcome.INCOMPLETE, RebuildOutcome.BUSY}
+        return self.outcome not in {RebuildOutcome.REBUILT, RebuildOutcome.EMPTY}
 
 
-class RebuildReport(_Value):
+class RebuildReport(Value):
     """What a rebuild did.
 
     Attributes:
@@ -91,7 +92,7 @@ class RebuildReport(_Value):
     problems: Mapping[UUID, tuple[LogProblem, ...]]
 
 
-class FieldDifference(_Value):
+class FieldDifference(Value):
     """A column that is not what the log says.
 
     Attributes:
@@ -118,9 +119,11 @@ class VerifyOutcome(StrEnum):
     """The log has no beginning: differences may be due to that."""
     MISSING = "missing"
     """There is no row."""
+    UNREADABLE = "unreadable"
+    """Its log, or its row's position, cannot be read."""
 
 
-class StreamVerification(_Value):
+class StreamVerification(Value):
     """One conversation's comparison.
 
     Attributes:
@@ -129,6 +132,7 @@ class StreamVerification(_Value):
         events: Entries that were folded.
         differences: Column by column.
         problems: Entries that were skipped.
+        reason: Why it cannot be read; empty otherwise.
     """
 
     stream_id: UUID
@@ -136,9 +140,10 @@ class StreamVerification(_Value):
     events: int = 0
     differences: tuple[FieldDifference, ...] = ()
     problems: tuple[LogProblem, ...] = ()
+    reason: str = ""
 
 
-class VerifyReport(_Value):
+class VerifyReport(Value):
     """What a verification found.
 
     Attributes:
@@ -160,12 +165,16 @@ class LagState(StrEnum):
     STUCK = "stuck"
     """Behind for longer than the worker should need."""
     AHEAD = "ahead"
-    """The log ends before what the row has seen."""
-    EMPTY = "empty"
-    """No log, and the row never saw one."""
+    """The log ends before what the row has seen: it has lost something. The next catch-up marks the row."""
+    UNLOGGED = "unlogged"
+    """The row is at the log's end, and holds something that is not in the log yet."""
+    MISSING = "missing"
+    """There is no row."""
+    UNREADABLE = "unreadable"
+    """The log, or the row's position, cannot be read; `StreamLag.reason` says why."""
 
 
-class StreamLag(_Value):
+class StreamLag(Value):
     """How far one row is behind its log.
 
     Attributes:
@@ -173,8 +182,11 @@ class StreamLag(_Value):
         state: Where it stands.
         position: The last entry that the row has seen, or ``None``.
         newest: The log's newest entry, or ``None``.
-        events: Entries that are not folded in yet.
+        events: Entries that are not folded in yet, 1,000 at the most.
         seconds: The age of the oldest of them, by this machine's clock.
+        lost: What its log has lost, for good: the number of ``messages``, the entries ``after`` and ``before`` which
+            something is gone, and ``at`` what time that was seen; ``None`` for nothing.
+        reason: Why it cannot be read; empty otherwise.
     """
 
     stream_id: UUID
@@ -183,9 +195,11 @@ class StreamLag(_Value):
     newest: str | None
     events: int = 0
     seconds: float = 0.0
+    lost: JsonMapping | None = None
+    reason: str = ""
 
 
-class LagReport(_Value):
+class LagReport(Value):
     """How far rows are behind their logs.
 
     Attributes:
@@ -193,11 +207,13 @@ class LagReport(_Value):
         events: Entries that are not folded in yet, of all of them.
         seconds: The age of the oldest of these.
         removals: Logs of deleted conversations and operations that are still to be removed.
-        lagging: The conversations that are behind, stuck or ahead.
+        without_row: Logs of conversations that have no row, and were not deleted here; 0 where not all were asked for.
+        lagging: The conversations that are behind, stuck, ahead or unreadable, or whose log has lost something.
     """
 
     counts: Mapping[LagState, int]
     events: int
     seconds: float
     removals: int
+    without_row: int
     lagging: tuple[StreamLag, ...]

@@ -4,7 +4,7 @@ from typing import Final
 from uuid import UUID
 
 SYSTEM_USER_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
-"""The owner of what nobody asked for."""
+"""The owner of what no user asked for."""
 
 SYSTEM_STREAM_ID: Final = UUID("00000000-0000-4000-8000-000000000002")
 """The conversation that such work logs to."""

@@ -1,34 +1,44 @@
 """Values of the WDK sync."""
 
 from enum import StrEnum
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, ClassVar, Final, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from veupath_store import limits
+from veupath_store.errors import InvalidInputError
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import tidied
+from veupath_store.values.value import Value
 
 # pydantic's own constraints, not the functions of `validation`: a list of 1,000 is checked five times as fast.
 _STORABLE: Final = r"^[^\x00]*$"
 _Count: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=limits.INT32_MAX)]
 
 
-class WdkStrategy(BaseModel):
+def _name(value: str) -> str:
+    name = tidied(value)
+    if len(name) > limits.NAME:
+        raise InvalidInputError("name", f"it must not be longer than {limits.NAME} characters")
+    return name
+
+
+class WdkStrategy(Value):
     """One strategy of a user on a WDK server, as its list shows it.
 
     Attributes:
         wdk_strategy_id: Its id there.
-        name: Its name there; a conversation that exists keeps its own.
+        name: Its name there; blank for none.
         record_type: Its record class, or ``None``.
         is_saved: Whether it is saved, not a draft.
         result_count: Its estimated size, or ``None`` while unknown.
         step_count: Its number of steps.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     wdk_strategy_id: Annotated[int, Field(strict=True, ge=0, le=limits.INT64_MAX)]
-    name: Annotated[str, Field(strict=True, max_length=limits.NAME, pattern=_STORABLE)] = ""
+    name: Annotated[str, Field(strict=True, pattern=_STORABLE), AfterValidator(_name)] = ""
     record_type: Annotated[str, Field(strict=True, max_length=limits.RECORD_TYPE, pattern=_STORABLE)] | None = None
     is_saved: Annotated[bool, Field(strict=True)] = False
     result_count: _Count | None = None
@@ -47,7 +57,7 @@ class SyncOutcome(StrEnum):
     """It could not be kept; the report says why."""
 
 
-class SyncedStrategy(BaseModel):
+class SyncedStrategy(Value):
     """What became of one strategy of the list.
 
     Attributes:
@@ -58,8 +68,6 @@ class SyncedStrategy(BaseModel):
         reason: Why it was refused, or ``None``.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     position: int
     wdk_strategy_id: int | None
     outcome: SyncOutcome
@@ -67,14 +75,12 @@ class SyncedStrategy(BaseModel):
     reason: str | None = None
 
 
-class SyncReport(BaseModel):
+class SyncReport(Value):
     """What a sync did.
 
     Attributes:
         strategies: One entry for each given strategy, in the given order.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     strategies: list[SyncedStrategy]
 

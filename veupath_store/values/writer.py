@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from veupath_store.values.documents import DocumentSave
+from veupath_store.values.documents import DocumentDelete, DocumentSave
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaveFailure:
-    """A save that was given up.
+    """A save, or a deletion, that was given up.
 
     Attributes:
-        save: What was to be saved; it may be put again.
+        save: What was to be saved, or deleted; it may be put again.
         error: Why it was not.
     """
 
-    save: DocumentSave
+    save: DocumentSave | DocumentDelete
     error: Exception
 
 

@@ -59,6 +59,9 @@ CREATE TABLE gene_sets (
     step_count      integer DEFAULT 0,
     created_at      timestamptz DEFAULT now()
 );
+CREATE INDEX ix_gene_sets_user_id ON gene_sets (user_id);
+CREATE INDEX ix_gene_sets_site_id ON gene_sets (site_id);
+CREATE INDEX ix_gene_sets_user_site ON gene_sets (user_id, site_id);
 CREATE TABLE streams (
     id         char(36) NOT NULL PRIMARY KEY,
     user_id    char(36) REFERENCES users (id) ON DELETE CASCADE,

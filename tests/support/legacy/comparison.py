@@ -17,7 +17,7 @@ OURS = {
     "control_sets": ("positive_ids", "negative_ids", "tags"),
     "experiments": ("data",),
     "gene_sets": ("gene_ids", "parameters", "parent_set_ids"),
-    "stream_projections": ("plan",),
+    "stream_projections": ("plan", "unrooted_steps", "unlogged"),
 }
 """JSON columns of the adopted tables."""
 
@@ -50,6 +50,8 @@ async def read_adopted(connection: asyncpg.Connection) -> dict[str, dict[Any, di
             new = (row["kind"], new) if table == "document_ids" else new
             for name in OURS.get(table, ()):
                 row[name] = None if row[name] is None else Read(row[name]).value
+            if table == "stream_projections":
+                row["unlogged"] = sorted(row["unlogged"])
             assert new not in found[table], (table, new)
             found[table][new] = {name: value for name, value in row.items() if name not in _GENERATED}
     return found

@@ -61,6 +61,9 @@ CREATE TABLE gene_sets (
     created_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (id)
 );
+CREATE INDEX ix_gene_sets_user_id ON gene_sets (user_id);
+CREATE INDEX ix_gene_sets_site_id ON gene_sets (site_id);
+CREATE INDEX ix_gene_sets_user_site ON gene_sets (user_id, site_id);
 CREATE TABLE streams (
     id            char(36) NOT NULL,
     user_id       char(36) NOT NULL,

@@ -50,6 +50,6 @@ class Deviations(list[Deviation]):
                 found.append(f"not listed: {one}")
         for row in by_row.values():
             found.extend(f"listed for nothing: {problem}" for problem in row if id(problem) not in explained)
-            listed = [(problem.kind, problem.field, problem.mended) for problem in row]
+            listed = [(problem.kind, problem.field, problem.fixed) for problem in row]
             found.extend(f"listed twice: {problem}" for problem in set(listed) if listed.count(problem) > 1)
         return found

@@ -15,21 +15,42 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
+# Digits behind the point that jsonb takes.
+SMALLEST = -16_383
+
+
 class RefusedError(Exception):
     """jsonb does not take the document, or the store would not read it: too deep, or a number beyond a double."""
+
+
+class Real(Decimal):
+    """A number that reads as a float: never equal to one that reads as an integer."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Real) and Decimal.__eq__(self, other)
+
+    __hash__ = Decimal.__hash__
 
 
 class Read:
     """A document that was read.
 
-    `value` has Decimals or integers for numbers, and `Flag` for true and false, which are no numbers here.
+    `value` has `Real` ones or integers for numbers, and `Flag` for true and false, which are no numbers here; `inexact`
+    says whether an integer reads as a float.
     """
 
     def __init__(self, text: str) -> None:
         if _depth(text) > DEEPEST:
             raise RefusedError
-        self.mended = False
-        self.value = self._walk(json.loads(text, parse_int=_number, parse_float=_number, object_pairs_hook=_Pairs))
+        self.fixed = self.inexact = False
+        parse = {"parse_int": self._integer, "parse_float": _real, "object_pairs_hook": _Pairs}
+        self.value = self._walk(json.loads(text, **parse))
+
+    def _integer(self, text: str) -> int | Real:
+        number = _real(text)
+        fits = -(2**63) <= number <= 2**64 - 1
+        self.inexact = self.inexact or not fits
+        return int(text) if fits else number
 
     def _walk(self, value: Any) -> Any:
         if isinstance(value, bool):
@@ -44,7 +65,7 @@ class Read:
 
     def _text(self, text: str) -> str:
         whole, count = _UNSTORABLE.subn(REPLACEMENT, text)
-        self.mended = self.mended or count > 0
+        self.fixed = self.fixed or count > 0
         return whole
 
 
@@ -68,11 +89,13 @@ class _Pairs(tuple):
     """An object's pairs in their order, also where a key is there twice: the last one counts."""
 
 
-def _number(text: str) -> int | Decimal:
-    number = Decimal(text)
+def _real(text: str) -> Real:
+    number = Real(text)
     if number and (number.adjusted() >= LARGEST or isinf(float(number))):
         raise RefusedError
-    return int(text) if text.lstrip("-").isdigit() and len(text) < 1_000 else number
+    if int(number.as_tuple().exponent) < SMALLEST:
+        raise RefusedError
+    return number
 
 
 def _depth(text: str) -> int:

@@ -47,6 +47,8 @@ _STEPS = st.lists(
             "parameters": st.dictionaries(st.sampled_from("pq"), st.integers(0, 9) | st.text("xy"), max_size=2),
             "primaryInputStepId": st.sampled_from(["a", "b", "gone", 7, None]),
             "secondaryInputStepId": st.sampled_from(["b", "c", None]),
+            "estimatedSize": st.sampled_from([None, 0, 7, 2**63]),
+            "filters": st.lists(st.integers(0, 3), max_size=1),
         },
     ),
     max_size=4,
@@ -67,7 +69,12 @@ DOCUMENTS = _VALUES.map(json.dumps) | _VALUES.map(_written)
 LISTS = st.lists(_TEXTS, max_size=3).map(json.dumps) | DOCUMENTS
 PARENTS = st.lists(KEYS | st.integers(), max_size=3).map(json.dumps) | DOCUMENTS
 OBJECTS = st.dictionaries(_TEXTS | st.just("isPrimary"), _VALUES, max_size=3).map(json.dumps) | DOCUMENTS
-PLANS = st.sampled_from(["{}", '{"root": {"id": "a"}}', '{"recordType": "gene"}']) | OBJECTS
+PLANS = OBJECTS | st.sampled_from(
+    [
+        *("{}", '{"root": {"id": "a"}}', '{"recordType": "gene"}', '{"metadata": {"name": "x", "own": 1}}'),
+        '{"root": {"id": 7, "searchName": "GenesByTaxon", "filters": [], "primaryInput": {"id": "a"}}}',
+    ]
+)
 
 
 def _table(key: str, keys, *, size: int, nullable: bool, other: dict, **values):

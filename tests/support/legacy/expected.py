@@ -10,9 +10,9 @@ from tests.support.legacy.claims import settle
 from tests.support.legacy.deviations import Deviations
 from tests.support.legacy.documents import Flag, Read, RefusedError
 from tests.support.legacy.ids import NOBODY, Ids
-from tests.support.legacy.rows import Row, Rows
+from tests.support.legacy.rows import INFINITE, Row, Rows
 from tests.support.legacy.schema import KEYS, TABLES
-from tests.support.legacy.trees import UnbuildableError, plan_of
+from tests.support.legacy.trees import UnbuildableError, gives_back, identity_of, plan_of, put_on_nodes
 
 DEFAULT_NAME = "New Conversation"
 SWITCHED = "The application was switched over while this was running."
@@ -20,7 +20,41 @@ SOURCES = ("strategy", "paste", "upload", "derived", "saved")
 ENDED = ("completed", "failed", "cancelled")
 TYPES = ("chat", "workbench_chat", "experiment", "batch", "benchmark")
 
+# Nothing of a row is in a log of the store's yet.
+LOGGED = (
+    "name record_type wdk_strategy_id is_saved model_id message_count step_count plan unrooted_steps result_count "
+    "dismissed_at dismissed_reason gene_set_id gene_set_auto_imported messages_after"
+)
+NOT_LOGGED = {
+    "unlogged": sorted(LOGGED.split()),
+    "unrooted_steps": None,
+    "messages_after": None,
+    "lost": None,
+    "wdk_name": None,
+    "wdk_name_of": None,
+    "plan_version": 0,
+}
+FIRST = "0-0"
+"""The position of a row that has seen nothing of a log which may be there."""
+
 _POSITION = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+
+
+# Items of a list, and characters of one.
+GENES, TAGS, PARENTS = (250_000, 100), (100, 100), (1_000, 10**9)
+LIMITS = {"positive_ids": GENES, "negative_ids": GENES, "gene_ids": GENES, "tags": TAGS, "parent_set_ids": PARENTS}
+PLAN_DEPTH = 200
+
+
+def _is_over(field: str, value: Any) -> bool:
+    """Whether the store would not write a document that it keeps."""
+    if field == "plan":
+        node, level = value.get("root"), 0
+        while isinstance(node, dict):
+            node, level = node.get("primaryInput"), level + 1
+        return level > PLAN_DEPTH
+    most, longest = LIMITS.get(field, (10**9, 10**9))
+    return len(value) > most or any(isinstance(item, str) and len(item) > longest for item in value)
 
 
 class Expected:
@@ -58,10 +92,14 @@ class Expected:
 
     def _filled(self, table: str, key: str, row: Row, **defaults: Any) -> Row:
         """The row's columns, with defaults for those that are null, which are noted."""
+        unusable = {None: "missing_value", INFINITE: "unstorable_time"}
+        filled = dict(defaults)
         for name in defaults:
-            if row[name] is None:
-                self._note(table, key, "missing_value", name)
-        return {name: default if row[name] is None else row[name] for name, default in defaults.items()}
+            if isinstance(row[name], datetime | None) and row[name] in unusable:
+                self._note(table, key, unusable[row[name]], name)
+            else:
+                filled[name] = row[name]
+        return filled
 
     def _document(
         self, table: str, key: str, row: Row, field: str, kind: type, other: Callable[[Any], Any] | None = None
@@ -76,7 +114,11 @@ class Expected:
             self._note(table, key, "malformed_document", field)
             return kind()
         whole = isinstance(read.value, kind)
-        if read.mended:
+        if read.inexact:
+            self._note(table, key, "inexact_number", field, needed=whole or other is not None)
+        if whole and _is_over(field, read.value):
+            self._note(table, key, "over_limit", field)
+        if read.fixed:
             self._note(table, key, "unstorable_text", field, needed=whole or other is not None)
         if whole:
             return read.value
@@ -158,8 +200,10 @@ class Expected:
         except RefusedError:
             self._note(table, key, "malformed_document", "parameters")
             return None
-        if read.mended:
+        if read.fixed:
             self._note(table, key, "unstorable_text", "parameters")
+        if read.inexact:
+            self._note(table, key, "inexact_number", "parameters")
         return read.value
 
     def _streams(self, key: str, row: Row) -> None:
@@ -195,49 +239,81 @@ class Expected:
             self._note(*at, "site_mismatch" if row["site_id"] else "site_mismatch missing_value", "site_id")
         if not row["name"]:
             self._note(*at, "missing_value", "name")
+        columns |= {name: self._count(*at, columns, name, 0) for name in ("message_count", "step_count")}
+        columns |= {name: self._count(*at, row, name, None) for name in ("wdk_strategy_id", "result_count")}
+        plan, steps = self._plan(*at, row)
         columns |= {
             "user_id": owner,
             "site_id": site,
             "name": row["name"] or DEFAULT_NAME,
-            "plan": self._plan(*at, row),
-            "last_event_id": self._position(*at, row["last_event_id"]),
+            "last_event_id": self._position(*at, row) or FIRST,
             "gene_set_id": self._link(*at, row.get("gene_set_id"), owner),
             "dismissed_at": row.get("dismissed_at"),
             "dismissed_reason": row.get("dismissed_at") and "user",
-            "wdk_event_id": None,
+            **NOT_LOGGED,
+            "plan": plan,
+            "unrooted_steps": steps,
         }
-        columns.update((name, row[name]) for name in ("record_type", "wdk_strategy_id", "model_id", "result_count"))
+        columns.update((name, row[name]) for name in ("record_type", "model_id"))
         self.rows["stream_projections"][new] = columns
 
-    def _plan(self, table: str, key: str, row: Row) -> Any:
-        before = len(self.deviations)
-        plan = self._document(table, key, row, "plan", dict)
+    def _plan(self, table: str, key: str, row: Row) -> tuple[Any, Any]:
+        """The plan, and the steps that are kept beside it."""
+        plan, objects = self._document(table, key, row, "plan", dict), self._steps(table, key, row)
+        if objects is None:
+            return plan, None
+        root, had_root = row["root_step_id"], plan.get("root") is not None
         try:
-            steps = Read(row["steps"]) if row["steps"] is not None else None
-        except RefusedError:
-            steps = self._note(table, key, "plan_unbuildable", needed=False)
-        if plan.get("root") is not None or steps is None or not isinstance(steps.value, list) or not steps.value:
-            return plan
-        try:
-            built = plan_of(steps.value, row["root_step_id"], row["record_type"], row["name"] or DEFAULT_NAME)
+            plan = plan if had_root else {**plan, **self._built(table, key, row, plan, objects)}
         except UnbuildableError:
-            self._note(table, key, "plan_unbuildable")
-            return plan
-        # What was wrong with the plan that is replaced may be told or not.
-        told = self.deviations[before:]
-        del self.deviations[before:]
-        for one in told:
-            self._note(one.table, one.key, " ".join(one.kinds), one.field, needed=False)
-        self._note(table, key, "plan_built")
-        if steps.mended:
+            if root is not None:
+                self._note(table, key, "plan_unbuildable")
+        if had_root and root not in (None, identity_of(plan["root"])):
+            self._note(table, key, "steps_differ", "root_step_id")
+        put_on_nodes(plan, objects)
+        if all(gives_back(plan, step) for step in objects):
+            return plan, None
+        if plan.get("root") is not None:
+            self._note(table, key, "steps_differ", "steps")
+        return plan, objects
+
+    def _steps(self, table: str, key: str, row: Row) -> list[Any] | None:
+        """The steps that are objects; `None` where there are none at all."""
+        try:
+            steps = Read("null" if row["steps"] is None else row["steps"])
+        except RefusedError:
+            return self._note(table, key, "plan_unbuildable malformed_document", "steps")
+        if steps.value in (None, []):
+            return None
+        if not isinstance(steps.value, list):
+            return self._note(table, key, "malformed_document", "steps")
+        if steps.fixed:
             self._note(table, key, "unstorable_text", "steps")
+        objects = [step for step in steps.value if isinstance(step, dict)]
+        if len(objects) < len(steps.value):
+            self._note(table, key, "malformed_document", "steps")
+        return objects
+
+    def _built(self, table: str, key: str, row: Row, plan: Any, steps: list[Any]) -> Any:
+        built = plan_of(steps, row["root_step_id"], row["record_type"], row["name"] or DEFAULT_NAME)
+        if isinstance(plan.get("metadata"), dict):
+            built["metadata"] = {**plan["metadata"], **built["metadata"]}
+        self._note(table, key, "plan_built")
         return built
 
-    def _position(self, table: str, key: str, text: str | None) -> str | None:
+    def _count(self, table: str, key: str, row: Row, name: str, least: int | None) -> int | None:
+        """A number that is not below zero, or the least."""
+        if row[name] is None or row[name] >= 0:
+            return row[name]
+        self._note(table, key, "negative_number", name)
+        return least
+
+    def _position(self, table: str, key: str, row: Row) -> str | None:
+        text = row["last_event_id"]
         found = _POSITION.fullmatch(text or "")
         if found and all(int(number) < 2**64 for number in found.groups()):
             return text
-        if text is not None:
+        if text is not None or (row["message_count"] or 0) > 0:
             self._note(table, key, "malformed_position")
         return None
 
@@ -269,7 +345,7 @@ class Expected:
             "stream_id": stream and stream_id,
             "user_id": stream["user_id"] if stream else NOBODY,
             "status": row["status"] if ended else "failed",
-            "completed_at": row["completed_at"] if ended else self._now,
+            "completed_at": row["completed_at"] or (None if ended else self._now),
             "error": None if ended else SWITCHED,
             "attempts": 0,
             "max_attempts": 1,
@@ -284,7 +360,7 @@ class Expected:
                 continue
             self._note("streams", row["id"], "missing_projection")
             stream = self.rows["streams"][new]
-            empty = ("record_type", "wdk_strategy_id", "model_id", "result_count", "last_event_id", "gene_set_id")
+            empty = ("record_type", "wdk_strategy_id", "model_id", "result_count", "gene_set_id")
             self.rows["stream_projections"][new] = {
                 "user_id": stream["user_id"],
                 "site_id": stream["site_id"],
@@ -293,9 +369,11 @@ class Expected:
                 "message_count": 0,
                 "step_count": 0,
                 "plan": {},
+                "last_event_id": FIRST,
                 "updated_at": stream["created_at"],
                 "gene_set_auto_imported": False,
-                **dict.fromkeys((*empty, "dismissed_at", "dismissed_reason", "wdk_event_id")),
+                **dict.fromkeys((*empty, "dismissed_at", "dismissed_reason")),
+                **NOT_LOGGED,
             }
 
     def _nobody(self) -> None:

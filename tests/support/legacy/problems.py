@@ -5,7 +5,7 @@ of WDK ids has to be dropped first (`BEFORE`).
 """
 
 from tests.support.legacy.real import flat_steps
-from tests.support.legacy.rows import World, identity, later, text
+from tests.support.legacy.rows import INFINITE, World, identity, later, text
 
 BEFORE = "DROP INDEX ix_proj_wdk"
 
@@ -41,11 +41,16 @@ def nested(levels: int) -> str:
     return '{"a":' * (levels - 1) + "{}" + "}" * (levels - 1)
 
 
+def chain(levels: int) -> str:
+    """A plan's root with so many levels of steps."""
+    return '{"id": "a", "primaryInput": ' * (levels - 1) + '{"id": "a"}' + "}" * (levels - 1)
+
+
 def problem_world(*, nullable: bool) -> World:
     """Every kind of problem; ``nullable`` for those that only Alembic's variant can have."""
     world = World()
     one, two = world.user()["id"], world.user()["id"]
-    for fill in (_ids, _owners, _documents, _names, _claims, _plans, _positions, _pairs, _operations):
+    for fill in (_ids, _owners, _documents, _limits, _names, _claims, _plans, _positions, _pairs, _operations):
         fill(world, one, two)
     if nullable:
         _nulls(world, one)
@@ -143,6 +148,34 @@ def _documents(world: World, one: str, two: str) -> None:
         world.gene_set(user_id=two, source=source)
 
 
+def _limits(world: World, one: str, two: str) -> None:
+    for value in (
+        "1e16",
+        "-1.5e+2",
+        "1.25E+17",
+        "1e19",
+        "12e18",
+        "1e-5",
+        '"1e16"',
+        "1" * 30,
+        f"-{'9' * 19}",
+        f"-{'1' * 25}",
+    ):
+        world.experiment(user_id=one, data=f'{{"a": [{value}]}}')
+        world.gene_set(user_id=one, parameters=value, gene_ids=f"[{value}]")
+        world.experiment(user_id=one, data=value)
+    for value in ("1" * 400, "0." + "1" * 20_000, "1e-20000"):
+        world.gene_set(user_id=two, parameters=value, gene_ids=f"[{value}]")
+    for value in (["x"] * 101, ["x" * 101], ["x" * 100] * 100, ["é" * 100]):
+        world.control_set(user_id=two, tags=text(value), positive_ids=text(value))
+        world.gene_set(user_id=two, gene_ids=text(value))
+    world.gene_set(user_id=two, parent_set_ids=text(["set 1"] * 1_001))
+    world.control_set(user_id=two, created_at=INFINITE)
+    world.experiment(user_id=two, updated_at=INFINITE)
+    for levels in (200, 201):
+        world.chat(two, plan=f'{{"root": {chain(levels)}}}')
+
+
 def _names(world: World, one: str, two: str) -> None:
     for minutes in (1, 3, 2):
         world.chat(one, name="Kinases", updated_at=later(minutes))
@@ -190,6 +223,10 @@ def _plans(world: World, one: str, two: str) -> None:
         world.chat(one, plan="{}", steps=value, root_step_id="a")
     world.chat(two, plan=text({"root": TREE}), steps=flat, root_step_id="top")
     world.chat(two, plan=text({"root": TREE}), steps="[]")
+    more = [step | {"wdkStepId": 7, "filters": [], "analyses": None} for step in flat_steps(TREE)]
+    world.chat(two, plan=text({"root": TREE}), steps=text(more), root_step_id="left")
+    world.chat(two, plan=text({"root": TREE}), steps=text([*more, SEARCH]), root_step_id="top")
+    world.chat(two, plan=text({"metadata": {"own": 1}}), steps=text(more), root_step_id="top")
 
 
 def _positions(world: World, one: str, two: str) -> None:

@@ -21,7 +21,7 @@ def flat_steps(node) -> list[dict]:
 
 
 def real_world(strategies) -> World:
-    """Three people, and each strategy as a conversation with an experiment, sets and an operation. Nothing to mend."""
+    """Three people, and each strategy as a conversation with an experiment, sets and an operation. Nothing to fix."""
     world = World()
     people = [world.user()["id"], world.user(external_id=None)["id"], world.user()["id"]]
     for number, strategy in enumerate(strategies):

@@ -15,6 +15,9 @@ from tests.support.legacy.schema import NEWEST, REVISIONS, SINCE, TABLES
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
 
+INFINITE = datetime.max  # noqa: DTZ901 - what the driver gives
+"""What the driver writes infinity for, and reads it as."""
+
 START = datetime(2025, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 
 

@@ -21,7 +21,7 @@ from veupath_store.repositories import (
 )
 from veupath_store.repositories.base import Repository
 from veupath_store.session import get_db_session
-from veupath_store.unit_of_work import Session
+from veupath_store.session.unit_of_work import Session
 
 R = TypeVar("R", bound=Repository[Any])
 

@@ -1,6 +1,6 @@
-"""Ending open streams when the process is told to end.
+"""Ending open streams when the process is asked to end.
 
-A server that is told to end waits for its responses, and an event stream has no end of its own: uvicorn would wait for
+A server that is asked to end waits for its responses, and an event stream does not end by itself: uvicorn waits for
 ever, or for its ``--timeout-graceful-shutdown`` and then cut every stream off. Nothing in ASGI tells an application
 that it has begun; the signal does.
 """
@@ -19,7 +19,7 @@ _open: Final[set["asyncio.Task[None]"]] = set()
 
 
 def ends_with_the_process(stream: "asyncio.Task[None]") -> None:
-    """Have a task cancelled when the process is told to end.
+    """Have a task cancelled when the process is asked to end.
 
     Args:
         stream: What reads the events of a stream.
@@ -32,7 +32,7 @@ def ends_with_the_process(stream: "asyncio.Task[None]") -> None:
 def heeding_signals() -> Iterator[None]:
     """While the block lasts, SIGTERM and SIGINT end the open streams, and then do what they did before.
 
-    Does nothing outside of the main thread, where Python gives nobody a signal, nor for a signal that nothing handles.
+    Does nothing outside of the main thread, where Python delivers no signal, nor for a signal that nothing handles.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -46,7 +46,7 @@ def heeding_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in heeded.items():
-            if signal.getsignal(number) is ours[number]:  # nobody else's meanwhile
+            if signal.getsignal(number) is ours[number]:  # not replaced meanwhile
                 signal.signal(number, handler)
 
 

@@ -20,7 +20,7 @@ from veupath_store.integrations.fastapi.handlers import log_problem
 from veupath_store.integrations.problems import problem_of
 from veupath_store.values import LoggedEvent
 
-logger = logging.getLogger("veupath_store.integrations")
+logger: logging.Logger = logging.getLogger("veupath_store.integrations")
 
 KEEPALIVE: Final = 15.0
 """Seconds after which a comment is sent, so that no proxy takes a silent stream for a dead one."""
@@ -41,9 +41,9 @@ def event_stream(events: AsyncIterator[LoggedEvent], *, keepalive: float = KEEPA
     Each is a message whose ``id`` is the event's id, ``event`` its type, and ``data`` its data as JSON and nothing
     else (``null`` where the log holds no object). The first thing sent is a hint to come back after `RETRY`.
 
-    The iterator runs in a task of its own, one event ahead of the client, and is closed when the client goes away.
+    The iterator runs in a separate task, one event ahead of the client, and is closed when the client goes away.
     An error of the store ends the stream as if there were nothing more, and is logged: the client comes back with its
-    last id, and is then answered by the route. Any other error tears the response. When the process is told to end
+    last id, and is then answered by the route. Any other error tears the response. When the process is asked to end
     (SIGTERM, SIGINT) so does the stream, and the client comes back to another one.
 
     Args:

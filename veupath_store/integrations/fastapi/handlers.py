@@ -1,18 +1,22 @@
 """Errors that leave a route, answered and logged."""
 
 import logging
-from typing import Any, Final, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias, cast
 
-from fastapi import FastAPI, Response, WebSocket
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 from tortoise.exceptions import BaseORMException
 
-from veupath_store.errors import StoreError
+from veupath_store.errors import InvalidInputError, NotFoundError, StoreError
+from veupath_store.inputs.validation import as_uuid
 from veupath_store.integrations.problems import MEDIA_TYPE, Problem, problem_of
 from veupath_store.integrations.tracebacks import safe_traceback
 
-logger = logging.getLogger("veupath_store.integrations")
+logger: logging.Logger = logging.getLogger("veupath_store.integrations")
 
 _SERVER_ERROR, _UNAVAILABLE = 500, 503
 _WEBSOCKET_FAILED, _WEBSOCKET_TRY_LATER = 1011, 1013
@@ -20,27 +24,73 @@ _WEBSOCKET_FAILED, _WEBSOCKET_TRY_LATER = 1011, 1013
 HANDLED: Final[tuple[type[Exception], ...]] = (StoreError, BaseORMException)
 """What is answered: the roots of the two trees, so that an application's handler for any class below one wins."""
 
+_NO_UUID: Final = {"uuid_parsing", "uuid_type"}
+_IDS: Final = ("stream_id", "operation_id", "experiment_id", "gene_set_id", "control_set_id", "user_id", "id")
+"""The store's arguments that are ids of rows."""
 
-def install_problem_handlers(app: FastAPI) -> None:
+Members: TypeAlias = Callable[[HTTPConnection, Exception], Mapping[str, Any]]
+"""What an application adds to a problem document, for a request and the error that it met."""
+
+
+def install_problem_handlers(app: FastAPI, *, members: Members | None = None) -> None:
     """Answer the errors of the store, and of Tortoise, with problem documents. `register_store` does this.
+
+    An id in a path that is no UUID is answered as one that is not there, with 404, whether FastAPI or the store refuses
+    it: the path's parameter has the name of the store's argument then, as ``stream_id``.
 
     Handlers that the application has, or adds later, stay. A mounted application has handlers of its own: call this
     for it.
 
     Args:
         app: The application.
+        members: Makes the members that each document has beside those of `Problem`.
     """
+
+    def problem_for(connection: HTTPConnection, error: Exception) -> Problem:
+        problem = problem_of(error)
+        return problem if members is None else problem.with_members(members(connection, error))
+
+    async def handle(connection: HTTPConnection, raised: Exception) -> Response | None:
+        error = missing(connection, raised) or raised
+        problem = problem_for(connection, error)
+        log_problem(error, problem, _where(connection))
+        if isinstance(connection, WebSocket):
+            await _close(connection, problem)
+            return None
+        return problem_response(problem)
+
+    async def refuse(request: Request, refused: RequestValidationError) -> Response:
+        error = missing(request, refused)
+        if error is None:
+            return await request_validation_exception_handler(request, refused)
+        return problem_response(problem_for(request, error))
+
     for root in HANDLED:
-        app.exception_handlers.setdefault(root, cast("Any", _handle))  # one for both kinds of connection
+        app.exception_handlers.setdefault(root, cast("Any", handle))  # one for both kinds of connection
+    if app.exception_handlers.get(RequestValidationError) is request_validation_exception_handler:
+        app.exception_handlers[RequestValidationError] = cast("Any", refuse)
 
 
-async def _handle(connection: HTTPConnection, error: Exception) -> Response | None:
-    problem = problem_of(error)
-    log_problem(error, problem, _where(connection))
-    if isinstance(connection, WebSocket):
-        await _close(connection, problem)
-        return None
-    return problem_response(problem)
+def missing(connection: HTTPConnection, error: Exception) -> NotFoundError | None:
+    """What an id in the path that is no UUID means: there is none. ``None`` for every other error."""
+    name: str | None = None
+    if isinstance(error, RequestValidationError):
+        found = (each["loc"] for each in error.errors() if each["loc"][0] == "path" and each["type"] in _NO_UUID)
+        name = next((str(place[1]) for place in found), None)
+    elif isinstance(error, InvalidInputError):
+        given = {name: value for name, value in connection.path_params.items() if name in _IDS}
+        # Of a call that names its one argument "id", the path's is the one that is none.
+        malformed = (name for name, value in given.items() if not _is_uuid(value)) if error.path == "id" else ()
+        name = error.path if error.path in given else next(iter(malformed), None)
+    return None if name is None else NotFoundError(name.removesuffix("_id").replace("_", " "))
+
+
+def _is_uuid(value: object) -> bool:
+    try:
+        as_uuid(value, "id")
+    except InvalidInputError:
+        return False
+    return True
 
 
 def problem_response(problem: Problem) -> Response:

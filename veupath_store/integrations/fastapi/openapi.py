@@ -10,7 +10,7 @@ def _documented(description: str, **more: Any) -> dict[str, Any]:  # noqa: ANN40
     return {"description": description, "content": content, **more}
 
 
-# FastAPI leaves its own 422 out of the document where a route has one: it is told of here, too.
+# FastAPI leaves its own 422 out of the document where a route has one: it is described here, too.
 _OF_FASTAPI: Final = {
     "title": "HTTPValidationError",
     "type": "object",

@@ -9,6 +9,7 @@ from fastapi import Depends
 from fastapi.params import Depends as Dependency
 
 from veupath_store.events import LogReader
+from veupath_store.inputs.validation import as_uuid
 from veupath_store.integrations.fastapi.dependencies import StoreSession
 from veupath_store.repositories import (
     AccountRepository,
@@ -20,7 +21,6 @@ from veupath_store.repositories import (
     UserRepository,
 )
 from veupath_store.repositories.base import Repository
-from veupath_store.validation import as_uuid
 
 
 class _Scoped(Protocol):

@@ -4,6 +4,8 @@ pytest imports this in every run wherever veupath-store is installed. That is wh
 what the fixtures need is imported by the first one that is used, from ``veupath_store.integrations.testing``.
 """
 
+from typing import Any
+
 import pytest
 
 from veupath_store.integrations.pytest_plugin.factories import (
@@ -20,11 +22,14 @@ from veupath_store.integrations.pytest_plugin.factories import (
 from veupath_store.integrations.pytest_plugin.fixtures import (
     shared_database,
     store,
+    store_apps,
     store_clock,
+    store_connections,
     store_database_url,
     store_factories,
     store_log,
     store_log_prefix,
+    store_migrations,
     store_redis_url,
     store_server,
     store_settings,
@@ -46,11 +51,14 @@ __all__ = [
     "make_user",
     "shared_database",
     "store",
+    "store_apps",
     "store_clock",
+    "store_connections",
     "store_database_url",
     "store_factories",
     "store_log",
     "store_log_prefix",
+    "store_migrations",
     "store_redis_url",
     "store_server",
     "store_settings",
@@ -76,7 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - pytest-xdist has no types
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - pytest-xdist has no types
     """Tell a worker of pytest-xdist where it finds what all of them share."""
     node.workerinput[SHARED_DIRECTORY] = str(node.config.stash[RUN].directory)
 

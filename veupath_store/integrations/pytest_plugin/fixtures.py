@@ -1,8 +1,8 @@
 """The fixtures. A project overrides any of them by one of the same name; what they give imports itself when used."""
 
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -11,13 +11,13 @@ from veupath_store.integrations.pytest_plugin.options import loop_scope_of, opti
 from veupath_store.integrations.pytest_plugin.run import RUN
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from veupath_store import StoreSettings
     from veupath_store.events import EventLog
-    from veupath_store.integrations.testing import DatabaseServer, Factories, RecordedStatements, StoreClock
+    from veupath_store.integrations.testing import DatabaseServer, Factories, Recorder, StoreClock
     from veupath_store.integrations.testing.emptying import SharedDatabase
-    from veupath_store.opened import Engine
+    from veupath_store.session.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +30,32 @@ def store_server(request: pytest.FixtureRequest) -> "Iterator[DatabaseServer]":
 
 
 @pytest.fixture(scope="session")
-def store_template(request: pytest.FixtureRequest, store_server: "DatabaseServer") -> str:
+def store_apps() -> "Mapping[str, Any]":
+    """The application's own Tortoise apps, as for ``StoreSettings.tortoise_orm``. Override it to have their tables."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def store_migrations() -> "Path | str | None":
+    """The folder of their aerich migrations, in it one for each app; by default the tables are as the models say."""
+    return None
+
+
+@pytest.fixture
+def store_connections() -> "Mapping[str, Any]":
+    """Other connections of theirs, as for ``StoreSettings.tortoise_orm``."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def store_template(
+    request: pytest.FixtureRequest,
+    store_server: "DatabaseServer",
+    store_apps: "Mapping[str, Any]",
+    store_migrations: "Path | str | None",
+) -> str:
     """The name of a migrated, empty database, made once in a run."""
-    return request.config.stash[RUN].place.template(store_server)
+    return request.config.stash[RUN].place.template(store_server, store_apps, store_migrations)
 
 
 @pytest.fixture(scope="session", name="_store_shared_database")
@@ -71,7 +94,7 @@ def store_redis_url(
 ) -> Iterator[str | None]:
     """The URL of the event log, also in REDIS_URL; ``None`` for a test that has none.
 
-    The Redis that REDIS_URL names when the run begins, or else one in memory. What the test leaves there is removed.
+    The Redis that REDIS_URL names when the run begins, or else the embedded one. What the test leaves there is removed.
     """
     if not options_of(request).event_log:
         monkeypatch.delenv("REDIS_URL", raising=False)
@@ -115,7 +138,7 @@ def store(request: pytest.FixtureRequest) -> "Engine":
 @pytest.fixture
 def store_log(store: "Engine") -> "EventLog":
     """The event log of the open store. A test that asks for it has one."""
-    from veupath_store.events.current import required_log  # noqa: PLC0415 - imports Tortoise
+    from veupath_store.events.log.current import required_log  # noqa: PLC0415 - imports Tortoise
 
     del store
     return required_log()
@@ -131,7 +154,7 @@ def store_clock(store: "Engine") -> "StoreClock":
 
 
 @pytest.fixture
-def store_statements() -> "Callable[..., AbstractContextManager[RecordedStatements]]":
+def store_statements() -> "Recorder":
     """Records the SQL that the block of a ``with`` sends, and may check how many statements there were."""
     from veupath_store.integrations.testing import recorded  # noqa: PLC0415 - imports Tortoise
 

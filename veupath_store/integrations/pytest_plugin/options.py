@@ -6,7 +6,7 @@ import pytest
 
 MARKER: Final = (
     "store(database='shared', event_log=False): the test's store; database='own' for a test that changes the schema "
-    "or needs a database that nobody else has had, event_log=True for a store with an event log"
+    "or needs a database that no other test has used, event_log=True for a store with an event log"
 )
 _DATABASES: Final = ("shared", "own")
 

@@ -1,4 +1,4 @@
-"""One test run: what it was told by the environment, and the directory that its processes share."""
+"""One test run: what the environment says of it, and the directory that its processes share."""
 
 import os
 import tempfile

@@ -4,8 +4,8 @@ The plugin itself is ``veupath_store.integrations.pytest_plugin``; docs/testing.
 """
 
 from veupath_store.integrations.testing.clock import StoreClock
-from veupath_store.integrations.testing.factories import Factories
+from veupath_store.integrations.testing.factories import Factories, Make
 from veupath_store.integrations.testing.server import DatabaseServer
-from veupath_store.integrations.testing.statements import RecordedStatements, recorded
+from veupath_store.integrations.testing.statements import RecordedStatements, Recorder, recorded
 
-__all__ = ["DatabaseServer", "Factories", "RecordedStatements", "StoreClock", "recorded"]
+__all__ = ["DatabaseServer", "Factories", "Make", "RecordedStatements", "Recorder", "StoreClock", "recorded"]

@@ -9,14 +9,14 @@ times of a log's entries, which are their ids. Functions that shadow the server'
 from datetime import timedelta
 from typing import Final
 
-from veupath_store.events.current import event_log
+from veupath_store.events.log.current import event_log
+from veupath_store.events.project.worker import log_unlogged
 from veupath_store.integrations.testing.clock_log import make_log_older
 from veupath_store.session import async_session_factory
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
-# Whoever may, switches triggers off meanwhile, which might stamp a row anew. What is ordered to be removed from the log
-# keeps its time, which nobody compares with a clock: the row's xmin tells who gave the order.
+# Whoever may, switches triggers off meanwhile, which might stamp a row anew.
 _AGE: Final = """
 DO $$
 DECLARE
@@ -29,7 +29,7 @@ BEGIN
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.atttypid = 'timestamptz'::regtype
           AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-          AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' AND c.relname <> 'log_removals'
+          AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
         GROUP BY n.nspname, c.relname
     LOOP EXECUTE older; END LOOP;
 END $$"""
@@ -37,7 +37,7 @@ END $$"""
 # The columns that hold the id of a log's entry, which begins with its time in milliseconds.
 _POSITIONS: Final = (
     ("stream_projections", "last_event_id"),
-    ("stream_projections", "wdk_event_id"),
+    ("stream_projections", "messages_after"),
     ("operations", "start_position"),
 )
 _AGE_POSITION: Final = """
@@ -72,9 +72,11 @@ class StoreClock:
         statements = [_AGE.format(milliseconds=milliseconds)] + [
             _AGE_POSITION.format(table=table, column=column, milliseconds=milliseconds) for table, column in _POSITIONS
         ]
+        log = event_log()
+        if log is not None:
+            await log_unlogged(log)  # so that nothing is written to a log while its entries are moved
         async with async_session_factory() as session:
             for statement in statements:
                 await session.client.execute_script(statement)
-            log = event_log(session)
             if log is not None:
                 await make_log_older(log, milliseconds)

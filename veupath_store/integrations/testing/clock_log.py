@@ -4,25 +4,27 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from veupath_store.events import fields
-from veupath_store.events.encoding import position_of
-from veupath_store.events.entries import Position
-from veupath_store.events.keys import BEHIND, SWEPT, LogKind
-from veupath_store.events.log import EventLog
-from veupath_store.events.log_scripts import ENDS
-from veupath_store.events.patched import PATCHED, patch_raw
-from veupath_store.events.redis_client import Command, RedisClient
-from veupath_store.events.text import decoded
+from orjson import dumps
 
-_TIMES: Final = ("updatedAt", "dismissedAt")
-_CLAIM: Final = "wdkEventId"
+from veupath_store.events.fold import fields
+from veupath_store.events.fold.patch import PATCHED
+from veupath_store.events.fold.text import decoded
+from veupath_store.events.log.client import Command, RedisClient
+from veupath_store.events.log.encoding import position_of
+from veupath_store.events.log.entries import Position
+from veupath_store.events.log.keys import BEHIND, SWEPT, LogKind
+from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.scripts import ENDS
+
+_TIMES: Final = ("updatedAt", "dismissedAt", "createdAt")
+_POSITION: Final = "messagesAfter"
 
 
 async def make_log_older(log: EventLog, milliseconds: int) -> None:
     """Make all entries of all logs older, and the marks of what is behind. A few round trips for each log.
 
     Args:
-        log: The event log; nobody else may append to it meanwhile.
+        log: The event log; nothing else may append to it meanwhile.
         milliseconds: By how much.
     """
     client, prefix = log._client, log._prefix
@@ -62,7 +64,7 @@ async def _rewrite(client: RedisClient, key: str, milliseconds: int) -> None:
     if not entries or last > position_of(entries[-1][0]):
         older = str(_older(last, milliseconds))
         commands += [("XADD", key, older, "type", "removed"), ("XDEL", key, older)]
-    await client.run_at_once(commands)
+    await client.run(commands)
 
 
 def _older(position: Position, milliseconds: int) -> Position:
@@ -74,7 +76,7 @@ def _values(values: Sequence[bytes], milliseconds: int) -> list[bytes]:
     by_name = dict(zip(values[::2], values[1::2], strict=True))
     data = decoded(by_name.get(b"data", b"")) if by_name.get(b"type") == PATCHED.encode() else None
     if data is not None:
-        by_name[b"data"] = patch_raw(_with_older_times(data, milliseconds))
+        by_name[b"data"] = dumps(_with_older_times(data, milliseconds))
     return [it for pair in by_name.items() for it in pair]
 
 
@@ -84,6 +86,6 @@ def _with_older_times(data: dict[str, Any], milliseconds: int) -> dict[str, Any]
         moment = fields.time(data.get(name))
         if moment is not None:
             moved[name] = (moment - timedelta(milliseconds=milliseconds)).isoformat()
-    if isinstance(data.get(_CLAIM), str):
-        moved[_CLAIM] = str(_older(Position.parse(data[_CLAIM]), milliseconds))
+    if isinstance(data.get(_POSITION), str):
+        moved[_POSITION] = str(_older(Position.parse(data[_POSITION]), milliseconds))
     return moved

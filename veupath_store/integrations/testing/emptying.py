@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from veupath_store.integrations.testing.server import DatabaseServer
 
-# Those whom an earlier test left behind: what they would still write is nobody's any more.
+# Those whom an earlier test left behind: what they would still write is not wanted any more.
 _END_OTHERS: Final = """
 SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""

@@ -1,6 +1,7 @@
 """Rows for tests, made through the public repositories, so that they obey every rule that real ones obey."""
 
 import itertools
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
@@ -9,14 +10,18 @@ from veupath_store.repositories import (
     ControlSetRepository,
     ExperimentRepository,
     GeneSetRepository,
+    LeaseRepository,
     OperationRepository,
     StreamRepository,
     UserRepository,
 )
 from veupath_store.values import Lease, OperationStatus, OperationType
+from veupath_store.values.operations import CHATS
 
 T = TypeVar("T")
 Owner: TypeAlias = User | UUID | str
+Make: TypeAlias = Callable[..., Awaitable[T]]
+"""What a fixture ``make_…`` is: ``make_user: Make[User]``."""
 
 SITE: Final = "plasmodb"
 """The site of what is made, unless another is given."""
@@ -70,9 +75,6 @@ class Factories:
         """A conversation named ``Kinases 1``, its projection loaded.
 
         Args:
-            user: Its owner.
-            site_id: Its site.
-            name: Its name.
             stream_id: Its id.
             experiment_id: The experiment that it is about.
             dismissed: Whether it is dismissed.
@@ -95,8 +97,6 @@ class Factories:
         """The projection of a new conversation; its ``stream`` is loaded.
 
         Args:
-            user: Its owner.
-            site_id: Its site.
             stream: What `stream` takes.
         """
         made = await self.stream(user, site_id, **stream)
@@ -107,8 +107,6 @@ class Factories:
         """A private control set of three genes that a search should find and two that it should not.
 
         Args:
-            user: Its owner.
-            site_id: Its site.
             given: What `ControlSetRepository.create` takes.
         """
         genes = gene_ids(5)
@@ -125,8 +123,6 @@ class Factories:
         """An experiment that waits to be run, of version 1.
 
         Args:
-            user: Its owner.
-            site_id: Its site.
             given: What `ExperimentRepository.save` takes.
         """
         defaults = {
@@ -143,8 +139,6 @@ class Factories:
         """A pasted gene set of three genes, of version 1.
 
         Args:
-            user: Its owner.
-            site_id: Its site.
             given: What `GeneSetRepository.save` takes.
         """
         defaults = {"gene_set_id": uuid4(), "name": f"Genes {next(_numbers)}", "gene_ids": gene_ids(3)}
@@ -164,7 +158,6 @@ class Factories:
         """An operation: by default one that waits for a worker.
 
         Args:
-            user: Its owner.
             type: What kind of job it is; a chat gets a new conversation unless `stream_id` is given.
             status: Another one: then a worker has ended it.
             error: Why it has failed, for the status ``failed``.
@@ -178,9 +171,9 @@ class Factories:
             lease = await self.lease(user, type, **given)
             made = lease.operation_id
             if wanted is OperationStatus.FAILED:
-                await operations.fail(lease, error)
+                await LeaseRepository().fail(lease, error)
             else:
-                await getattr(operations, _ENDED[wanted])(lease)
+                await getattr(LeaseRepository(), _ENDED[wanted])(lease)
         return _there(await operations.get_by_id(made))
 
     async def lease(
@@ -210,7 +203,7 @@ class Factories:
         self, user: Owner | None, kind: OperationType | str, given: dict[str, Any]
     ) -> tuple[UUID | str, dict[str, Any]]:
         owner = await self._id(user)
-        if OperationType(kind).is_chat and "stream_id" not in given:
+        if kind in CHATS and "stream_id" not in given:
             return owner, {**given, "stream_id": (await self.stream(owner)).id}
         return owner, given
 

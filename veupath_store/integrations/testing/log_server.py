@@ -3,26 +3,21 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from veupath_store.events.memory import forget_server
-from veupath_store.events.redis_client import RedisClient
-from veupath_store.redis_url import parse_redis_url
+from veupath_store.events.log.client import RedisClient
+from veupath_store.servers.redis_url import parse_redis_url
 
 _PATIENCE = 10.0
 
 
 def forget_log(url: str, prefix: str) -> None:
-    """Remove all keys that begin with a prefix, or the whole log in memory. Blocks; a thread of its own does it.
+    """Remove all keys that begin with a prefix. Blocks; a separate thread does it.
 
     Args:
         url: The URL of the event log.
         prefix: What the test's keys begin with.
     """
-    target = parse_redis_url(url)
-    if target.memory is not None:
-        forget_server(target.memory)
-        return
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(_remove(RedisClient(target, _PATIENCE), prefix))).result()
+        thread.submit(lambda: asyncio.run(_remove(RedisClient(parse_redis_url(url), _PATIENCE), prefix))).result()
 
 
 async def _remove(client: RedisClient, prefix: str) -> None:

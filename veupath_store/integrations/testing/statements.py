@@ -1,9 +1,13 @@
 """Recording the SQL that the store sends."""
 
+import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final, overload
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, TypeAlias, overload
+
+from veupath_store.engine.announcing import ANNOUNCE_TASK
+from veupath_store.models.unlogged import CATCH_UP_TASK
 
 _LOGGER: Final = logging.getLogger("veupath_store.engine")
 _MESSAGE: Final = "%s [%d values]"
@@ -59,6 +63,14 @@ def _shown(statement: str) -> str:
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
 
 
+def _is_in_background() -> bool:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return False
+    return task is not None and task.get_name() in (CATCH_UP_TASK, ANNOUNCE_TASK)
+
+
 class _Recorder(logging.Handler):
     def __init__(self, sent: RecordedStatements) -> None:
         super().__init__(logging.DEBUG)
@@ -66,13 +78,15 @@ class _Recorder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the statement's text."""
-        if record.msg == _MESSAGE and isinstance(record.args, tuple):
+        if record.msg == _MESSAGE and isinstance(record.args, tuple) and not _is_in_background():
             self._sent.statements.append(str(record.args[0]))
 
 
 @contextmanager
 def recorded(*, exactly: int | None = None, at_most: int | None = None) -> Iterator[RecordedStatements]:
     """Record what this process sends inside the block, whichever of its tasks sends it.
+
+    What is sent to bring the event log up to date in the background is not recorded: it comes when it comes.
 
     Args:
         exactly: How many statements there must be when the block has ended.
@@ -94,3 +108,7 @@ def recorded(*, exactly: int | None = None, at_most: int | None = None) -> Itera
         _LOGGER.removeHandler(recorder)
         _LOGGER.setLevel(level)
     sent.expect(exactly=exactly, at_most=at_most)
+
+
+Recorder: TypeAlias = Callable[..., AbstractContextManager[RecordedStatements]]
+"""What the fixture ``store_statements`` is: `recorded`."""

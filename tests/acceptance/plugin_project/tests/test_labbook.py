@@ -6,7 +6,7 @@ from datetime import timedelta
 import labbook
 import pytest
 
-from veupath_store import LogReader, OperationRepository, Projector, Worker
+from veupath_store import LeaseRepository, LogReader, Projector, Worker
 from veupath_store.events import LogKey
 from veupath_store.models import ControlSet, Operation
 from veupath_store.values import OperationType
@@ -41,7 +41,7 @@ async def test_what_is_untouched_for_a_week_is_put_away(make_user, make_stream, 
 async def test_an_evaluation_whose_worker_is_lost_is_made_by_another(make_user, store_clock):
     ann = await make_user()
     operation_id = await labbook.request_evaluation(ann.id)
-    lost = await OperationRepository().acquire("lost", [OperationType.EXPERIMENT], lease_seconds=600)
+    lost = await LeaseRepository().claim("lost", [OperationType.EXPERIMENT], lease_seconds=600)
     assert lost is not None
     await store_clock.advance(minutes=11)
 

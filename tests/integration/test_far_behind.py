@@ -1,0 +1,106 @@
+"""A million entries behind: folded page by page, in bounded memory, and nobody else waits for it.
+
+``python -m pytest -m large -s tests/integration/test_far_behind.py`` prints the figures of docs/event-log.md.
+"""
+
+import asyncio
+import sys
+import time
+from contextlib import asynccontextmanager
+from uuid import UUID, uuid4
+
+import psutil
+import pytest
+
+from tests.support.projections import MESSAGE, Logs, logged
+from tests.support.servers import until
+from veupath_store import ProjectionWorker, Projector, StreamRepository
+from veupath_store.events.log.keys import BEHIND
+from veupath_store.values import VerifyOutcome
+
+MILLION = 1_000_000
+EVERY = 10
+"""Of so many entries one is a message; the others are words of an answer."""
+MEGABYTES = 64
+PATIENCE = 30.0
+"""Seconds that another conversation may wait on a loaded machine; it waited for the whole million."""
+
+_APPEND = """
+for i = 1, ARGV[1] do
+    local kind = i % ARGV[2] == 0 and 'user_message' or 'assistant_delta'
+    redis.call('XADD', KEYS[1], '*', 'op', '', 'type', kind, 'data', '{"content":"some word"}')
+end"""
+
+
+@pytest.fixture
+def settings(database_url, private_redis):
+    return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=30.0)
+
+
+@pytest.fixture
+def logs(settings):
+    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
+    yield logs
+    logs.close()
+
+
+def put_behind(logs: Logs, stream_id: UUID, count: int) -> None:
+    """Append in the server itself, with the oldest mark there is."""
+    for _ in range(count // 20_000):
+        logs.redis.eval(_APPEND, 1, logs.key(stream_id), 20_000, EVERY)
+    logs.redis.zadd(f"{logs.prefix}{BEHIND}", {str(stream_id): 1})
+
+
+@asynccontextmanager
+async def working():
+    worker = ProjectionWorker(poll_seconds=0.05, sweep_every=3_600)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        worker.stop()
+        await task
+
+
+async def count_of(stream_id: UUID) -> int:
+    return (await StreamRepository().get_projection(stream_id)).message_count
+
+
+async def wait_of_another(stream_id: UUID) -> float:
+    """Seconds until what is said in a conversation is in its row."""
+    said = await count_of(stream_id)
+    started = time.monotonic()
+    await Projector().append(stream_id, [MESSAGE])
+
+    async def is_folded() -> bool:
+        return await count_of(stream_id) > said
+
+    await until(is_folded, 90, "what was said is in the row")
+    return time.monotonic() - started
+
+
+@pytest.mark.large
+async def test_a_million_entries_behind_cost_bounded_memory_and_hold_up_nobody(user, logs, caplog):
+    far, other = [(await StreamRepository().create(user.id, "plasmodb", name=name)).id for name in ("far", "other")]
+    await ProjectionWorker().drain()
+    bad = logs.add(far, "graph_plan", b"{")
+    put_behind(logs, far, MILLION)
+    process, waits = psutil.Process(), []
+    before = most = process.memory_info().rss
+    started = time.monotonic()
+    async with working():
+        while await count_of(far) < MILLION // EVERY:
+            waits.append(await wait_of_another(other))
+            most = max(most, process.memory_info().rss)
+    took = time.monotonic() - started
+    sys.stdout.write(
+        f"\n{MILLION / took:,.0f} events a second, {(most - before) / 2**20:.0f} MiB more, "
+        f"another conversation waited {max(waits):.2f} s at most, {len(waits)} times\n"
+    )
+    assert len(waits) > 5
+    assert caplog.text.count(f"entry {bad} ") == 1, "it is reported, though its conversation was left and begun again"
+    assert max(waits) < PATIENCE
+    assert most - before < MEGABYTES * 2**20
+    report = await Projector().verify()
+    assert report.counts == {VerifyOutcome.EQUAL: 2}
+    assert await count_of(other) == len(waits)

@@ -1,0 +1,368 @@
+"""The log follows the database: units of work, a Redis that is away or full, late appends, and rows that are gone."""
+
+import asyncio
+import contextlib
+import json
+from uuid import uuid4
+
+import pytest
+
+from tests.support.projections import DELTA, MESSAGE, Logs, at_rest, columns_of, logged, rows_of, unlogged_of
+from veupath_store import (
+    Event,
+    LogReader,
+    NotFoundError,
+    OperationRepository,
+    ProjectionWorker,
+    Projector,
+    StreamRepository,
+    UnavailableError,
+    async_session_factory,
+)
+from veupath_store.events.log.keys import GONE
+from veupath_store.events.log.log import EventLog
+from veupath_store.values import LagState, OperationType, RebuildOutcome, VerifyOutcome
+
+FIRST = [Event(type="user_message", data={"content": "first", "messageId": "m"})]
+
+
+class RolledBackError(Exception):
+    pass
+
+
+@pytest.fixture
+def settings(database_url, redis_url, log_prefix):
+    return logged(database_url, redis_url, log_prefix)
+
+
+@pytest.fixture
+def logs(settings):
+    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
+    yield logs
+    logs.close()
+
+
+async def assert_sound(watcher, logs) -> None:
+    """At rest every row is what its log says, and the logs alone make the same rows."""
+    await at_rest()
+    rows = await rows_of(watcher)
+    await logs.assert_explain(watcher)
+    assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: len(rows)}
+    await watcher.execute("DELETE FROM stream_projections")
+    assert (await Projector().rebuild()).counts == {RebuildOutcome.REBUILT: len(rows)}
+    assert await rows_of(watcher) == rows
+
+
+def keys(logs) -> list[bytes]:
+    """All that Redis holds, but for what says that operations are gone, which expires."""
+    found = logs.redis.scan_iter(match=f"{logs.prefix}*", count=1_000)
+    return [key for key in found if GONE not in key.decode()]
+
+
+async def texts(stream_id):
+    return [message.content async for message in LogReader().iterate_messages(stream_id)]
+
+
+async def test_a_row_that_is_changed_all_the_time_is_left_after_one_entry(store, user, logs, watcher, monkeypatch):
+    stream = await StreamRepository().create(user.id, "plasmodb")
+    step, taken = EventLog.step, []
+
+    async def step_while_others_rename(log, steps):
+        answers = await step(log, steps)
+        taken.append(len(steps))
+        await StreamRepository().update_projection(stream.id, name=f"name {len(taken)}")
+        return answers
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventLog, "step", step_while_others_rename)
+        async with asyncio.timeout(30):
+            await ProjectionWorker().drain()
+    assert len(taken) <= 3
+    assert await unlogged_of(watcher, stream.id)
+    await assert_sound(watcher, logs)
+
+
+class TestOfUnitsOfWork:
+    """A conversation begins with its first message and the operation that answers it."""
+
+    @staticmethod
+    async def begin(user, session):
+        stream = await StreamRepository(session).create(user.id, "plasmodb", name="one")
+        await Projector().append(stream.id, FIRST, session=session)
+        operation = await OperationRepository(session).register(user.id, OperationType.CHAT, stream_id=stream.id)
+        return stream.id, operation.id
+
+    async def test_what_is_committed_is_in_the_log_once_and_in_its_order(self, user, watcher, logs):
+        async with async_session_factory() as session:
+            stream_id, operation_id = await self.begin(user, session)
+            assert await Projector().append(stream_id, [DELTA, MESSAGE], session=session) == []
+            assert keys(logs) == []
+        assert keys(logs) == []
+        await asyncio.gather(*(Projector().catch_up(stream_id) for _ in range(8)))
+        assert logs.types(stream_id) == ["projection_patched", "user_message", "assistant_delta", "user_message"]
+        assert await texts(stream_id) == ["first", "hello"]
+        assert (await columns_of(watcher, stream_id))["message_count"] == 2
+        assert await watcher.fetchval("SELECT count(*) FROM stream_events") == 0
+        assert (await OperationRepository().get_by_id(operation_id)).stream_id == stream_id
+        await assert_sound(watcher, logs)
+
+    async def test_what_is_rolled_back_was_never_there(self, user, watcher, logs):
+        begun = []
+        with pytest.raises(RolledBackError):
+            async with async_session_factory() as session:
+                begun += await self.begin(user, session)
+                raise RolledBackError
+        await at_rest()
+        for table in ("streams", "stream_projections", "operations", "stream_events"):
+            assert await watcher.fetchval(f"SELECT count(*) FROM {table}") == 0
+        with pytest.raises(NotFoundError):
+            await Projector().append(begun[0], FIRST)
+        assert keys(logs) == []
+
+    async def test_a_rolled_back_event_of_a_conversation_that_is_there_leaves_no_trace(self, user, watcher, logs):
+        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+        await at_rest()
+        rows, entries = await rows_of(watcher), logs.entries(stream_id)
+        with pytest.raises(RolledBackError):
+            async with async_session_factory() as session:
+                await Projector().append(stream_id, FIRST, session=session)
+                await StreamRepository(session).update_projection(stream_id, name="two")
+                raise RolledBackError
+        await at_rest()
+        assert (await rows_of(watcher), logs.entries(stream_id)) == (rows, entries)
+
+    async def test_events_of_a_unit_that_deletes_the_conversation_go_with_it(self, user, watcher, logs):
+        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+        async with async_session_factory() as session:
+            await Projector().append(stream_id, FIRST, session=session)
+            await StreamRepository(session).delete(stream_id)
+        await at_rest()
+        assert keys(logs) == []
+        assert await watcher.fetchval("SELECT count(*) FROM stream_events") == 0
+
+    async def test_a_key_makes_an_event_of_two_units_one(self, user, watcher, logs):
+        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+        keyed = [Event(type="user_message", data={"content": "once"}, key=str(uuid4()))]
+        for _ in range(2):
+            async with async_session_factory() as session:
+                await Projector().append(stream_id, keyed, session=session)
+        await assert_sound(watcher, logs)
+        assert await texts(stream_id) == ["once"]
+
+    async def test_in_a_conversation_that_is_not_there_it_is_refused(self, user, logs):
+        with pytest.raises(NotFoundError):
+            async with async_session_factory() as session:
+                await Projector().append(uuid4(), FIRST, session=session)
+        assert keys(logs) == []
+
+
+class TestWhileRedisIsAway:
+    @pytest.fixture
+    def settings(self, database_url, private_redis):
+        """One connection: whoever holds it while Redis is asked fails all the others."""
+        return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=0.3, pool_max_size=1, catch_up=True)
+
+    @pytest.mark.parametrize("how", ["down", "frozen"])
+    async def test_no_write_and_no_read_fails_and_all_is_logged_after_its_return(
+        self, how, user, private_redis, watcher, logs
+    ):
+        streams = [(await StreamRepository().create(user.id, "plasmodb", name=f"{n}")).id for n in range(5)]
+        *kept, gone = streams
+        await at_rest()
+        with getattr(private_redis, how)():
+            catching_up = asyncio.create_task(self.insist())
+            await asyncio.gather(*(self.change(stream_id) for stream_id in kept))
+            assert await StreamRepository().delete(gone)
+            async with async_session_factory() as session:
+                new = await StreamRepository(session).create(user.id, "plasmodb", name="new")
+                await Projector().append(new.id, FIRST, session=session)
+            assert await unlogged_of(watcher, kept[0]) >= {"result_count", "plan"}
+            listed = await StreamRepository().list_projections(user.id)
+            assert {one.stream_id for one in listed} == {*kept, new.id}
+            catching_up.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await catching_up
+            with pytest.raises(UnavailableError):
+                await ProjectionWorker().drain()
+        await at_rest()
+        for stream_id in kept:
+            entry = json.loads(logs.entries(stream_id)[-1].raw)
+            assert (entry["resultCount"], entry["plan"]) == (5, {"root": {"id": "5"}})
+            if how == "down":
+                # One that is frozen carries out later what it was sent meanwhile.
+                assert len(logs.entries(stream_id)) == 2, "changes between two catch-ups are one entry"
+        assert logs.types(new.id) == ["projection_patched", "user_message"]
+        assert not logs.redis.exists(logs.key(gone))
+        await assert_sound(watcher, logs)
+
+    @staticmethod
+    async def change(stream_id) -> None:
+        for number in range(6):
+            plan = {"root": {"id": str(number)}}
+            await StreamRepository().update_projection(stream_id, result_count=number, plan=plan)
+            assert (await StreamRepository().get_projection(stream_id)).result_count == number
+
+    @staticmethod
+    async def insist() -> None:
+        """A worker beside the process's own catch-up, which never gives up."""
+        while True:
+            with contextlib.suppress(UnavailableError):
+                await ProjectionWorker().drain()
+            await asyncio.sleep(0)
+
+
+class TestOfAFullRedis:
+    @pytest.fixture
+    def settings(self, database_url, private_redis):
+        return logged(database_url, private_redis.url, f"{uuid4()}:")
+
+    @pytest.fixture
+    def full(self, private_redis):
+        """Redis takes nothing more, and drops nothing."""
+
+        @contextlib.contextmanager
+        def full():
+            with private_redis.client() as beside:
+                beside.config_set("maxmemory-policy", "noeviction")
+                beside.config_set("maxmemory", beside.info("memory")["used_memory"] // 2)
+                try:
+                    yield
+                finally:
+                    beside.config_set("maxmemory", 0)
+
+        return full
+
+    async def test_it_can_be_trimmed_and_rid_of_logs_and_what_happened_meanwhile_is_logged(
+        self, user, full, watcher, logs
+    ):
+        stream_id, gone = [(await StreamRepository().create(user.id, "plasmodb", name=n)).id for n in ("a", "b")]
+        said = [Event(type="user_message", data={"content": "x" * 1_000})] * 200
+        for one in (stream_id, gone):
+            await Projector().append(one, said)
+        await at_rest()
+        with full():
+            with pytest.raises(UnavailableError, match="memory"):
+                await Projector().append(stream_id, [MESSAGE])
+            await StreamRepository().update_projection(stream_id, name="two")
+            assert await StreamRepository().delete(gone)
+            assert (await columns_of(watcher, stream_id))["message_count"] == 200
+            removed = await Projector().trim(stream_id, keep=1)
+            assert removed == 200
+            assert len(logs.entries(stream_id)) == 1
+            with contextlib.suppress(UnavailableError):
+                await ProjectionWorker().drain()
+            assert not logs.redis.exists(logs.key(gone))
+        columns = await columns_of(watcher, stream_id)
+        assert (columns["name"], columns["message_count"]) == ("two", 200)
+        await assert_sound(watcher, logs)
+        assert not (await Projector().lag()).lagging, "nothing is lost"
+
+
+class TestOfLateAppends:
+    async def test_a_conversation_that_was_deleted_takes_none_and_is_not_brought_back(self, user, watcher, logs):
+        repository = StreamRepository()
+        stream_id = (await repository.create(user.id, "plasmodb", name="one")).id
+        operation_id = (await OperationRepository().register(user.id, OperationType.CHAT, stream_id=stream_id)).id
+        await Projector().append(stream_id, FIRST)
+        await repository.delete(stream_id)
+        with contextlib.suppress(NotFoundError):
+            # Its log may still be there for a moment.
+            await Projector().append(stream_id, [MESSAGE])
+        await at_rest()
+        late = Event(type="user_message", data={}, operation_id=operation_id)
+        for events in ([MESSAGE], [DELTA], [late]):
+            with pytest.raises(NotFoundError):
+                await Projector().append(stream_id, events)
+        with pytest.raises(NotFoundError):
+            async with async_session_factory() as session:
+                await Projector().append(stream_id, [MESSAGE], session=session)
+        await at_rest()
+        assert [key for key in keys(logs) if str(stream_id).encode() in key] == []
+        assert await watcher.fetchval("SELECT count(*) FROM streams") == 0
+        assert (await Projector().rebuild(missing=True)).counts == {}
+        assert (await Projector().log.backlog()).count == 0
+
+    async def test_an_operation_that_was_deleted_takes_none_and_is_not_brought_back(self, user, logs):
+        operation_id = (await OperationRepository().register(user.id, OperationType.EXPERIMENT)).id
+        progress = [Event(type="progress", data={"done": 1})]
+        await Projector().append_to_operation(operation_id, progress)
+        await OperationRepository().delete(operation_id)
+        await at_rest()
+        with pytest.raises(NotFoundError):
+            await Projector().append_to_operation(operation_id, progress)
+        await at_rest()
+        assert keys(logs) == []
+
+    async def test_a_deleted_ones_log_that_comes_back_with_a_restore_of_redis_is_removed_again(self, user, logs):
+        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+        await Projector().append(stream_id, FIRST)
+        backup = logs.redis.dump(logs.key(stream_id))
+        await StreamRepository().delete(stream_id)
+        await at_rest()
+        logs.redis.restore(logs.key(stream_id), 0, backup)
+        assert (await Projector().rebuild(missing=True)).counts == {}
+        await ProjectionWorker().sweep()
+        assert not logs.redis.exists(logs.key(stream_id))
+
+
+class TestOfRowsThatAreGone:
+    """As after a restore of PostgreSQL to an earlier moment: the logs know conversations that the tables do not."""
+
+    @pytest.fixture
+    async def streams(self, user):
+        streams = []
+        for number in range(4):
+            experiment = uuid4() if number % 2 else None
+            stream = await StreamRepository().create(user.id, "plasmodb", name="Kinases", experiment_id=experiment)
+            await Projector().append(stream.id, [*FIRST, Event(type="strategy_link", data={"wdkStrategyId": number})])
+            await StreamRepository().update_projection(stream.id, plan={"root": {"id": str(number)}})
+            streams.append(stream.id)
+        await at_rest()
+        return streams
+
+    @staticmethod
+    async def tables(watcher) -> list:
+        return [
+            [dict(row) for row in await watcher.fetch(f"SELECT * FROM {table} ORDER BY {key}")]
+            for table, key in (("streams", "id"), ("stream_projections", "stream_id"))
+        ]
+
+    async def test_they_are_made_anew_for_the_owner_that_their_logs_name(self, streams, user, stranger, watcher, logs):
+        other = (await StreamRepository().create(stranger.id, "plasmodb", name="other")).id
+        deleted = (await StreamRepository().create(user.id, "plasmodb", name="deleted")).id
+        await at_rest()
+        backup = logs.redis.dump(logs.key(deleted))
+        await StreamRepository().delete(deleted)
+        await at_rest()
+        logs.redis.restore(logs.key(deleted), 0, backup)
+        before = await self.tables(watcher)
+        await watcher.execute("DELETE FROM streams WHERE user_id = $1", user.id)
+        lag = await Projector().lag()
+        assert (lag.without_row, lag.counts) == (len(streams), {LagState.CURRENT: 1})
+        assert (await Projector().rebuild()).counts == {RebuildOutcome.REBUILT: 1}, "only when it is asked for"
+        report = await Projector().rebuild(missing=True)
+        assert report.counts == {RebuildOutcome.REBUILT: len(streams) + 1}
+        assert await self.tables(watcher) == before
+        assert await StreamRepository().get_projection(other) is not None
+        assert await StreamRepository().get_projection(deleted) is None, "a deletion is remembered"
+        assert (await Projector().lag()).without_row == 0
+        await assert_sound(watcher, logs)
+
+    async def test_those_whose_owner_is_gone_or_that_name_none_stay_gone(self, streams, user, watcher, logs):
+        nameless, wrong, *garbage = (uuid4() for _ in range(5))
+        logs.add(nameless, "user_message", {"content": "old"})
+        logs.redis.set(logs.key(wrong), "a string")
+        for stream_id, bad in zip(
+            garbage, ({"userId": "nobody"}, {"userId": 7}, {"userId": str(user.id), "siteId": "x" * 300}), strict=True
+        ):
+            data = {"whole": "made", "siteId": "plasmodb", "name": "x", **bad}
+            logs.add(stream_id, "projection_patched", data)
+        before = await self.tables(watcher)
+        await watcher.execute("DELETE FROM streams WHERE user_id = $1", user.id)
+        report = await Projector().rebuild(missing=True)
+        assert report.counts == {RebuildOutcome.REBUILT: len(streams), RebuildOutcome.UNREADABLE: 4}
+        assert {one.stream_id for one in report.refused} == {wrong, *garbage}
+        assert await self.tables(watcher) == before
+        await watcher.execute("DELETE FROM users WHERE id = $1", user.id)
+        assert (await Projector().rebuild(missing=True)).counts == {RebuildOutcome.UNREADABLE: 4}
+        assert logs.types(nameless) == ["user_message"], "what nobody can assign is left where it is"

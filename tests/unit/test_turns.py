@@ -1,0 +1,254 @@
+"""Messages and what was logged of their turns: a pure function of entries."""
+
+import json
+from time import process_time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.chats import CHATS
+from tests.support.naive_turns import naive_messages
+from veupath_store.events.log.entries import Entry, Position
+from veupath_store.events.turns import SHOWN, begins_within, ends_within, messages
+from veupath_store.values import MessageRole
+
+NOT_COMPARED = {"created_at", "operation_id"}
+
+
+def chat(*events, operation="op-a"):
+    """Entries of types and data; a third member is another operation."""
+    return [
+        Entry(
+            Position(n, 0), kind, data if isinstance(data, bytes) else json.dumps(data).encode(), (*more, operation)[0]
+        )
+        for n, (kind, data, *more) in enumerate(events, 1)
+    ]
+
+
+def said(text="hello"):
+    return "user_message", {"content": text}
+
+
+def answered(text="well"):
+    return "assistant_message", {"content": text}
+
+
+def began(call, name="search", **more):
+    return "tool_call_start", {"id": call, "name": name, **more}
+
+
+def ended(call, result="ok"):
+    return "tool_call_end", {"id": call, "result": result}
+
+
+def answers(entries):
+    return [message for message in messages(entries) if message.role is MessageRole.ASSISTANT]
+
+
+def names(message):
+    return [call.name for call in message.tool_calls]
+
+
+@settings(max_examples=150, deadline=None)
+@given(CHATS)
+def test_messages_are_what_the_naive_rule_says(entries):
+    found = [message.model_dump(mode="json", exclude=NOT_COMPARED) for message in messages(entries)]
+    assert found == json.loads(json.dumps(naive_messages(entries)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(CHATS)
+def test_types_that_are_not_shown_change_nothing(entries):
+    assert messages(entries) == messages([entry for entry in entries if entry.type in SHOWN])
+
+
+@settings(max_examples=60, deadline=None)
+@given(CHATS)
+def test_turns_are_apart(entries):
+    cuts = [number for number, entry in enumerate(entries) if entry.type == "user_message"]
+    parts = [entries[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(entries)], strict=True)]
+    assert [message for part in parts for message in messages(part)] == messages(entries)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CHATS, st.data())
+def test_a_part_says_whether_it_cuts_a_turn(entries, data):
+    begin = data.draw(st.integers(0, len(entries)))
+    end = data.draw(st.integers(begin, len(entries)))
+    part = entries[begin:end]
+    ids = {str(entry.position) for entry in part}
+    before = entries[:begin] if begins_within(part) else []
+    after = entries[end:] if ends_within(part) else []
+    wanted = [message for message in messages(entries) if message.id in ids]
+    assert [message for message in messages([*before, *part, *after]) if message.id in ids] == wanted
+
+
+def test_an_answer_holds_all_that_was_logged_of_its_turn():
+    entries = chat(
+        said(),
+        ("message_start", {"strategyId": "s"}),
+        ("reasoning", {"reasoning": "First look."}),
+        began("c1", arguments='{"text": "kinase"}'),
+        ended("c1", {"hits": 3}),
+        ("citations", {"citations": [{"title": "A"}, 7]}),
+        ("citations", {"citations": [{"title": "B"}]}),
+        ("planning_artifact", {"planningArtifact": {"title": "Plan"}}),
+        ("reasoning", {"reasoning": "Then build."}),
+        ("subkani_task_start", {"task": "build"}),
+        ("subkani_tool_call_start", {"task": "build", "id": "s1", "name": "add_step", "arguments": {"n": 1}}),
+        ("subkani_tool_call_end", {"task": "build", "id": "s1", "result": "added"}),
+        ("subkani_task_end", {"task": "build", "status": "failed", "promptTokens": 5}),
+        ("token_usage_partial", {"promptTokens": 10, "completionTokens": 2}),
+        ("assistant_delta", {"delta": "we"}),
+        answered(),
+        ("message_end", {"totalTokens": 12, "modelId": "m", "cachedTokens": 3, "completionTokens": None}),
+    )
+    question, answer = messages(entries)
+    assert (question.content, question.tool_calls, question.token_usage) == ("hello", (), None)
+    assert answer.content == "well"
+    assert answer.model_dump()["tool_calls"] == (
+        {"id": "c1", "name": "search", "arguments": {"text": "kinase"}, "result": {"hits": 3}, "is_done": True},
+    )
+    assert [citation["title"] for citation in answer.citations] == ["A", "B"]
+    assert answer.planning_artifacts == ({"title": "Plan"},)
+    assert answer.reasoning == "First look.\n\nThen build."
+    [agent] = answer.sub_agents
+    assert (agent.task, agent.status, agent.token_usage.prompt_tokens) == ("build", "failed", 5)
+    assert [(call.name, call.arguments, call.result) for call in agent.tool_calls] == [("add_step", {"n": 1}, "added")]
+    usage = answer.token_usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, usage.model_id) == (10, 2, 12, "m")
+    assert usage.data["cachedTokens"] == 3
+
+
+def test_pieces_of_a_thought_are_joined_as_they_are():
+    pieces = [("reasoning", {"text": word}) for word in ("I ", "think")]
+    [answer] = answers(chat(said(), *pieces, answered()))
+    assert answer.reasoning == "I think"
+
+
+def test_what_comes_after_an_answer_belongs_to_it_up_to_its_end():
+    entries = chat(
+        said(),
+        began("c1"),
+        answered(),
+        ended("c1", "late"),
+        began("c2"),
+        ("message_end", {"totalTokens": 1}),
+        began("c3"),
+    )
+    [answer] = answers(entries)
+    assert [(call.id, call.result, call.is_done) for call in answer.tool_calls] == [
+        ("c1", "late", True),
+        ("c2", None, False),
+    ]
+    assert answer.token_usage.total_tokens == 1
+
+
+def test_of_several_answers_each_has_what_led_to_it():
+    entries = chat(said(), began("c1", "a"), answered("1"), began("c2", "b"), answered("2"), began("c3", "c"))
+    assert [names(answer) for answer in answers(entries)] == [["a"], ["b", "c"]]
+
+
+def test_a_turn_that_goes_on_shows_its_question_only():
+    [question] = messages(chat(said(), began("c1"), ("reasoning", {"reasoning": "hm"})))
+    assert question.role is MessageRole.USER
+    assert (question.tool_calls, question.reasoning) == ((), None)
+
+
+def test_what_a_failed_attempt_left_is_not_another_ones():
+    failed = [began("c1", "a"), ("error", {"error": "x"}), ("message_end", {"totalTokens": 9})]
+    [answer] = answers(chat(said(), *failed, began("c2", "b"), answered(), ("message_end", {"totalTokens": 1})))
+    assert (names(answer), answer.token_usage.total_tokens) == (["b"], 1)
+    died = [("message_start", {}), began("c1", "a"), ("message_start", {})]
+    [answer] = answers(chat(said(), *died, began("c2", "b"), answered()))
+    assert names(answer) == ["b"]
+
+
+def test_the_last_words_of_a_cancelled_operation_are_not_anothers():
+    entries = chat(
+        said("1"),
+        began("c1", "old"),
+        said("2"),
+        began("c2", "new"),
+        (*began("c3", "late"), "op-old"),
+        ("message_end", {"totalTokens": 9}, "op-old"),
+        (*answered("late"), "op-old"),
+        answered("2"),
+    )
+    late, answer = answers(entries)
+    assert (late.content, names(late)) == ("late", [])
+    assert (answer.content, names(answer), answer.token_usage) == ("2", ["new"], None)
+
+
+def test_an_event_without_an_operation_goes_with_the_next_answer_or_the_last():
+    entries = chat(
+        (*said(), ""),
+        (*began("c1", "a"), ""),
+        answered("1"),
+        (*began("c2", "b"), ""),
+        (*answered("2"), "op-b"),
+        (*began("c3", "c"), ""),
+        ("message_end", {"totalTokens": 2}, ""),
+    )
+    one, two = answers(entries)
+    assert (names(one), names(two)) == (["a"], ["b", "c"])
+    assert (one.token_usage, two.token_usage.total_tokens) == (None, 2)
+
+
+def test_what_an_answers_own_event_brings_along_counts_where_nothing_else_was_logged():
+    own = {
+        "content": "x",
+        "toolCalls": [{"id": "c", "name": "own", "result": 1}, "no call"],
+        "citations": [{"title": "own"}],
+        "planningArtifacts": [{"title": "own"}],
+        "reasoning": "own",
+    }
+    [answer] = answers(chat(("assistant_message", own)))
+    assert (names(answer), answer.reasoning) == (["own"], "own")
+    assert answer.citations == answer.planning_artifacts == ({"title": "own"},)
+    [answer] = answers(chat(began("c1", "logged"), ("reasoning", {"reasoning": "logged"}), ("assistant_message", own)))
+    assert (names(answer), answer.reasoning, answer.citations) == (["logged"], "logged", ({"title": "own"},))
+
+
+@pytest.mark.parametrize("bad", [b"", b"no json", b"[1]", b"null"])
+def test_an_entry_that_cannot_be_read_harms_itself_only(bad):
+    entries = chat(
+        ("user_message", bad),
+        began("c1", "a"),
+        ("tool_call_start", bad),
+        ("assistant_message", bad),
+        ended("c1"),
+        answered(),
+        ("message_end", bad),
+        answered("second"),
+    )
+    one, two = messages(entries)
+    assert (names(one), one.tool_calls[0].is_done, two.content) == (["a"], True, "second")
+
+
+def test_wrong_types_inside_are_left_out_field_by_field():
+    kinds = sorted(SHOWN - {"user_message"})
+    keys = ("id", "name", "arguments", "citations", "planningArtifact", "reasoning", "text", "task", "status")
+    more = ("content", "messageId", "modelId", "promptTokens", "totalTokens", "toolCalls", "planningArtifacts")
+    for wrong in (None, True, 7, 1.5, -1, 10**30, "x", [], [[]], ["x"], {}, {"a": [1]}):
+        data = dict.fromkeys((*keys, *more), wrong)
+        entries = chat(said(), *((kind, data) for kind in kinds), answered(), *((kind, data) for kind in kinds))
+        found = [message.model_dump(mode="json", exclude=NOT_COMPARED) for message in messages(entries)]
+        assert found == json.loads(json.dumps(naive_messages(entries)))
+        assert found[0]["content"] == "hello"
+
+
+def test_an_event_that_is_told_twice_is_one_call():
+    [answer] = answers(chat(said(), began("c1"), began("c1"), ended("c1"), ended("c1"), answered()))
+    assert len(answer.tool_calls) == 1
+
+
+def test_many_operations_in_one_turn_take_a_time_that_follows_their_number():
+    def seconds(count):
+        entries = chat(*((*event, f"op-{n}") for n in range(count) for event in (began(f"c{n}"), answered())))
+        begun = process_time()
+        assert len(messages(entries)) == count
+        return process_time() - begun
+
+    assert seconds(8_000) < 40 * max(seconds(1_000), 0.01)

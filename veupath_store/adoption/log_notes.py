@@ -1,0 +1,90 @@
+"""Rows that are not what their logs say: they are kept as they are, and listed.
+
+Of each log at most `READ` entries up to the row's position are read, and as many after it: in almost every one that is
+all, and else the last word of almost every column. An old log does not hold how its conversation began; so what it
+says is folded into the row itself, and differs only where it says otherwise.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from veupath_store.adoption.documents import FEW, PLAN
+from veupath_store.adoption.plans import readable
+from veupath_store.adoption.values import ProblemKind
+from veupath_store.adoption.work import Work
+from veupath_store.config import StoreSettings
+from veupath_store.documents.plans import COPIED, flatten_plan
+from veupath_store.events.fold.fold import PROJECTING, State, fold_all
+from veupath_store.events.log.client import RedisClient
+from veupath_store.events.log.encoding import entries_of
+from veupath_store.events.log.entries import Entry
+from veupath_store.events.log.keys import LogKind
+
+READ: Final = 500
+
+_COLUMNS: Final = (*("name", "record_type", "wdk_strategy_id", "is_saved", "model_id", "message_count", "step_count"),)
+_ROWS: Final = f"""
+SELECT a.legacy_id, a.last_event_id, {", ".join(f"o.{column}" for column in _COLUMNS)}, {PLAN.text()} AS plan
+FROM adopting_stream_projections a JOIN old_stream_projections o ON o.place = a.place {PLAN.join()}"""
+
+_AHEAD: Final = "it goes on after what the row has seen: its messages are counted, all else stays"
+_BEHIND: Final = "it does not hold the entry that the row has seen last: messages are lost"
+_OTHER: Final = "the log says otherwise: the row's value stays"
+
+
+async def note_logs(work: Work, settings: StoreSettings) -> None:
+    """List them, where there is an event log. A round trip for each `FEW` conversations.
+
+    Raises:
+        UnavailableError: Redis does not answer.
+    """
+    if settings.log_target is None:
+        return
+    client, done = RedisClient(settings.log_target, settings.log_timeout), 0
+    try:
+        async for rows in work.batches(_ROWS, FEW):
+            replies = iter(await client.run(command for row in rows for command in _commands(row, settings.log_prefix)))
+            for row in rows:
+                before, after = entries_of(next(replies))[::-1], entries_of(next(replies))
+                noted = [(row["legacy_id"], *difference) for difference in _differences(row, before, after)]
+                await work.note_all(PLAN.table, noted)
+            done += len(rows)
+            work.tell("reading logs", done, max(done, work.rows[PLAN.table]))
+    finally:
+        await client.close()
+
+
+def _commands(row: Any, prefix: str) -> Iterator[tuple[str | int, ...]]:  # noqa: ANN401 - a record
+    key, position = f"{prefix}{LogKind.STREAM}:{row['legacy_id']}", row["last_event_id"] or "0-0"
+    yield "XREVRANGE", key, position, "-", "COUNT", READ
+    yield "XRANGE", key, f"({position}", "+", "COUNT", READ
+
+
+def _differences(
+    row: Mapping[str, Any], before: Sequence[Entry], after: Sequence[Entry]
+) -> Iterator[tuple[ProblemKind, str | None, str]]:
+    """What is to be listed of one row."""
+    position = row["last_event_id"]
+    if position not in (None, "0-0") and (not before or str(before[-1].position) != position):
+        yield ProblemKind.LOG_BEHIND, "last_event_id", _BEHIND
+    if any(entry.type in PROJECTING for entry in after):
+        yield ProblemKind.LOG_AHEAD, "last_event_id", _AHEAD
+    for column in _unlike(row, before) if before else ():
+        yield ProblemKind.UNLIKE_LOG, column, _OTHER
+
+
+def _unlike(row: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[str]:
+    """The columns of which the log has said something else last; messages where all of it was read."""
+    plan = readable(row["plan"]) or {}
+    stored = State(**{column: row[column] for column in _COLUMNS if row[column] is not None}, plan=plan)
+    said = fold_all(replace(stored, message_count=0), entries).state
+    compared = [column for column in _COLUMNS if column != "message_count" or len(entries) < READ]
+    yield from (column for column in compared if getattr(said, column) != getattr(stored, column))
+    if _searches(said.plan) != _searches(plan):
+        yield "plan"
+
+
+def _searches(plan: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - stored JSON
+    """What both layers know of a plan's steps."""
+    return [{name: step[name] for name in ("id", *COPIED) if step.get(name)} for step in flatten_plan(plan or {})]

@@ -1,0 +1,1 @@
+"""JSON documents in and out, and plan trees."""

@@ -1,0 +1,53 @@
+"""What this process has saved, and who in it waits to hear of that.
+
+A hint, not a message: whoever hears it looks into the database, and looks there now and then also without one, for what
+other processes have saved.
+"""
+
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+CONVERSATIONS: Final = "conversations"
+"""A conversation was changed, and its log does not say so yet."""
+
+WORK: Final = "work"
+"""An operation waits for a worker."""
+
+
+def of_operation(operation_id: UUID) -> str:
+    """The topic of one operation: somebody asked to cancel it, or it has ended, or is gone."""
+    return f"operation {operation_id}"
+
+
+class Listeners:
+    """Who is called when something of a topic was saved."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, list[Callable[[], None]]] = {}
+
+    def add(self, topic: str, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have something called after each commit, or single statement, of a topic.
+
+        Args:
+            topic: `CONVERSATIONS`, `WORK`, or what `of_operation` returns.
+            listener: What to call; it must not block or raise.
+
+        Returns:
+            What to call when that is no longer wanted; twice is harmless.
+        """
+        self._of.setdefault(topic, []).append(listener)
+
+        def forget() -> None:
+            others = self._of.get(topic, [])
+            if listener in others:
+                others.remove(listener)
+            if not others:
+                self._of.pop(topic, None)
+
+        return forget
+
+    def tell(self, topic: str) -> None:
+        """Call those of a topic."""
+        for listener in list(self._of.get(topic, ())):
+            listener()

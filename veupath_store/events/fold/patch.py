@@ -1,0 +1,198 @@
+"""`projection_patched`: how the row's own columns get into the log, and how they are read back."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from veupath_store.documents.json import encode
+from veupath_store.errors import InvalidInputError
+from veupath_store.events.fold import fields
+from veupath_store.events.fold.fields import Changes, Data, Effect
+from veupath_store.events.fold.text import decoded
+from veupath_store.events.log.entries import Entry
+from veupath_store.inputs import limits
+
+PATCHED: Final = "projection_patched"
+
+KEYS: Final[Mapping[str, str]] = {
+    "name": "name",
+    "record_type": "recordType",
+    "wdk_strategy_id": "wdkStrategyId",
+    "is_saved": "isSaved",
+    "model_id": "modelId",
+    "message_count": "messageCount",
+    "step_count": "stepCount",
+    "plan": "plan",
+    "unrooted_steps": "unrootedSteps",
+    "result_count": "resultCount",
+    "dismissed_at": "dismissedAt",
+    "dismissed_reason": "dismissedReason",
+    "gene_set_id": "geneSetId",
+    "gene_set_auto_imported": "geneSetAutoImported",
+    "messages_after": "messagesAfter",
+    "lost": "lost",
+}
+"""The key of each column in the data."""
+
+DOCUMENTS: Final = ("plan", "unrooted_steps")
+"""Columns whose JSON text goes from the table into the log as it is."""
+
+_NULLABLE: Final = frozenset(
+    {
+        "record_type",
+        "wdk_strategy_id",
+        "model_id",
+        "result_count",
+        "dismissed_reason",
+        "gene_set_id",
+        "unrooted_steps",
+        "messages_after",
+    }
+)
+_PLAIN: Final = {column: key for column, key in KEYS.items() if column not in (*DOCUMENTS, "dismissed_at")}
+# A patch says what a row is to hold: a WDK server's record type may be empty text, and a newer version's reason
+# one that this version does not know.
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **fields.READERS,
+    "record_type": partial(fields.text, longest=limits.RECORD_TYPE, shortest=0),
+    "model_id": partial(fields.text, longest=limits.MODEL_ID, shortest=0),
+}
+_ORDER_MAX: Final = 1_000_000
+
+
+def patch_raw(
+    columns: Mapping[str, Any],
+    *,
+    tags: Mapping[str, str],
+    updated_at: datetime,
+    documents: Mapping[str, str] | None = None,
+    whole: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The data of a `PATCHED` entry, as the log holds it.
+
+    Args:
+        columns: The values by column, those of `KEYS` that are no documents.
+        tags: The tags of the columns that the entry logs.
+        updated_at: When the row was changed last.
+        documents: The JSON texts of `DOCUMENTS`: as large and as deep as a document may be, and not decoded for this.
+        whole: Of a whole row, why it is appended and whose it is (`whole_row`); ``None`` for a part of it.
+
+    Returns:
+        JSON text.
+    """
+    data = {
+        **(whole or {}),
+        **{KEYS[column]: _json(value) for column, value in columns.items()},
+        "tags": dict(tags),
+        "updatedAt": updated_at.isoformat(),
+    }
+    parts = [encode(data, "patch")[1:-1]]
+    parts += [f'"{KEYS[column]}":{text}' for column, text in (documents or {}).items()]
+    return f"{{{','.join(parts)}}}".encode()
+
+
+def whole_row(reason: str, *, user_id: UUID, site_id: str, experiment_id: UUID | None, created_at: datetime) -> Data:
+    """What a whole row says beside its columns, so that a log alone can give its conversation back.
+
+    Args:
+        reason: ``made``, ``lost`` or ``trim``.
+        experiment_id: The experiment that it is about.
+        created_at: When the conversation was made.
+    """
+    return {
+        "whole": reason,
+        "userId": str(user_id),
+        "siteId": site_id,
+        "experimentId": None if experiment_id is None else str(experiment_id),
+        "createdAt": created_at.isoformat(),
+    }
+
+
+def whole_data(entry: Entry) -> dict[str, Any] | None:
+    """The data of an entry that is a whole row; ``None`` for all others. Decodes what may be one.
+
+    The first version's beginnings (``"created": true``) are whole rows, which do not say whose they are.
+    """
+    if entry.type != PATCHED or not (b'"whole"' in entry.raw or b'"created"' in entry.raw):
+        return None
+    data = decoded(entry.raw)
+    return data if data is not None and is_whole(data) else None
+
+
+def is_whole(data: Data) -> bool:
+    """Whether the data of a patch are those of a whole row."""
+    return isinstance(data.get("whole"), str) or data.get("created") is True
+
+
+def is_unsettled(entry: Entry) -> bool:
+    """Whether an entry was appended by a unit of work of the first version, before its commit.
+
+    That version moved the row's position in the same transaction. So beyond a row's position such an entry is of a
+    transaction that was rolled back, or is still under way.
+    """
+    return entry.type == PATCHED and b'"xact"' in entry.raw and isinstance((decoded(entry.raw) or {}).get("xact"), str)
+
+
+def patch_effect(entry: Entry, data: Data) -> Effect:
+    """What a `PATCHED` event does: it sets exactly the fields that it names.
+
+    Args:
+        entry: The entry, for its position and time.
+        data: Its data, decoded.
+
+    Returns:
+        The changes. A document stays where the table would not take it; that is a problem, and the rest is applied.
+    """
+    changes = {**_cleared(data), **fields.read(data, _PLAIN, _READERS)}
+    problem = _read_documents(data, changes)
+    _read_dismissal(changes, entry, data)
+    whole = is_whole(data)
+    stamp = fields.time(data.get("updatedAt"))
+    if changes or whole or stamp:
+        changes["updated_at"] = _ordered(stamp or entry.position.time, data.get("order"))
+    return Effect(changes, problem, whole, _tags(data))
+
+
+def _read_documents(data: Data, changes: Changes) -> str | None:
+    """A row may hold a plan that is no tree of steps, as an older application left it: only its size is bounded."""
+    plan, steps = data.get("plan"), data.get("unrootedSteps")
+    try:
+        if isinstance(plan, dict):
+            encode(plan, "plan")
+            changes.update(plan=plan, unrooted_steps=None)
+        if isinstance(steps, list):
+            encode(steps, "steps")
+            changes["unrooted_steps"] = steps or None
+    except InvalidInputError as exc:
+        return fields.refused(exc)
+    return None
+
+
+def _cleared(data: Data) -> Changes:
+    return {column: None for column, key in KEYS.items() if column in _NULLABLE and data.get(key, "") is None}
+
+
+def _read_dismissal(changes: Changes, entry: Entry, data: Data) -> None:
+    if "dismissed_reason" in changes:
+        dismissed = changes["dismissed_reason"] is not None
+        changes["dismissed_at"] = (fields.time(data.get("dismissedAt")) or entry.position.time) if dismissed else None
+
+
+def _tags(data: Data) -> Mapping[str, str]:
+    tags = data.get("tags")
+    return tags if isinstance(tags, dict) else {}
+
+
+def _ordered(moment: datetime, order: object) -> datetime:
+    """The first version's own times: the entry's, earlier by so many microseconds."""
+    return moment - timedelta(microseconds=fields.whole(order, _ORDER_MAX) or 0)
+
+
+def _json(value: Any) -> Any:  # noqa: ANN401 - a column's value
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str.__str__(value) if isinstance(value, str) else value  # an enum's value, not its name

@@ -1,0 +1,1 @@
+"""Rows and logs, kept at the same place."""

@@ -1,0 +1,299 @@
+"""What was read of a log, folded into its row (docs/event-log.md, rules 5 to 9, and 19).
+
+The log was read without a lock. So the row is locked now, and must stand where it stood, or at one of the entries that
+were read; its own columns may have changed meanwhile, which its tags tell. Names and WDK strategies are unique among a
+user's conversations on a site, which no log knows: they are settled here, and what that decides is to be logged, too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from veupath_store.engine import StoreTransaction
+from veupath_store.engine.races import ATTEMPTS, NAME_KEY, WDK_KEY, despite_deadlocks
+from veupath_store.errors import ConflictError, InternalError, InvalidInputError, NotFoundError, StoreError
+from veupath_store.events.fold.fold import Problem, State, fold_all
+from veupath_store.events.log.entries import FIRST, Entry, Position
+from veupath_store.events.project.rows import Row, Snapshot, lock_rows, write_rows
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import tidied
+from veupath_store.models.unlogged import DECISION, new_tag
+from veupath_store.repositories.free_names import FREE_NAME
+from veupath_store.session import async_session_factory
+
+_FREE: Final = f"""
+WITH RECURSIVE asked(user_id, site_id, named, base) AS (VALUES ($1::uuid, $2::varchar, $3::uuid, $4::text)),
+{FREE_NAME} SELECT name FROM free"""
+_HOLDER: Final = """
+SELECT stream_id FROM stream_projections
+WHERE user_id = $1 AND site_id = $2 AND wdk_strategy_id = $3 AND stream_id <> $4"""
+_APPENDED: Final = """
+DELETE FROM stream_events e USING unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS d(user_id, stream_id, key)
+WHERE e.user_id = d.user_id AND e.stream_id = d.stream_id AND e.key = d.key"""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The patch that was appended.
+
+    Attributes:
+        position: Where it is.
+        tags: The tags of the columns that it holds.
+        lost: The mark of a loss that it carries, where there was one since the row was read.
+        after: The events of units of work that were appended after it.
+    """
+
+    position: Position
+    tags: Mapping[str, str]
+    lost: Mapping[str, Any] | None = None
+    after: Sequence[Entry] = ()
+
+
+@dataclass(slots=True)
+class Part:
+    """What is to be folded into one row.
+
+    Attributes:
+        row: The row as it was read.
+        entries: The entries after its position.
+        own: What was appended after them.
+        exactly: Whether the row must still stand where it stood.
+        state: Instead of folding: what the row is to hold, as far as it is logged.
+        expected: What comes of it if the row is not changed before it is locked.
+    """
+
+    row: Snapshot
+    entries: Sequence[Entry] = ()
+    own: Own | None = None
+    exactly: bool = False
+    state: State | None = None
+    expected: "Committed | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What came of a `Part`.
+
+    Attributes:
+        state: What the row holds now.
+        problems: Entries that were skipped.
+        folded: How many entries were folded.
+        keys: The keys of events of units of work that are in the log now.
+    """
+
+    state: State
+    problems: Sequence[Problem] = ()
+    folded: int = 0
+    keys: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One part, with its row locked."""
+
+    row: Row
+    done: Committed
+
+    @property
+    def claims_name(self) -> bool:
+        return self.done.state.name != self.row.state.name
+
+    @property
+    def claimed(self) -> int | None:
+        wanted = self.done.state.wdk_strategy_id
+        return None if wanted == self.row.state.wdk_strategy_id else wanted
+
+    @property
+    def claims(self) -> bool:
+        return self.claims_name or self.claimed is not None
+
+
+async def commit(parts: Sequence[Part]) -> dict[UUID, Committed | StoreError | None]:
+    """Fold what was read into rows: a transaction for those that claim no name or WDK strategy, one for each that does.
+
+    Three statements at most for each transaction; where something is claimed two to five more.
+
+    Args:
+        parts: What is to be folded, one for a row.
+
+    Returns:
+        For each conversation what came of it: ``None`` where the row stands elsewhere by now, so that it is to be read
+        again; an error where the row cannot be read or written, is locked for too long, or is gone.
+    """
+    done: dict[UUID, Committed | StoreError | None] = {}
+    together: list[Part] = []
+    claiming: list[Part] = []
+    for part in parts:
+        turn = _folded(part, part.row)
+        if isinstance(turn, _Turn):
+            part.expected = turn.done
+            (claiming if turn.claims else together).append(part)
+        else:
+            done[part.row.stream_id] = turn
+    if together:
+        try:
+            claiming += await despite_deadlocks(lambda: _commit_together(together, done))
+        except StoreError as exc:
+            if not _is_of_one(exc):
+                raise
+            if len(parts) == 1:
+                return {parts[0].row.stream_id: exc}
+            claiming += together
+    for part in claiming:
+        done[part.row.stream_id] = await _commit_alone(part)
+    return done
+
+
+async def _commit_together(parts: Sequence[Part], done: dict[UUID, Committed | StoreError | None]) -> list[Part]:
+    """Fold several parts; returns those that claim something after all, because their rows were changed meanwhile."""
+    claiming: list[Part] = []
+    async with async_session_factory() as session:
+        rows = await lock_rows(session.client, (part.row.stream_id for part in parts))
+        turns = []
+        for part in parts:
+            turn = _folded(part, rows.get(part.row.stream_id))
+            if isinstance(turn, _Turn) and turn.claims:
+                claiming.append(part)
+                continue
+            if isinstance(turn, _Turn):
+                turns.append(turn)
+            done[part.row.stream_id] = turn.done if isinstance(turn, _Turn) else turn
+        await _write(session.client, turns)
+    return claiming
+
+
+async def _commit_alone(part: Part) -> Committed | StoreError | None:
+    """Fold one part, and settle the name and the WDK strategy that it claims: the last commit holds."""
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return await despite_deadlocks(lambda: _settled(part))
+        except ConflictError as exc:  # another writer took the name, or the strategy, first
+            if exc.constraint not in (NAME_KEY, WDK_KEY) or attempts == ATTEMPTS:
+                return exc
+        except StoreError as exc:
+            if _is_of_one(exc):
+                return exc
+            raise
+
+
+def _is_of_one(error: StoreError) -> bool:
+    """Whether something is wrong with one row, which keeps none of the others from being written."""
+    is_refused = isinstance(error, ConflictError | InvalidInputError | InternalError)
+    return is_refused or isinstance(error.__cause__, asyncpg.LockNotAvailableError)
+
+
+async def _settled(part: Part) -> Committed | StoreError | None:
+    async with async_session_factory() as session:
+        client, row = session.client, part.row
+        expected = part.expected.state.wdk_strategy_id if part.expected else None
+        holder = await _holder(client, row, None if expected == row.state.wdk_strategy_id else expected)
+        rows = await lock_rows(client, {row.stream_id, *([holder] if holder else [])})
+        turn = _folded(part, rows.get(row.stream_id))
+        if not isinstance(turn, _Turn):
+            return turn
+        if turn.claimed is not None:
+            found = await _holder(client, row, turn.claimed)
+            if found is not None and found not in rows:
+                raise ConflictError("Another conversation claimed it meanwhile.", constraint=WDK_KEY)
+            if found is not None:
+                await write_rows(client, [_released(rows[found])])
+        if turn.claims_name:
+            turn.done = replace(turn.done, state=await _named(client, turn))
+        await _write(client, [turn])
+        return turn.done
+
+
+async def _holder(client: StoreTransaction, row: Row, wdk_strategy_id: int | None) -> UUID | None:
+    if wdk_strategy_id is None:
+        return None
+    found = await client.execute_rows(_HOLDER, [row.user_id, row.site_id, wdk_strategy_id, row.stream_id])
+    return found[0]["stream_id"] if found else None
+
+
+def _released(holder: Row) -> Row:
+    """The row that loses its WDK strategy, which no one asked for."""
+    tags = dict.fromkeys(("wdk_strategy_id", "is_saved"), new_tag(DECISION))
+    state = replace(holder.state, wdk_strategy_id=None, is_saved=False, unlogged={**holder.state.unlogged, **tags})
+    return replace(holder, state=state)
+
+
+async def _named(client: StoreTransaction, turn: _Turn) -> State:
+    """The state with a name that is free, and as names are kept; where an entry's is blank, the row's own stays."""
+    state, row = turn.done.state, turn.row
+    wanted = tidied(state.name)[: limits.NAME].strip() or row.state.name
+    [found] = await client.execute_rows(_FREE, [row.user_id, row.site_id, row.stream_id, wanted])
+    if found["name"] == state.name:
+        return state
+    return replace(state, name=found["name"], unlogged={**state.unlogged, "name": new_tag(DECISION)})
+
+
+def _folded(part: Part, row: Row | None) -> _Turn | StoreError | None:
+    """What a row becomes; ``None`` where it stands where the entries do not join on."""
+    if row is None:
+        return NotFoundError("stream")
+    if part.expected is not None and row.state == part.row.state:
+        return _Turn(row, part.expected)  # as nearly always: it is as it was read
+    try:
+        if not _joins(part, row):
+            return None
+        if part.state is not None:
+            return _Turn(row, Committed(_kept(row.state, part.state)))
+        before = row.position
+        entries = [entry for entry in part.entries if before is None or entry.position > before]
+        # What a row counts that has seen nothing is among these: an adopted one whose position was lost.
+        begins = before == FIRST and part.own is None
+        folded = fold_all(replace(row.state, message_count=0) if begins else row.state, entries)
+    except InvalidInputError as exc:
+        return exc
+    keys = [entry.key for entry in entries if entry.key]
+    done = Committed(folded.state, folded.problems, folded.folded, keys)
+    return _Turn(row, done if part.own is None else _with_own(done, part.own))
+
+
+def _joins(part: Part, row: Row) -> bool:
+    if row.state.last_event_id == part.row.state.last_event_id:
+        return True
+    return not part.exactly and row.position in {entry.position for entry in part.entries}
+
+
+def _with_own(done: Committed, own: Own) -> Committed:
+    """The own patch: what it holds is logged, as far as no statement has set it anew meanwhile."""
+    state = done.state
+    unlogged = {column: tag for column, tag in state.unlogged.items() if own.tags.get(column) != tag}
+    state = replace(state, unlogged=unlogged, last_event_id=str(own.position), begun=True)
+    if own.lost is not None:
+        state = replace(state, lost=own.lost, message_count=0)
+    after = fold_all(state, own.after)
+    keys = [*done.keys, *(entry.key for entry in own.after if entry.key)]
+    return Committed(after.state, [*done.problems, *after.problems], done.folded + after.folded, keys)
+
+
+def _kept(stored: State, given: State) -> State:
+    """What is given, but for the columns that are not logged."""
+    kept: dict[str, Any] = {column: getattr(stored, column) for column in stored.unlogged}
+    if stored.unlogged:
+        kept["updated_at"] = stored.updated_at
+    return replace(given, **kept, unlogged=stored.unlogged)
+
+
+async def _write(client: StoreTransaction, turns: Sequence[_Turn]) -> None:
+    if turns:
+        await write_rows(client, [replace(turn.row, state=turn.done.state) for turn in turns])
+    keys = [
+        (turn.row.user_id, turn.row.stream_id, UUID(key)) for turn in turns for key in turn.done.keys if _is_uuid(key)
+    ]
+    if keys:
+        await client.execute_query(_APPENDED, [list(column) for column in zip(*keys, strict=True)])
+
+
+def _is_uuid(key: str) -> bool:
+    try:
+        UUID(key)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""Which conversations a rebuild, a verification or a report of lag goes through."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, TypeVar
+from uuid import UUID
+
+from veupath_store.documents.json import decode
+from veupath_store.inputs import limits
+from veupath_store.inputs.validation import as_optional_uuid, integer, text
+from veupath_store.session import get_engine
+
+T = TypeVar("T")
+Progress: TypeAlias = Callable[[int], None]
+"""Called with the number of conversations that were done since it was called last."""
+
+CHUNK: Final = 500
+PARALLEL: Final = 64
+
+_CHOSEN: Final = (
+    "($1::uuid IS NULL OR s.id = $1) AND ($2::uuid IS NULL OR s.user_id = $2) AND ($3::text IS NULL OR s.site_id = $3)"
+)
+_COUNT: Final = f"SELECT count(*) AS streams FROM streams s WHERE {_CHOSEN}"
+_PAGE: Final = f"""
+SELECT s.id, p.last_event_id, p.stream_id IS NULL AS is_missing, p.lost::text AS lost,
+       p.unlogged <> '{{}}' OR p.last_event_id IS NULL
+           OR EXISTS (SELECT FROM stream_events e WHERE e.user_id = s.user_id AND e.stream_id = s.id) AS is_waiting
+FROM streams s LEFT JOIN stream_projections p ON p.stream_id = s.id
+WHERE {_CHOSEN} AND ($4::uuid IS NULL OR s.id > $4) ORDER BY s.id LIMIT {CHUNK}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One conversation of a selection.
+
+    Attributes:
+        stream_id: The conversation.
+        last_event_id: The last entry that its row has seen, or ``None``.
+        is_missing: Whether it has no row.
+        is_waiting: Whether something of it is not in its log yet.
+        lost: What its log has lost, or ``None``.
+    """
+
+    stream_id: UUID
+    last_event_id: str | None
+    is_missing: bool = False
+    is_waiting: bool = False
+    lost: Mapping[str, Any] | None = None
+
+
+class Selection:
+    """All conversations, one user's, one site's, or one.
+
+    Args:
+        stream_id: Only this one.
+    """
+
+    def __init__(
+        self, stream_id: UUID | str | None = None, user_id: UUID | str | None = None, site_id: str | None = None
+    ) -> None:
+        self._values: list[Any] = [
+            as_optional_uuid(stream_id, "stream_id"),
+            as_optional_uuid(user_id, "user_id"),
+            None if site_id is None else text(site_id, "site_id", limits.STREAM_SITE_ID),
+        ]
+
+    async def count(self) -> int:
+        """How many there are."""
+        client = await get_engine().open()
+        streams: int = (await client.execute_rows(_COUNT, self._values))[0]["streams"]
+        return streams
+
+    async def chunks(self) -> AsyncIterator[list[Chosen]]:
+        """Them, `CHUNK` at a time, in the order of their ids. No connection is held between two reads."""
+        last: UUID | None = None
+        while True:
+            client = await get_engine().open()
+            rows = await client.execute_rows(_PAGE, [*self._values, last])
+            if rows:
+                yield [_chosen(row) for row in rows]
+            if len(rows) < CHUNK:
+                return
+            last = rows[-1]["id"]
+
+
+def _chosen(row: Any) -> Chosen:  # noqa: ANN401 - an asyncpg record
+    return Chosen(row["id"], row["last_event_id"], row["is_missing"], bool(row["is_waiting"]), _lost(row["lost"]))
+
+
+def _lost(text: str | None) -> Mapping[str, Any] | None:
+    with suppress(ValueError):  # a verification names what cannot be read
+        lost: Mapping[str, Any] | None = None if text is None else decode(text)
+        return lost
+    return None
+
+
+async def for_each(
+    selection: Selection,
+    work: Callable[[list[Chosen]], AsyncIterator[T]],
+    done: Callable[[T], None],
+    parallel: int,
+    progress: Progress | None,
+    *,
+    together: int = 1,
+) -> None:
+    """Do something with each conversation, several at once.
+
+    Args:
+        selection: The conversations.
+        work: What to do with some of them; gives a result for each as soon as it is done. One that is deleted
+            meanwhile has none.
+        done: Takes each result.
+        parallel: How many calls at once.
+        progress: Told about each conversation.
+        together: Conversations of a call at the most.
+
+    Raises:
+        InvalidInputError: `parallel` is not from 1 to `PARALLEL`.
+    """
+    workers = integer(parallel, "parallel", 1, PARALLEL)
+    tell = progress or (lambda _: None)
+
+    async def take(waiting: list[Chosen]) -> None:
+        while waiting:
+            group = waiting[: -together - 1 : -1]
+            del waiting[-together:]
+            left = len(group)
+            async for result in work(group):
+                done(result)
+                left -= 1
+                tell(1)
+            if left:
+                tell(left)
+
+    async for chunk in selection.chunks():
+        waiting = chunk[::-1]
+        tasks = [asyncio.ensure_future(take(waiting)) for _ in range(workers)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)

@@ -1,0 +1,1 @@
+"""Bounds and checks of what callers give."""

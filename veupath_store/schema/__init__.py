@@ -1,0 +1,1 @@
+"""Applying and undoing migrations under one lock, and the catalog that they make."""

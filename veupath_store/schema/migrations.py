@@ -1,0 +1,258 @@
+"""Applying the migrations: one process at a time, patiently, and checked afterwards.
+
+The files are aerich's, and so is the table of what was applied. They are run here, by a few lines of the store's own:
+aerich's `upgrade` takes no lock of its own, knows no phases, and has no end but the last file.
+
+A file with ``RUN_IN_TRANSACTION = False``, as for CREATE INDEX CONCURRENTLY, may be cut off and run again: it must
+undo its own remains first. It awaits ``db.execute_script("DROP INDEX CONCURRENTLY IF EXISTS …")`` and returns the
+CREATE, because CONCURRENTLY must be sent alone; never IF NOT EXISTS, which takes an invalid index for done.
+"""
+
+import base64
+import logging
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from types import ModuleType
+
+import asyncpg
+
+from veupath_store.config import StoreSettings
+from veupath_store.engine import StoreClient
+from veupath_store.engine.statements import Statements
+from veupath_store.engine.transaction import StoreTransaction
+from veupath_store.errors import OutcomeUnknownError, SchemaError, StoreError, UnavailableError
+from veupath_store.inputs.validation import one_of
+from veupath_store.schema.catalog import expected_catalog, names_of
+from veupath_store.schema.files import DeployPhase, before_deploy, in_order, load, migration_files, position
+from veupath_store.schema.lock import ADVISORY_LOCK, under_lock
+from veupath_store.schema.names import APP
+from veupath_store.schema.recorded import ClientReader, recorded_migrations, refuse_unrecorded_tables
+
+__all__ = [
+    "ADVISORY_LOCK",
+    "Migrated",
+    "applied_migrations",
+    "apply_in",
+    "explained",
+    "invalid_indexes",
+    "migrate",
+    "migration_files",
+    "pending_migrations",
+    "run_migrations",
+]
+
+logger: logging.Logger = logging.getLogger("veupath_store.schema")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migrated:
+    """What a run of the migrations did.
+
+    Attributes:
+        applied: The files that it applied, in order.
+        left: The files that it left for after the deploy, in order.
+    """
+
+    applied: list[str]
+    left: list[str] = field(default_factory=list)
+
+
+async def pending_migrations(client: StoreClient) -> list[str]:
+    """Which migrations the database lacks, those for after the deploy included. One or two small reads.
+
+    Returns:
+        Names in the order in which they will run; empty at head.
+    """
+    applied = await applied_migrations(client)
+    return [name for name in migration_files() if name not in applied]
+
+
+async def applied_migrations(client: StoreClient) -> set[str]:
+    """Which migrations the database has, also those that this version does not know. One or two small reads."""
+    return await recorded_migrations(ClientReader(client))
+
+
+async def migrate(
+    settings: StoreSettings | None = None, *, phase: DeployPhase | str = DeployPhase.POST_DEPLOY
+) -> list[str]:
+    """Apply what is pending, under the advisory lock, and check that nothing is left.
+
+    Safe to start in any number of processes at once: one works, the others wait and find nothing to do. A file that
+    cannot get a table's lock within `migration_lock_timeout` is rolled back and tried again, so that it never stalls
+    the application's queries for longer.
+
+    Args:
+        phase: ``pre-deploy`` stops before the first file that is for after the deploy.
+
+    Returns:
+        The names of the files that this call applied, in order; empty when there was nothing to do.
+
+    Raises:
+        InvalidInputError: The phase is none.
+        UnavailableError: No server answers, another process holds the advisory lock for longer than
+            `migration_wait`, or a table's lock was not free in `migration_attempts` tries.
+        SchemaError: A file failed, left the database behind, or left an invalid index; or an earlier deploy was never
+            finished, so that one of its files for afterwards stands before a file of this one.
+        OutcomeUnknownError: The connection was lost in a file that runs outside of a transaction, or in COMMIT.
+        ConfigurationError: Only a PgBouncer is configured, or the server refused the role or the database.
+    """
+    return (await run_migrations(settings, phase=phase)).applied
+
+
+async def run_migrations(
+    settings: StoreSettings | None = None, *, phase: DeployPhase | str = DeployPhase.POST_DEPLOY
+) -> Migrated:
+    """As `migrate`; tells also what it left for after the deploy."""
+    until = one_of(phase, "phase", DeployPhase)
+    patient = (settings or StoreSettings()).for_migrations()
+    first: list[str] | None = None
+
+    async def work(client: StoreClient) -> Migrated:
+        nonlocal first
+        pending = await pending_migrations(client)
+        if first is None:
+            first = pending
+            applied = await applied_migrations(client)
+            await refuse_unrecorded_tables(client, applied)
+            _warn(applied, pending)
+        needed = before_deploy(pending)
+        now = pending if until is DeployPhase.POST_DEPLOY else _until_deploy(pending, needed)
+        await _upgrade(client, now)
+        left = pending[len(now) :]
+        return Migrated(applied=[name for name in first if name not in left], left=left)
+
+    return await under_lock(patient, work)
+
+
+def _until_deploy(pending: list[str], needed: list[str]) -> list[str]:
+    """What comes before the first file for after the deploy."""
+    now = list(takewhile(needed.__contains__, pending))
+    if len(now) < len(needed):
+        raise SchemaError(
+            f"Migration {pending[len(now)]} is for after a deploy, and {needed[len(now)]}, which this version needs, "
+            "follows it. If it was left over by an earlier deploy, and nothing older than that runs any more, run "
+            "'veupath-store migrate'; if it is new with this version, it must get a number after the other."
+        )
+    return now
+
+
+async def apply_in(transaction: StoreTransaction) -> list[str]:
+    """Apply all migrations in a transaction of the caller's, which is the current one of the Tortoise context.
+
+    For a database that has none of them: its tables are not in use yet, so that nothing needs to be done
+    CONCURRENTLY, which a transaction does not allow. The advisory lock is the caller's, too.
+
+    Returns:
+        The names of the files, in order; they are recorded as in a run of their own.
+    """
+    names = migration_files()
+    for name in names:
+        await _apply(_Unshared(transaction), name, load(name))
+    return names
+
+
+class _Unshared:
+    """A transaction that does what it can at once."""
+
+    def __init__(self, transaction: StoreTransaction) -> None:
+        self._transaction = transaction
+        self.execute_query = transaction.execute_query
+
+    async def execute_script(self, query: str) -> None:
+        await self._transaction.execute_script(query.replace(" CONCURRENTLY", ""))
+
+
+async def _upgrade(client: StoreClient, names: list[str]) -> None:
+    """Run some files, each in a transaction if it does not say otherwise, and check what they left."""
+    for name in names:
+        migration = load(name)
+        async with explained(client, f"Migration {name}"):
+            if in_transaction(migration):
+                async with client.pooled_transaction() as transaction:
+                    await _apply(transaction, name, migration)
+            else:
+                await _apply(client, name, migration)
+    behind = in_order({*names} - await applied_migrations(client))
+    if behind:
+        raise SchemaError(f"The database is still behind after the upgrade: {', '.join(behind)}.")
+    invalid = await invalid_indexes(client)
+    if invalid:
+        raise SchemaError(f"{_about_invalid(invalid)} The migrations themselves are applied.")
+
+
+def in_transaction(migration: ModuleType) -> bool:
+    """Whether a file runs in a transaction; aerich's default."""
+    return bool(getattr(migration, "RUN_IN_TRANSACTION", True))
+
+
+async def _apply(database: Statements | _Unshared, name: str, migration: ModuleType) -> None:
+    await database.execute_script(await migration.upgrade(database))
+    # The models as they were then, in JSON: what `aerich migrate` compares with.
+    state = getattr(migration, "MODELS_STATE", "")
+    models = zlib.decompress(base64.b64decode(state)).decode() if state else "{}"
+    await database.execute_query(
+        "INSERT INTO aerich (version, app, content) VALUES ($1, $2, $3::jsonb)", [name, APP, models]
+    )
+
+
+def _warn(applied: set[str], pending: list[str]) -> None:
+    """What is worth a look, and no reason to stop."""
+    unknown = in_order(applied - set(migration_files()))
+    if unknown:
+        # It was migrated by a newer version: leave it alone.
+        logger.warning("the database has %d migration(s) that this version does not know: %s", len(unknown), unknown)
+    newest = max(map(position, applied), default=(-1, ""))
+    late = [name for name in pending if position(name) < newest]
+    if late:
+        logger.warning(
+            "%d migration(s) were merged late: %s come(s) before %s, which is applied", len(late), late, newest[1]
+        )
+
+
+@asynccontextmanager
+async def explained(client: StoreClient, what: str) -> AsyncIterator[None]:
+    """Around one file.
+
+    Raises:
+        SchemaError: It failed: which file, why, and what it left behind. What another try may help is raised as it is.
+    """
+    try:
+        yield
+    except (UnavailableError, OutcomeUnknownError):
+        raise
+    except StoreError as exc:
+        raise SchemaError(await _explanation(client, exc, what)) from exc
+
+
+async def _explanation(client: StoreClient, error: StoreError, what: str) -> str:
+    lines = [f"{what} failed: {error}"]
+    cause = error.__cause__
+    # Errors of this class name objects of the schema, never stored values.
+    if isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith("42"):
+        lines.append(f"The server says: {cause}.")
+    invalid = await invalid_indexes(client)
+    if invalid:
+        lines.append(_about_invalid(invalid))
+    return " ".join(lines)
+
+
+async def invalid_indexes(client: StoreClient) -> list[str]:
+    """What a failed CREATE INDEX CONCURRENTLY leaves: an index that costs writes, serves no read, guards nothing.
+
+    Returns:
+        The store's own, by what its catalog names; not those of others, who may be building them just now.
+    """
+    own = [name.rpartition(".")[2] for name in names_of("index", expected_catalog())]
+    rows = await client.execute_rows(
+        "SELECT c.relname AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " WHERE NOT i.indisvalid AND pg_table_is_visible(i.indrelid) AND c.relname = ANY ($1::text[]) ORDER BY 1",
+        [own],
+    )
+    return [row["name"] for row in rows]
+
+
+def _about_invalid(names: list[str]) -> str:
+    return f"Invalid indexes, to be dropped or rebuilt with REINDEX INDEX CONCURRENTLY: {', '.join(names)}."

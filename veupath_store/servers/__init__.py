@@ -1,0 +1,1 @@
+"""Which servers a URL names, why one was not reached, and the embedded ones."""
