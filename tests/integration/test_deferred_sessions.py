@@ -133,7 +133,7 @@ async def test_two_hundred_cancels_at_any_moment_leave_the_pool_whole_and_the_re
     async def settled():
         return await in_use() == 0
 
-    await until(settled, 5, "all connections are released")
+    await until(settled, 15, "all connections are released")
     assert await User.all().count() >= saved > 0
     await faults.assert_pool_complete()
     async with async_session_factory() as session:

@@ -52,7 +52,7 @@ async def test_a_cancelled_begin_returns_its_connection(store, slow_begin, watch
 
     with slow_begin():
         tasks = [asyncio.create_task(work()) for _ in range(store.settings.pool_max_size)]
-        await until(_all_sleep(watcher, len(tasks)), within=2, what="every BEGIN is under way")
+        await until(_all_sleep(watcher, len(tasks)), within=15, what="every BEGIN is under way")
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -97,7 +97,7 @@ async def test_a_transaction_is_withdrawn_before_it_is_committed(store, watcher)
         await transaction.__aenter__()
         await User.create(external_id="slow")
         ending = asyncio.create_task(transaction.__aexit__(None, None, None), context=context)
-        await until(lambda: faults.committing(watcher), within=2, what="COMMIT is under way")
+        await until(lambda: faults.committing(watcher), within=15, what="COMMIT is under way")
         await User.create(external_id="meanwhile")
         ending.cancel()
         await asyncio.wait([ending])
@@ -261,7 +261,7 @@ async def test_a_connection_killed_during_commit_is_an_unknown_outcome(store, wa
             await UserRepository(session).create("slow")
 
     task = asyncio.create_task(work())
-    await until(lambda: faults.committing(watcher), within=2, what="COMMIT is under way")
+    await until(lambda: faults.committing(watcher), within=15, what="COMMIT is under way")
     await faults.kill_backends(watcher)
     with pytest.raises(OutcomeUnknownError):
         await task

@@ -75,7 +75,7 @@ async def test_an_application_starts_and_ends_twice_in_a_row(settings, watcher):
         async def nobody() -> bool:
             return not await faults.pids(watcher)
 
-        await until(nobody, within=5, what="no connection is left")
+        await until(nobody, within=15, what="no connection is left")
     assert events == ["begun", "ended", "drained"] * 2
 
 

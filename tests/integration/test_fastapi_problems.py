@@ -189,7 +189,7 @@ async def test_a_connection_that_is_lost_before_commit_is_a_503_and_during_commi
         async def lost() -> bool:
             return is_lost(session.client._connection)
 
-        await until(lost, within=5, what="the connection is known to be lost")
+        await until(lost, within=15, what="the connection is known to be lost")
 
     @app.post("/during")
     async def during(users: EveryonesUsers) -> None:

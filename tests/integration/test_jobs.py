@@ -236,7 +236,7 @@ async def test_a_worker_that_freezes_in_its_unit_of_work_loses_it_when_its_lease
         async with leased_session(lease, complete=True) as session:
             await StreamRepository(session).create(user.id, "plasmodb")
             # Nothing is said to the server from here on, as if the process had been stopped.
-            waited = await until(can_be_taken, 3, "another worker takes the operation")
+            waited = await until(can_be_taken, 15, "another worker takes the operation")
             assert waited > 0.2
     assert await Stream.all().count() == 0
 

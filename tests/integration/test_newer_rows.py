@@ -148,7 +148,7 @@ async def test_an_applications_own_job_goes_the_whole_way(user):
     async def done():
         return [one.type for one in (await OperationRepository().page_active(user.id)).items] == ["somebody_elses"]
 
-    await until(done, 5, "both are done")
+    await until(done, 15, "both are done")
     worker.stop()
     await running
     assert ran == ["export_pdf", OperationType.BATCH]

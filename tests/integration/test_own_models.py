@@ -114,7 +114,7 @@ async def assert_nothing_left(watcher):
     async def nobody():
         return not await faults.pids(watcher)
 
-    await until(nobody, within=5, what="no connection is left")
+    await until(nobody, within=15, what="no connection is left")
 
 
 async def test_register_store_takes_the_apps_and_connections_of_the_application(settings, both, watcher):

@@ -107,7 +107,7 @@ async def test_after_a_hang_calls_end_in_time_and_the_silent_server_is_left(watc
     started = time.monotonic()
     with pytest.raises(OutcomeUnknownError, match="within the log's timeout"):
         await log.append(key, [event()], new=True)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < WITHIN
     assert log._client._idle == []
     await appended_anew(log, key)
     assert master_of(log) == {watched.servers[1].port}
@@ -135,11 +135,12 @@ async def test_a_switchover_is_followed_before_the_old_master_knows_of_it(watche
     assert len(await log.read(key, count=10)) >= 2
 
 
-async def test_silent_sentinels_cost_nothing_and_one_is_enough(watched, log):
+async def test_silent_sentinels_cost_nothing_and_one_is_enough(watched):
+    log = opened(watched.url, log_timeout=30.0)
     with watched.sentinels[0].frozen(), watched.sentinels[1].frozen():
-        started = time.monotonic()
-        await log.append(LogKey.stream(uuid4()), [event()], new=True)
-        assert time.monotonic() - started < 0.9, "less than the log's timeout"
+        async with asyncio.timeout(15):
+            await log.append(LogKey.stream(uuid4()), [event()], new=True)
+    await log.close()
 
 
 @pytest.mark.large

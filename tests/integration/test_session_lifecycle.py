@@ -34,7 +34,7 @@ async def nobody_connected(watcher) -> None:
     async def none() -> bool:
         return not await faults.pids(watcher)
 
-    await until(none, within=1, what="no connection is left")
+    await until(none, within=15, what="no connection is left")
 
 
 async def test_init_db_twice_gives_the_same_store(settings):

@@ -44,15 +44,15 @@ def listeners(watcher):
 
 async def test_a_worker_takes_new_work_of_another_process_at_once(user, database_url, listeners):
     async with working(), another_pool(database_url) as elsewhere:
-        await until(listeners, 5, "it listens")
+        await until(listeners, 15, "it listens")
         for _ in range(3):
             await elsewhere().register(user.id, OperationType.EXPERIMENT)
-            await until(all_ended, 5, "it was taken")
+            await until(all_ended, 15, "it was taken")
 
     async def gone():
         return not await listeners()
 
-    await until(gone, 5, "nobody listens any more")
+    await until(gone, 15, "nobody listens any more")
 
 
 async def test_a_worker_that_lost_its_connection_listens_again_and_misses_nothing(
@@ -60,16 +60,16 @@ async def test_a_worker_that_lost_its_connection_listens_again_and_misses_nothin
 ):
     monkeypatch.setattr(listening, "AGAIN", 0.2)
     async with working(), another_pool(database_url) as elsewhere:
-        await until(listeners, 5, "it listens")
+        await until(listeners, 15, "it listens")
         [pid] = await listeners()
         await watcher.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
         await elsewhere().register(user.id, OperationType.EXPERIMENT)
-        await until(all_ended, 5, "it was taken")
+        await until(all_ended, 15, "it was taken")
 
         async def another():
             return [pid] != await listeners() != []
 
-        await until(another, 5, "it listens again")
+        await until(another, 15, "it listens again")
 
 
 async def test_behind_a_pgbouncer_a_worker_looks_and_does_not_listen(settings, database_url, listeners):
@@ -77,7 +77,7 @@ async def test_behind_a_pgbouncer_a_worker_looks_and_does_not_listen(settings, d
     user = await UserRepository().create()
     async with working(poll_seconds=0.1), another_pool(database_url) as elsewhere:
         await elsewhere().register(user.id, OperationType.EXPERIMENT)
-        await until(all_ended, 5, "it was taken")
+        await until(all_ended, 15, "it was taken")
         assert await listeners() == []
     await close_db()
 

@@ -57,9 +57,9 @@ async def test_a_worker_runs_what_waits_so_many_at_once_until_it_is_stopped(user
     async def done():
         return (await OperationRepository().page_active(user.id)).items == [other]
 
-    await until(done, 5, "all but the batch are done")
+    await until(done, 15, "all but the batch are done")
     working.stop()
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, 15)
     assert most == 3
     assert {(await stored(item.id)).status for item in made} == {"completed"}
 
@@ -77,12 +77,12 @@ async def test_a_stopped_worker_ends_its_jobs_and_takes_no_more(user, worker):
     async def one_runs():
         return len(started) == 1
 
-    await until(one_runs, 5, "one runs")
+    await until(one_runs, 15, "one runs")
     working.stop()
     await asyncio.sleep(0.1)
     assert not task.done()
     hold.set()
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, 15)
     assert started == [first.id]
     assert [(await stored(item.id)).status for item in (first, second)] == ["completed", "active"]
 
@@ -94,7 +94,7 @@ async def test_a_cancelled_worker_gives_back_all_its_operations(user, worker):
     async def all_run():
         return await Operation.filter(attempts=1).count() == 3
 
-    await until(all_run, 5, "all run")
+    await until(all_run, 15, "all run")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -117,7 +117,7 @@ async def test_a_worker_sweeps_up_after_others(user, worker):
     for lease in (lost, used_up):
         await expire(lease)
     working, task = worker(nothing)
-    await until(all_ended, 5, "both have ended")
+    await until(all_ended, 15, "both have ended")
     working.stop()
     await task
     assert [(await status_of(lease)).status for lease in (lost, used_up)] == ["completed", "failed"]
@@ -127,16 +127,16 @@ async def test_a_worker_takes_new_work_of_its_process_at_once_and_not_before_it_
     working, task = worker(nothing, poll_seconds=3600, sweep_every=3600)
     await asyncio.sleep(0.1)
     await registered(user)
-    await until(all_ended, 5, "it was taken")
+    await until(all_ended, 15, "it was taken")
     async with async_session_factory() as session:
         made = await OperationRepository(session).register(user.id, OperationType.EXPERIMENT)
         await asyncio.sleep(0.1)
         assert (await OperationRepository(session).get_status(made.id)).status == "active"
-    await until(all_ended, 5, "it was taken")
+    await until(all_ended, 15, "it was taken")
     assert await LeaseRepository().release(await leased(user), begun=False) == "active"
-    await until(all_ended, 5, "what was given back was taken")
+    await until(all_ended, 15, "what was given back was taken")
     working.stop()
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, 15)
 
 
 @pytest.mark.parametrize(

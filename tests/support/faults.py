@@ -35,7 +35,7 @@ async def emptied(url: str) -> str:
     async def alone() -> bool:
         return not await pids(connection)
 
-    await until(alone, within=5, what="earlier backends are gone")
+    await until(alone, within=15, what="earlier backends are gone")
     await connection.execute(
         "DROP FUNCTION IF EXISTS at_commit CASCADE; "
         "DELETE FROM users; DELETE FROM control_sets; DELETE FROM deleted_ids"

@@ -173,7 +173,7 @@ def test_steps_that_double_at_each_level_end_soon():
     started = time.process_time()
     with pytest.raises(InvalidInputError, match=f"it has more than {limits.PLAN_STEPS} steps"):
         build(doubling(limits.PLAN_DEPTH), str(limits.PLAN_DEPTH - 1))
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 20
 
 
 def test_a_large_step_that_is_used_a_thousand_times_is_not_written_out(monkeypatch):

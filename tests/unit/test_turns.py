@@ -244,11 +244,10 @@ def test_an_event_that_is_told_twice_is_one_call():
     assert len(answer.tool_calls) == 1
 
 
-def test_many_operations_in_one_turn_take_a_time_that_follows_their_number():
-    def seconds(count):
-        entries = chat(*((*event, f"op-{n}") for n in range(count) for event in (began(f"c{n}"), answered())))
-        begun = process_time()
-        assert len(messages(entries)) == count
-        return process_time() - begun
-
-    assert seconds(8_000) < 40 * max(seconds(1_000), 0.01)
+def test_many_operations_in_one_turn_are_shown_in_seconds():
+    """Where each looks at all before it, they take minutes."""
+    count = 40_000
+    entries = chat(*((*event, f"op-{n}") for n in range(count) for event in (began(f"c{n}"), answered())))
+    begun = process_time()
+    assert len(messages(entries)) == count
+    assert process_time() - begun < 30
