@@ -213,7 +213,7 @@ async def test_silent_hosts_cost_a_quarter_of_a_second_each_and_only_once(cluste
             took = time.monotonic() - started
             logger.info("three silent hosts: %.2f s to open ten connections behind them", took)
             assert took < 1.5 + SLACK
-            assert all([arrived(host) for host in listeners])
+            assert 0 not in [arrived(host) for host in listeners]
             client = await (await init_db()).open()
             client._pool._generation += 1
             await faults.acquire_all(client)
