@@ -101,6 +101,7 @@ async def test_a_completion_is_made_up_only_where_there_is_none(settings, empty_
     assert all("completed at the time of the adoption where completed_at was null" in it.fixed for it in problems)
 
 
+@pytest.mark.large
 async def test_documents_over_a_limit_are_kept_and_listed(settings, empty_url, monkeypatch):
     monkeypatch.setattr(limits, "DOCUMENT_BYTES", 5_000_000)
     world = rows.World()

@@ -20,7 +20,7 @@ from veupath_store.events.project.projector import Projector
 from veupath_store.repositories import StreamRepository
 from veupath_store.session import close_db, init_db
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.own_database, pytest.mark.large]
 
 OF_LOGS = (ProblemKind.LOG_AHEAD, ProblemKind.LOG_BEHIND, ProblemKind.UNLIKE_LOG)
 
@@ -176,7 +176,7 @@ async def test_what_was_discarded_never_returns_with_a_second_adoption(settings,
 async def test_without_an_answer_of_redis_nothing_is_adopted(empty_url, logs):
     chat = Chat(logs)
     await made(empty_url, chat.world)
-    settings = logged(empty_url, "redis://127.0.0.1:1", logs.prefix)
+    settings = logged(empty_url, "redis://127.0.0.1:1", logs.prefix, log_timeout=0.5)
     for call in (plan_adoption, adopt):
         with pytest.raises(UnavailableError):
             await call(settings)

@@ -13,7 +13,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.repositories import StreamRepository
 from veupath_store.session import close_db, init_db
 
-pytestmark = pytest.mark.own_database
+pytestmark = [pytest.mark.own_database, pytest.mark.large]
 
 MORE = {
     "filters": [{"name": "matched_transcript_filter", "value": {"values": ["Y"]}}],

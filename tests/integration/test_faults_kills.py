@@ -62,6 +62,7 @@ class Writers:
         await until(all_have, within, f"all {WRITERS} writers write")
 
 
+@pytest.mark.large
 async def test_killed_backends_lose_no_acknowledged_write_of_64_writers(store, watcher):
     async with Writers() as writers:
         killed = 0

@@ -332,7 +332,7 @@ BAD = {
 
 
 class TestOfEvents:
-    @pytest.mark.parametrize("kind", list(BAD))
+    @pytest.mark.parametrize("kind", [pytest.param(it, marks=pytest.mark.large) if "17 MB" in it else it for it in BAD])
     async def test_a_bad_event_is_skipped_reported_and_does_not_stop_the_stream(self, kind, asked, caplog):
         event_type, data, reason = BAD[kind]
         before = await asked.columns()
@@ -366,6 +366,7 @@ class TestOfEvents:
         assert (await asked.projector.catch_up(asked.stream_id)).problems == ()
         assert await asked.columns() == {**before, "last_event_id": last}
 
+    @pytest.mark.large
     @pytest.mark.parametrize("kind", ["graph_snapshot", "graph_plan"])
     async def test_a_document_of_16_mb_passes_and_a_larger_one_is_refused_at_once(self, kind, asked):
         def data(size: int) -> dict:

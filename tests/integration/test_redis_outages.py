@@ -39,7 +39,7 @@ SELECT (SELECT count(*) FROM stream_projections WHERE unlogged <> '{}' OR last_e
 @pytest.fixture
 def settings(database_url, private_redis):
     """As in production, but for the prefix: the process brings its logs up to date by itself."""
-    return logged(database_url, private_redis.url, f"{uuid4()}:", catch_up=True)
+    return logged(database_url, private_redis.url, f"{uuid4()}:", catch_up=True, log_timeout=1.0)
 
 
 @dataclass

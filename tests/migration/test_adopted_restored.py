@@ -31,6 +31,7 @@ async def test_after_the_way_back_a_dump_is_what_it_was(server, redis_url, log_p
         assert await dumped(url, tmp_path / "after") == before
 
 
+@pytest.mark.large
 async def test_the_way_back_of_a_restored_database_is_open_while_only_positions_changed(
     server, empty_url, redis_url, log_prefix, strategies, tmp_path
 ):
@@ -52,6 +53,7 @@ async def test_the_way_back_of_a_restored_database_is_open_while_only_positions_
         ("DELETE FROM operations WHERE status = 'failed'", "operations", 20),
     ],
 )
+@pytest.mark.large
 async def test_what_was_written_before_a_dump_is_seen_after_its_restore(
     server, empty_url, strategies, tmp_path, statement, table, count
 ):
