@@ -37,7 +37,7 @@ async def about_schema(probe: Probe) -> list[Finding]:
     if probe.schema is None:
         return [failure("migrations", "The role sees no schema: GRANT USAGE ON SCHEMA to it, or set its search_path.")]
     applied = await _applied(probe)
-    live = await read_catalog(probe, probe.schema)
+    live = await read_catalog(probe.fetch, probe.schema)
     findings = [_about_migrations(applied) if applied else await _about_nothing(probe)]
     if set(migration_files()) == applied:
         findings += _about_drift(live)
@@ -48,14 +48,14 @@ async def about_schema(probe: Probe) -> list[Finding]:
 
 async def _applied(probe: Probe) -> set[str]:
     try:
-        return await recorded_migrations(probe)
+        return await recorded_migrations(probe.fetch)
     except ConfigurationError as exc:
         raise ConfigurationError("The role may not read the table aerich: GRANT SELECT ON it.") from exc
 
 
 async def _about_nothing(probe: Probe) -> Finding:
     """No migration is recorded: in a new database, or because of what happened to an old one."""
-    found = await unrecorded_tables(probe, str(probe.schema))
+    found = await unrecorded_tables(probe.fetch, str(probe.schema))
     if found is not None:
         return failure("migrations", found.message, found.steps)
     elsewhere = await probe.fetch(_ELSEWHERE, names_of("table", expected_catalog()))

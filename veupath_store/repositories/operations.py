@@ -128,14 +128,7 @@ class OperationRepository(Repository[Operation]):
             NotFoundError: There is no such user or stream, or it is not this user's.
             OutcomeUnknownError: Without a session, the answer was lost; with an `operation_id` of yours, look for it.
         """
-        values = self._new(
-            user_id,
-            type,
-            stream_id=stream_id,
-            operation_id=operation_id,
-            start_position=start_position,
-            max_attempts=max_attempts,
-        )
+        values = self._new(user_id, type, stream_id, operation_id, start_position, max_attempts)
         return OperationSummary.model_validate(await self._insert([*values, None, None, None]))
 
     async def start(
@@ -173,14 +166,7 @@ class OperationRepository(Repository[Operation]):
             NotFoundError: There is no such user or stream, or it is not this user's.
             OutcomeUnknownError: Without a session, the answer was lost. If it was saved it fails once it has expired.
         """
-        values = self._new(
-            user_id,
-            type,
-            stream_id=stream_id,
-            operation_id=operation_id,
-            start_position=start_position,
-            max_attempts=max_attempts,
-        )
+        values = self._new(user_id, type, stream_id, operation_id, start_position, max_attempts)
         worker = text(worker_id, "worker_id", limits.WORKER_ID)
         span = seconds(lease_seconds, "lease_seconds", limits.LEASE_SECONDS)
         token, asked = uuid4(), time.monotonic()
@@ -293,11 +279,10 @@ class OperationRepository(Repository[Operation]):
             raise NotFoundError(self.entity)
         return ended
 
-    def _new(
+    def _new(  # noqa: PLR0917 - as `register`
         self,
         user_id: UUID | str,
         type: OperationType | str,  # noqa: A002
-        *,
         stream_id: UUID | str | None,
         operation_id: UUID | str | None,
         start_position: str | None,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import tortoise.context
@@ -23,15 +23,7 @@ logger: logging.Logger = logging.getLogger("veupath_store.session")
 CLOSED: Final = "The store is closed in this process; await init_db() to open it again."
 
 
-class Resource(Protocol):
-    """What belongs to one open store and is closed with it."""
-
-    async def close(self) -> None:
-        """Let go of every connection."""
-
-
-R = TypeVar("R", bound=Resource)
-
+R = TypeVar("R")
 
 _openings: Final[list[Callable[["Engine"], None]]] = []
 
@@ -64,7 +56,7 @@ class Engine:
         self._changing = asyncio.Lock()
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._is_begun = False
-        self._resources: dict[Any, Resource] = {}
+        self._resources: dict[Any, Any] = {}
 
     @property
     def is_open(self) -> bool:
@@ -180,7 +172,7 @@ class Engine:
         """The one of its kind in this store, made on first use and closed after the pool.
 
         Args:
-            make: Its class, or another function of the settings that is always the same.
+            make: Its class, or another function of the settings that is always the same; what it makes has ``close``.
         """
         found: Any = self._resources.get(make)
         if found is None:
