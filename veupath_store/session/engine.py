@@ -11,6 +11,7 @@ import tortoise.context
 from tortoise.context import TortoiseContext, get_current_context, set_global_context
 
 from veupath_store.engine import StoreClient, StoreTransaction
+from veupath_store.engine.changes import added
 from veupath_store.errors import StoreClosedError, UnitOfWorkError
 from veupath_store.schema.names import APP, CONNECTION
 from veupath_store.session.unit_of_work import Session
@@ -32,15 +33,9 @@ def on_open(listener: Callable[["Engine"], None]) -> Callable[[], None]:
     """Have something called with each store that this process opens, in its event loop.
 
     Returns:
-        What to call when that is no longer wanted; twice is harmless.
+        As `added`.
     """
-    _openings.append(listener)
-
-    def forget() -> None:
-        if listener in _openings:
-            _openings.remove(listener)
-
-    return forget
+    return added(_openings, listener)
 
 
 class Engine:
@@ -105,10 +100,10 @@ class Engine:
 
         Args:
             topic: One of `engine.changes`.
-            listener: What to call; it must not block or raise.
+            listener: As for `Listeners.add`.
 
         Returns:
-            What to call when that is no longer wanted; twice is harmless.
+            As `added`.
         """
         if self._context is None:
             return lambda: None
@@ -186,15 +181,9 @@ class Engine:
             closer: What to await; its errors are logged.
 
         Returns:
-            What to call when that is no longer wanted; twice is harmless.
+            As `added`.
         """
-        self._closers.append(closer)
-
-        def forget() -> None:
-            if closer in self._closers:
-                self._closers.remove(closer)
-
-        return forget
+        return added(self._closers, closer)
 
     async def run_closers(self) -> None:
         """Await what `on_close` was given, all at once."""

@@ -35,7 +35,6 @@ class ControlSetSummary(Value):
     Attributes:
         id: The set.
         user_id: Its owner, or ``None`` where it has no owner.
-        site_id: Its site.
         name: Its name.
         record_type: What the ids are.
         positive_count: Genes that a search should find.
@@ -75,9 +74,6 @@ class ControlSetPatch(Checked):
         tags: Words to find it by.
         provenance_notes: Free text, or ``None``.
         is_public: Whether everybody sees it.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
     """
 
     name: Name = ""

@@ -25,9 +25,6 @@ class DocumentSave(Checked):
     Attributes:
         id: The document.
         user_id: Its owner, who stays its owner.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
     """
 
     id: Id

@@ -17,8 +17,6 @@ class ExperimentSummary(Value):
 
     Attributes:
         id: The experiment.
-        user_id: Its owner.
-        site_id: Its site.
         name: Its name; need not be unique.
         status: How far it is.
         batch_id: Its batch, or ``None``.
@@ -68,9 +66,6 @@ class ExperimentSave(DocumentSave):
         batch_id: Its batch, or ``None``.
         benchmark_id: Its benchmark, or ``None``.
         is_primary: Whether it is the one that its benchmark is named after.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
     """
 
     id: ExperimentId

@@ -41,8 +41,6 @@ class GeneSetSummary(Value):
 
     Attributes:
         id: The set.
-        user_id: Its owner.
-        site_id: Its site.
         name: Its name; need not be unique.
         gene_count: How many ids it has.
         source: Where it comes from; text that this version does not know, where a newer one has written it.
@@ -134,14 +132,7 @@ class GeneSetContent(Checked):
 
 
 class GeneSetSave(DocumentSave, GeneSetContent):
-    """A gene set as it is to be saved: a `GeneSetContent` with its owner and site.
-
-    Attributes:
-        site_id: Its site.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
-    """
+    """A gene set as it is to be saved: a `GeneSetContent` with its owner and site."""
 
     site_id: SiteId
 

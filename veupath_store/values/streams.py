@@ -41,8 +41,6 @@ class ProjectionSummary(Value):
 
     Attributes:
         stream_id: The conversation.
-        user_id: Its owner.
-        site_id: Its site.
         name: Unique within owner and site.
         record_type: As in the plan, or ``None``.
         wdk_strategy_id: Its saved strategy on the WDK server, or ``None``.
@@ -106,9 +104,6 @@ class ProjectionPatch(Checked):
         result_count: The number of records found, or ``None`` for unknown.
         gene_set_id: One of the owner's gene sets, or ``None`` to unlink.
         gene_set_auto_imported: A latch: ``True`` sets it for good, ``False`` changes nothing.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
     """
 
     name: Name = ""
