@@ -105,6 +105,11 @@ def expected_catalog() -> Catalog:
     return catalog
 
 
+def expected_tables() -> list[str]:
+    """The tables that a database at head has, aerich's among them."""
+    return names_of("table", expected_catalog())
+
+
 def names_of(kind: str, catalog: Iterable[str]) -> list[str]:
     """The names of a catalog's objects of one kind; an index's begins with its table's."""
     return [name.partition(" ")[2] for name in catalog if name.startswith(f"{kind} ")]

@@ -9,7 +9,7 @@ from typing import Final
 
 from veupath_store.engine import StoreClient
 from veupath_store.errors import SchemaError
-from veupath_store.schema.catalog import Fetch, expected_catalog, names_of, read_catalog
+from veupath_store.schema.catalog import Fetch, expected_tables, read_catalog
 from veupath_store.schema.names import APP
 
 _NO_RECORD: Final = "aerich has no record of a migration of the store"
@@ -81,7 +81,7 @@ async def unrecorded_tables(fetch: Fetch, schema: str) -> Unrecorded | None:
     Returns:
         ``None`` where there are none, and the migrations can begin.
     """
-    live, every = await read_catalog(fetch, schema), names_of("table", expected_catalog())
+    live, every = await read_catalog(fetch, schema), expected_tables()
     tables = [name for name in every if f"table {name}" in live and name != "aerich"]
     if not tables:
         return None
