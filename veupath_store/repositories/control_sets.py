@@ -230,6 +230,7 @@ class ControlSetRepository(Repository[ControlSet]):
         for column, value in patch.columns().items():
             values.append(value)
             assignments.append(f"{column} = ${len(values)}")
+        # A Tortoise UPDATE returns no row.
         rows = await self._entire(
             f"UPDATE control_sets SET {', '.join(assignments)} WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) "
             "AND ($3::integer IS NULL OR version = $3) RETURNING {columns}",
