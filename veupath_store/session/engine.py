@@ -67,6 +67,9 @@ class Engine:
         Raises:
             StoreClosedError: This store was closed. A store that `init_db` opened later is another one.
         """
+        return store_client(await self._opened())
+
+    async def _opened(self) -> TortoiseContext:
         if self.closed:
             raise StoreClosedError(CLOSED)
         self.loop = asyncio.get_running_loop()
@@ -74,7 +77,7 @@ class Engine:
             async with self._changing:
                 if self._context is None:
                     self._context = await self._initialised()
-        client = store_client(self._context)
+        context = self._context
         if not self._is_begun:
             self._is_begun = True
             for listener in _openings:
@@ -84,7 +87,7 @@ class Engine:
                 from veupath_store.events.project.background import Background  # noqa: PLC0415
 
                 Background(self)
-        return client
+        return context
 
     async def logged_events(self, user_id: UUID, site_id: str | None) -> AsyncIterator[dict[str, Any]]:
         """What the event log holds of one user, for an export; nothing where the store has no log."""
@@ -156,11 +159,10 @@ class Engine:
         Args:
             deferred: Whether it takes that, and begins, with its first statement only.
         """
-        client = await self.open()
-        if self._context is None:
-            raise StoreClosedError("The store was closed while a session was being opened.")
+        context = await self._opened()
+        client = store_client(context)
         begin = client.deferred_transaction if deferred else client.pooled_transaction
-        async with begin(self._context.connections) as transaction:
+        async with begin(context.connections) as transaction:
             yield Session(transaction, self)
 
     def resource(self, make: "Callable[[StoreSettings], R]") -> R:
