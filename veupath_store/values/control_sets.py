@@ -10,8 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from veupath_store.documents.json import decode, encode
 from veupath_store.inputs.types import Flag, GeneIds, Name, ProvenanceNotes, RecordType, Source, Tags
-from veupath_store.values.checked import Checked
-from veupath_store.values.value import Value
+from veupath_store.values.value import Checked, Value
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401 - a jsonb column as asyncpg returns it

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from veupath_store.inputs.types import Id
-from veupath_store.values.checked import Checked
+from veupath_store.values.value import Checked
 
 
 class GivenSave(TypedDict):

@@ -21,9 +21,8 @@ from veupath_store.inputs.types import (
     gene_ids,
 )
 from veupath_store.inputs.validation import Known, as_uuid, one_of
-from veupath_store.values.checked import Checked
 from veupath_store.values.documents import DocumentSave, GivenSave
-from veupath_store.values.value import Value
+from veupath_store.values.value import Checked, Value
 
 
 class GeneSetSource(StrEnum):

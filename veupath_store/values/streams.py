@@ -12,8 +12,7 @@ from veupath_store.documents.plans import check_plan
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs.types import Count, Flag, Name, OptionalCount, OptionalId, RecordType, WdkId, checked
 from veupath_store.inputs.validation import Known
-from veupath_store.values.checked import Checked
-from veupath_store.values.value import Value
+from veupath_store.values.value import Checked, Value
 
 DEFAULT_NAME: Final = "New Conversation"
 """The name of a conversation that was not given one."""
