@@ -90,7 +90,10 @@ METHODS = [
 ]
 # What these mean is said once, by the docstring of `Repository` and in docs/reference.md.
 SAID_ONCE = {"id", "stream_id", "operation_id", "user_id", "site_id", "name", "lease", "limit", "cursor"}
-RITUAL = re.compile(r"UnavailableError: The database does not answer\.|user_id: The owner\.")
+RITUAL = re.compile(
+    r"UnavailableError: The database does not answer\.|user_id: The owner\."
+    r"|NotFoundError: There is no such user, or the repository is restricted to another one\."
+)
 COST = re.compile(r"\b(statements?|reads?|quer(y|ies)|round trips?|upserts?|No I/O)\b")
 
 

@@ -182,7 +182,6 @@ class AccountRepository(Repository[User]):
             What was done, by table, with the conversations and operations whose logs must go.
 
         Raises:
-            NotFoundError: There is no such user, or the repository is restricted to another one.
             UnavailableError: The database does not answer, or writers held locks for too long; nothing was changed.
             OutcomeUnknownError: Without a session, the answer to COMMIT was lost; repeat the call.
         """
@@ -237,7 +236,6 @@ class AccountRepository(Repository[User]):
 
         Raises:
             UnitOfWorkError: The store has an event log, and the repository a session: no transaction waits for Redis.
-            NotFoundError: There is no such user, or the repository is restricted to another one.
         """
         owner = as_uuid(user_id, "user_id")
         site = site_or_none(site_id)

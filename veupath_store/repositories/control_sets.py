@@ -185,9 +185,6 @@ class ControlSetRepository(Repository[ControlSet]):
 
         Returns:
             The set.
-
-        Raises:
-            NotFoundError: There is no such user, or the repository is restricted to another one.
         """
         owner = as_optional_uuid(user_id, "user_id") or self._owner
         self._refuse_other_owner(owner)
