@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from veupath_store.config import StoreSettings
 from veupath_store.events.log.client import RedisClient
+from veupath_store.integrations.testing.clock_log import names_of
 from veupath_store.integrations.testing.server import DatabaseServer
 from veupath_store.servers.postgres import EmbeddedPostgres
 from veupath_store.servers.redis_url import parse_redis_url
@@ -136,10 +137,7 @@ class Place:
 
 async def _remove(client: RedisClient, prefix: str) -> None:
     """Remove all keys that begin with a prefix."""
-    cursor = None
-    while cursor != 0:
-        [[after, names]] = await client.run([("SCAN", cursor or 0, "MATCH", f"{prefix}*", "COUNT", 1_000)])
-        if names:
-            await client.run([("UNLINK", *names)])
-        cursor = int(after)
+    names = await names_of(client, prefix)
+    if names:
+        await client.run([("UNLINK", *names)])
     await client.close()
