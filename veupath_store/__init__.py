@@ -10,147 +10,21 @@ In short:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from veupath_store.check.readiness import check_readiness
-    from veupath_store.config import StoreSettings
-    from veupath_store.engine import start_detached
-    from veupath_store.errors import (
-        ConfigurationError,
-        ConflictError,
-        InvalidInputError,
-        LeaseLostError,
-        NotFoundError,
-        OperationActiveError,
-        OutcomeUnknownError,
-        StoreError,
-        UnavailableError,
-        WriterFullError,
-    )
-    from veupath_store.events import Event, LogReader, ProjectionWorker, Projector
-    from veupath_store.jobs import JobContext, Worker, leased_session, run_under_lease
-    from veupath_store.repositories import (
-        AccountRepository,
-        ControlSetRepository,
-        ExperimentRepository,
-        GeneSetRepository,
-        LeaseRepository,
-        OperationRepository,
-        StreamRepository,
-        UserRepository,
-    )
-    from veupath_store.session import async_session_factory, close_db, get_db_session, get_engine, init_db
-    from veupath_store.session.unit_of_work import Session
-    from veupath_store.values import ExperimentSave, GeneSetSave
-    from veupath_store.writer import DocumentWriter
+    from veupath_store.public import *  # noqa: F403
 
 __version__ = "0.2.0"
 
-__all__ = [
-    "AccountRepository",
-    "ConfigurationError",
-    "ConflictError",
-    "ControlSetRepository",
-    "DocumentWriter",
-    "Event",
-    "ExperimentRepository",
-    "ExperimentSave",
-    "GeneSetRepository",
-    "GeneSetSave",
-    "InvalidInputError",
-    "JobContext",
-    "LeaseLostError",
-    "LeaseRepository",
-    "LogReader",
-    "NotFoundError",
-    "OperationActiveError",
-    "OperationRepository",
-    "OutcomeUnknownError",
-    "ProjectionWorker",
-    "Projector",
-    "Session",
-    "StoreError",
-    "StoreSettings",
-    "StreamRepository",
-    "UnavailableError",
-    "UserRepository",
-    "Worker",
-    "WriterFullError",
-    "async_session_factory",
-    "check_readiness",
-    "close_db",
-    "get_db_session",
-    "get_engine",
-    "init_db",
-    "leased_session",
-    "run_under_lease",
-    "start_detached",
-]
 
-# Imported when they are asked for: pytest imports this package in every run in whose environment it is installed, for
-# its plugin, and Tortoise alone takes a third of a second.
-_HOMES: Final[dict[str, tuple[str, ...]]] = {
-    "veupath_store.config": ("StoreSettings",),
-    "veupath_store.engine": ("start_detached",),
-    "veupath_store.errors": (
-        "ConfigurationError",
-        "ConflictError",
-        "InvalidInputError",
-        "LeaseLostError",
-        "NotFoundError",
-        "OperationActiveError",
-        "OutcomeUnknownError",
-        "StoreError",
-        "UnavailableError",
-        "WriterFullError",
-    ),
-    "veupath_store.events": (
-        "Event",
-        "LogReader",
-        "ProjectionWorker",
-        "Projector",
-    ),
-    "veupath_store.jobs": (
-        "JobContext",
-        "Worker",
-        "leased_session",
-        "run_under_lease",
-    ),
-    "veupath_store.check.readiness": ("check_readiness",),
-    "veupath_store.repositories": (
-        "AccountRepository",
-        "ControlSetRepository",
-        "ExperimentRepository",
-        "GeneSetRepository",
-        "LeaseRepository",
-        "OperationRepository",
-        "StreamRepository",
-        "UserRepository",
-    ),
-    "veupath_store.session": (
-        "async_session_factory",
-        "close_db",
-        "get_db_session",
-        "get_engine",
-        "init_db",
-    ),
-    "veupath_store.session.unit_of_work": ("Session",),
-    "veupath_store.values": (
-        "ExperimentSave",
-        "GeneSetSave",
-    ),
-    "veupath_store.writer": ("DocumentWriter",),
-}
-
-
+# Imported when one is asked for: pytest imports this package in every run in whose environment it is installed, for its
+# plugin, the command line at each start, and Tortoise alone takes a third of a second.
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever it names
-    for home, names in _HOMES.items():
-        if name in names:
-            value = globals()[name] = getattr(import_module(home), name)
-            return value
+    if name == "__all__" or not name.startswith("_"):  # others ask all modules for names of Python's
+        return getattr(import_module("veupath_store.public"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return list(import_module("veupath_store.public").__all__)

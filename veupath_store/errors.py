@@ -148,7 +148,7 @@ class StoreClosedError(UnavailableError):
 
 
 class WriterFullError(UnavailableError):
-    """As many documents as may wait in a `DocumentWriter` do; this one was not taken. Slow down, or ``put_wait``."""
+    """As many documents as may wait in a `DocumentWriter` do; this one was not taken. Slow down, or await ``flush``."""
 
     def __init__(self, room: int) -> None:
         super().__init__(f"{room} documents wait to be saved already; this one was not taken. Put it again later.")

@@ -10,7 +10,8 @@ from tests.support.processes import BIN, run, started
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
 from veupath_store.schema.catalog import differences
-from veupath_store.schema.migrations import ADVISORY_LOCK, migrate, migration_files
+from veupath_store.schema.lock import ADVISORY_LOCK
+from veupath_store.schema.migrations import migrate, migration_files
 
 COMMAND = BIN / "veupath-store"
 PASSWORD = "s3cr3t"

@@ -62,7 +62,7 @@ async def counts(user):
     client = User._meta.db
     found = {}
     for owned in OWNED_TABLES:
-        sql = f"SELECT count(*) AS n FROM {owned.table} WHERE {owned.owner} = $1"
+        sql = f"SELECT count(*) AS n FROM {owned.table} WHERE user_id = $1"
         found[owned.table] = (await client.execute_rows(sql, [user.id]))[0]["n"]
     found["users"] = await User.filter(id=user.id).count()
     return found
@@ -90,7 +90,7 @@ async def test_every_table_with_a_user_is_in_the_inventory(store):
         "JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = ANY (conkey) "
         "WHERE contype = 'f' AND confrelid = 'users'::regclass"
     )
-    assert {(row["table"], row["column"]) for row in rows} == {(owned.table, owned.owner) for owned in OWNED_TABLES}
+    assert {(row["table"], row["column"]) for row in rows} == {(owned.table, "user_id") for owned in OWNED_TABLES}
 
 
 @pytest.mark.without_log
@@ -246,7 +246,7 @@ async def test_an_export_has_every_row_of_the_user_and_none_of_others(user, stra
     client = User._meta.db
     for owned in OWNED_TABLES:
         rows = await client.execute_rows(
-            f"SELECT to_jsonb(t) AS row FROM {owned.table} t WHERE {owned.owner} = $1 ORDER BY {owned.key}", [user.id]
+            f"SELECT to_jsonb(t) AS row FROM {owned.table} t WHERE user_id = $1 ORDER BY {owned.key}", [user.id]
         )
         assert found[owned.table] == [json.loads(row["row"]) for row in rows]
 

@@ -53,7 +53,7 @@ async def everything(url):
             table: await connection.fetch(f"SELECT {table}::text AS row FROM {table} ORDER BY 1")
             for table in schema.TABLES
         }
-        return await read_catalog(connection), there
+        return await read_catalog(connection.fetch), there
 
 
 async def records(url):

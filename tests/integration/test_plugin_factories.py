@@ -15,7 +15,7 @@ from veupath_store import (
     StreamRepository,
     models,
 )
-from veupath_store.integrations import pytest_plugin
+from veupath_store.integrations.pytest_plugin import fixtures
 from veupath_store.integrations.testing import Factories
 from veupath_store.integrations.testing.factories import gene_ids
 from veupath_store.models import Operation, Stream, StreamProjection
@@ -33,8 +33,7 @@ def test_every_entity_has_a_factory():
 
 
 def test_every_factory_is_a_fixture():
-    fixtures = {name for name in pytest_plugin.__all__ if name.startswith("make_")}
-    assert fixtures == {f"make_{method}" for method in METHODS}
+    assert {name for name in vars(fixtures) if name.startswith("make_")} == {f"make_{method}" for method in METHODS}
 
 
 @pytest.mark.parametrize("method", METHODS)

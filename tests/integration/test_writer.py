@@ -23,7 +23,6 @@ from veupath_store import (
 )
 from veupath_store.errors import StaleVersionError
 from veupath_store.models import ExperimentRow
-from veupath_store.writer.queue import SaveQueue
 
 
 @pytest.fixture
@@ -137,26 +136,6 @@ async def test_a_full_writer_refuses_other_documents_and_still_replaces_known_on
     assert failures == []
 
 
-async def test_put_wait_slows_the_caller_down_and_keeps_the_order(user, failures):
-    async with DocumentWriter(max_waiting=2, on_failure=failures) as writer:
-        ids = [uuid4() for _ in range(40)]
-        waiting = []
-        for number in range(1, 4):
-            waiting += [asyncio.create_task(writer.put_wait(save(user, identity, number))) for identity in ids]
-        given_up = asyncio.create_task(writer.put_wait(save(user, uuid4())))
-        await asyncio.sleep(0)
-        given_up.cancel()
-        assert writer.statistics.waiting > 2
-        with pytest.raises(WriterFullError):
-            # It would overtake those that wait.
-            writer.put(save(user, ids[-1], 99))
-        await asyncio.gather(*waiting)
-        await writer.flush()
-        assert [await stored(identity) for identity in ids] == [3] * 40
-        assert writer.statistics.saved + writer.statistics.replaced == 120
-    assert failures == []
-
-
 async def test_other_threads_may_put(writer, user, failures):
     ids = [uuid4() for _ in range(4)]
 
@@ -263,16 +242,3 @@ async def test_a_deletion_is_the_owners_alone_and_closes_an_id_that_was_never_sa
         await ExperimentRepository().write(save(user, unsaved, 1), version=0)
     with pytest.raises(InvalidInputError):
         writer.delete(dict, unsaved, user.id)
-
-
-async def test_room_that_another_thread_makes_is_for_those_who_wait_outside(user):
-    queue, ids = SaveQueue(1), [uuid4() for _ in range(3)]
-    queue.put(save(user, ids[0]), None)
-    entered = queue.put_or_wait(save(user, ids[1], 1), None)
-    assert queue.discard((ExperimentSave, ids[0]))
-    for number, identity in enumerate(ids[1:], 2):
-        with pytest.raises(WriterFullError):
-            queue.put(save(user, identity, number), None)
-    queue.admit()
-    assert entered.done()
-    assert queue.take().save.id == ids[1]

@@ -107,26 +107,10 @@ async def test_close_db_drains_every_writer(settings):
         assert (writer.statistics.saved, writer.statistics.failed) == (50, 0)
         with pytest.raises(StoreClosedError):
             writer.put(save(user, ids[0]))
-        with pytest.raises(StoreClosedError):
-            await writer.put_wait(save(user, ids[0]))
         await writer.close()
     await init_db(settings=settings)
     assert [await stored(identity) for identity in ids] == list(range(100))
     await close_db()
-
-
-async def test_who_waits_for_room_is_told_when_the_writer_closes(user):
-    writer = DocumentWriter(max_waiting=1)
-    ids = [uuid4() for _ in range(30)]
-    writer.put(save(user, ids[0]))
-    outside = [asyncio.create_task(writer.put_wait(save(user, identity))) for identity in ids[1:]]
-    closing = asyncio.create_task(writer.close())
-    results = await asyncio.gather(*outside, return_exceptions=True)
-    await closing
-    assert await stored(ids[0]) == 0
-    for identity, result in zip(ids[1:], results, strict=True):
-        assert isinstance(result, StoreClosedError) is (await stored(identity) is None)
-    assert isinstance(results[-1], StoreClosedError)
 
 
 @pytest.mark.own_database

@@ -9,7 +9,8 @@ from tests.support.databases import catalog_of, connected, recorded
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
 from veupath_store.schema.catalog import differences
-from veupath_store.schema.migrations import ADVISORY_LOCK, migration_files
+from veupath_store.schema.lock import ADVISORY_LOCK
+from veupath_store.schema.migrations import migration_files
 
 FILES = migration_files()
 

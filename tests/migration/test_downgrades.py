@@ -12,7 +12,8 @@ from veupath_store.config import StoreSettings
 from veupath_store.errors import SchemaError, UnavailableError
 from veupath_store.schema.catalog import differences
 from veupath_store.schema.downgrades import Downgraded, downgrade, undoing
-from veupath_store.schema.migrations import ADVISORY_LOCK, migrate, migration_files
+from veupath_store.schema.lock import ADVISORY_LOCK
+from veupath_store.schema.migrations import migrate, migration_files
 
 FIRST, *_, NEWEST = migration_files()
 

@@ -13,7 +13,8 @@ from veupath_store import StreamRepository, UserRepository, async_session_factor
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
 from veupath_store.schema.catalog import differences
-from veupath_store.schema.migrations import ADVISORY_LOCK, migrate, migration_files, pending_migrations
+from veupath_store.schema.lock import ADVISORY_LOCK
+from veupath_store.schema.migrations import migrate, migration_files, pending_migrations
 
 
 @pytest.fixture

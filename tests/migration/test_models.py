@@ -50,8 +50,8 @@ def of_kind(catalog, kind):
 @pytest.mark.parametrize("kind", ["table", "column"])
 async def test_models_and_tables_have_the_same(kind, connection):
     """Columns with their types and widths, whether they may be null, and their server defaults."""
-    modelled = of_kind(await read_catalog(connection, "of_models"), kind)
-    migrated = of_kind(await read_catalog(connection), kind)
+    modelled = of_kind(await read_catalog(connection.fetch, "of_models"), kind)
+    migrated = of_kind(await read_catalog(connection.fetch), kind)
     own_sequence = "column aerich.id"
     modelled.pop(own_sequence, None)
     migrated.pop(own_sequence, None)
@@ -71,7 +71,7 @@ async def test_models_and_tables_have_the_same_keys(connection):
     modelled, migrated = [
         {
             (name.split(".")[0], definition)
-            for name, definition in of_kind(await read_catalog(connection, schema), "constraint").items()
+            for name, definition in of_kind(await read_catalog(connection.fetch, schema), "constraint").items()
             if definition.startswith(("PRIMARY KEY", "UNIQUE")) and "," not in definition
         }
         for schema in ("of_models", "public")

@@ -45,12 +45,12 @@ CHANGES = (
 
 async def test_the_comparison_sees_a_change_of_every_kind(database_url):
     async with connected(database_url) as connection:
-        before = await read_catalog(connection)
+        before = await read_catalog(connection.fetch)
         for change, where in CHANGES:
             transaction = connection.transaction()
             await transaction.start()
             await connection.execute(change)
-            after = await read_catalog(connection)
+            after = await read_catalog(connection.fetch)
             await transaction.rollback()
             assert any(item.split("\n")[0] == where for item in differences(before, after)), change
 
@@ -80,5 +80,5 @@ async def test_a_catalog_is_the_same_in_another_schema(empty_url, database_url):
         await connection.execute(SCHEMA_SQL.read_text())
         for path in ('"Path Finder"', "public"):
             await connection.execute(f"SET search_path TO {path}")
-            different = differences(expected_catalog(), await read_catalog(connection, '"Path Finder"'))
+            different = differences(expected_catalog(), await read_catalog(connection.fetch, '"Path Finder"'))
             assert not different, "\n".join(different)

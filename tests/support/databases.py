@@ -32,7 +32,7 @@ async def connected(url: str, **options):
 async def catalog_of(url: str) -> Catalog:
     """The catalog of the database's schema `public`."""
     async with connected(url) as connection:
-        return await read_catalog(connection)
+        return await read_catalog(connection.fetch)
 
 
 async def recorded(url: str) -> list[str]:

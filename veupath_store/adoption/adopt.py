@@ -6,7 +6,6 @@ from typing import Final
 
 from veupath_store.adoption import record, source
 from veupath_store.adoption.catalog import is_store, new_tables
-from veupath_store.adoption.connection import own_connection
 from veupath_store.adoption.decisions import decide
 from veupath_store.adoption.documents import fix_documents
 from veupath_store.adoption.ids import map_ids
@@ -18,11 +17,11 @@ from veupath_store.adoption.notes import note_all
 from veupath_store.adoption.plans import place_steps
 from veupath_store.adoption.recognition import POOLED, Recognised, recognise
 from veupath_store.adoption.room import check_room, free_disk
-from veupath_store.adoption.secondary import drop_secondary
+from veupath_store.adoption.secondary import drop_secondary, make_secondary
 from veupath_store.adoption.staging import stage
 from veupath_store.adoption.values import AdoptionPlan, AdoptionReport
 from veupath_store.adoption.verification import verify
-from veupath_store.adoption.work import Progress, Work
+from veupath_store.adoption.work import Progress, Work, own_connection
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.engine.transaction import StoreTransaction
@@ -131,8 +130,7 @@ async def _adopt(transaction: StoreTransaction, settings: StoreSettings, progres
         await _move(work, found)
     await apply_in(transaction)
     async with own_connection(transaction) as connection:
-        moved = Recognised(**{**vars(found), "schema": SCHEMA})
-        plan = await _survey(work, moved, settings, free)
+        plan = await _survey(work, replace(found, schema=SCHEMA), settings, free)
         written = await _write(work)
         if await copy_logs(work, settings):
             plan = replace(plan, problems=await work.problems())
@@ -197,9 +195,9 @@ async def _survey(work: Work, found: Recognised, settings: StoreSettings, free: 
 async def _write(work: Work) -> dict[str, int]:
     """Fill the new tables, compare them with the old ones, and let the planner know them."""
     tables = new_tables()
-    secondary = await drop_secondary(work, tables)
+    dropped = await drop_secondary(work, tables)
     written = await load(work)
-    await secondary.make(work)
+    await make_secondary(work, dropped)
     await verify(work)
     await work.run(f"ANALYZE {', '.join(tables)}")
     return written

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
-from veupath_store.schema.catalog import expected_catalog, names_of
+from veupath_store.schema.catalog import expected_catalog, expected_tables, names_of
 
 _HERE: Final = """
 SELECT coalesce(quote_ident(current_schema()), 'public') AS schema, quote_ident(session_user) AS role,
@@ -196,7 +196,7 @@ class Found:
 
 def new_tables() -> list[str]:
     """The store's own tables, without aerich's."""
-    return [name for name in names_of("table", expected_catalog()) if name != "aerich"]
+    return [name for name in expected_tables() if name != "aerich"]
 
 
 async def is_store(connection: Any) -> bool:  # noqa: ANN401 - an asyncpg connection, which has no types
@@ -241,6 +241,6 @@ async def read(connection: Any, place: Place) -> Found:  # noqa: ANN401
 def _names() -> Iterable[str]:
     """The names that the store's own relations and functions need."""
     expected = expected_catalog()
-    yield from names_of("table", expected)
+    yield from expected_tables()
     yield from (name.partition(".")[2] for name in names_of("index", expected))
     yield from names_of("function", expected)

@@ -138,7 +138,7 @@ _COLUMNS: Final = ("entity", "field", "key", "fixed", "changed")
 
 
 async def fix_documents(work: Work) -> None:
-    """Mend what jsonb would refuse; afterwards ``adopting_documents`` has each such document as it will be."""
+    """Fix what jsonb would refuse; afterwards ``adopting_documents`` has each such document as it will be."""
     for statement in _MADE:
         await work.run(statement)
     for number, document in enumerate(DOCUMENTS):
@@ -147,7 +147,7 @@ async def fix_documents(work: Work) -> None:
         levels = limits.PLAN_DEPTH if field == "plan" else limits.DOCUMENT_DEPTH
         query = _SUSPICIOUS.format(table=table, field=field, levels=levels, suspicion=suspicion(table, field))
         async for rows in work.batches(query, FEW):
-            read = [_mended(row) for row in rows]
+            read = [_fixed(row) for row in rows]
             await note_kept(work, table, field, [(one.key, one.text) for one in read if one.text is not None])
             records = [(table, field, one.key, one.text, one.changed) for one in read if one.matters]
             await work.copy("adopting_documents", _COLUMNS, records)
@@ -158,7 +158,7 @@ async def fix_documents(work: Work) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Mended:
+class _Fixed:
     """A document that was looked at.
 
     Attributes:
@@ -174,14 +174,14 @@ class _Mended:
     matters: bool = True
 
 
-def _mended(row: Any) -> _Mended:  # noqa: ANN401 - a record
+def _fixed(row: Any) -> _Fixed:  # noqa: ANN401 - a record
     text = storable(row["text"])
     if depth(text) > READABLE or not _is_read(text):
-        return _Mended(key=row["id"], text=None)
+        return _Fixed(key=row["id"], text=None)
     in_full = with_floats(text)
     # Most often a pair of surrogates, which is well as it is.
     matters = in_full != row["text"] or _LONG_NUMBER.search(text) is not None
-    return _Mended(key=row["id"], text=in_full, changed=text != row["text"], matters=matters)
+    return _Fixed(key=row["id"], text=in_full, changed=text != row["text"], matters=matters)
 
 
 def _is_read(text: str) -> bool:

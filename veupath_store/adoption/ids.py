@@ -23,8 +23,10 @@ _COLUMNS: Final = ("kind", "legacy_id", "id", "own", "derived")
 
 # A projection may be all that is left of its stream: then the stream's id is the projection's.
 _TEXTS: Final = {
-    **{table: f"SELECT id, '{table}' AS entity FROM old_{table}" for table in ("users", "control_sets", "operations")},
-    **{table: f"SELECT id, '{table}' AS entity FROM old_{table}" for table in ("experiments", "gene_sets", "streams")},
+    **{
+        table: f"SELECT id, '{table}' AS entity FROM old_{table}"
+        for table in ("users", "control_sets", "operations", "experiments", "gene_sets", "streams")
+    },
     "projections": "SELECT p.id, 'stream_projections' AS entity FROM old_stream_projections p"
     " WHERE NOT EXISTS (SELECT FROM old_streams s WHERE s.id = p.id)",
 }

@@ -10,15 +10,15 @@ from veupath_store.documents.plans import check_plan
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs import limits
 
-# The limits of a column's items and of the characters of one, by their names, and what each item brings with it.
-_GENES: Final = ("GENE_IDS", "GENE_ID", ",")
+# The limits of a column's items and of the characters of one, and what each item brings with it.
+_GENES: Final = (limits.GENE_IDS, limits.GENE_ID, ",")
 _LIMITS: Final = {
     ("control_sets", "positive_ids"): _GENES,
     ("control_sets", "negative_ids"): _GENES,
-    ("control_sets", "tags"): ("TAGS", "TAG", ","),
+    ("control_sets", "tags"): (limits.TAGS, limits.TAG, ","),
     ("gene_sets", "gene_ids"): _GENES,
-    ("gene_sets", "parent_set_ids"): ("PARENT_SETS", None, ","),
-    ("stream_projections", "plan"): ("PLAN_STEPS", None, "{"),
+    ("gene_sets", "parent_set_ids"): (limits.PARENT_SETS, None, ","),
+    ("stream_projections", "plan"): (limits.PLAN_STEPS, None, "{"),
 }
 
 # Any number that may read back as another, or not at all: jsonb has no exponents and 16,383 digits behind a point at
@@ -38,10 +38,10 @@ def suspicion(table: str, field: str) -> str:
     conditions = [*_NUMBERS, f"octet_length(d.text) > {limits.DOCUMENT_BYTES}"]
     if (table, field) in _LIMITS:
         most, longest, mark = _LIMITS[table, field]
-        items = f"octet_length(d.text) - octet_length(replace(d.text, '{mark}', '')) >= {getattr(limits, most)}"
-        conditions.append(f"(octet_length(d.text) > {getattr(limits, most)} AND {items})")
+        items = f"octet_length(d.text) - octet_length(replace(d.text, '{mark}', '')) >= {most}"
+        conditions.append(f"(octet_length(d.text) > {most} AND {items})")
         if longest:
-            conditions.append(f"""d.text ~ '"[^"]{{{min(getattr(limits, longest) + 1, _REPEATED)}}}'""")
+            conditions.append(f"""d.text ~ '"[^"]{{{min(longest + 1, _REPEATED)}}}'""")
     return " OR ".join(conditions)
 
 
@@ -68,7 +68,7 @@ def _beyond(table: str, field: str, text: str) -> str | None:
     value = decode(text)
     try:
         if isinstance(value, list) and (table, field) in _LIMITS:
-            _check_list(value, *_LIMITS[table, field][:2])
+            _check_list(value, field, *_LIMITS[table, field][:2])
         elif isinstance(value, dict) and field == "plan":
             check_plan(value, field)
         if len(text) > limits.DOCUMENT_BYTES or depth(text) > limits.DOCUMENT_DEPTH:
@@ -78,9 +78,8 @@ def _beyond(table: str, field: str, text: str) -> str | None:
     return None
 
 
-def _check_list(value: list[Any], most: str, longest: str | None) -> None:
-    if len(value) > (items := getattr(limits, most)):
-        raise InvalidInputError(most, f"it has more than {items} items")
-    characters = getattr(limits, longest) if longest else limits.INT32_MAX
-    if any(isinstance(item, str) and len(item) > characters for item in value):
-        raise InvalidInputError(most, f"an item has more than {characters} characters")
+def _check_list(value: list[Any], field: str, most: int, longest: int | None) -> None:
+    if len(value) > most:
+        raise InvalidInputError(field, f"it has more than {most} items")
+    if longest and any(isinstance(item, str) and len(item) > longest for item in value):
+        raise InvalidInputError(field, f"an item has more than {longest} characters")

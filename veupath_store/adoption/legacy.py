@@ -36,8 +36,8 @@ class Column:
     since: int = 0
 
 
-def _varchar(width: int, *, nullable: bool = False, defaults: tuple[str, ...] = _TEXT, since: int = 0) -> Column:
-    return Column(f"character varying({width})", nullable, () if nullable else defaults, since)
+def _varchar(width: int, *, nullable: bool = False, defaults: tuple[str, ...] = _TEXT) -> Column:
+    return Column(f"character varying({width})", nullable, () if nullable else defaults)
 
 
 def _json(*defaults: str, nullable: bool = False) -> Column:

@@ -8,8 +8,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.events.log.client import Command, RedisClient
 from veupath_store.events.log.keys import LogKey, LogKind
 
-_RENAMED: Final = "SELECT legacy_id, id FROM adopting_ids WHERE kind = 'streams' AND own ORDER BY legacy_id"
-_OPERATIONS: Final = "SELECT legacy_id, id FROM adopting_ids WHERE kind = 'operations' AND own ORDER BY legacy_id"
+_IDS: Final = "SELECT legacy_id, id FROM adopting_ids WHERE kind = '{kind}' AND own ORDER BY legacy_id"
 _NOTE: Final = "UPDATE adopting_problems SET fixed = $1 WHERE kind = $2 AND key = ANY ($3::text[])"
 
 _COPIED: Final = "its log was copied to the key that it has now; the old key stays"
@@ -29,7 +28,7 @@ async def copy_logs(work: Work, settings: StoreSettings) -> bool:
         return False
     client, found = RedisClient(settings.log_target, settings.log_timeout), False
     try:
-        async for rows in work.batches(_RENAMED, BATCH // 10):
+        async for rows in work.batches(_IDS.format(kind="streams"), BATCH // 10):
             found = True
             copied: dict[bool, list[str]] = {True: [], False: []}
             for row in rows:
@@ -39,7 +38,7 @@ async def copy_logs(work: Work, settings: StoreSettings) -> bool:
             for there, keys in copied.items():
                 fixed = _COPIED if there else _NONE
                 await work.connection.execute(_NOTE, fixed, ProblemKind.RENAMED_LOG, keys)
-        async for rows in work.batches(_OPERATIONS, BATCH):
+        async for rows in work.batches(_IDS.format(kind="operations"), BATCH):
             await client.run([_copy(LogKind.OPERATION, row, settings.log_prefix) for row in rows])
     finally:
         await client.close()

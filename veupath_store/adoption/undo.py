@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from veupath_store.adoption import record
 from veupath_store.adoption.catalog import new_tables
-from veupath_store.adoption.connection import own_connection
 from veupath_store.adoption.digests import count_newer
 from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
 from veupath_store.adoption.values import FinishedAdoption, UndoneAdoption
+from veupath_store.adoption.work import own_connection
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.errors import AdoptionRefusedError

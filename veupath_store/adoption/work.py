@@ -1,10 +1,13 @@
 """What the parts of an adoption share: the connection, the old tables, the progress, the list of problems."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from veupath_store.adoption.values import AdoptionProgress, Problem, ProblemKind
+from veupath_store.engine.transaction import StoreTransaction
+from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 
 Progress = Callable[[AdoptionProgress], None]
 
@@ -19,6 +22,20 @@ CREATE TEMP TABLE adopting_problems (
     number bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL, entity text NOT NULL, key text NOT NULL, field text,
     fixed text NOT NULL
 ) ON COMMIT DROP"""
+
+
+@asynccontextmanager
+async def own_connection(transaction: StoreTransaction) -> AsyncIterator[Any]:
+    """A transaction's connection, for COPY and cursors; what it raises is translated as the engine does.
+
+    Raises:
+        StoreError: As a statement of the transaction.
+    """
+    async with transaction.acquire_connection() as connection:
+        try:
+            yield connection
+        except DRIVER_ERRORS as exc:
+            raise translate(exc, Phase.IN_TRANSACTION) from exc
 
 
 @dataclass

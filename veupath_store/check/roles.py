@@ -6,7 +6,7 @@ from typing import Any, Final
 from veupath_store.check.hosts import refuses_settings
 from veupath_store.check.probe import Probe, failure, ok, probing, warning
 from veupath_store.errors import StoreError
-from veupath_store.schema.catalog import expected_catalog, names_of
+from veupath_store.schema.catalog import expected_catalog, expected_tables, names_of
 from veupath_store.values.check import Finding
 
 _POOLED: Final = "MIGRATION_DATABASE_URL goes through a pooler: make it a direct one."
@@ -65,7 +65,7 @@ async def about_roles(probe: Probe) -> list[Finding]:
     """The application's privileges, its role, and the role that migrates."""
     if probe.schema is None:
         return []
-    role = await probe.one(_ROLE, probe.schema, names_of("table", expected_catalog()))
+    role = await probe.one(_ROLE, probe.schema, expected_tables())
     migrates_itself = probe.settings.migration_database_url is None
     return [
         await _about_privileges(probe),
@@ -77,7 +77,7 @@ async def about_roles(probe: Probe) -> list[Finding]:
 async def _about_privileges(probe: Probe) -> Finding:
     needs = [
         (name, privilege)
-        for name in names_of("table", expected_catalog())
+        for name in expected_tables()
         # aerich's record is read at every start, and written by whoever migrates.
         for privilege in (_WRITES[:1] if name == "aerich" else _WRITES)
     ]

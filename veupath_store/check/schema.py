@@ -5,7 +5,7 @@ from typing import Final
 
 from veupath_store.check.probe import Probe, failure, ok, warning
 from veupath_store.errors import ConfigurationError
-from veupath_store.schema.catalog import INVALID, expected_catalog, names_of, read_catalog
+from veupath_store.schema.catalog import INVALID, expected_catalog, expected_tables, read_catalog
 from veupath_store.schema.files import before_deploy, migration_files
 from veupath_store.schema.recorded import recorded_migrations, unrecorded_tables
 from veupath_store.values.check import Finding
@@ -37,7 +37,7 @@ async def about_schema(probe: Probe) -> list[Finding]:
     if probe.schema is None:
         return [failure("migrations", "The role sees no schema: GRANT USAGE ON SCHEMA to it, or set its search_path.")]
     applied = await _applied(probe)
-    live = await read_catalog(probe, probe.schema)
+    live = await read_catalog(probe.fetch, probe.schema)
     findings = [_about_migrations(applied) if applied else await _about_nothing(probe)]
     if set(migration_files()) == applied:
         findings += _about_drift(live)
@@ -48,17 +48,17 @@ async def about_schema(probe: Probe) -> list[Finding]:
 
 async def _applied(probe: Probe) -> set[str]:
     try:
-        return await recorded_migrations(probe)
+        return await recorded_migrations(probe.fetch)
     except ConfigurationError as exc:
         raise ConfigurationError("The role may not read the table aerich: GRANT SELECT ON it.") from exc
 
 
 async def _about_nothing(probe: Probe) -> Finding:
     """No migration is recorded: in a new database, or because of what happened to an old one."""
-    found = await unrecorded_tables(probe, str(probe.schema))
+    found = await unrecorded_tables(probe.fetch, str(probe.schema))
     if found is not None:
         return failure("migrations", found.message, found.steps)
-    elsewhere = await probe.fetch(_ELSEWHERE, names_of("table", expected_catalog()))
+    elsewhere = await probe.fetch(_ELSEWHERE, expected_tables())
     if elsewhere:
         [schema, *_] = (row["schema"] for row in elsewhere)
         return failure(
@@ -103,7 +103,7 @@ def _about_drift(live: Mapping[str, str]) -> list[Finding]:
         for name, definition in expected.items()
         if name in live and live[name].removesuffix(INVALID) != definition
     ]
-    tables = names_of("table", expected)
+    tables = expected_tables()
     added = [name for name in live if name not in expected and _table_of(name) in tables]
     findings = [
         failure(
@@ -137,8 +137,7 @@ def _table_of(name: str) -> str:
 
 def _about_indexes(live: Mapping[str, str]) -> Finding:
     """What a failed CREATE INDEX CONCURRENTLY leaves: it costs writes, serves no read, guards nothing."""
-    expected = expected_catalog()
-    tables = names_of("table", expected)
+    expected, tables = expected_catalog(), expected_tables()
     invalid = [name for name in live if live[name].endswith(INVALID) and _table_of(name) in tables]
     if not invalid:
         return ok("indexes", "Every index is valid.")
@@ -148,7 +147,7 @@ def _about_indexes(live: Mapping[str, str]) -> Finding:
 
 async def _about_options(probe: Probe) -> Finding:
     """Storage parameters are the operator's: shown, and never judged."""
-    rows = await probe.fetch(_OPTIONS, probe.schema, names_of("table", expected_catalog()))
+    rows = await probe.fetch(_OPTIONS, probe.schema, expected_tables())
     options = [row["options"] for row in rows]
     chosen = f"The operator chose those of {len(options)} object(s)." if options else "All are the server's."
     return ok("storage options", chosen, options)
@@ -159,7 +158,7 @@ async def _about_statistics(probe: Probe) -> Finding:
         "SELECT relname AS name FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r'"
         " AND relname = ANY ($2::text[]) AND reltuples < 0 AND pg_relation_size(oid) > $3 ORDER BY 1",
         probe.schema,
-        names_of("table", expected_catalog()),
+        expected_tables(),
         BIG,
     )
     if not rows:

@@ -33,20 +33,20 @@ def check_command(
     at.
     """
     report = asyncio.run(check_deployment())
-    well = report.is_well(strict=strict)
+    ok = report.is_well(strict=strict)
     if as_json:
-        _print_json(report, well)
+        _print_json(report, ok)
     else:
         _print_findings(report, quiet=quiet)
     if not report.complete:
         raise typer.Exit(EXIT_FAILED)
-    if not well:
+    if not ok:
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _print_json(report: CheckReport, well: bool) -> None:
+def _print_json(report: CheckReport, ok: bool) -> None:
     findings = [finding.model_dump(mode="json") for finding in report.findings]
-    print_json("check", well, {"complete": report.complete, "counts": report.counts, "findings": findings})
+    print_json("check", ok, {"complete": report.complete, "counts": report.counts, "findings": findings})
 
 
 def _print_findings(report: CheckReport, *, quiet: bool) -> None:

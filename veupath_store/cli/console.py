@@ -70,16 +70,16 @@ def progress_bars(*, shown: bool) -> Iterator[ShowProgress]:
         yield show
 
 
-def print_json(command: str, well: bool, report: Mapping[str, Any]) -> None:
+def print_json(command: str, ok: bool, report: Mapping[str, Any]) -> None:
     """Print one document.
 
     Args:
         command: Whose it is.
-        well: Whether all is well.
+        ok: Whether all is well.
         report: What else it holds.
     """
     # ASCII only, so that no encoding of the output can refuse it, and no terminal act on it.
-    sys.stdout.write(json.dumps({"command": command, "ok": well, **report}) + "\n")
+    sys.stdout.write(json.dumps({"command": command, "ok": ok, **report}) + "\n")
 
 
 def print_table(*sections: Sequence[tuple[Any, ...]], title: str | None = None, header: Sequence[str] = ()) -> None:

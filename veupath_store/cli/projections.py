@@ -285,6 +285,6 @@ async def _opened(work: Callable[[Projector], Awaitable[R]], connections: int) -
         await close_db()
 
 
-def _end(well: bool) -> None:
-    if not well:
+def _end(ok: bool) -> None:
+    if not ok:
         raise typer.Exit(EXIT_FINDINGS)

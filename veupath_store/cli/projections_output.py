@@ -46,11 +46,11 @@ def show_lag(report: LagReport, *, as_json: bool, quiet: bool) -> bool:
         Whether all is well: nothing is stuck, ahead, missing or unreadable, and no log has lost something lately.
     """
     lost = [one for one in report.lagging if one.lost is not None]
-    well = not any(report.counts.get(state) for state in _FOUND) and not any(map(_is_new_loss, lost))
+    ok = not any(report.counts.get(state) for state in _FOUND) and not any(map(_is_new_loss, lost))
     lagging = sorted(report.lagging, key=lambda one: (_URGENCY.get(one.state, len(_URGENCY)), -one.seconds))
     if as_json:
-        print_json("lag", well, {**_plain(report), "lagging": [_plain(one) for one in lagging]})
-    elif not (quiet and well):
+        print_json("lag", ok, {**_plain(report), "lagging": [_plain(one) for one in lagging]})
+    elif not (quiet and ok):
         totals = {
             "events not folded in": report.events,
             "logs that have lost something": len(lost),
@@ -59,7 +59,7 @@ def show_lag(report: LagReport, *, as_json: bool, quiet: bool) -> bool:
         }
         _print_table("lag", report.counts, {**totals, "oldest event, in seconds": round(report.seconds)})
         _print_details([_lagging(one)] for one in lagging)
-    return well
+    return ok
 
 
 def show_verify(report: VerifyReport, *, values: bool, as_json: bool, quiet: bool) -> bool:
@@ -74,17 +74,17 @@ def show_verify(report: VerifyReport, *, values: bool, as_json: bool, quiet: boo
     Returns:
         Whether all is well: every row is proven.
     """
-    well = not report.suspects
+    ok = not report.suspects
     if as_json:
         suspects = [
             {**_plain(one), "differences": [_as_json(difference, values) for difference in one.differences]}
             for one in report.suspects
         ]
-        print_json("verify", well, {**_plain(report), "suspects": suspects})
-    elif not (quiet and well):
+        print_json("verify", ok, {**_plain(report), "suspects": suspects})
+    elif not (quiet and ok):
         _print_table("verify", report.counts, {"events folded": report.events})
         _print_details(_suspect(one, values) for one in report.suspects)
-    return well
+    return ok
 
 
 def show_rebuild(report: RebuildReport, *, as_json: bool, quiet: bool) -> bool:
@@ -93,10 +93,10 @@ def show_rebuild(report: RebuildReport, *, as_json: bool, quiet: bool) -> bool:
     Returns:
         Whether all is well: nothing was refused.
     """
-    well = not report.refused
+    ok = not report.refused
     if as_json:
-        print_json("rebuild", well, _plain(report))
-    elif not (quiet and well):
+        print_json("rebuild", ok, _plain(report))
+    elif not (quiet and ok):
         skipped = sum(len(problems) for problems in report.problems.values())
         _print_table("rebuild", report.counts, {"events folded": report.events, "events skipped": skipped})
         refused = {one.stream_id for one in report.refused}
@@ -107,7 +107,7 @@ def show_rebuild(report: RebuildReport, *, as_json: bool, quiet: bool) -> bool:
                 *([f"{stream_id}  events skipped", *_problems(found)] for stream_id, found in others.items()),
             ]
         )
-    return well
+    return ok
 
 
 def _plain(report: BaseModel) -> dict[str, Any]:

@@ -5,8 +5,10 @@ other processes have saved.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
+
+T = TypeVar("T")
 
 CONVERSATIONS: Final = "conversations"
 """A conversation was changed, and its log does not say so yet."""
@@ -18,6 +20,21 @@ WORK: Final = "work"
 def of_operation(operation_id: UUID) -> str:
     """The topic of one operation: somebody asked to cancel it, or it has ended, or is gone."""
     return f"operation {operation_id}"
+
+
+def added(listeners: list[T], listener: T) -> Callable[[], None]:
+    """Add a listener.
+
+    Returns:
+        What to call when it is no longer wanted; twice is harmless.
+    """
+    listeners.append(listener)
+
+    def forget() -> None:
+        if listener in listeners:
+            listeners.remove(listener)
+
+    return forget
 
 
 class Listeners:
@@ -34,18 +51,16 @@ class Listeners:
             listener: What to call; it must not block or raise.
 
         Returns:
-            What to call when that is no longer wanted; twice is harmless.
+            As `added`.
         """
-        self._of.setdefault(topic, []).append(listener)
+        forget = added(self._of.setdefault(topic, []), listener)
 
-        def forget() -> None:
-            others = self._of.get(topic, [])
-            if listener in others:
-                others.remove(listener)
-            if not others:
+        def forget_topic() -> None:
+            forget()
+            if not self._of.get(topic):
                 self._of.pop(topic, None)
 
-        return forget
+        return forget_topic
 
     def tell(self, topic: str) -> None:
         """Call those of a topic."""

@@ -64,7 +64,7 @@ class StoreClient(Statements):
     replaced.
     """
 
-    connection_class: type[StoreConnection] = StoreConnection
+    connection_class: type[Any] = StoreConnection  # asyncpg has no types
     schema_generator: type[StoreSchemaGenerator] = StoreSchemaGenerator
 
     def __init__(self, settings: "StoreSettings", connection_name: str, **_: Any) -> None:  # noqa: ANN401
@@ -79,7 +79,7 @@ class StoreClient(Statements):
         self._limit: ConnectionLimit | None = None
         self._expired_at = -math.inf
         self._cleanups: set[asyncio.Task[None]] = set()
-        self.listeners = Listeners()
+        self.listeners: Listeners = Listeners()
         self._announcer = Announcer(self.execute_rows)
 
     def changed(self, topic: str) -> None:

@@ -42,7 +42,7 @@ def _leave_transactions() -> None:
     handler = current.connections
     handler._set_storage(
         {
-            alias: client.pool if isinstance(client, StoreTransaction) else client  # type: ignore[misc]
+            alias: client.pool if isinstance(client, StoreTransaction) else client
             for alias, client in handler._copy_storage().items()
         }
     )

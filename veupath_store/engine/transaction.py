@@ -14,7 +14,7 @@ import itertools
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from tortoise.backends.base.client import TransactionalDBClient, TransactionContext
@@ -25,6 +25,9 @@ from veupath_store.engine.pool import generation_of
 from veupath_store.engine.statements import Statements
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase
 from veupath_store.errors import SwallowedErrorError, UnavailableError, UnitOfWorkError
+
+if TYPE_CHECKING:
+    from veupath_store.engine.client import StoreClient
 
 logger: logging.Logger = logging.getLogger("veupath_store.engine")
 
@@ -38,39 +41,13 @@ _CONCURRENT: Final = (
 )
 
 
-class Pool(Protocol):
-    """What a transaction needs of the pool that its connection comes from."""
-
-    connection_name: str
-    begin_sql: str
-    release_timeout: float
-
-    async def acquire(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
-        """Take a connection from the pool."""
-
-    async def release(self, connection: Any) -> None:  # noqa: ANN401
-        """Release a connection that is in no transaction."""
-
-    async def discard(self, connection: Any) -> None:  # noqa: ANN401
-        """Release a connection in any state: it is rolled back in time, or closed."""
-
-    def expire_connections(self, generation: int | None) -> None:
-        """Replace the connections of that generation before they are used again."""
-
-    def changed(self, topic: str) -> None:
-        """What a transaction has changed of a topic is saved."""
-
-    def pooled_transaction(self, handler: ConnectionHandler | None = None) -> "PooledTransaction":
-        """A new transaction on a connection of its own."""
-
-
 class StoreTransaction(Statements, TransactionalDBClient):
     """A transaction on one connection, or (with a parent) a savepoint in it.
 
     Statements of several tasks are serialised by a lock; savepoints of several tasks are refused.
     """
 
-    def __init__(self, pool: Pool, connection: Any, parent: "StoreTransaction | None" = None) -> None:  # noqa: ANN401
+    def __init__(self, pool: "StoreClient", connection: Any, parent: "StoreTransaction | None" = None) -> None:  # noqa: ANN401
         self.pool = pool
         self.handler: ConnectionHandler | None = parent.handler if parent else None
         self.connection_name: str = pool.connection_name
@@ -280,7 +257,7 @@ class PooledTransaction(TransactionContext):
 
     client: StoreTransaction
 
-    def __init__(self, pool: Pool, handler: ConnectionHandler | None = None) -> None:
+    def __init__(self, pool: "StoreClient", handler: ConnectionHandler | None = None) -> None:
         self._pool = pool
         self._publication = Publication(handler)
 

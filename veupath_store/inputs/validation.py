@@ -1,4 +1,8 @@
-"""Checks at the door of the repositories: bad input is refused before any SQL, with its name."""
+"""Checks at the door of the repositories: bad input is refused before any SQL, with its name.
+
+Each gives what is kept of a value. For anything else it raises `InvalidInputError`, which names the `path` that it is
+given.
+"""
 
 import re
 import unicodedata
@@ -27,11 +31,7 @@ _UUID: Final = re.compile(rf"(?:urn:uuid:)?(\{{)?{_HEX}{{8}}(-?)(?:{_HEX}{{4}}\2
 
 
 def as_uuid(value: object, path: str) -> UUID:
-    """A `UUID` from a `UUID` or its text: 32 hexadecimal digits, in groups or not, in braces or not.
-
-    Raises:
-        InvalidInputError: It is neither.
-    """
+    """A `UUID` from a `UUID` or its text: 32 hexadecimal digits, in groups or not, in braces or not."""
     if isinstance(value, UUID):
         return value
     # UUID() alone reads "0x1…", "1_1…", "+1…", full-width digits and hyphens anywhere, too.
@@ -41,29 +41,20 @@ def as_uuid(value: object, path: str) -> UUID:
 
 
 def as_optional_uuid(value: object, path: str) -> UUID | None:
-    """As `as_uuid`; ``None`` stays ``None``.
-
-    Raises:
-        InvalidInputError: It is something else.
-    """
+    """As `as_uuid`; ``None`` stays ``None``."""
     return None if value is None else as_uuid(value, path)
 
 
 def as_experiment_id(value: object, path: str) -> UUID:
     """As `as_uuid`; an id that the SQLAlchemy layer gave to an experiment means what `adopted_id` makes of it.
 
-    Raises:
-        InvalidInputError: It is neither. That layer wrote lower case only.
+    That layer wrote lower case only.
     """
     return _as_adopted(value, path, _EXPERIMENT, "exp_0123456789ab")
 
 
 def as_operation_id(value: object, path: str) -> UUID:
-    """As `as_uuid`; an id that the SQLAlchemy layer gave to an operation means what `adopted_id` makes of it.
-
-    Raises:
-        InvalidInputError: It is neither. That layer wrote lower case only.
-    """
+    """As `as_experiment_id`, of an operation."""
     return _as_adopted(value, path, _OPERATION, "op_0123456789ab")
 
 
@@ -82,16 +73,11 @@ def _as_adopted(value: object, path: str, legacy: re.Pattern[str], example: str)
 
 
 def text(value: object, path: str, longest: int, *, shortest: int = 1) -> str:
-    """Text of a length that its column takes.
+    """Text of a length that its column takes, of characters that PostgreSQL can store.
 
     Args:
-        value: The text.
-        path: What to call it.
         longest: Characters at most.
         shortest: Characters at least; 0 admits empty text.
-
-    Raises:
-        InvalidInputError: No text, too short, too long, or with characters that PostgreSQL cannot store.
     """
     if not isinstance(value, str):
         raise InvalidInputError(path, "text is needed")
@@ -122,31 +108,18 @@ def name_of(value: object, path: str = "name", *, shortest: int = 1) -> str:
     """A name, as `tidied` makes it: what looks the same is the same.
 
     Args:
-        value: The name.
-        path: What to call it.
         shortest: Characters at least; 0 admits a blank one.
-
-    Raises:
-        InvalidInputError: As `text`; it is blank.
     """
     return text(tidied(str.__str__(value)) if isinstance(value, str) else value, path, limits.NAME, shortest=shortest)
 
 
 def optional_text(value: object, path: str, longest: int) -> str | None:
-    """As `text`, empty text included; ``None`` stays ``None``.
-
-    Raises:
-        InvalidInputError: It is something else.
-    """
+    """As `text`, empty text included; ``None`` stays ``None``."""
     return None if value is None else text(value, path, longest, shortest=0)
 
 
 def integer(value: object, path: str, lowest: int, highest: int) -> int:
-    """A whole number within bounds, both included. A bool is none.
-
-    Raises:
-        InvalidInputError: It is something else.
-    """
+    """A whole number within bounds, both included. A bool is none."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidInputError(path, "a whole number is needed")
     if not lowest <= value <= highest:
@@ -155,22 +128,14 @@ def integer(value: object, path: str, lowest: int, highest: int) -> int:
 
 
 def boolean(value: object, path: str) -> bool:
-    """``True`` or ``False``, nothing that is merely true or false.
-
-    Raises:
-        InvalidInputError: It is something else.
-    """
+    """``True`` or ``False``, nothing that is merely true or false."""
     if not isinstance(value, bool):
         raise InvalidInputError(path, "true or false is needed")
     return value
 
 
 def one_of(value: object, path: str, choices: type[E]) -> E:
-    """A member of a closed set, or its value.
-
-    Raises:
-        InvalidInputError: It is something else.
-    """
+    """A member of a closed set, or its value."""
     # Only text is looked up: other objects may raise whatever they like when they are hashed or compared.
     for member in choices:
         if isinstance(value, str) and str.__str__(value) == member.value:
@@ -187,22 +152,14 @@ def known(value: str, names: type[E]) -> E | str:
 
 
 def share(value: object, path: str) -> float:
-    """A number from 0 to 1.
-
-    Raises:
-        InvalidInputError: It is something else.
-    """
+    """A number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InvalidInputError(path, "a number from 0 to 1 is needed")
     return float(value)
 
 
 def seconds(value: object, path: str, highest: float) -> float:
-    """A span of time in seconds, above 0.
-
-    Raises:
-        InvalidInputError: It is something else.
-    """
+    """A span of time in seconds, above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
         raise InvalidInputError(path, f"a number of seconds above 0, up to {highest:g}, is needed")
     return float(value)
@@ -217,27 +174,18 @@ def recordable(value: str, longest: int) -> str:
     return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in stored)
 
 
-def page_size(value: object, path: str = "limit") -> int:
-    """How many rows to return: 1 to `limits.PAGE`.
-
-    Raises:
-        InvalidInputError: It is something else.
-    """
-    return integer(value, path, 1, limits.PAGE)
+def page_size(value: object) -> int:
+    """How many rows to return: 1 to `limits.PAGE`."""
+    return integer(value, "limit", 1, limits.PAGE)
 
 
 def texts(value: object, path: str, *, most: int, longest: int, fewest: int = 0) -> list[str]:
     """A list (or tuple) of non-empty texts.
 
     Args:
-        value: The list.
-        path: What to call it.
         most: Items at most.
         longest: Characters of one item at most.
         fewest: Items at least.
-
-    Raises:
-        InvalidInputError: No list, too many or too few items, or an item that `text` refuses.
     """
     items = _items(value, path, most)
     if len(items) < fewest:
@@ -254,13 +202,8 @@ def ids_of_genes(value: object, path: str, *, most: int, fewest: int = 0) -> lis
     30 ms more than as `texts` (Python 3.11).
 
     Args:
-        value: The list.
-        path: What to call it.
         most: Ids at most.
         fewest: Ids at least.
-
-    Raises:
-        InvalidInputError: As `texts`; an id is blank.
     """
     return texts(_trimmed(_items(value, path, most)), path, most=most, longest=limits.GENE_ID, fewest=fewest)
 
@@ -286,15 +229,11 @@ def _all_good(items: list[Any], longest: int) -> bool:
 def integers(value: object, path: str, *, most: int, highest: int) -> list[int]:
     """A list, tuple or set of whole numbers from 0 on.
 
+    Items of a set have no index: of one that is refused, the path is the set's.
+
     Args:
-        value: The numbers.
-        path: What to call them.
         most: Items at most.
         highest: The largest number.
-
-    Raises:
-        InvalidInputError: No list, too many items, or an item that `integer` refuses. Items of a set have no index:
-            the path is then the set's.
     """
     items = _items(value, path, most, sets=True)
     if set(map(type, items)) == {int} and min(items) >= 0 and max(items) <= highest:

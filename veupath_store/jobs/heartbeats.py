@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from veupath_store.engine import start_detached
@@ -15,7 +15,9 @@ from veupath_store.errors import StoreError
 from veupath_store.repositories import LeaseRepository
 from veupath_store.repositories.leases import heartbeat_many
 from veupath_store.session import on_change
-from veupath_store.values import Heartbeat, Lease
+
+if TYPE_CHECKING:
+    from veupath_store.jobs.run import Run
 
 logger = logging.getLogger("veupath_store.jobs")
 
@@ -29,36 +31,11 @@ _ENOUGH: Final = 1.0
 """Seconds in which a statement is answered unless something is wrong."""
 
 
-class Leased(Protocol):
-    """What is reported of its lease.
-
-    Attributes:
-        lease: The lease.
-        every: Seconds between two renewals.
-    """
-
-    lease: Lease
-    every: float
-
-    @property
-    def deadline(self) -> float:
-        """When the lease expires, by ``time.monotonic``."""
-
-    def patience(self) -> float:
-        """Seconds until it stops if no heartbeat gets through."""
-
-    def hear(self, beat: Heartbeat) -> None:
-        """Its lease holds."""
-
-    def lose(self, *, ended: bool) -> None:
-        """Its lease does not hold; `ended`: because it has ended its operation itself."""
-
-
 _of: Final[dict[asyncio.AbstractEventLoop, "Heartbeats"]] = {}
 
 
 @contextmanager
-def heartbeats(run: Leased) -> Iterator[None]:
+def heartbeats(run: "Run") -> Iterator[None]:
     """While the block lasts, and until its lease is lost, a job's lease is renewed and the job hears of it."""
     loop = asyncio.get_running_loop()
     shared = _of.get(loop)
@@ -79,7 +56,7 @@ class Heartbeats:
     """The heartbeats of all jobs of an event loop."""
 
     def __init__(self) -> None:
-        self._runs: dict[UUID, Leased] = {}
+        self._runs: dict[UUID, Run] = {}
         self._sooner = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -88,7 +65,7 @@ class Heartbeats:
         """Whether no job runs."""
         return not self._runs
 
-    def add(self, run: Leased) -> None:
+    def add(self, run: "Run") -> None:
         """A job begins."""
         self._runs[run.lease.token] = run
         if self._task is None:
@@ -96,7 +73,7 @@ class Heartbeats:
         elif run.every < LOOK_SECONDS:
             self.look()  # or else it waits for longer than it may
 
-    def remove(self, run: Leased) -> None:
+    def remove(self, run: "Run") -> None:
         """A job has ended."""
         self._runs.pop(run.lease.token, None)
         if not self._runs and self._task is not None:
@@ -146,6 +123,6 @@ def _bound(patience: float) -> float:
     return max(patience / 2, min(patience, _ENOUGH))
 
 
-def _is_due(run: Leased, pause: float) -> bool:
+def _is_due(run: "Run", pause: float) -> bool:
     """Whether a lease is to be renewed now; the next look comes after `pause`."""
     return run.deadline - time.monotonic() <= run.lease.seconds - run.every + pause / 2

@@ -29,7 +29,6 @@ class OwnedTable:
     Attributes:
         table: Its name.
         key: The column that identifies a row.
-        owner: The column that names its user.
         purged: Which of a user's rows a purge deletes, over the alias ``t``; ``$2`` is the site or null, ``$3``
             whether conversations with a WDK strategy are kept, ``$4`` whether the user goes.
         noted: Columns beside the key that a purge reads of what it deletes: never whole rows, which hold documents.
@@ -40,7 +39,6 @@ class OwnedTable:
     key: str
     purged: str
     site: str | None
-    owner: str = "user_id"
     noted: tuple[str, ...] = ()
 
 
@@ -90,6 +88,7 @@ _EXPORTED_IN_A_SESSION: Final = (
     "without a session."
 )
 
+# Of one statement, `_PURGE`; a Tortoise UPDATE returns no row, and has no `unlogged ||`.
 _KEPT: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND $3 AND t.wdk_strategy_id IS NOT NULL"
 _RELEASED: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND t.is_public"
 _DISMISS: Final = (
@@ -100,7 +99,7 @@ _DISMISS: Final = (
     f"unlogged = t.unlogged || $5::jsonb WHERE {_KEPT} RETURNING t.stream_id"
 )
 _DISMISSED: Final = ("dismissed_at", "dismissed_reason", "message_count", "messages_after")
-# Of conversations that stay, before their gene sets go: the link's end is to be logged, too.
+# Of conversations that stay, before their gene sets go: the link's end is to be logged, too, by `unlogged ||`.
 _UNLINK: Final = """
 UPDATE stream_projections t SET gene_set_id = NULL, unlogged = t.unlogged || $3::jsonb
 WHERE t.user_id = $1 AND t.gene_set_id IN
@@ -108,7 +107,7 @@ WHERE t.user_id = $1 AND t.gene_set_id IN
 _RELEASE: Final = f"UPDATE control_sets t SET user_id = NULL WHERE {_RELEASED} RETURNING t.id"
 
 
-# What was said in a conversation goes also where its row stays.
+# An INSERT of what the same statement deletes. What was said in a conversation goes also where its row stays.
 _REMEMBER: Final = f"""
 INSERT INTO deleted_ids (kind, id)
 SELECT 'stream', id FROM gone_streams
@@ -123,7 +122,7 @@ def _statement(dry_run: bool) -> str:
     parts = {}
     for owned in OWNED_TABLES:
         columns = ", ".join(f"t.{name}" for name in (owned.key, *owned.noted))
-        rows = f"FROM {owned.table} t WHERE t.{owned.owner} = $1 AND {owned.purged}"
+        rows = f"FROM {owned.table} t WHERE t.user_id = $1 AND {owned.purged}"
         parts[owned.table] = f"SELECT {columns} {rows}" if dry_run else f"DELETE {rows} RETURNING {columns}"
     kept = f"SELECT t.stream_id FROM stream_projections t WHERE {_KEPT}"
     parts["kept"] = kept if dry_run else _DISMISS
@@ -183,7 +182,6 @@ class AccountRepository(Repository[User]):
             What was done, by table, with the conversations and operations whose logs must go.
 
         Raises:
-            NotFoundError: There is no such user, or the repository is restricted to another one.
             UnavailableError: The database does not answer, or writers held locks for too long; nothing was changed.
             OutcomeUnknownError: Without a session, the answer to COMMIT was lost; repeat the call.
         """
@@ -238,7 +236,6 @@ class AccountRepository(Repository[User]):
 
         Raises:
             UnitOfWorkError: The store has an event log, and the repository a session: no transaction waits for Redis.
-            NotFoundError: There is no such user, or the repository is restricted to another one.
         """
         owner = as_uuid(user_id, "user_id")
         site = site_or_none(site_id)
@@ -266,7 +263,7 @@ class AccountRepository(Repository[User]):
         values: list[Any] = [owner] if site is None else [owner, site]
         condition = "" if site is None else f" AND {owned.site}"
         rows = await client.execute_rows(
-            f"SELECT DISTINCT t.{owned.key} AS key FROM {owned.table} t WHERE t.{owned.owner} = $1{condition} "
+            f"SELECT DISTINCT t.{owned.key} AS key FROM {owned.table} t WHERE t.user_id = $1{condition} "
             f"ORDER BY t.{owned.key}",
             values,
         )
@@ -276,7 +273,7 @@ class AccountRepository(Repository[User]):
     async def _chunk(client: Statements, owned: OwnedTable, owner: UUID, keys: list[UUID]) -> list[Any]:
         return await client.execute_rows(
             f"SELECT to_jsonb(t) AS row FROM {owned.table} t "
-            f"WHERE t.{owned.owner} = $1 AND t.{owned.key} = ANY ($2::uuid[]) ORDER BY t.{owned.key}",
+            f"WHERE t.user_id = $1 AND t.{owned.key} = ANY ($2::uuid[]) ORDER BY t.{owned.key}",
             [owner, keys],
         )
 

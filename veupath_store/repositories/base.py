@@ -51,6 +51,7 @@ class Repository(Generic[M]):
 
     Raises:
         InvalidInputError: An argument is refused, before any SQL: an id that is no UUID, a cursor of another list.
+        NotFoundError: There is no such user to write for, or the repository is restricted to another one.
         UnavailableError: The database does not answer; nothing was changed, and the call may be repeated.
         OutcomeUnknownError: Without a session, the answer to a write was lost: read before it is repeated.
     """

@@ -185,9 +185,6 @@ class ControlSetRepository(Repository[ControlSet]):
 
         Returns:
             The set.
-
-        Raises:
-            NotFoundError: There is no such user, or the repository is restricted to another one.
         """
         owner = as_optional_uuid(user_id, "user_id") or self._owner
         self._refuse_other_owner(owner)
@@ -230,6 +227,7 @@ class ControlSetRepository(Repository[ControlSet]):
         for column, value in patch.columns().items():
             values.append(value)
             assignments.append(f"{column} = ${len(values)}")
+        # A Tortoise UPDATE returns no row.
         rows = await self._entire(
             f"UPDATE control_sets SET {', '.join(assignments)} WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) "
             "AND ($3::integer IS NULL OR version = $3) RETURNING {columns}",

@@ -111,10 +111,10 @@ class DocumentRepository(Repository[M], Generic[M, S, V]):
 
         Raises:
             StaleVersionError: The stored version is another one; nothing was changed.
-            NotFoundError: The document was deleted, was never there, or is somebody else's; or there is no such
-                user, or the repository is restricted to another one.
+            NotFoundError: Also for a document that was deleted, was never there, or is somebody else's.
             InvalidInputError: The version is no version, or the description is not of such a document.
-            OutcomeUnknownError: Without a session, the answer was lost; `is_written` tells once the database answers.
+            OutcomeUnknownError: Without a session, the answer was lost; `is_written` tells once the database answers,
+                and so does the version that is read back.
         """
         self._check_save(save)
         seen = integer(version, "version", 0, limits.INT32_MAX)

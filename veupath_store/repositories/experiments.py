@@ -75,13 +75,7 @@ class ExperimentRepository(DocumentRepository[ExperimentRow, ExperimentSave, Exp
             version: The version that the caller has seen: what its last save returned; 0 for a new experiment.
 
         Returns:
-            The version that it has now. Without a session it is durable.
-
-        Raises:
-            StaleVersionError: The stored version is another one; nothing was changed.
-            NotFoundError: The experiment was deleted, was never there, or is somebody else's; or there is no such
-                user, or the repository is restricted to another one.
-            OutcomeUnknownError: Without a session, the answer was lost; read the version back.
+            As `write`, which says also what is raised.
         """
         save = ExperimentSave(
             id=self._identity(experiment_id, "experiment_id"),

@@ -70,10 +70,10 @@ UPDATE operations o SET worker_id = $2, lease_token = $3, attempts = o.attempts 
 FROM oldest WHERE o.id = oldest.id
 RETURNING o.id, o.user_id, o.stream_id, o.type, o.start_position, o.attempts, o.max_attempts, o.lease_expires_at"""
 
-# The UPDATE asks again, under the lock, whether the lease is still the expired one: a worker may have renewed it, or
-# another may have taken it, since the row was found. It asks in a CASE, which no index answers: when many leases have
-# expired at once the statistics say that none has, and PostgreSQL would go through all of them for each of them. With
-# a million operations a sweep of 10,000 took more than 30 s so.
+# SKIP LOCKED inside an UPDATE, too. It asks again, under the lock, if the lease is still the expired one: a worker
+# may have renewed it, or another may have taken it, since the row was found. It asks in a CASE, which no index answers:
+# when many leases have expired at once the statistics say that none has, and PostgreSQL would go through all of them
+# for each of them. With a million operations a sweep of 10,000 took more than 30 s so.
 _SWEEP: Final = f"""
 WITH expired AS MATERIALIZED (
     SELECT id, {_NEXT_STATUS.format(used_up=">=")} AS next FROM operations
@@ -98,8 +98,8 @@ UPDATE operations SET heartbeat_at = clock_timestamp(),
     lease_expires_at = clock_timestamp() + make_interval(secs => $4::float8)
 WHERE {_HELD} RETURNING cancel_requested_at IS NOT NULL AS cancel_requested, lease_expires_at"""
 
-# Leases of several jobs, of which some are renewed. A job that holds its own row's lock in a unit of work must not keep
-# the others waiting: its row is skipped, and is renewed the next time.
+# No queryset joins a list of values: the leases of several jobs, of which some are renewed. A job that holds its own
+# row's lock in a unit of work must not keep the others waiting: its row is skipped, and is renewed the next time.
 _HEARTBEATS: Final = """
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::float8[]) AS h (user_id, id, token, seconds)
@@ -127,6 +127,7 @@ SELECT id, cancel_requested_at IS NOT NULL AS cancel_requested, lease_expires_at
     EXTRACT(epoch FROM lease_expires_at - clock_timestamp())::float8 AS remaining
 FROM leases WHERE lease_expires_at > clock_timestamp()"""
 
+# A Tortoise UPDATE returns no row: the next status is decided here, under the lock, and is the answer.
 _RELEASE: Final = f"""
 WITH held AS MATERIALIZED (
     SELECT id, user_id, {_NEXT_STATUS.format(used_up="- (NOT $4::boolean)::integer >=")} AS next
@@ -141,8 +142,8 @@ UPDATE operations o SET status = held.next, attempts = o.attempts - (NOT $4::boo
     lease_expires_at = CASE WHEN held.next <> 'active' THEN o.lease_expires_at END
 FROM held WHERE o.id = held.id AND o.user_id = held.user_id RETURNING o.status"""
 
-# A worker that freezes inside its transaction would keep the row locked: the server is set to end an idle
-# transaction when the lease expires, unless it is set to do so earlier.
+# No queryset calls a function with what it locks. A worker that freezes inside its transaction would keep the row
+# locked: the server is set to end an idle transaction when the lease expires, unless it is set to do so earlier.
 _ASSERT: Final = f"""
 WITH held AS MATERIALIZED (SELECT lease_expires_at FROM operations WHERE {_HELD} FOR NO KEY UPDATE)
 SELECT set_config('idle_in_transaction_session_timeout', greatest(1, 1000 * EXTRACT(epoch FROM least(

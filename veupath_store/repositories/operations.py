@@ -4,7 +4,7 @@ import re
 import time
 from datetime import datetime
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 from uuid import UUID, uuid4
 
 from tortoise.expressions import Q
@@ -23,6 +23,9 @@ from veupath_store.repositories.pages import Key, Listing, Page
 from veupath_store.repositories.queries import Condition, Prepared, Sql
 from veupath_store.values import Lease, OperationStatusView, OperationSummary, OperationType
 from veupath_store.values.operations import CHATS
+from veupath_store.values.value import Value
+
+V = TypeVar("V", bound=Value)
 
 # A guarded INSERT with RETURNING. DO NOTHING, so that the refusal of a second chat does not undo the unit of work
 # around it.
@@ -128,14 +131,7 @@ class OperationRepository(Repository[Operation]):
             NotFoundError: There is no such user or stream, or it is not this user's.
             OutcomeUnknownError: Without a session, the answer was lost; with an `operation_id` of yours, look for it.
         """
-        values = self._new(
-            user_id,
-            type,
-            stream_id=stream_id,
-            operation_id=operation_id,
-            start_position=start_position,
-            max_attempts=max_attempts,
-        )
+        values = self._new(user_id, type, stream_id, operation_id, start_position, max_attempts)
         return OperationSummary.model_validate(await self._insert([*values, None, None, None]))
 
     async def start(
@@ -167,20 +163,11 @@ class OperationRepository(Repository[Operation]):
             The lease; pass it to `veupath_store.jobs.run_under_lease`.
 
         Raises:
-            OperationActiveError: It is a chat, and the conversation has an active one. One whose worker was lost
-                counts until a sweep has found it.
-            ConflictError: The id is taken (``operations_pkey``).
-            NotFoundError: There is no such user or stream, or it is not this user's.
+            OperationActiveError: As `register`, and all else that it raises. One whose worker was lost counts until a
+                sweep has found it.
             OutcomeUnknownError: Without a session, the answer was lost. If it was saved it fails once it has expired.
         """
-        values = self._new(
-            user_id,
-            type,
-            stream_id=stream_id,
-            operation_id=operation_id,
-            start_position=start_position,
-            max_attempts=max_attempts,
-        )
+        values = self._new(user_id, type, stream_id, operation_id, start_position, max_attempts)
         worker = text(worker_id, "worker_id", limits.WORKER_ID)
         span = seconds(lease_seconds, "lease_seconds", limits.LEASE_SECONDS)
         token, asked = uuid4(), time.monotonic()
@@ -205,9 +192,7 @@ class OperationRepository(Repository[Operation]):
         Returns:
             The operation, or ``None`` when there is none, or it is not this user's.
         """
-        identity = self._identity(operation_id, "operation_id")
-        row = await _SUMMARY.first(await self._client(), identity=identity, owner=self._owner)
-        return None if row is None else OperationSummary.model_validate(dict(row))
+        return await self._view(_SUMMARY, OperationSummary, operation_id)
 
     async def get_status(self, operation_id: UUID | str) -> OperationStatusView | None:
         """How far an operation is; for polling. One small indexed read.
@@ -215,9 +200,12 @@ class OperationRepository(Repository[Operation]):
         Returns:
             Its status, or ``None`` when there is none, or it is not this user's.
         """
+        return await self._view(_STATUS, OperationStatusView, operation_id)
+
+    async def _view(self, prepared: Prepared[Any], view: type[V], operation_id: UUID | str) -> V | None:
         identity = self._identity(operation_id, "operation_id")
-        row = await _STATUS.first(await self._client(), identity=identity, owner=self._owner)
-        return None if row is None else OperationStatusView.model_validate(dict(row))
+        row = await prepared.first(await self._client(), identity=identity, owner=self._owner)
+        return None if row is None else view.model_validate(dict(row))
 
     async def page(
         self, user_id: UUID | str, *, cursor: str | None = None, limit: int = 50
@@ -293,11 +281,10 @@ class OperationRepository(Repository[Operation]):
             raise NotFoundError(self.entity)
         return ended
 
-    def _new(
+    def _new(  # noqa: PLR0917 - as `register`
         self,
         user_id: UUID | str,
         type: OperationType | str,  # noqa: A002
-        *,
         stream_id: UUID | str | None,
         operation_id: UUID | str | None,
         start_position: str | None,

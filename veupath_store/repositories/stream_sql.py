@@ -48,6 +48,7 @@ SELECT stream.created_at, projection.name, projection.updated_at FROM stream, pr
 CREATE: Final = _INSERT.format(arbiter="(user_id, site_id, name)")
 CREATE_IF_FREE: Final = _INSERT.format(arbiter="")
 
+# `deleted_ids` has no model.
 WAS_DELETED: Final = "SELECT FROM deleted_ids WHERE kind = 'stream' AND id = $1"
 IS_TAKEN: Final = f"SELECT FROM streams WHERE id = $1 AND user_id <> $2 UNION ALL {WAS_DELETED}"
 """Whether an id is somebody else's, or was that of a conversation that was deleted."""
@@ -65,6 +66,7 @@ changed AS (
 )
 SELECT stream_id FROM target"""
 
+# As `DISMISS`.
 RESTORE: Final = """
 WITH target AS (
     SELECT stream_id FROM stream_projections WHERE stream_id = $1 AND ($2::uuid IS NULL OR user_id = $2)

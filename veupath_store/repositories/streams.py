@@ -139,7 +139,6 @@ class StreamRepository(Repository[Stream]):
             The stream, its ``projection`` loaded; ``stream.projection.name`` is the name that it got.
 
         Raises:
-            NotFoundError: There is no such user, or the repository is restricted to another one.
             ConflictError: The id is taken (``stream_projections_pkey``), or was that of a conversation that was
                 deleted (``deleted_ids_pkey``); or the experiment has a conversation (``streams_experiment_key``).
             OutcomeUnknownError: Without a session, the answer was lost; with a `stream_id` of yours, look for it.
@@ -189,9 +188,6 @@ class StreamRepository(Repository[Stream]):
 
         Returns:
             The stream.
-
-        Raises:
-            NotFoundError: There is no such user, or the repository is restricted to another one.
         """
         values = self._new(user_id, site_id, None, name, as_experiment_id(experiment_id, "experiment_id"))
         return await self._existing_or_new(values, {"user_id": values[0], "experiment_id": values[4]})
@@ -341,7 +337,8 @@ class StreamRepository(Repository[Stream]):
     ) -> None:
         """Change what is given and nothing else; a ``*_set`` flag makes ``None`` a value.
 
-        One statement: `patch_projection` in the documented form. ``is_saved=None, is_saved_set=True`` means not saved.
+        One statement: `patch_projection` in the documented form, which says also what is raised. ``is_saved=None,
+        is_saved_set=True`` means not saved.
 
         Args:
             name: The wanted name; a number is added where it is taken.
@@ -358,10 +355,6 @@ class StreamRepository(Repository[Stream]):
             gene_set_id_set: Take ``gene_set_id=None`` for "unlink".
             gene_set_auto_imported: ``True`` sets the latch for good; ``False`` changes nothing.
             expected: The `plan_version` that the caller has seen; ``None`` to change whatever is there.
-
-        Raises:
-            StaleVersionError: The plan was changed since; nothing was saved.
-            NotFoundError: No such conversation or gene set, or not this user's.
         """
         optional = {
             "name": name,
@@ -453,7 +446,6 @@ class StreamRepository(Repository[Stream]):
             What was done with each, in the given order.
 
         Raises:
-            NotFoundError: There is no such user, or the repository is restricted to another one.
             ConflictError: Other writers won every race.
         """
         owner, site = as_uuid(user_id, "user_id"), text(site_id, "site_id", limits.STREAM_SITE_ID)

@@ -30,7 +30,10 @@ _BY_LOGIN: Final = Prepared[User](
 
 
 class UserRepository(Repository[User]):
-    """Reads and writes of users. Deleting one deletes what is theirs; their public control sets stay, ownerless."""
+    """Reads and writes of users. Deleting one deletes what is theirs; their public control sets stay, ownerless.
+
+    A call that makes a user if need be, and whose answer was lost (`OutcomeUnknownError`), is to be repeated.
+    """
 
     model: ClassVar[type[Model]] = User
     entity: ClassVar[str] = "user"
@@ -57,7 +60,6 @@ class UserRepository(Repository[User]):
 
         Raises:
             NotFoundError: The repository is restricted to another user, or the login is not its user's.
-            OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
         """
         identity = as_uuid(user_id, "user_id")
         login = optional_text(external_id, "external_id", limits.EXTERNAL_ID)
@@ -94,7 +96,6 @@ class UserRepository(Repository[User]):
 
         Raises:
             NotFoundError: The repository is restricted to a user with another login.
-            OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
         """
         login = text(external_id, "external_id", limits.EXTERNAL_ID)
         known = await _BY_LOGIN.first(await self._client(), login=login, owner=self._owner)
@@ -114,7 +115,6 @@ class UserRepository(Repository[User]):
 
         Raises:
             NotFoundError: The repository is restricted to another user.
-            OutcomeUnknownError: Without a session, the answer to the upsert was lost; repeat the call.
         """
         return await self.get_or_create(SYSTEM_USER_ID)
 

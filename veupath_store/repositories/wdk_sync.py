@@ -189,7 +189,8 @@ FROM known"""
 Returns one row for each strategy that is settled; those without a row lost a race and are to be sent again, as is all
 of it when another writer takes a name that an update has chosen (`stream_projections_name_key`)."""
 
-# Locked in the order of their key, so that two prunings at once cannot deadlock.
+# No queryset updates what it counts, or returns a row. Locked in the order of their key, so that two prunings at once
+# cannot deadlock.
 _PRUNE: Final = f"""
 WITH linked AS (
     SELECT stream_id, wdk_strategy_id FROM stream_projections

@@ -12,24 +12,20 @@ The catalog that a database at head has comes with the migrations, in ``catalog.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from veupath_store.schema.files import migrations_location
 
 Catalog: TypeAlias = dict[str, str]
 
+Fetch: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
+"""What runs a query with its values and gives its rows, as ``fetch`` of an asyncpg connection does."""
+
 FILE: Final = "catalog.json"
 
 INVALID: Final = " INVALID"
 """What the definition of an index ends with that a failed CREATE INDEX CONCURRENTLY left."""
-
-
-class Reader(Protocol):
-    """What a catalog is read with, as an asyncpg connection."""
-
-    async def fetch(self, query: str, *values: Any) -> Sequence[Any]:  # noqa: ANN401 - a statement's arguments
-        """Run a query; its rows."""
 
 
 # From PostgreSQL 18 on NOT NULL is a constraint too (contype n); the column says it already.
@@ -82,18 +78,18 @@ _ELEMENT: Final = r"\(('(?:[^']|'')*'::character varying)\)::text"
 _LIST: Final = re.compile(rf"ARRAY\[{_ELEMENT}(?:, {_ELEMENT})*\]")
 
 
-async def read_catalog(connection: Reader, schema: str = "public") -> Catalog:
+async def read_catalog(fetch: Fetch, schema: str = "public") -> Catalog:
     """Everything that is defined in one schema of the connected database. One read, which takes no privilege.
 
     Args:
-        connection: An asyncpg connection, or what else can fetch rows.
+        fetch: Of a connection to it.
         schema: The schema's name, quoted where it needs that.
 
     Returns:
         ``{"column users.id": "uuid NOT NULL", …}``, sorted. White space is evened out, for function bodies, and the
         schema's own name is left out.
     """
-    rows = await connection.fetch(_CATALOG, schema, INVALID)
+    rows = await fetch(_CATALOG, schema, INVALID)
     plain = [(row["name"].replace(f"{schema}.", ""), row["definition"].replace(f"{schema}.", "")) for row in rows]
     return {name: as_written(" ".join(definition.split())) for name, definition in sorted(plain)}
 
@@ -107,6 +103,11 @@ def expected_catalog() -> Catalog:
     """The catalog of a database at head."""
     catalog: Catalog = json.loads((migrations_location() / FILE).read_text(encoding="utf-8"))
     return catalog
+
+
+def expected_tables() -> list[str]:
+    """The tables that a database at head has, aerich's among them."""
+    return names_of("table", expected_catalog())
 
 
 def names_of(kind: str, catalog: Iterable[str]) -> list[str]:

@@ -179,7 +179,7 @@ async def under_lock(settings: StoreSettings, work: Callable[[StoreClient], Awai
             `migration_wait`, or the attempts are used up; then it names the transactions that stand in the way.
         ConfigurationError: Only a PgBouncer is configured, or the server refused the role or the database.
     """
-    async with _client(locked_orm(settings)) as client:
+    async with own_client(settings, locked=True) as client:
         attempt = 0
         while True:
             attempt += 1
@@ -222,17 +222,9 @@ def _session(row: Any) -> str:  # noqa: ANN401 - an asyncpg record
 
 
 @asynccontextmanager
-async def own_client(settings: StoreSettings) -> AsyncIterator[StoreClient]:
-    """A client in a separate Tortoise context, whatever the process has open; without the lock."""
-    async with _client(settings.tortoise_orm()) as client:
-        yield client
-
-
-@asynccontextmanager
-async def _client(config: dict[str, Any]) -> AsyncIterator[StoreClient]:
+async def own_client(settings: StoreSettings, *, locked: bool = False) -> AsyncIterator[StoreClient]:
+    """A client in a separate Tortoise context, whatever the process has open; with the lock or without."""
     async with TortoiseContext() as context:
-        await context.init(config=config)
-        client = context.db()
-        if not isinstance(client, StoreClient):
-            raise TypeError("the connection is not the store's")
+        await context.init(config=locked_orm(settings) if locked else settings.tortoise_orm())
+        client: Any = context.db()
         yield client

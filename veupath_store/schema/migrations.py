@@ -27,22 +27,9 @@ from veupath_store.errors import OutcomeUnknownError, SchemaError, StoreError, U
 from veupath_store.inputs.validation import one_of
 from veupath_store.schema.catalog import expected_catalog, names_of
 from veupath_store.schema.files import DeployPhase, before_deploy, in_order, load, migration_files, position
-from veupath_store.schema.lock import ADVISORY_LOCK, under_lock
+from veupath_store.schema.lock import under_lock
 from veupath_store.schema.names import APP
-from veupath_store.schema.recorded import ClientReader, recorded_migrations, refuse_unrecorded_tables
-
-__all__ = [
-    "ADVISORY_LOCK",
-    "Migrated",
-    "applied_migrations",
-    "apply_in",
-    "explained",
-    "invalid_indexes",
-    "migrate",
-    "migration_files",
-    "pending_migrations",
-    "run_migrations",
-]
+from veupath_store.schema.recorded import fetching, recorded_migrations, refuse_unrecorded_tables
 
 logger: logging.Logger = logging.getLogger("veupath_store.schema")
 
@@ -72,7 +59,7 @@ async def pending_migrations(client: StoreClient) -> list[str]:
 
 async def applied_migrations(client: StoreClient) -> set[str]:
     """Which migrations the database has, also those that this version does not know. One or two small reads."""
-    return await recorded_migrations(ClientReader(client))
+    return await recorded_migrations(fetching(client))
 
 
 async def migrate(

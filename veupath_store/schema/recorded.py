@@ -4,13 +4,12 @@ Most often Tortoise's ``generate_schemas`` made those: bare tables, without the 
 migrations.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from veupath_store.engine import StoreClient
 from veupath_store.errors import SchemaError
-from veupath_store.schema.catalog import Reader, expected_catalog, names_of, read_catalog
+from veupath_store.schema.catalog import Fetch, expected_tables, read_catalog
 from veupath_store.schema.names import APP
 
 _NO_RECORD: Final = "aerich has no record of a migration of the store"
@@ -37,24 +36,18 @@ _DOCUMENT_IDS: Final = (
 )
 
 
-@dataclass(frozen=True)
-class ClientReader:
-    """A client to read with; its errors are the store's."""
-
-    client: StoreClient
-
-    async def fetch(self, query: str, *values: Any) -> Sequence[Any]:  # noqa: ANN401 - a statement's arguments
-        """Run a query; its rows."""
-        return await self.client.execute_rows(query, values)
+def fetching(client: StoreClient) -> Fetch:
+    """To read with a client; its errors are the store's."""
+    return lambda query, *values: client.execute_rows(query, values)
 
 
-async def recorded_migrations(reader: Reader) -> set[str]:
+async def recorded_migrations(fetch: Fetch) -> set[str]:
     """The store's migrations that aerich has recorded, also those that this version does not know. One or two reads.
 
     Raises:
         SchemaError: The table ``aerich`` is not aerich's.
     """
-    [aerich] = await reader.fetch(_AERICH)
+    [aerich] = await fetch(_AERICH)
     if not aerich["there"]:
         return set()
     if aerich["lacking"]:
@@ -62,7 +55,7 @@ async def recorded_migrations(reader: Reader) -> set[str]:
             f"The table aerich is not one that aerich made: it lacks {' and '.join(aerich['lacking'])}. Rename it, or "
             "give the store a separate schema."
         )
-    return {row["version"] for row in await reader.fetch("SELECT version FROM aerich WHERE app = $1", APP)}
+    return {row["version"] for row in await fetch("SELECT version FROM aerich WHERE app = $1", APP)}
 
 
 @dataclass(frozen=True)
@@ -78,17 +71,17 @@ class Unrecorded:
     steps: list[str]
 
 
-async def unrecorded_tables(reader: Reader, schema: str) -> Unrecorded | None:
+async def unrecorded_tables(fetch: Fetch, schema: str) -> Unrecorded | None:
     """What tables of the store's names are, in a database where no migration is recorded. Two reads.
 
     Args:
-        reader: An asyncpg connection, or what else can fetch rows.
+        fetch: Of a connection to it.
         schema: Where a first migration would make the tables, quoted where it needs that.
 
     Returns:
         ``None`` where there are none, and the migrations can begin.
     """
-    live, every = await read_catalog(reader, schema), names_of("table", expected_catalog())
+    live, every = await read_catalog(fetch, schema), expected_tables()
     tables = [name for name in every if f"table {name}" in live and name != "aerich"]
     if not tables:
         return None
@@ -102,7 +95,7 @@ async def unrecorded_tables(reader: Reader, schema: str) -> Unrecorded | None:
             "over by 'veupath-store adopt'; beside any others, give the store a separate database or schema.",
             tables,
         )
-    [row] = await reader.fetch(_WRITTEN, schema, tables)
+    [row] = await fetch(_WRITTEN, schema, tables)
     return Unrecorded(
         "Tortoise's generate_schemas made the tables, without the migrations' indexes, checks and triggers. Leave "
         "generate_schemas out, stop the application, and as the tables' owner:",
@@ -133,6 +126,6 @@ async def refuse_unrecorded_tables(client: StoreClient, applied: set[str]) -> No
     if applied:
         return
     [row] = await client.execute_rows("SELECT quote_ident(coalesce(current_schema(), 'public')) AS schema")
-    found = await unrecorded_tables(ClientReader(client), row["schema"])
+    found = await unrecorded_tables(fetching(client), row["schema"])
     if found is not None:
         raise SchemaError("\n".join([found.message, *found.steps]))

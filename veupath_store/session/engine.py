@@ -4,13 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import tortoise.context
 from tortoise.context import TortoiseContext, get_current_context, set_global_context
 
 from veupath_store.engine import StoreClient, StoreTransaction
+from veupath_store.engine.changes import added
 from veupath_store.errors import StoreClosedError, UnitOfWorkError
 from veupath_store.schema.names import APP, CONNECTION
 from veupath_store.session.unit_of_work import Session
@@ -23,15 +24,7 @@ logger: logging.Logger = logging.getLogger("veupath_store.session")
 CLOSED: Final = "The store is closed in this process; await init_db() to open it again."
 
 
-class Resource(Protocol):
-    """What belongs to one open store and is closed with it."""
-
-    async def close(self) -> None:
-        """Let go of every connection."""
-
-
-R = TypeVar("R", bound=Resource)
-
+R = TypeVar("R")
 
 _openings: Final[list[Callable[["Engine"], None]]] = []
 
@@ -40,15 +33,9 @@ def on_open(listener: Callable[["Engine"], None]) -> Callable[[], None]:
     """Have something called with each store that this process opens, in its event loop.
 
     Returns:
-        What to call when that is no longer wanted; twice is harmless.
+        As `added`.
     """
-    _openings.append(listener)
-
-    def forget() -> None:
-        if listener in _openings:
-            _openings.remove(listener)
-
-    return forget
+    return added(_openings, listener)
 
 
 class Engine:
@@ -64,7 +51,7 @@ class Engine:
         self._changing = asyncio.Lock()
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._is_begun = False
-        self._resources: dict[Any, Resource] = {}
+        self._resources: dict[Any, Any] = {}
 
     @property
     def is_open(self) -> bool:
@@ -80,6 +67,9 @@ class Engine:
         Raises:
             StoreClosedError: This store was closed. A store that `init_db` opened later is another one.
         """
+        return store_client(await self._opened())
+
+    async def _opened(self) -> TortoiseContext:
         if self.closed:
             raise StoreClosedError(CLOSED)
         self.loop = asyncio.get_running_loop()
@@ -87,7 +77,7 @@ class Engine:
             async with self._changing:
                 if self._context is None:
                     self._context = await self._initialised()
-        client = store_client(self._context)
+        context = self._context
         if not self._is_begun:
             self._is_begun = True
             for listener in _openings:
@@ -97,7 +87,7 @@ class Engine:
                 from veupath_store.events.project.background import Background  # noqa: PLC0415
 
                 Background(self)
-        return client
+        return context
 
     async def logged_events(self, user_id: UUID, site_id: str | None) -> AsyncIterator[dict[str, Any]]:
         """What the event log holds of one user, for an export; nothing where the store has no log."""
@@ -113,10 +103,10 @@ class Engine:
 
         Args:
             topic: One of `engine.changes`.
-            listener: What to call; it must not block or raise.
+            listener: As for `Listeners.add`.
 
         Returns:
-            What to call when that is no longer wanted; twice is harmless.
+            As `added`.
         """
         if self._context is None:
             return lambda: None
@@ -169,18 +159,17 @@ class Engine:
         Args:
             deferred: Whether it takes that, and begins, with its first statement only.
         """
-        client = await self.open()
-        if self._context is None:
-            raise StoreClosedError("The store was closed while a session was being opened.")
+        context = await self._opened()
+        client = store_client(context)
         begin = client.deferred_transaction if deferred else client.pooled_transaction
-        async with begin(self._context.connections) as transaction:
+        async with begin(context.connections) as transaction:
             yield Session(transaction, self)
 
     def resource(self, make: "Callable[[StoreSettings], R]") -> R:
         """The one of its kind in this store, made on first use and closed after the pool.
 
         Args:
-            make: Its class, or another function of the settings that is always the same.
+            make: Its class, or another function of the settings that is always the same; what it makes has ``close``.
         """
         found: Any = self._resources.get(make)
         if found is None:
@@ -194,15 +183,9 @@ class Engine:
             closer: What to await; its errors are logged.
 
         Returns:
-            What to call when that is no longer wanted; twice is harmless.
+            As `added`.
         """
-        self._closers.append(closer)
-
-        def forget() -> None:
-            if closer in self._closers:
-                self._closers.remove(closer)
-
-        return forget
+        return added(self._closers, closer)
 
     async def run_closers(self) -> None:
         """Await what `on_close` was given, all at once."""

@@ -10,8 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from veupath_store.documents.json import decode, encode
 from veupath_store.inputs.types import Flag, GeneIds, Name, ProvenanceNotes, RecordType, Source, Tags
-from veupath_store.values.checked import Checked
-from veupath_store.values.value import Value
+from veupath_store.values.value import Checked, Value
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401 - a jsonb column as asyncpg returns it
@@ -35,7 +34,6 @@ class ControlSetSummary(Value):
     Attributes:
         id: The set.
         user_id: Its owner, or ``None`` where it has no owner.
-        site_id: Its site.
         name: Its name.
         record_type: What the ids are.
         positive_count: Genes that a search should find.
@@ -75,9 +73,6 @@ class ControlSetPatch(Checked):
         tags: Words to find it by.
         provenance_notes: Free text, or ``None``.
         is_public: Whether everybody sees it.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
     """
 
     name: Name = ""

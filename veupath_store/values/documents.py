@@ -1,11 +1,20 @@
 """What the descriptions of saves have in common."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID
 
 from veupath_store.inputs.types import Id
-from veupath_store.values.checked import Checked
+from veupath_store.values.value import Checked
+
+
+class GivenSave(TypedDict):
+    """What a type checker lets be given for any save, where that is more than what is kept."""
+
+    id: UUID | str
+    user_id: UUID | str
+    site_id: str
+    name: str
 
 
 class DocumentSave(Checked):
@@ -16,9 +25,6 @@ class DocumentSave(Checked):
     Attributes:
         id: The document.
         user_id: Its owner, who stays its owner.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
     """
 
     id: Id

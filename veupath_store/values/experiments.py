@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NotRequired, Unpack
 from uuid import UUID
 
 from veupath_store.documents.json import encode
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs.types import BatchId, ExperimentId, Flag, NameOrBlank, SiteId, Status, checked
-from veupath_store.values.documents import DocumentSave
+from veupath_store.values.documents import DocumentSave, GivenSave
 from veupath_store.values.value import Value
 
 
@@ -17,8 +17,6 @@ class ExperimentSummary(Value):
 
     Attributes:
         id: The experiment.
-        user_id: Its owner.
-        site_id: Its site.
         name: Its name; need not be unique.
         status: How far it is.
         batch_id: Its batch, or ``None``.
@@ -48,6 +46,14 @@ def _object(value: object, path: str) -> str:
     return encode(value, path)
 
 
+class _Given(GivenSave):
+    status: str
+    data: Mapping[str, object]
+    batch_id: NotRequired[str | None]
+    benchmark_id: NotRequired[str | None]
+    is_primary: NotRequired[bool]
+
+
 class ExperimentSave(DocumentSave):
     """An experiment as it is to be saved.
 
@@ -60,9 +66,6 @@ class ExperimentSave(DocumentSave):
         batch_id: Its batch, or ``None``.
         benchmark_id: Its benchmark, or ``None``.
         is_primary: Whether it is the one that its benchmark is named after.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
     """
 
     id: ExperimentId
@@ -75,17 +78,5 @@ class ExperimentSave(DocumentSave):
     is_primary: Flag = False
 
     if TYPE_CHECKING:
-        # What may be given, where that is more than what is kept.
-        def __init__(
-            self,
-            *,
-            id: UUID | str,  # noqa: A002 - the entity's own word
-            user_id: UUID | str,
-            site_id: str,
-            name: str,
-            status: str,
-            data: Mapping[str, object],
-            batch_id: str | None = ...,
-            benchmark_id: str | None = ...,
-            is_primary: bool = ...,
-        ) -> None: ...
+
+        def __init__(self, **fields: Unpack[_Given]) -> None: ...

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict, Unpack
 from uuid import UUID
 
 from veupath_store.documents.json import encode
@@ -21,9 +21,8 @@ from veupath_store.inputs.types import (
     gene_ids,
 )
 from veupath_store.inputs.validation import Known, as_uuid, one_of
-from veupath_store.values.checked import Checked
-from veupath_store.values.documents import DocumentSave
-from veupath_store.values.value import Value
+from veupath_store.values.documents import DocumentSave, GivenSave
+from veupath_store.values.value import Checked, Value
 
 
 class GeneSetSource(StrEnum):
@@ -41,8 +40,6 @@ class GeneSetSummary(Value):
 
     Attributes:
         id: The set.
-        user_id: Its owner.
-        site_id: Its site.
         name: Its name; need not be unique.
         gene_count: How many ids it has.
         source: Where it comes from; text that this version does not know, where a newer one has written it.
@@ -82,6 +79,23 @@ def _parents(value: object, path: str) -> str:
     return encode([str(as_uuid(item, f"{path}[{index}]")) for index, item in enumerate(value)], path)
 
 
+class _Given(TypedDict):
+    name: str
+    gene_ids: Sequence[str]
+    source: NotRequired[GeneSetSource | str]
+    wdk_strategy_id: NotRequired[int | None]
+    wdk_step_id: NotRequired[int | None]
+    search_name: NotRequired[str | None]
+    record_type: NotRequired[str | None]
+    parameters: NotRequired[Mapping[str, object] | Sequence[object] | None]
+    parent_set_ids: NotRequired[Sequence[UUID | str]]
+    operation: NotRequired[str | None]
+    step_count: NotRequired[int]
+
+
+class _GivenSave(_Given, GivenSave): ...
+
+
 class GeneSetContent(Checked):
     """What a gene set holds, beside whose it is and where it belongs.
 
@@ -112,53 +126,15 @@ class GeneSetContent(Checked):
     step_count: Count = 1
 
     if TYPE_CHECKING:
-        # What may be given, where that is more than what is kept.
-        def __init__(
-            self,
-            *,
-            name: str,
-            gene_ids: Sequence[str],
-            source: GeneSetSource | str = ...,
-            wdk_strategy_id: int | None = ...,
-            wdk_step_id: int | None = ...,
-            search_name: str | None = ...,
-            record_type: str | None = ...,
-            parameters: Mapping[str, object] | Sequence[object] | None = ...,
-            parent_set_ids: Sequence[UUID | str] = ...,
-            operation: str | None = ...,
-            step_count: int = ...,
-        ) -> None: ...
+
+        def __init__(self, **fields: Unpack[_Given]) -> None: ...
 
 
 class GeneSetSave(DocumentSave, GeneSetContent):
-    """A gene set as it is to be saved: a `GeneSetContent` with its owner and site.
-
-    Attributes:
-        site_id: Its site.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
-    """
+    """A gene set as it is to be saved: a `GeneSetContent` with its owner and site."""
 
     site_id: SiteId
 
     if TYPE_CHECKING:
-        # What may be given, where that is more than what is kept.
-        def __init__(
-            self,
-            *,
-            id: UUID | str,  # noqa: A002 - the entity's own word
-            user_id: UUID | str,
-            site_id: str,
-            name: str,
-            gene_ids: Sequence[str],
-            source: GeneSetSource | str = ...,
-            wdk_strategy_id: int | None = ...,
-            wdk_step_id: int | None = ...,
-            search_name: str | None = ...,
-            record_type: str | None = ...,
-            parameters: Mapping[str, object] | Sequence[object] | None = ...,
-            parent_set_ids: Sequence[UUID | str] = ...,
-            operation: str | None = ...,
-            step_count: int = ...,
-        ) -> None: ...
+
+        def __init__(self, **fields: Unpack[_GivenSave]) -> None: ...

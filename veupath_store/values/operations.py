@@ -44,7 +44,6 @@ class OperationSummary(Value):
 
     Attributes:
         id: The operation.
-        user_id: Its owner.
         stream_id: The conversation that it works for, or ``None``.
         type: What kind of job it is.
         status: How far it is.
@@ -94,7 +93,6 @@ class Lease(Value):
 
     Attributes:
         operation_id: The operation.
-        user_id: Its owner.
         stream_id: The conversation that it works for, or ``None``.
         type: What kind of job it is.
         start_position: Where in the log its events begin, or ``None``.

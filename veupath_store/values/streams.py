@@ -12,8 +12,7 @@ from veupath_store.documents.plans import check_plan
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs.types import Count, Flag, Name, OptionalCount, OptionalId, RecordType, WdkId, checked
 from veupath_store.inputs.validation import Known
-from veupath_store.values.checked import Checked
-from veupath_store.values.value import Value
+from veupath_store.values.value import Checked, Value
 
 DEFAULT_NAME: Final = "New Conversation"
 """The name of a conversation that was not given one."""
@@ -41,8 +40,6 @@ class ProjectionSummary(Value):
 
     Attributes:
         stream_id: The conversation.
-        user_id: Its owner.
-        site_id: Its site.
         name: Unique within owner and site.
         record_type: As in the plan, or ``None``.
         wdk_strategy_id: Its saved strategy on the WDK server, or ``None``.
@@ -106,9 +103,6 @@ class ProjectionPatch(Checked):
         result_count: The number of records found, or ``None`` for unknown.
         gene_set_id: One of the owner's gene sets, or ``None`` to unlink.
         gene_set_auto_imported: A latch: ``True`` sets it for good, ``False`` changes nothing.
-
-    Raises:
-        InvalidInputError: A field is unknown or its value is refused.
     """
 
     name: Name = ""

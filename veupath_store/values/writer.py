@@ -23,7 +23,7 @@ class WriterStatistics:
     """What a writer has done and has still to do.
 
     Attributes:
-        waiting: Documents that wait, those that wait for room included.
+        waiting: Documents that wait.
         saving: Documents that are being saved.
         saved: Saves that are durable.
         replaced: Saves that a newer one of the same document made needless.

@@ -1,8 +1,6 @@
 """What waits to be saved by a `DocumentWriter`: in order, one save a document, bounded, safe to use from any thread."""
 
-import asyncio
 import threading
-from collections import deque
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -52,18 +50,13 @@ class Waiting:
 
 
 class SaveQueue:
-    """Documents in the order in which they came; a newer save replaces a waiting older one, in its place.
-
-    Whoever waits for room is served in order, before anybody who comes later: otherwise a newer save of a document
-    could get in before the older one that waits outside, and be replaced by it.
-    """
+    """Documents in the order in which they came; a newer save replaces a waiting older one, in its place."""
 
     def __init__(self, room: int) -> None:
         self._room = room
         self._lock = threading.Lock()
         self._waiting: dict[Key, Waiting] = {}
         self._saving: dict[Key, Waiting] = {}
-        self._outside: deque[tuple[Waiting, asyncio.Future[None]]] = deque()
         self._closed = False
         self.puts: int = 0
         self.replaced: int = 0
@@ -77,40 +70,32 @@ class SaveQueue:
             NotFoundError: The document waits to be deleted.
         """
         with self._lock:
-            if not self._accepts(save):
-                raise WriterFullError(self._room)
-            self._enter(self._numbered(save, base))
+            older = self._waiting.get(key_of(save))
+            self._check(save, older)
+            self.puts += 1
+            newer = Waiting(save=save, base=base, since=self.puts)
+            if older is None:
+                self._waiting[newer.key] = newer
+                return
+            self.replaced += 1
+            if not isinstance(older.save, DocumentDelete):
+                older.replace(newer)
 
-    def put_or_wait(self, save: Change, base: int | None) -> asyncio.Future[None] | None:
-        """Let a document in, or give a future that is done once it is in. In the event loop's thread only.
-
-        Raises:
-            StoreClosedError: The queue is closed; the future raises it, too.
-        """
-        with self._lock:
-            if self._accepts(save):
-                self._enter(self._numbered(save, base))
-                return None
-            future = asyncio.get_running_loop().create_future()
-            self._outside.append((self._numbered(save, base), future))
-            return future
-
-    def admit(self) -> None:
-        """Let in whoever waits outside, as far as there is room. In the event loop's thread only."""
-        with self._lock:
-            self._admit()
+    def _check(self, save: Change, older: Waiting | None) -> None:
+        if self._closed:
+            raise StoreClosedError(CLOSED)
+        if older is None and len(self._waiting) >= self._room:
+            raise WriterFullError(self._room)
+        if older is not None and isinstance(older.save, DocumentDelete) and isinstance(save, DocumentSave):
+            raise NotFoundError("document")
 
     def take(self) -> Waiting | None:
-        """The next document to save, none that is being saved already; it counts as being saved until `done`.
-
-        Whoever waits outside gets the room that becomes free. In the event loop's thread only.
-        """
+        """The next document to save, none that is being saved already; it counts as being saved until `done`."""
         with self._lock:
             key = next((key for key in self._waiting if key not in self._saving), None)
             if key is None:
                 return None
             entry = self._saving[key] = self._waiting.pop(key)
-            self._admit()
             return entry
 
     def renew(self, entry: Waiting) -> None:
@@ -130,7 +115,6 @@ class SaveQueue:
         """Forget what waits for a document; what is being saved is marked."""
         with self._lock:
             found = [entry for entry in (self._waiting.pop(key, None), self._saving.get(key)) if entry is not None]
-            found += [entry for entry, future in self._outside if entry.key == key and not future.done()]
             for entry in found:
                 entry.discarded = True
             return bool(found)
@@ -138,22 +122,18 @@ class SaveQueue:
     def oldest(self) -> int:
         """The number of the oldest put that is neither saved nor given up; beyond all numbers when there is none."""
         with self._lock:
-            entries = [*self._waiting.values(), *self._saving.values(), *(entry for entry, _ in self._outside)]
+            entries = [*self._waiting.values(), *self._saving.values()]
             return min((entry.since for entry in entries), default=self.puts + 1)
 
     def counts(self) -> tuple[int, int]:
         """How many documents wait, and how many are being saved."""
         with self._lock:
-            return len(self._waiting) + len(self._outside), len(self._saving)
+            return len(self._waiting), len(self._saving)
 
     def close(self) -> None:
-        """Take no further saves; whoever waits to enter gets an error."""
+        """Take no further saves."""
         with self._lock:
             self._closed = True
-            outside, self._outside = self._outside, deque()
-        for _, future in outside:
-            if not future.done():
-                future.set_exception(StoreClosedError(CLOSED))
 
     def drain(self) -> list[Waiting]:
         """Everything that is not saved yet, taken out."""
@@ -162,41 +142,3 @@ class SaveQueue:
             self._saving.clear()
             self._waiting.clear()
             return left
-
-    def _admit(self) -> None:
-        while self._outside and (self._has_room() or self._outside[0][1].done()):
-            entry, future = self._outside.popleft()
-            if not future.done():
-                self._enter(entry)
-                future.set_result(None)
-
-    def _accepts(self, save: Change) -> bool:
-        if self._closed:
-            raise StoreClosedError(CLOSED)
-        key = key_of(save)
-        if isinstance(save, DocumentSave) and key in self._waiting:
-            self._refuse_deleted(self._waiting[key])
-        return key in self._waiting or (self._has_room() and not self._outside)
-
-    @staticmethod
-    def _refuse_deleted(waiting: Waiting) -> None:
-        if isinstance(waiting.save, DocumentDelete):
-            raise NotFoundError("document")
-
-    def _has_room(self) -> bool:
-        return len(self._waiting) < self._room
-
-    def _numbered(self, save: Change, base: int | None) -> Waiting:
-        self.puts += 1
-        return Waiting(save=save, base=base, since=self.puts)
-
-    def _enter(self, entry: Waiting) -> None:
-        if entry.discarded:
-            return
-        older = self._waiting.get(entry.key)
-        if older is None:
-            self._waiting[entry.key] = entry
-            return
-        if not isinstance(older.save, DocumentDelete):  # which came in past a save that waited outside
-            older.replace(entry)
-        self.replaced += 1

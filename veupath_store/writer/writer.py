@@ -161,26 +161,6 @@ class DocumentWriter:
         self._queue.put(DocumentDelete(kind=kind, id=as_id(document_id, "document_id"), user_id=owner), None)
         self._wake()
 
-    async def put_wait(self, save: DocumentSave, *, version: int | None = None) -> None:
-        """As `put`, but where there is no room wait for it, in the order of the calls.
-
-        It returns when the document is taken, not when it is saved; `flush` waits for that.
-
-        Args:
-            save: An `ExperimentSave` or a `GeneSetSave`.
-            version: As for `put`.
-
-        Raises:
-            StoreClosedError: The writer is closed; this one was not taken.
-            NotFoundError: The document waits to be deleted.
-            InvalidInputError: It is no save.
-        """
-        self._check(type(save))
-        entered = self._queue.put_or_wait(save, version)
-        self._wake()
-        if entered is not None:
-            await entered
-
     def discard(self, document_id: UUID | str) -> bool:
         """Forget what waits for a document, and its version. May be called from any thread.
 
@@ -259,8 +239,7 @@ class DocumentWriter:
             self._loop.call_soon_threadsafe(self._start)
 
     def _start(self) -> None:
-        """Let in who waits, and start as many tasks as there is work and leave for."""
-        self._queue.admit()
+        """Start as many tasks as there is work and leave for."""
         while len(self._runners) < self._parallel and (entry := self._queue.take()) is not None:
             runner = start_detached(self._run(entry), name="document writer")
             self._runners.add(runner)

@@ -29,14 +29,15 @@ from veupath_store.integrations.fastapi.dependencies import (
     EveryonesOperations,
     EveryonesStreams,
     EveryonesUsers,
+    ScopedStore,
     StoreSession,
+    scoped_to,
 )
 from veupath_store.integrations.fastapi.event_stream import LastEventId, event_stream
 from veupath_store.integrations.fastapi.handlers import install_problem_handlers, problem_response
 from veupath_store.integrations.fastapi.json_lines import ResponseCutOffError, json_lines
 from veupath_store.integrations.fastapi.openapi import PROBLEM_RESPONSES
 from veupath_store.integrations.fastapi.registration import register_store
-from veupath_store.integrations.fastapi.scoped import ScopedStore, scoped_to
 from veupath_store.integrations.problems import Problem, problem_of
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Ending open streams when the process is asked to end.
+"""Ending responses of any length: when the client goes away, and when the process is asked to end.
 
 A server that is asked to end waits for its responses, and an event stream does not end by itself: uvicorn waits for
 ever, or for its ``--timeout-graceful-shutdown`` and then cut every stream off. Nothing in ASGI tells an application
@@ -8,14 +8,31 @@ that it has begun; the signal does.
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
+import anyio
+
+PATIENCE: Final = 5.0
+"""Seconds for an iterator to finish when it is closed early."""
+
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 _open: Final[set["asyncio.Task[None]"]] = set()
+
+
+async def close_iterator(iterator: AsyncIterator[Any]) -> None:
+    """Close an asynchronous generator now, not when it is collected; also while the response is being cancelled.
+
+    Args:
+        iterator: Any asynchronous iterator; one without ``aclose`` needs nothing.
+    """
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is not None:
+        with anyio.move_on_after(PATIENCE, shield=True):
+            await aclose()
 
 
 def ends_with_the_process(stream: "asyncio.Task[None]") -> None:

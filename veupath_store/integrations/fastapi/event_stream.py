@@ -14,8 +14,7 @@ from starlette.types import Send
 
 from veupath_store.engine import start_detached
 from veupath_store.errors import StoreError
-from veupath_store.integrations.fastapi.closing import PATIENCE, close_iterator
-from veupath_store.integrations.fastapi.ending import ends_with_the_process
+from veupath_store.integrations.fastapi.ending import PATIENCE, close_iterator, ends_with_the_process
 from veupath_store.integrations.fastapi.handlers import log_problem
 from veupath_store.integrations.problems import problem_of
 from veupath_store.values import LoggedEvent

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.types import Send
 
 from veupath_store.errors import StoreError
-from veupath_store.integrations.fastapi.closing import close_iterator
+from veupath_store.integrations.fastapi.ending import close_iterator
 from veupath_store.integrations.fastapi.handlers import log_problem
 from veupath_store.integrations.problems import problem_of
 

@@ -1,5 +1,6 @@
 """The store's part of an application's life: opened before the application's own start, closed after its own end."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
@@ -11,9 +12,12 @@ from tortoise.contrib.fastapi import RegisterTortoise
 from tortoise.exceptions import ConfigurationError as TortoiseConfigurationError
 
 from veupath_store.config import StoreSettings
+from veupath_store.engine import start_detached
 from veupath_store.errors import ConfigurationError
+from veupath_store.events import ProjectionWorker
+from veupath_store.events.log.current import event_log
 from veupath_store.integrations.fastapi.ending import heeding_signals
-from veupath_store.integrations.fastapi.maintenance import maintained
+from veupath_store.jobs.sweeper import SWEEP_EVERY, Sweeper
 from veupath_store.session import close_db, init_db, is_open
 from veupath_store.session.engine import initialised_context
 
@@ -62,7 +66,7 @@ def around(
             tortoise = _tortoise(app, config)
         async with tortoise, _store(settings, create_schema):
             _refuse_missing(apps)
-            async with maintained() if maintain else nullcontext(), _begun(inner(app)) as state:
+            async with _maintained() if maintain else nullcontext(), _begun(inner(app)) as state:
                 with heeding_signals():
                     yield state
 
@@ -111,3 +115,21 @@ async def _store(settings: StoreSettings | None, create_schema: bool) -> AsyncIt
         yield
     finally:
         await close_db()
+
+
+@asynccontextmanager
+async def _maintained() -> AsyncIterator[None]:
+    """While the block lasts, take back the operations of lost workers, catch projections up, and remove logs.
+
+    When it ends, what is under way is finished first; nothing of it is longer than a few statements.
+    """
+    workers: list[Sweeper | ProjectionWorker] = [Sweeper(SWEEP_EVERY)]
+    if event_log() is not None:
+        workers.append(ProjectionWorker())
+    running = [start_detached(worker.run(), name="maintenance") for worker in workers]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.stop()
+        await asyncio.wait(running)

@@ -8,63 +8,10 @@ from typing import Any
 
 import pytest
 
-from veupath_store.integrations.pytest_plugin.factories import (
-    make_control_set,
-    make_experiment,
-    make_gene_set,
-    make_guest,
-    make_lease,
-    make_operation,
-    make_projection,
-    make_stream,
-    make_user,
-)
-from veupath_store.integrations.pytest_plugin.fixtures import (
-    shared_database,
-    store,
-    store_apps,
-    store_clock,
-    store_connections,
-    store_database_url,
-    store_factories,
-    store_log,
-    store_log_prefix,
-    store_migrations,
-    store_redis_url,
-    store_server,
-    store_settings,
-    store_statements,
-    store_template,
-)
 from veupath_store.integrations.pytest_plugin.options import MARKER
 from veupath_store.integrations.pytest_plugin.run import RUN, SHARED_DIRECTORY, Run
 
-__all__ = [
-    "make_control_set",
-    "make_experiment",
-    "make_gene_set",
-    "make_guest",
-    "make_lease",
-    "make_operation",
-    "make_projection",
-    "make_stream",
-    "make_user",
-    "shared_database",
-    "store",
-    "store_apps",
-    "store_clock",
-    "store_connections",
-    "store_database_url",
-    "store_factories",
-    "store_log",
-    "store_log_prefix",
-    "store_migrations",
-    "store_redis_url",
-    "store_server",
-    "store_settings",
-    "store_statements",
-    "store_template",
-]
+pytest_plugins = ("veupath_store.integrations.pytest_plugin.fixtures",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from veupath_store import StoreSettings
     from veupath_store.events import EventLog
-    from veupath_store.integrations.testing import DatabaseServer, Factories, Recorder, StoreClock
+    from veupath_store.integrations.testing import DatabaseServer, Factories, Make, Recorder, StoreClock
     from veupath_store.integrations.testing.emptying import SharedDatabase
     from veupath_store.session.engine import Engine
 
@@ -168,3 +168,23 @@ def store_factories(store: "Engine") -> "Factories":
 
     del store
     return Factories()
+
+
+def _factory(method: str, what: str) -> Any:  # noqa: ANN401 - a fixture
+    def make(store_factories: "Factories") -> "Make[Any]":
+        made: Make[Any] = getattr(store_factories, method)
+        return made
+
+    make.__doc__ = f"Makes {what}: `Factories.{method}`."
+    return pytest.fixture(make)
+
+
+make_user = _factory("user", "users who have logged in")
+make_guest = _factory("guest", "users without a login")
+make_stream = _factory("stream", "conversations, their projections loaded")
+make_projection = _factory("projection", "conversations, and gives their projections")
+make_control_set = _factory("control_set", "control sets")
+make_experiment = _factory("experiment", "experiments")
+make_gene_set = _factory("gene_set", "gene sets")
+make_operation = _factory("operation", "operations")
+make_lease = _factory("lease", "operations that run, and gives their leases")

@@ -29,7 +29,7 @@ async def make_log_older(log: EventLog, milliseconds: int) -> None:
     """
     client, prefix = log._client, log._prefix
     for kind in LogKind:
-        for key in await _names(client, f"{prefix}{kind}:"):
+        for key in await names_of(client, f"{prefix}{kind}:"):
             await _rewrite(client, key, milliseconds)
     [marks] = await client.run([("ZRANGE", f"{prefix}{BEHIND}", 0, -1, "WITHSCORES")])
     if marks:
@@ -41,7 +41,8 @@ async def make_log_older(log: EventLog, milliseconds: int) -> None:
         await client.run([("PEXPIRE", f"{prefix}{SWEPT}", max(1, left - milliseconds))])
 
 
-async def _names(client: RedisClient, start: str) -> set[str]:
+async def names_of(client: RedisClient, start: str) -> set[str]:
+    """All keys that begin with a text."""
     found: set[str] = set()
     cursor: Any = None
     while cursor != 0:

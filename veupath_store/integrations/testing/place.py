@@ -4,18 +4,22 @@ The directory also lists what is on servers that are not the run's own, so that 
 process that was killed has left there.
 """
 
+import asyncio
 import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from veupath_store.config import StoreSettings
-from veupath_store.integrations.testing.log_server import forget_log
+from veupath_store.events.log.client import RedisClient
+from veupath_store.integrations.testing.clock_log import names_of
 from veupath_store.integrations.testing.server import DatabaseServer
 from veupath_store.servers.postgres import EmbeddedPostgres
+from veupath_store.servers.redis_url import parse_redis_url
 
 # Tests survive a crash of the machine by being run again.
 _CARELESS: Final = (
@@ -24,6 +28,9 @@ _CARELESS: Final = (
     "ALTER SYSTEM SET autovacuum_naptime = '10min'",
     "SELECT pg_reload_conf()",
 )
+
+_PATIENCE: Final = 10.0
+"""Seconds for the log's server to answer."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,9 @@ class Place:
         return self.redis_url or f"embedded:{self.directory / 'redis'}"
 
     def forget_log(self, url: str, prefix: str) -> None:
-        """Remove what is in the log of one test."""
-        forget_log(url, prefix)
+        """Remove what is in the log of one test, on a server that others may use as well. Blocks."""
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(_remove(RedisClient(parse_redis_url(url), _PATIENCE), prefix))).result()
         (self._listed("prefixes") / prefix).unlink(missing_ok=True)
 
     def _listed(self, kind: str) -> Path:
@@ -125,3 +133,11 @@ class Place:
             server.close()
         else:
             EmbeddedPostgres(self._data).leave(wait=True)
+
+
+async def _remove(client: RedisClient, prefix: str) -> None:
+    """Remove all keys that begin with a prefix."""
+    names = await names_of(client, prefix)
+    if names:
+        await client.run([("UNLINK", *names)])
+    await client.close()

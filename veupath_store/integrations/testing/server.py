@@ -54,8 +54,7 @@ class DatabaseServer:
     def __init__(self, settings: StoreSettings, listed: Path | None = None) -> None:
         self._settings = settings
         self._listed = listed
-        target = settings.target
-        self._target = start_embedded(target) if target.embedded is not None else target
+        self._target = start_embedded(settings.target)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="veupath-store-tests")
         self._runner = self._thread.submit(asyncio.Runner).result()
         self._kept: dict[str, Any] = {}
