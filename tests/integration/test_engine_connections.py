@@ -59,7 +59,7 @@ async def test_the_second_host_is_used_when_the_first_refuses(settings, refusing
 
 async def test_the_second_host_is_used_when_the_first_hangs(settings, silent):
     async with asyncio.timeout(15):
-        await init_db(settings=after(silent, settings, connect_timeout=0.3))
+        await init_db(settings=after(silent, settings, connect_timeout=1.0))
     assert await UserRepository().create()
     await close_db()
 
@@ -134,7 +134,7 @@ async def test_a_host_without_the_wanted_attributes_is_passed_over(settings, ref
 
 
 async def test_a_host_that_hangs_is_unavailable_in_time_for_all_who_wait(silent):
-    hanging = StoreSettings(database_url=f"postgresql://127.0.0.1:{silent}/store", connect_timeout=0.3)
+    hanging = StoreSettings(database_url=f"postgresql://127.0.0.1:{silent}/store", connect_timeout=1.0)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
         await init_db(settings=hanging)
     engine = await _lazily(hanging)
