@@ -10,9 +10,9 @@ from tests.support.checkout import REPOSITORY
 from tests.support.checks import NOWHERE, by_name, parts
 from tests.support.log_calls import calls
 from veupath_store.check.log import about_log
+from veupath_store.check.log_rights import command_probes, key_probes, privileges
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError
-from veupath_store.events.log.commands import command_probes, key_probes, privileges
 from veupath_store.events.log.entries import Event
 from veupath_store.events.log.keys import BEHIND, HOLDER, SWEPT, LogKey
 from veupath_store.events.log.log import EventLog
@@ -57,8 +57,6 @@ def sent() -> set[str]:
     """The commands that the source of the log, its scripts included, has."""
     found = set()
     for path in LOG.glob("*.py"):
-        if path.name == "commands.py":
-            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Tuple) and node.elts and isinstance(node.elts[0], ast.Constant):
                 first = node.elts[0].value

@@ -9,7 +9,7 @@ from typing import Final
 from veupath_store.engine import start_detached
 from veupath_store.engine.changes import CONVERSATIONS
 from veupath_store.errors import StoreClosedError, StoreError
-from veupath_store.events.log.current import event_log
+from veupath_store.events.log.log import event_log
 from veupath_store.events.project.worker import log_unlogged
 from veupath_store.models.unlogged import CATCH_UP_TASK
 from veupath_store.session.engine import Engine

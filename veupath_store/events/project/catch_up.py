@@ -14,8 +14,7 @@ from uuid import UUID
 from veupath_store.errors import NotFoundError, StoreError
 from veupath_store.events.fold.fold import PROJECTING, Problem, fold_all
 from veupath_store.events.fold.patch import DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw, whole_row
-from veupath_store.events.log.encoding import Fields
-from veupath_store.events.log.entries import FIRST, Entry, Position
+from veupath_store.events.log.entries import FIRST, Entry, Fields, Position
 from veupath_store.events.log.keys import LogKey
 from veupath_store.events.log.log import EventLog, Step, Stepped
 from veupath_store.events.log.pages import MOST

@@ -9,9 +9,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from veupath_store.errors import InvalidInputError, NotFoundError
-from veupath_store.events.log.current import required_log
 from veupath_store.events.log.entries import Event
 from veupath_store.events.log.keys import LogKey, LogKind
+from veupath_store.events.log.log import required_log
 from veupath_store.events.project.catch_up import catch_up
 from veupath_store.events.project.lag import STUCK_AFTER, lag_of
 from veupath_store.events.project.outbox import keep

@@ -11,8 +11,7 @@ from veupath_store.engine import start_detached
 from veupath_store.errors import ConfigurationError, NotFoundError, StoreError
 from veupath_store.events.holder import other_holder
 from veupath_store.events.log.client import RefusedError
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.log import EventLog, required_log
 from veupath_store.events.project.catch_up import Unfinished, catch_up_all
 from veupath_store.events.project.lag import lag_of
 from veupath_store.events.project.removal import remove_logs, remove_messages_again, remove_strays

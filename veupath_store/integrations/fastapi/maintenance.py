@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from veupath_store.engine import start_detached
 from veupath_store.events import ProjectionWorker
-from veupath_store.events.log.current import event_log
+from veupath_store.events.log.log import event_log
 from veupath_store.jobs.sweeper import SWEEP_EVERY, Sweeper
 
 
