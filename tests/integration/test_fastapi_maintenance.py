@@ -16,7 +16,7 @@ from veupath_store import (
     close_db,
     init_db,
 )
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import required_log
 
 pytestmark = pytest.mark.usefixtures("fresh_process")

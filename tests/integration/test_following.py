@@ -12,9 +12,8 @@ from tests.support.servers import until
 from veupath_store import UnavailableError
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreClosedError
 from veupath_store.events import reader as reading
-from veupath_store.events.log.entries import Event, Position
+from veupath_store.events.log.entries import Event, LogKey, Position
 from veupath_store.events.log.following import BLOCK, GAP, follow
-from veupath_store.events.log.keys import LogKey
 from veupath_store.events.log.log import required_log
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker

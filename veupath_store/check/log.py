@@ -11,8 +11,8 @@ from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, StoreError
 from veupath_store.events.holder import database_identity
 from veupath_store.events.log.client import Command, NotAllowedError, RedisClient
-from veupath_store.events.log.keys import HOLDER
 from veupath_store.events.log.log import EventLog, never_written
+from veupath_store.events.log.scripts import HOLDER
 from veupath_store.values.check import Finding
 
 OLDEST: Final = (6, 2)

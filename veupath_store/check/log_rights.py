@@ -8,8 +8,9 @@ from typing import Final
 from uuid import UUID
 
 from veupath_store.events.log.client import Command
-from veupath_store.events.log.keys import BEHIND, GONE, HOLDER, NEVER, SWEPT, LogKey
+from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import never_written
+from veupath_store.events.log.scripts import BEHIND, GONE, HOLDER, NEVER, SWEPT
 
 _NOBODY: Final = UUID(int=0)
 

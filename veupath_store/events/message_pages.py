@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from veupath_store.events.log.entries import Entry, Position
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.pages import Ended, walk
 from veupath_store.events.turns import ASKED, SHOWN, begins_within, ends_within, is_message, messages

@@ -15,9 +15,8 @@ from veupath_store.engine.changes import of_operation
 from veupath_store.errors import NotFoundError, UnavailableError
 from veupath_store.events.fold.patch import PATCHED
 from veupath_store.events.fold.text import decoded
-from veupath_store.events.log.entries import Entry, Position
+from veupath_store.events.log.entries import Entry, LogKey, Position
 from veupath_store.events.log.following import GAP, Hints, follow
-from veupath_store.events.log.keys import LogKey
 from veupath_store.events.log.log import EventLog, required_log
 from veupath_store.events.log.pages import Ended, walk
 from veupath_store.events.message_pages import page_of_messages
@@ -72,6 +71,9 @@ class Place:
 class LogReader:
     """Reads logs back. Made by itself it reads every user's, which is for jobs; request code uses `for_user`.
 
+    Every method raises `NotFoundError` where there is no such conversation or operation, or it is not this user's. A
+    `limit` is from 1 to `limits.PAGE`; an `operation_id` beside a conversation's leaves only that operation's events.
+
     Raises:
         ConfigurationError: No log is configured.
     """
@@ -107,15 +109,11 @@ class LogReader:
 
         Args:
             position: `LogPage.position` of the page before; ``None`` for the first page.
-            limit: Messages at most, 1 to `limits.PAGE`.
             newest_first: Read backwards from the end.
 
         Returns:
             The page. About `pages.READ` entries are read for it at most, and `message_pages.TURN` more at either end
             where a turn is cut: of one that is longer than that, what is further away is left out.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
         start = None if position is None else Position.parse(position)
@@ -131,12 +129,7 @@ class LogReader:
         """All messages of a conversation, oldest first; never more than a page in memory.
 
         Returns:
-            An asynchronous iterator, of `page_messages`' cost for each page.
-
-        Raises:
-            NotFoundError: While iterating: no such conversation, or not this user's.
-            InvalidInputError: While iterating: the id is no UUID.
-            UnavailableError: While iterating: a server does not answer.
+            An asynchronous iterator, of `page_messages`' cost for each page. What it raises comes while iterating.
         """
         position, at_end = None, False
         while not at_end:
@@ -161,15 +154,10 @@ class LogReader:
 
         Args:
             position: Only events after this entry, or before it where the newest come first; ``None`` for all.
-            limit: Events at most, 1 to `limits.PAGE`.
-            operation_id: Only this operation's.
             newest_first: Read backwards from the end.
 
         Returns:
             The page; go on with its `position` until `at_end`. Forwards, wait for new ones then.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
         """
         most = integer(limit, "limit", 1, limits.PAGE)
         backwards = boolean(newest_first, "newest_first")
@@ -186,13 +174,9 @@ class LogReader:
 
         Args:
             position: Only events after this entry; ``None`` for all.
-            limit: Events at most, 1 to `limits.PAGE`.
 
         Returns:
             The page; go on with its `position` until `at_end`, then wait for new ones.
-
-        Raises:
-            NotFoundError: No such operation, or not this user's.
         """
         most = integer(limit, "limit", 1, limits.PAGE)
         return await self._page(await self._place_of_operation(LogKey.operation_given(operation_id), position), most)
@@ -213,14 +197,10 @@ class LogReader:
 
         Args:
             position: Only events after this entry, as the ``Last-Event-ID`` that a client sends; ``None`` for all.
-            operation_id: Only this operation's.
 
         Returns:
             An asynchronous generator, which ends when the conversation is gone. Iterating raises `UnavailableError`
             when Redis does not answer: follow again from the last event.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
         """
         place = await self._place_of_stream(stream_id, position, operation_id)
         return self._follow(place, _STREAM_GOES_ON, place.key.id, FOLLOW_SECONDS)
@@ -240,9 +220,6 @@ class LogReader:
         Returns:
             An asynchronous generator, which ends when the operation has ended or is gone: at once where this process
             did that, and a second later at most where another did.
-
-        Raises:
-            NotFoundError: No such operation, or not this user's.
         """
         own = LogKey.operation_given(operation_id)
         place = await self._place_of_operation(own, position)

@@ -94,7 +94,7 @@ class Engine:
                 listener(self)
             if self.settings.log_target is not None and self.settings.catch_up:
                 # Not above: the event log is a layer above the store's session.
-                from veupath_store.events.project.background import Background  # noqa: PLC0415
+                from veupath_store.events.project.worker import Background  # noqa: PLC0415
 
                 Background(self)
         return client

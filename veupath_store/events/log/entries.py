@@ -1,4 +1,4 @@
-"""What the log holds: entries at their positions, made of the events that callers hand over.
+"""What the log holds, and under which keys: entries at their positions, made of the events that callers hand over.
 
 Both ways are here: an event becomes the values of an entry's fields, and what Redis answers becomes entries.
 """
@@ -8,18 +8,69 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from veupath_store.documents import json
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs import limits
-from veupath_store.inputs.validation import as_operation_id, as_uuid, text
+from veupath_store.inputs.validation import as_operation_id, as_uuid, legacy_operation_id, text
 
 _NAMES: Final = [b"op", b"type", b"data"]
 _POSITION: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+
+
+class LogKind(StrEnum):
+    """Whose log it is."""
+
+    STREAM = "stream"
+    OPERATION = "op"
+
+    @property
+    def entity(self) -> str:
+        """What it is a log of, as the table of deleted ids has it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """Which log is meant: a conversation's, or that of an operation without one."""
+
+    kind: LogKind
+    id: UUID
+    name: str = ""
+    """What stands for the id in the key of a log of the SQLAlchemy layer, where that was no UUID in its usual form."""
+
+    @classmethod
+    def stream(cls, stream_id: UUID) -> "LogKey":
+        """The log of a conversation."""
+        return cls(LogKind.STREAM, stream_id)
+
+    @classmethod
+    def operation(cls, operation_id: UUID) -> "LogKey":
+        """The log of an operation that belongs to no conversation."""
+        return cls(LogKind.OPERATION, operation_id)
+
+    @classmethod
+    def operation_given(cls, operation_id: object) -> "LogKey":
+        """The same, of an operation that a caller names: by its old id it is the log under its old name.
+
+        Raises:
+            InvalidInputError: It is no id of an operation.
+        """
+        identity = as_operation_id(operation_id, "operation_id")
+        return cls(LogKind.OPERATION, identity, legacy_operation_id(operation_id) or "")
+
+    def of_event(self, prefix: str, key: str) -> str:
+        """Where the id of an event that has a key is kept for a day."""
+        return f"{prefix}event:{self.name or self.id}:{key}"
+
+    def text(self, prefix: str) -> str:
+        """The key itself: ``stream:{id}``, or its old name, behind the prefix."""
+        return f"{prefix}{self.kind}:{self.name or self.id}"
 
 
 class Position(NamedTuple):

@@ -22,8 +22,7 @@ from veupath_store.engine import start_detached
 from veupath_store.errors import InternalError, StoreClosedError, StoreError
 from veupath_store.events.fold.patch import whole_data
 from veupath_store.events.log.client import RedisClient
-from veupath_store.events.log.entries import FIRST, Entry, Position, entries_of
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position, entries_of
 from veupath_store.events.log.pages import PageSize
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from uuid import UUID
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, InvalidInputError, NotFoundError, StoreError
 from veupath_store.events.fold.fold import PROJECTING
+from veupath_store.events.log import scripts
 from veupath_store.events.log.client import Command, RedisClient
 from veupath_store.events.log.entries import (
     FIRST,
@@ -16,15 +17,15 @@ from veupath_store.events.log.entries import (
     Entry,
     Event,
     Fields,
+    LogKey,
+    LogKind,
     Position,
     encode_event,
     entries_of,
     position_of,
 )
 from veupath_store.events.log.following import LogWatch
-from veupath_store.events.log.keys import BEHIND, GONE, GONE_KEPT, HELD, HOLDER, NEVER, SWEPT, LogKey, LogKind
 from veupath_store.events.log.pages import BYTES, PageSize
-from veupath_store.events.log.scripts import APPEND, CAUGHT_UP, CLAIM, COUNT, ENDS, HOLD, TRIM, catch_up_script
 from veupath_store.servers.redis_url import HOW_TO_SET
 from veupath_store.session import get_engine
 
@@ -40,8 +41,6 @@ NO_LOG: Final = (
     "Without one, repositories write the table only."
 )
 
-_CATCH_UP: Final = catch_up_script(PROJECTING)
-
 
 class LogEnds(NamedTuple):
     """Where a log begins and ends."""
@@ -52,8 +51,6 @@ class LogEnds(NamedTuple):
     """Its newest entry; ``None`` when it has none."""
     last: Position
     """The newest entry that it ever had, removed ones included."""
-    length: int
-    """How many entries it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class Step:
     count: int
     """Entries to read at most; fewer where they are large, all steps of a request `pages.BYTES` together."""
     mode: str = "end"
-    """``end``, ``new``, ``replace`` or ``read``, as `scripts.catch_up_script` says."""
+    """``end``, ``new`` or ``replace``, as `scripts.CATCH_UP` says."""
     appended: Sequence[Fields] = ()
     """What to append."""
     last: Position | None = None
@@ -121,7 +118,7 @@ class EventLog:
             raise ConfigurationError(f"REDIS_URL is not set, and the event log needs it. {HOW_TO_SET}")
         self._prefix = settings.log_prefix
         self._client = RedisClient(target, settings.log_timeout)
-        self._behind = f"{self._prefix}{BEHIND}"
+        self._behind = f"{self._prefix}{scripts.BEHIND}"
         self.identity: str | None = None
         """What tells the store's database from others, once somebody has asked."""
         self.watch: Final = LogWatch(self._client, self._prefix)
@@ -157,7 +154,8 @@ class EventLog:
             arguments += [operation, kind, data, len(keys) if own else 0]
         projects = key.kind is LogKind.STREAM and any(kind in PROJECTING for _, kind, _, _ in fields)
         options = ("1" if new else "", str(key.id) if projects else "", len(operations))
-        [reply] = await self._client.run([("EVAL", APPEND, len(keys), *keys, *options, *arguments)], writes=True)
+        command = ("EVAL", scripts.APPEND, len(keys), *keys, *options, *arguments)
+        [reply] = await self._client.run([command], writes=True)
         if reply is None:
             raise NotFoundError("log")
         return [position_of(identifier) for identifier in reply]
@@ -174,30 +172,29 @@ class EventLog:
         bound = floor or step.last
         options = ("" if it is None else str(it) for it in (step.after, step.count, size, step.mode, bound))
         appended = (part for fields in step.appended for part in fields)
-        return ("EVAL", _CATCH_UP, 1, step.key.text(self._prefix), *options, *appended)
+        return ("EVAL", scripts.CATCH_UP, 1, step.key.text(self._prefix), *options, *appended)
+
+    async def _ask(self, *command: str | bytes | int | float) -> Any:  # noqa: ANN401 - whatever the server answers
+        [reply] = await self._client.run([command])
+        return reply
 
     async def _of_each(self, commands: Sequence[Command], read: Callable[[Any], T]) -> list[T | StoreError]:
         replies = await self._client.run_each(commands) if commands else ()
         return [reply if isinstance(reply, StoreError) else read(reply) for reply in replies]
 
-    async def read(
-        self, key: LogKey, *, after: Position | None = None, before: Position | None = None, count: int
-    ) -> list[Entry]:
-        """At most so many entries, in their order, of those after and before given positions."""
-        if after == LAST or before == FIRST or count < 1:
+    async def read(self, key: LogKey, *, after: Position | None = None, count: int) -> list[Entry]:
+        """At most so many entries, in their order, of those after a position."""
+        if after == LAST or count < 1:
             return []
         start = "-" if after is None else f"({after}"
-        end = "+" if before is None else f"({before}"
-        [reply] = await self._client.run([("XRANGE", key.text(self._prefix), start, end, "COUNT", count)])
-        return entries_of(reply)
+        return entries_of(await self._ask("XRANGE", key.text(self._prefix), start, "+", "COUNT", count))
 
     async def read_newest(self, key: LogKey, count: int, *, before: Position | None = None) -> list[Entry]:
         """At most so many entries, newest first, of those before a position."""
         if count < 1 or before == FIRST:
             return []
         end = "+" if before is None else f"({before}"
-        [reply] = await self._client.run([("XREVRANGE", key.text(self._prefix), end, "-", "COUNT", count)])
-        return entries_of(reply)
+        return entries_of(await self._ask("XREVRANGE", key.text(self._prefix), end, "-", "COUNT", count))
 
     async def read_first(self, keys: Sequence[LogKey], count: int) -> list[list[Entry] | StoreError]:
         """Of each of several logs at most so many entries, in their order from the first one on."""
@@ -222,7 +219,7 @@ class EventLog:
 
     async def ends(self, keys: Sequence[LogKey]) -> list[LogEnds | StoreError | None]:
         """Where each of several logs begins and ends; ``None`` for one that is not there."""
-        return await self._of_each([("EVAL", ENDS, 1, key.text(self._prefix)) for key in keys], _ends)
+        return await self._of_each([("EVAL", scripts.ENDS, 1, key.text(self._prefix)) for key in keys], _ends)
 
     async def count_after(self, key: LogKey, after: Position | None, most: int) -> tuple[int, Position | None]:
         """How many entries a log holds after a position, and the first of them; none is transferred.
@@ -232,23 +229,21 @@ class EventLog:
             most: How many are counted at the most.
         """
         start = "-" if after is None else f"({after}"
-        [reply] = await self._client.run([("EVAL", COUNT, 1, key.text(self._prefix), start, most)])
-        return int(reply[0]), position_of(reply[1]) if reply[1] else None
+        count, first = await self._ask("EVAL", scripts.COUNT, 1, key.text(self._prefix), start, most)
+        return int(count), position_of(first) if first else None
 
     async def trim(self, key: LogKey, before: Position, *, beside: Position) -> int:
         """Remove all entries before a position, if the log still holds the entry `beside`; returns how many."""
-        [reply] = await self._client.run([("EVAL", TRIM, 1, key.text(self._prefix), str(beside), str(before))])
-        return int(reply or 0)
+        return int(await self._ask("EVAL", scripts.TRIM, 1, key.text(self._prefix), str(beside), str(before)) or 0)
 
     async def make_room(self, key: LogKey, before: Position) -> int:
         """Remove all entries before a position, which Redis does also when its memory is full; returns how many."""
-        [reply] = await self._client.run([("XTRIM", key.text(self._prefix), "MINID", "=", str(before))])
-        return int(reply)
+        return int(await self._ask("XTRIM", key.text(self._prefix), "MINID", "=", str(before)))
 
     async def discard(self, key: LogKey, positions: Sequence[Position]) -> None:
         """Remove single entries."""
         if positions:
-            await self._client.run([("XDEL", key.text(self._prefix), *map(str, positions))])
+            await self._ask("XDEL", key.text(self._prefix), *map(str, positions))
 
     async def remove(self, keys: Sequence[LogKey]) -> None:
         """Remove whole logs, and their marks. Works on a full Redis."""
@@ -263,17 +258,17 @@ class EventLog:
             logger.warning("marks of streams that are behind cannot be removed: %s", unmarked)
 
     async def refuse(self, operation_ids: Sequence[UUID]) -> None:
-        """Have conversations' logs take no more events of some operations, for `GONE_KEPT` seconds.
+        """Have conversations' logs take no more events of some operations, for `scripts.GONE_KEPT` seconds.
 
         A full Redis has no room for this, which is no error: it takes no events either.
         """
-        commands: list[Command] = [("SET", self._gone(str(one)), "", "EX", GONE_KEPT) for one in operation_ids]
+        commands: list[Command] = [("SET", self._gone(str(one)), "", "EX", scripts.GONE_KEPT) for one in operation_ids]
         failed = [it for it in await self._of_each(commands, bool) if isinstance(it, StoreError)]
         if failed:
             logger.warning("%d deleted operations may still append to logs: %s", len(failed), failed[0])
 
     def _gone(self, operation_id: str) -> str:
-        return f"{self._prefix}{GONE}{operation_id}"
+        return f"{self._prefix}{scripts.GONE}{operation_id}"
 
     async def scan(self, kind: LogKind, cursor: int) -> tuple[int, list[str]]:
         """Go through some of the keys that Redis holds.
@@ -287,7 +282,7 @@ class EventLog:
         """
         start = f"{self._prefix}{kind}:"
         # A prefix has no character that a pattern gives a meaning to.
-        [[after, keys]] = await self._client.run([("SCAN", cursor, "MATCH", f"{start}*", "COUNT", SCANNED)])
+        after, keys = await self._ask("SCAN", cursor, "MATCH", f"{start}*", "COUNT", SCANNED)
         return int(after), [key.decode(errors="replace").removeprefix(start) for key in keys]
 
     async def behind(self, limit: int, skip: int = 0) -> list[tuple[UUID, float]]:
@@ -302,11 +297,11 @@ class EventLog:
         """
         if limit < 1:
             return []
-        [reply] = await self._client.run([("ZRANGE", self._behind, skip, skip + limit - 1, "WITHSCORES")])
+        reply = await self._ask("ZRANGE", self._behind, skip, skip + limit - 1, "WITHSCORES")
         odd = [member for member in reply[::2] if _stream(member) is None]
         if odd:
             logger.warning("%s holds %d members that are no streams, which are removed", self._behind, len(odd))
-            await self._client.run([("ZREM", self._behind, *odd)])
+            await self._ask("ZREM", self._behind, *odd)
             return await self.behind(limit, skip)
         return [(UUID(member.decode()), float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)]
 
@@ -314,7 +309,7 @@ class EventLog:
         """Take marks away, except for those of streams to which something was appended since `behind` gave them."""
         pairs = [text for stream_id, score in seen for text in (str(stream_id), repr(float(score)))]
         if pairs:
-            await self._client.run([("EVAL", CAUGHT_UP, 1, self._behind, *pairs)])
+            await self._ask("EVAL", scripts.CAUGHT_UP, 1, self._behind, *pairs)
 
     async def backlog(self) -> Backlog:
         """How many streams are marked as behind, and for how long the oldest mark stands, by the clock of Redis."""
@@ -326,30 +321,26 @@ class EventLog:
 
     async def claim_sweep(self, span: float) -> bool:
         """Of all processes that ask within so many seconds, let one go through all the logs: whether it is this one."""
-        key = f"{self._prefix}{SWEPT}"
-        [reply] = await self._client.run([("EVAL", CLAIM, 1, key, max(1, int(span * 1000)))])
-        return reply is not None
+        key = f"{self._prefix}{scripts.SWEPT}"
+        return await self._ask("EVAL", scripts.CLAIM, 1, key, max(1, int(span * 1000))) is not None
 
     async def hold(self, database: str) -> str:
         """Say for a day that the logs under this prefix belong to a database, unless they belong to another one.
 
-        Args:
-            database: What tells it from others.
-
         Returns:
             The database that they belong to.
         """
-        [reply] = await self._client.run([("EVAL", HOLD, 1, f"{self._prefix}{HOLDER}", database, HELD)])
-        return str(reply.decode(errors="replace"))
+        key = f"{self._prefix}{scripts.HOLDER}"
+        return str((await self._ask("EVAL", scripts.HOLD, 1, key, database, scripts.HELD)).decode(errors="replace"))
 
     async def holder(self) -> str | None:
         """The database that the logs under this prefix belong to; ``None`` where none has claimed them."""
-        [reply] = await self._client.run([("GET", f"{self._prefix}{HOLDER}")])
+        reply = await self._ask("GET", f"{self._prefix}{scripts.HOLDER}")
         return None if reply is None else str(reply.decode(errors="replace"))
 
     async def ping(self) -> None:
         """Ask Redis for an answer."""
-        await self._client.run([("PING",)])
+        await self._ask("PING")
 
     async def check_writable(self) -> None:
         """Ask Redis whether it takes writes.
@@ -357,7 +348,7 @@ class EventLog:
         Raises:
             UnavailableError: It takes none: it is a replica, its memory is full, or it cannot persist its data.
         """
-        await self._client.run([never_written(self._prefix)])
+        await self._ask(*never_written(self._prefix))
 
     async def close(self) -> None:
         """Close the connections. Further calls raise `StoreClosedError`. May be repeated."""
@@ -393,7 +384,7 @@ def event_log() -> EventLog | None:
 
 def never_written(prefix: str) -> Command:
     """An append to a stream that is never there: does nothing, and is refused by a server that takes no writes."""
-    return ("XADD", f"{prefix}{NEVER}", "NOMKSTREAM", "*", "type", "")
+    return ("XADD", f"{prefix}{scripts.NEVER}", "NOMKSTREAM", "*", "type", "")
 
 
 def _stepped(reply: Sequence[Any]) -> Stepped:
@@ -417,7 +408,5 @@ def _stream(member: bytes) -> UUID | None:
 def _ends(reply: Sequence[Any] | None) -> LogEnds | None:
     if not reply:
         return None
-    first, newest, last, length = reply
-    return LogEnds(
-        position_of(first) if first else None, position_of(newest) if newest else None, position_of(last), length
-    )
+    first, newest, last = reply
+    return LogEnds(position_of(first) if first else None, position_of(newest) if newest else None, position_of(last))

@@ -1,10 +1,10 @@
 """Reading a log in pages of a bounded size: most entries have a few hundred bytes, a snapshot may have megabytes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from veupath_store.events.log.entries import Entry, Position
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Entry, LogKey, Position
 
 if TYPE_CHECKING:
     from veupath_store.events.log.log import EventLog
@@ -66,14 +66,15 @@ async def walk(
         most: Default: `READ`.
     """
     read, most = 0, READ if most is None else most
-    async for page in log.pages(key, position, backwards=backwards):
-        for entry in page:
-            if floor is not None and entry.position <= floor:
-                return position, True
-            position = entry.position
-            if take(entry):
+    async with aclosing(log.pages(key, position, backwards=backwards)) as pages:
+        async for page in pages:
+            for entry in page:
+                if floor is not None and entry.position <= floor:
+                    return position, True
+                position = entry.position
+                if take(entry):
+                    return position, False
+            read += len(page)
+            if read >= most:
                 return position, False
-        read += len(page)
-        if read >= most:
-            return position, False
     return position, True
