@@ -174,14 +174,10 @@ return {#found, #found > 0 and found[1][1] or ''}
 
 # ARGV: pairs of a stream and the score that was seen.
 CAUGHT_UP: Final = """
-local removed = 0
 for i = 1, #ARGV, 2 do
     local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
-    if score and tonumber(score) == tonumber(ARGV[i + 1]) then
-        removed = removed + redis.call('ZREM', KEYS[1], ARGV[i])
-    end
+    if score and tonumber(score) == tonumber(ARGV[i + 1]) then redis.call('ZREM', KEYS[1], ARGV[i]) end
 end
-return removed
 """
 
 # ARGV: who asks, and for how many seconds it holds what no other one does.

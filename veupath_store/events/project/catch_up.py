@@ -174,7 +174,9 @@ def _patch(turn: _Turn) -> Fields:
         state = replace(state, message_count=0, lost=turn.lost)
     # A dismissal has its time beside its reason: one of the two says nothing by itself.
     named = {*state.unlogged, *(_DISMISSAL if _DISMISSAL & state.unlogged.keys() else ())}
-    columns = [column for column in KEYS if (turn.whole or column in named) and (column != "lost" or state.lost)]
+    columns = [
+        column for column in KEYS if (turn.whole or column in named) and (column != "lost" or state.lost is not None)
+    ]
     raw = patch_raw(
         {column: getattr(state, column) for column in columns if column not in DOCUMENTS},
         tags=state.unlogged,

@@ -205,14 +205,6 @@ async def remove_strays(log: EventLog, ended_for: float) -> int:
     return removed
 
 
-def _key_of(kind: LogKind, name: str) -> LogKey | None:
-    """The log of a key; under a name of the SQLAlchemy layer, with the id that stands for that."""
-    if not 0 < len(name) <= _LONGEST:
-        return None
-    identity: UUID = adopted_id(name)
-    return LogKey(kind, identity, "" if str(identity) == name else name)
-
-
 async def count_without_row(log: EventLog) -> int:
     """How many logs there are of conversations whose rows are gone, though they were not deleted here."""
     found = 0
@@ -220,3 +212,11 @@ async def count_without_row(log: EventLog) -> int:
         found += sum(stray.key.kind is LogKind.STREAM and not stray.is_removable for stray in chunk)
         await asyncio.sleep(0)
     return found
+
+
+def _key_of(kind: LogKind, name: str) -> LogKey | None:
+    """The log of a key; under a name of the SQLAlchemy layer, with the id that stands for that."""
+    if not 0 < len(name) <= _LONGEST:
+        return None
+    identity: UUID = adopted_id(name)
+    return LogKey(kind, identity, "" if str(identity) == name else name)
