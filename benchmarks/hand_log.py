@@ -12,7 +12,7 @@ from benchmarks.workload import Workload
 from benchmarks.world import World
 from veupath_store import Event
 from veupath_store.documents.plans import count_searches
-from veupath_store.events.log.keys import BEHIND
+from veupath_store.events.log.scripts import BEHIND
 
 Columns: TypeAlias = dict[str, Any]
 Entries: TypeAlias = Sequence[tuple[bytes, Mapping[bytes, bytes]]]

@@ -23,8 +23,7 @@ from rich.table import Table
 
 from veupath_store import Event, Projector, StoreSettings, StreamRepository, UserRepository, close_db, init_db
 from veupath_store.events.fold.fold import INITIAL, State, fold_all
-from veupath_store.events.log.entries import Position
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.pages import PageSize
 from veupath_store.session import async_session_factory, get_engine

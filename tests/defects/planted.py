@@ -124,7 +124,7 @@ LAW = (
     ),
     defect(
         "the law: what was changed since the row was read counts as logged",
-        ("if own.tags.get(column) != tag}", "if column not in own.tags}"),
+        ("if patched.get(column) != tag}", "if column not in patched}"),
     ),
     defect(
         "the law: any patch that names a column logs it",
@@ -136,11 +136,11 @@ LAW = (
     defect("the law: two statements have one tag", ("return kind + os.urandom(8).hex()", "return kind")),
     defect(
         "the law: a loss leaves no mark",
-        ("            lost=loss(row, low, state.message_count - count),\n", ""),
+        ("message_count=count, lost=lost)", "message_count=count)"),
     ),
     defect(
         "the law: after a loss the row is not logged anew",
-        ("            unlogged=unlogged,\n            message_count=count,\n", "            message_count=count,\n"),
+        ("unlogged=unlogged, message_count=count", "message_count=count"),
     ),
     defect(
         "the law: an event of a unit of work is appended again by who comes after the death of another",

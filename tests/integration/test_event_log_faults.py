@@ -23,9 +23,9 @@ from veupath_store.errors import (
     UnavailableError,
 )
 from veupath_store.events.log.client import NotWritableError
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import BEHIND, NEVER, LogKey
+from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog, Step
+from veupath_store.events.log.scripts import BEHIND, NEVER
 
 TIMEOUT = 0.5
 SECRET = "s3cr3t-word"

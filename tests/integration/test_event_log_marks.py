@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import BEHIND, LogKey
+from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.scripts import BEHIND
 
 MESSAGE = Event(type="user_message", data={})
 DELTA = Event(type="assistant_delta", data={})

@@ -15,7 +15,7 @@ import pytest
 from tests.support.projections import MESSAGE, Logs, logged
 from tests.support.servers import until
 from veupath_store import ProjectionWorker, Projector, StreamRepository
-from veupath_store.events.log.keys import BEHIND
+from veupath_store.events.log.scripts import BEHIND
 from veupath_store.values import VerifyOutcome
 
 MILLION = 1_000_000

@@ -16,8 +16,8 @@ from veupath_store import (
     close_db,
     init_db,
 )
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import LogKey
+from veupath_store.events.log.log import required_log
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
 

@@ -12,11 +12,9 @@ from tests.support.servers import until
 from veupath_store import UnavailableError
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreClosedError
 from veupath_store.events import reader as reading
-from veupath_store.events.log import watch
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.entries import Event, Position
-from veupath_store.events.log.following import GAP, follow
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Event, LogKey, Position
+from veupath_store.events.log.following import BLOCK, GAP, follow
+from veupath_store.events.log.log import required_log
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.events.reader import LogReader
@@ -128,7 +126,7 @@ async def test_two_hundred_followers_wait_in_one_request(stream, user):
 
 async def test_a_slow_follower_is_let_go_and_still_sees_all(stream, monkeypatch):
     """It costs no memory beyond its room, and nobody else waits for it."""
-    monkeypatch.setattr(watch, "ROOM", 10)
+    monkeypatch.setattr("veupath_store.events.log.following.ROOM", 10)
     reader = LogReader()
     await Projector().append(stream, tokens(-1))
     slow, quick = await reader.follow(stream), await reader.follow(stream)
@@ -277,12 +275,12 @@ async def test_a_database_that_is_away_for_a_while_does_not_end_what_is_followed
     reader = LogReader()
     asked = asyncio.Event()
 
-    async def away(_):
+    def away():
         asked.set()
         raise UnavailableError("No server accepted a connection.")
 
     events = await reader.follow(stream)
-    monkeypatch.setattr(LogReader, "_messages_after", staticmethod(away))
+    monkeypatch.setattr(reading, "get_engine", away)
     waiting = asyncio.create_task(numbers_of(events, 1))
     async with asyncio.timeout(SOON):
         await asked.wait()
@@ -313,7 +311,7 @@ async def test_a_follower_that_comes_from_further_back_while_the_request_is_unde
     positions = [Position.parse(text) for text in await Projector().append(stream, tokens(*range(5)))]
     watching, key = required_log().watch, LogKey.stream(stream)
     with watching.subscribe(key, positions[4]) as early:
-        await asyncio.sleep(watch.BLOCK / 4)
+        await asyncio.sleep(BLOCK / 4)
         with watching.subscribe(key, positions[0]) as late:
             [new] = await Projector().append(stream, tokens(5))
             taken = []

@@ -11,8 +11,7 @@ import pytest
 from tests.support.cases import everything
 from tests.support.public import repositories
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreError
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.reader import LogReader
 from veupath_store.inputs.legacy_ids import adopted_id

@@ -19,8 +19,8 @@ from veupath_store import (
     UnavailableError,
     async_session_factory,
 )
-from veupath_store.events.log.keys import GONE
 from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.scripts import GONE
 from veupath_store.values import LagState, OperationType, RebuildOutcome, VerifyOutcome
 
 FIRST = [Event(type="user_message", data={"content": "first", "messageId": "m"})]

@@ -10,9 +10,8 @@ from pydantic import SecretStr
 from tests.support.projections import Logs
 from tests.support.statements import recorded
 from veupath_store.errors import ConfigurationError, InternalError, InvalidInputError, NotFoundError
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import LogKey
-from veupath_store.events.log.walking import READ
+from veupath_store.events.log.entries import Event, LogKey
+from veupath_store.events.log.pages import READ
 from veupath_store.events.project import catch_up as catch_up_module
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker

@@ -10,12 +10,12 @@ from tests.support.checkout import REPOSITORY
 from tests.support.checks import NOWHERE, by_name, parts
 from tests.support.log_calls import calls
 from veupath_store.check.log import about_log
+from veupath_store.check.log_rights import command_probes, key_probes, privileges
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError
-from veupath_store.events.log.commands import command_probes, key_probes, privileges
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import BEHIND, HOLDER, SWEPT, LogKey
+from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.scripts import BEHIND, HOLDER, SWEPT
 from veupath_store.values import Level
 
 PREFIX = "ours:"
@@ -57,11 +57,11 @@ def sent() -> set[str]:
     """The commands that the source of the log, its scripts included, has."""
     found = set()
     for path in LOG.glob("*.py"):
-        if path.name == "commands.py":
-            continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Tuple) and node.elts and isinstance(node.elts[0], ast.Constant):
-                first = node.elts[0].value
+            asks = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "_ask"
+            command = node.args if asks else node.elts if isinstance(node, ast.Tuple) else []
+            if command and isinstance(command[0], ast.Constant):
+                first = command[0].value
                 found |= {first} if isinstance(first, str) and re.fullmatch("[A-Z]{3,}", first) else set()
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 # `XADD`, whose arguments a script collects, is the first of a table.

@@ -20,7 +20,7 @@ from veupath_store import (
 )
 from veupath_store.errors import UnitOfWorkError
 from veupath_store.events import message_pages
-from veupath_store.events.log import walking
+from veupath_store.events.log import pages
 from veupath_store.values import PurgeMode
 
 pytestmark = pytest.mark.with_log
@@ -103,7 +103,7 @@ async def test_pages_that_end_in_the_middle_of_a_turn_show_it_whole(stream, logs
     written(logs, stream, seed=99)
     expected = json.loads(json.dumps(naive_messages(logs.entries(stream))))
     for read in (1, 2, 3, 5, 8):
-        monkeypatch.setattr(walking, "READ", read)
+        monkeypatch.setattr(pages, "READ", read)
         monkeypatch.setattr("veupath_store.events.log.pages.FIRST", read)
         assert as_told(await paged(stream, 1_000, newest_first)) == expected, read
 
@@ -167,7 +167,7 @@ async def test_of_a_turn_that_is_longer_than_a_call_reads_the_messages_are_all_l
 async def test_a_page_reads_no_more_of_the_log_than_it_says(stream, monkeypatch):
     for number in range(3):
         await Projector().append(stream, turn(number, deltas=2_000))
-    monkeypatch.setattr(walking, "READ", 1_000)
+    monkeypatch.setattr(pages, "READ", 1_000)
     monkeypatch.setattr(message_pages, "TURN", 500)
     reader, read = LogReader(), 0
     original = reader._log.read

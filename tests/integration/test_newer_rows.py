@@ -21,7 +21,7 @@ from veupath_store import (
     StreamRepository,
 )
 from veupath_store.check import check_deployment
-from veupath_store.events.log.current import required_log
+from veupath_store.events.log.log import required_log
 from veupath_store.events.project.removal import remove_logs
 from veupath_store.inputs import limits
 from veupath_store.integrations.testing import Factories

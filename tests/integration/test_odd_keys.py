@@ -9,7 +9,7 @@ import pytest
 from tests.support.projections import DELTA, MESSAGE, Logs
 from tests.support.servers import until
 from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import BEHIND
+from veupath_store.events.log.scripts import BEHIND
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.models import User

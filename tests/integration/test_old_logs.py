@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.projections import MESSAGE, Logs, columns_of
 from veupath_store.cli.projections_output import show_verify
-from veupath_store.events.log.keys import LogKind
+from veupath_store.events.log.entries import LogKind
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.removal import count_waiting, strays
 from veupath_store.events.project.worker import ProjectionWorker

@@ -24,8 +24,8 @@ from veupath_store import (
     run_under_lease,
 )
 from veupath_store.config import StoreSettings
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import LogKey
+from veupath_store.events.log.log import required_log
 from veupath_store.models import Operation, StreamProjection, User
 from veupath_store.values import OperationStatus, OperationType
 

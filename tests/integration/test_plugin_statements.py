@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.servers import until
 from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import LogKey
+from veupath_store.events.log.log import required_log
 
 SECRET = "ann@example.org"
 

@@ -20,8 +20,7 @@ from veupath_store import (
     close_db,
     init_db,
 )
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome

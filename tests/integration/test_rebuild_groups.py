@@ -5,9 +5,8 @@ import pytest
 from tests.support.projections import OF_THE_ROW_ALONE, logged
 from tests.support.statements import recorded
 from veupath_store import StreamRepository
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Event, LogKey
+from veupath_store.events.log.log import required_log
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.rebuild import TOGETHER
 from veupath_store.models import StreamProjection

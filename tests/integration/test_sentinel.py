@@ -14,8 +14,7 @@ from tests.support.redis_ports import RedisOnPort, Watched
 from veupath_store.check.log import about_log
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, OutcomeUnknownError, UnavailableError
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog
 from veupath_store.values import Level
 

@@ -14,7 +14,7 @@ from veupath_store.check.probe import probing
 from veupath_store.check.readiness import check_readiness
 from veupath_store.config import StoreSettings
 from veupath_store.events.holder import database_identity
-from veupath_store.events.log.keys import HELD, HOLDER
+from veupath_store.events.log.scripts import HELD, HOLDER
 from veupath_store.session import get_engine
 from veupath_store.values import Level
 

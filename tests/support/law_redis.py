@@ -15,8 +15,8 @@ from tests.support.law_checks import Eyes
 from tests.support.law_steps import CHANGES, MESSAGES, STREAMS, Call, Told
 from tests.support.law_world import LawWorld
 from tests.support.redis_servers import PrivateRedis
-from veupath_store.events.log.current import required_log
 from veupath_store.events.log.entries import Position
+from veupath_store.events.log.log import required_log
 from veupath_store.session import get_engine
 
 FROZEN = 0.2

@@ -2,8 +2,7 @@
 
 from uuid import uuid4
 
-from veupath_store.events.log.entries import Position
-from veupath_store.events.log.keys import LogKey, LogKind
+from veupath_store.events.log.entries import LogKey, LogKind, Position
 from veupath_store.events.log.log import EventLog, Step
 
 PATCH = ("", "projection_patched", b"{}", "")

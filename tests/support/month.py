@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from tests.support.projections import Logs
 from tests.support.redis_servers import PrivateRedis
-from veupath_store.events.log.keys import BEHIND, SWEPT
+from veupath_store.events.log.scripts import BEHIND, SWEPT
 
 TEN_YEARS = 10 * 365 * 86_400_000
 BACKLOG = 3_000

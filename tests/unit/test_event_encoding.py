@@ -8,9 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.log.encoding import encode_event, entries_of
-from veupath_store.events.log.entries import Entry, Event, Position
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Entry, Event, LogKey, Position, encode_event, entries_of
 from veupath_store.inputs import limits
 
 

@@ -17,9 +17,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.documents.plans import COPIED, flatten_plan
 from veupath_store.events.fold.fold import PROJECTING, State, fold_all
 from veupath_store.events.log.client import RedisClient
-from veupath_store.events.log.encoding import entries_of
-from veupath_store.events.log.entries import Entry
-from veupath_store.events.log.keys import LogKind
+from veupath_store.events.log.entries import Entry, LogKind, entries_of
 
 READ: Final = 500
 

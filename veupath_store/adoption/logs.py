@@ -6,7 +6,7 @@ from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import BATCH, Work
 from veupath_store.config import StoreSettings
 from veupath_store.events.log.client import Command, RedisClient
-from veupath_store.events.log.keys import LogKey, LogKind
+from veupath_store.events.log.entries import LogKey, LogKind
 
 _IDS: Final = "SELECT legacy_id, id FROM adopting_ids WHERE kind = '{kind}' AND own ORDER BY legacy_id"
 _NOTE: Final = "UPDATE adopting_problems SET fixed = $1 WHERE kind = $2 AND key = ANY ($3::text[])"

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from veupath_store.check.log_rights import command_probes, key_probes, privileges
 from veupath_store.check.probe import Probe, failure, ok, warning
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, StoreError
 from veupath_store.events.holder import database_identity
 from veupath_store.events.log.client import Command, NotAllowedError, RedisClient
-from veupath_store.events.log.commands import command_probes, key_probes, never_written, privileges
-from veupath_store.events.log.keys import HOLDER
-from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.log import EventLog, never_written
+from veupath_store.events.log.scripts import HOLDER
 from veupath_store.values.check import Finding
 
 OLDEST: Final = (6, 2)

@@ -7,8 +7,7 @@ from typing import Final, TypeVar
 from veupath_store.engine import StoreClient
 from veupath_store.errors import SchemaError, StoreError, UnavailableError
 from veupath_store.events.holder import other_holder
-from veupath_store.events.log.current import event_log
-from veupath_store.events.log.log import Backlog, EventLog
+from veupath_store.events.log.log import Backlog, EventLog, event_log
 from veupath_store.schema.files import before_deploy
 from veupath_store.schema.migrations import pending_migrations
 from veupath_store.session import get_engine

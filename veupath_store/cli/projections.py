@@ -23,7 +23,7 @@ from veupath_store.cli.console import (
 from veupath_store.cli.projections_output import show_lag, show_rebuild, show_verify
 from veupath_store.config import StoreSettings
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.log.current import NO_LOG
+from veupath_store.events.log.log import NO_LOG
 from veupath_store.events.project.lag import STUCK_AFTER
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.selection import PARALLEL, Progress, Selection

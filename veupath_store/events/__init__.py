@@ -6,8 +6,7 @@ place: PostgreSQL commits first, and the log is brought up to date afterwards, i
 """
 
 from veupath_store.events.fold.fold import INITIAL, PROJECTING, State, fold, fold_all
-from veupath_store.events.log.entries import Entry, Event, Position
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import Entry, Event, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker

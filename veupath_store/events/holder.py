@@ -11,6 +11,7 @@ from typing import Any, Final
 from veupath_store.events.log.log import EventLog
 
 Fetch = Callable[[str], Awaitable[Sequence[Any]]]
+"""Runs a query, and returns its rows."""
 
 _MAY_ASK: Final = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE') AS is_allowed"
 # Cluster, database and schema: what a dump does not take along. A copy of the whole cluster has the same.
@@ -21,11 +22,7 @@ FROM pg_database d, pg_class c WHERE d.datname = current_database() AND c.oid = 
 
 
 async def database_identity(fetch: Fetch) -> str | None:
-    """What tells this database from others; ``None`` where its role may not know, or there are no tables yet.
-
-    Args:
-        fetch: Runs a query, and returns its rows.
-    """
+    """What tells this database from others; ``None`` where its role may not know, or there are no tables yet."""
     [may_ask] = await fetch(_MAY_ASK)
     rows = await fetch(_IDENTITY) if may_ask["is_allowed"] else ()
     return str(rows[0]["identity"]) if rows else None

@@ -1,27 +1,29 @@
-"""`LogReader`: conversations and operations read back from their logs, page by page or as they grow."""
+"""Conversations and operations read back from their logs: page by page, as they grow, or all of a user's."""
 
 import copy
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final, Self, TypeVar
+from functools import partial
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from veupath_store.engine.changes import of_operation
 from veupath_store.errors import NotFoundError, UnavailableError
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.entries import Entry, Position
-from veupath_store.events.log.following import Hint, follow
-from veupath_store.events.log.keys import LogKey
-from veupath_store.events.log.walking import Ended, walk
+from veupath_store.events.fold.patch import PATCHED
+from veupath_store.events.fold.text import decoded
+from veupath_store.events.log.entries import Entry, LogKey, Position
+from veupath_store.events.log.following import GAP, Hints, follow
+from veupath_store.events.log.log import EventLog, required_log
+from veupath_store.events.log.pages import Ended, walk
 from veupath_store.events.message_pages import page_of_messages
 from veupath_store.events.project.catch_up import catch_up
-from veupath_store.events.shown import events_of
+from veupath_store.events.turns import operation_of
 from veupath_store.inputs import limits
-from veupath_store.inputs.validation import as_operation_id, as_uuid, boolean, integer
+from veupath_store.inputs.validation import as_operation_id, as_uuid, boolean, integer, legacy_operation_id
 from veupath_store.session import get_engine, on_change
 from veupath_store.values import LoggedEvent, LogPage, Message, OperationStatus
 
@@ -40,7 +42,17 @@ SELECT p.messages_after, p.stream_id IS NOT NULL AND p.last_event_id IS NULL AS 
 FROM streams s LEFT JOIN stream_projections p ON p.user_id = s.user_id AND p.stream_id = s.id
 WHERE s.id = $1 AND ($2::uuid IS NULL OR s.user_id = $2)"""
 _OPERATION: Final = """
-SELECT stream_id, start_position, status FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)"""
+SELECT stream_id, start_position FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)"""
+# As long as there is a row, there is something to follow.
+_STREAM_GOES_ON: Final = "SELECT FROM streams WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
+_OPERATION_GOES_ON: Final = f"""
+SELECT FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND status = '{OperationStatus.ACTIVE}'"""
+
+_USERS_STREAMS: Final = """
+SELECT s.id, p.stream_id IS NOT NULL AND p.last_event_id IS NULL AS is_unlogged
+FROM streams s LEFT JOIN stream_projections p ON p.user_id = s.user_id AND p.stream_id = s.id
+WHERE s.user_id = $1 AND ($2::text IS NULL OR s.site_id = $2) ORDER BY s.id"""
+_USERS_OPERATIONS: Final = "SELECT id FROM operations WHERE user_id = $1 AND stream_id IS NULL ORDER BY id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,9 @@ class Place:
 
 class LogReader:
     """Reads logs back. Made by itself it reads every user's, which is for jobs; request code uses `for_user`.
+
+    Every method raises `NotFoundError` where there is no such conversation or operation, or it is not this user's. A
+    `limit` is from 1 to `limits.PAGE`; an `operation_id` beside a conversation's leaves only that operation's events.
 
     Raises:
         ConfigurationError: No log is configured.
@@ -94,15 +109,11 @@ class LogReader:
 
         Args:
             position: `LogPage.position` of the page before; ``None`` for the first page.
-            limit: Messages at most, 1 to `limits.PAGE`.
             newest_first: Read backwards from the end.
 
         Returns:
-            The page. About `walking.READ` entries are read for it at most, and `message_pages.TURN` more at either end
+            The page. About `pages.READ` entries are read for it at most, and `message_pages.TURN` more at either end
             where a turn is cut: of one that is longer than that, what is further away is left out.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
         start = None if position is None else Position.parse(position)
@@ -114,18 +125,18 @@ class LogReader:
         found, ended = await page_of_messages(self._log, key, start, most, backwards=backwards, floor=after)
         return _log_page(found, ended)
 
-    def iterate_messages(self, stream_id: UUID | str) -> AsyncIterator[Message]:
+    async def iterate_messages(self, stream_id: UUID | str) -> AsyncIterator[Message]:
         """All messages of a conversation, oldest first; never more than a page in memory.
 
         Returns:
-            An asynchronous iterator, of `page_messages`' cost for each page.
-
-        Raises:
-            NotFoundError: While iterating: no such conversation, or not this user's.
-            InvalidInputError: While iterating: the id is no UUID.
-            UnavailableError: While iterating: a server does not answer.
+            An asynchronous iterator, of `page_messages`' cost for each page. What it raises comes while iterating.
         """
-        return self._iterate_messages(stream_id)
+        position, at_end = None, False
+        while not at_end:
+            page = await self.page_messages(stream_id, position=position, limit=limits.PAGE)
+            for item in page.items:
+                yield item
+            position, at_end = page.position, page.at_end
 
     async def page_events(
         self,
@@ -143,23 +154,15 @@ class LogReader:
 
         Args:
             position: Only events after this entry, or before it where the newest come first; ``None`` for all.
-            limit: Events at most, 1 to `limits.PAGE`.
-            operation_id: Only this operation's.
             newest_first: Read backwards from the end.
 
         Returns:
             The page; go on with its `position` until `at_end`. Forwards, wait for new ones then.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
         """
-        key = LogKey.stream(as_uuid(stream_id, "stream_id"))
-        start = None if position is None else Position.parse(position)
-        operation = None if operation_id is None else as_operation_id(operation_id, "operation_id")
         most = integer(limit, "limit", 1, limits.PAGE)
         backwards = boolean(newest_first, "newest_first")
-        await self._messages_after(key.id)
-        return await self._page(Place(key, start, events_of(operation)), start, most, backwards=backwards)
+        place = await self._place_of_stream(stream_id, position, operation_id)
+        return await self._page(place, most, backwards=backwards)
 
     async def page_operation_events(
         self, operation_id: UUID | str, *, position: str | None = None, limit: int = 500
@@ -171,19 +174,12 @@ class LogReader:
 
         Args:
             position: Only events after this entry; ``None`` for all.
-            limit: Events at most, 1 to `limits.PAGE`.
 
         Returns:
             The page; go on with its `position` until `at_end`, then wait for new ones.
-
-        Raises:
-            NotFoundError: No such operation, or not this user's.
         """
-        own = LogKey.operation_given(operation_id)
-        start = None if position is None else Position.parse(position)
         most = integer(limit, "limit", 1, limits.PAGE)
-        place = await self._place_of(own, start)
-        return await self._page(place, place.after, most)
+        return await self._page(await self._place_of_operation(LogKey.operation_given(operation_id), position), most)
 
     async def follow(
         self, stream_id: UUID | str, *, position: str | None = None, operation_id: UUID | str | None = None
@@ -201,21 +197,13 @@ class LogReader:
 
         Args:
             position: Only events after this entry, as the ``Last-Event-ID`` that a client sends; ``None`` for all.
-            operation_id: Only this operation's.
 
         Returns:
             An asynchronous generator, which ends when the conversation is gone. Iterating raises `UnavailableError`
             when Redis does not answer: follow again from the last event.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
         """
-        key = LogKey.stream(as_uuid(stream_id, "stream_id"))
-        start = None if position is None else Position.parse(position)
-        operation = None if operation_id is None else as_operation_id(operation_id, "operation_id")
-        await self._messages_after(key.id)
-
-        return self._follow(Place(key, start, events_of(operation)), lambda: self._is_gone(key.id), FOLLOW_SECONDS)
+        place = await self._place_of_stream(stream_id, position, operation_id)
+        return self._follow(place, _STREAM_GOES_ON, place.key.id, FOLLOW_SECONDS)
 
     async def follow_operation(
         self, operation_id: UUID | str, *, position: str | None = None
@@ -232,56 +220,33 @@ class LogReader:
         Returns:
             An asynchronous generator, which ends when the operation has ended or is gone: at once where this process
             did that, and a second later at most where another did.
-
-        Raises:
-            NotFoundError: No such operation, or not this user's.
         """
         own = LogKey.operation_given(operation_id)
-        start = None if position is None else Position.parse(position)
-        place = await self._place_of(own, start)
-
-        return self._follow_until_ended(place, own.id)
-
-    async def _follow_until_ended(self, place: Place, operation_id: UUID) -> AsyncGenerator[LoggedEvent, None]:
-        hint = Hint()
-        hint()  # it may have ended before this was called
-        forget = on_change(of_operation(operation_id), hint)
-        try:
-            events = self._follow(place, lambda: self._has_ended(operation_id), OPERATION_SECONDS, hint)
-            async with aclosing(events):
-                async for event in events:
-                    yield event
-        finally:
-            forget()
-
-    async def _iterate_messages(self, stream_id: UUID | str) -> AsyncIterator[Message]:
-        position, at_end = None, False
-        while not at_end:
-            page = await self.page_messages(stream_id, position=position, limit=limits.PAGE)
-            for item in page.items:
-                yield item
-            position, at_end = page.position, page.at_end
-
-    async def _is_gone(self, stream_id: UUID) -> bool:
-        try:
-            await self._messages_after(stream_id)
-        except NotFoundError:
-            return True
-        return False
+        place = await self._place_of_operation(own, position)
+        hints = partial(on_change, of_operation(own.id))
+        return self._follow(place, _OPERATION_GOES_ON, own.id, OPERATION_SECONDS, hints)
 
     async def _follow(
-        self, place: Place, is_over: Callable[[], Awaitable[bool]], every: float, hint: Hint | None = None
+        self, place: Place, goes_on: str, identity: UUID, every: float, hints: Hints | None = None
     ) -> AsyncGenerator[LoggedEvent, None]:
-        entries = follow(self._log, place.key, place.after, _patient(is_over), every, is_seen=place.is_seen, hint=hint)
+        """The events of a place, until a query finds no row of what they are of."""
+
+        async def is_over() -> bool:
+            try:
+                client = await get_engine().open()
+                return not await client.execute_rows(goes_on, [identity, self._owner])
+            except UnavailableError as exc:  # it is not known, and the log may go on
+                logger.warning("a log is followed without the database: %s", exc)
+                return False
+
+        entries = follow(self._log, place.key, place.after, is_over, every, is_seen=place.is_seen, hints=hints)
         async with aclosing(entries):
             async for entry in entries:
                 event = place.wanted(entry)
                 if event is not None:
                     yield event
 
-    async def _page(
-        self, place: Place, position: Position | None, most: int, *, backwards: bool = False
-    ) -> LogPage[LoggedEvent]:
+    async def _page(self, place: Place, most: int, *, backwards: bool = False) -> LogPage[LoggedEvent]:
         found: list[LoggedEvent] = []
 
         def take(entry: Entry) -> bool:
@@ -290,16 +255,26 @@ class LogReader:
                 found.append(event)
             return len(found) == most
 
-        return _log_page(found, await walk(self._log, place.key, position, take, backwards=backwards))
+        return _log_page(found, await walk(self._log, place.key, place.after, take, backwards=backwards))
 
-    async def _place_of(self, own: LogKey, start: Position | None) -> Place:
-        """Where an operation's events are.
+    async def _place_of_stream(
+        self, stream_id: UUID | str, position: str | None, operation_id: UUID | str | None
+    ) -> Place:
+        """Where a conversation's events, or one operation's in it, are after a position."""
+        key = LogKey.stream(as_uuid(stream_id, "stream_id"))
+        start = None if position is None else Position.parse(position)
+        operation = None if operation_id is None else as_operation_id(operation_id, "operation_id")
+        await self._messages_after(key.id)
+        return Place(key, start, events_of(operation))
+
+    async def _place_of_operation(self, own: LogKey, position: str | None) -> Place:
+        """Where an operation's events are after a position.
 
         Args:
             own: The log that it has where it works for no conversation. An old one holds them also where it does,
                 if it is there.
-            start: Only events after this entry.
         """
+        start = None if position is None else Position.parse(position)
         client = await get_engine().open()
         rows = await client.execute_rows(_OPERATION, [own.id, self._owner])
         if not rows:
@@ -312,11 +287,6 @@ class LogReader:
         if start is None and begins is not None:
             return Place(LogKey.stream(stream_id), Position.parse(begins).before, events_of(own.id), is_seen=False)
         return Place(LogKey.stream(stream_id), start, events_of(own.id))
-
-    async def _has_ended(self, operation_id: UUID) -> bool:
-        client = await get_engine().open()
-        rows = await client.execute_rows(_OPERATION, [operation_id, self._owner])
-        return not rows or rows[0]["status"] != OperationStatus.ACTIVE
 
     async def _messages_after(self, stream_id: UUID) -> Position | None:
         """The entry up to which messages are not listed; refuses a conversation that is not this user's."""
@@ -335,14 +305,54 @@ def _log_page(found: list[E], ended: Ended) -> LogPage[E]:
     return LogPage(items=tuple(found), position=None if position is None else str(position), at_end=at_end)
 
 
-def _patient(is_over: Callable[[], Awaitable[bool]]) -> Callable[[], Awaitable[bool]]:
-    """While the database does not answer this is not known, and the log may go on."""
+def events_of(operation: UUID | None) -> Callable[[Entry], LoggedEvent | None]:
+    """Takes all events but the store's own, or one operation's."""
+    usual = str(operation)
 
-    async def asked() -> bool:
-        try:
-            return await is_over()
-        except UnavailableError as exc:
-            logger.warning("a log is followed without the database: %s", exc)
-            return False
+    def is_its(entry: Entry) -> bool:
+        """Whether it is the operation's, by its id, however that is written, or by its old one."""
+        given = entry.operation_id
+        return given.lower() == usual or (legacy_operation_id(given) is not None and operation_of(entry) == operation)
 
-    return asked
+    def event(entry: Entry) -> LoggedEvent | None:
+        if entry.type == PATCHED or not (operation is None or entry.type == GAP or is_its(entry)):
+            return None
+        return LoggedEvent(
+            id=str(entry.position),
+            created_at=entry.position.time,
+            type=entry.type,
+            operation_id=operation_of(entry),
+            data=decoded(entry.raw),
+        )
+
+    return event
+
+
+async def logged_events(user_id: UUID, site_id: str | None) -> AsyncIterator[dict[str, Any]]:
+    """The events of a user's conversations, and of operations without one: what no table has of an account's export.
+
+    Each log is in its order. A round trip to Redis for each piece of a log, which has some megabytes at most. No
+    connection is held meanwhile. A conversation that is deleted meanwhile is left out.
+
+    Args:
+        site_id: Only conversations of this site; ``None`` for all, and the operations.
+    """
+    log, client = required_log(), await get_engine().open()
+    for row in await client.execute_rows(_USERS_STREAMS, [user_id, site_id]):
+        if row["is_unlogged"]:
+            with suppress(NotFoundError):
+                await catch_up(log, row["id"])  # what is under its id until then may be somebody else's
+        async for event in _events(log, LogKey.stream(row["id"])):
+            yield {"user_id": str(user_id), "stream_id": str(row["id"]), **event}
+    for row in await client.execute_rows(_USERS_OPERATIONS, [user_id]) if site_id is None else ():
+        async for event in _events(log, LogKey.operation(row["id"])):
+            yield {"user_id": str(user_id), "stream_id": None, **event, "operation_id": str(row["id"])}
+
+
+async def _events(log: EventLog, key: LogKey) -> AsyncIterator[dict[str, Any]]:
+    wanted = events_of(None)
+    async for entries in log.pages(key):
+        for entry in entries:
+            event = wanted(entry)
+            if event is not None:
+                yield event.model_dump(mode="json")

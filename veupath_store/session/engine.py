@@ -84,7 +84,7 @@ class Engine:
                 listener(self)
             if self.settings.log_target is not None and self.settings.catch_up:
                 # Not above: the event log is a layer above the store's session.
-                from veupath_store.events.project.background import Background  # noqa: PLC0415
+                from veupath_store.events.project.worker import Background  # noqa: PLC0415
 
                 Background(self)
         return context
@@ -93,7 +93,7 @@ class Engine:
         """What the event log holds of one user, for an export; nothing where the store has no log."""
         if self.settings.log_target is not None:
             # As above.
-            from veupath_store.events.export import logged_events  # noqa: PLC0415
+            from veupath_store.events.reader import logged_events  # noqa: PLC0415
 
             async for event in logged_events(user_id, site_id):
                 yield event

@@ -8,7 +8,7 @@ cancelled while it gives a connection back takes that connection out of the pool
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -72,7 +72,7 @@ class RedisClient:
             from veupath_store.servers.redis import EmbeddedRedis  # noqa: PLC0415 - for development only
 
             EmbeddedRedis(target.embedded).command()  # refuses where the wheel is missing
-        self._errors, self._connections = errors, connection
+        self._errors = errors
         self._open = sentinel.open_master if target.sentinels else connection.open_connection
         self._named_master, self._asked = sentinel.named_master, 0.0
         self._target = target
@@ -84,20 +84,11 @@ class RedisClient:
         self._process = os.getpid()
 
     async def run(self, commands: Iterable[Command], *, writes: bool = False) -> list[Any]:
-        """Send commands in one write and read all their answers.
-
-        Args:
-            commands: The commands.
-            writes: Whether they must not be repeated when their answer is lost.
-
-        Returns:
-            An answer for each command.
+        """As `run_each`, but what the server says against a command is raised.
 
         Raises:
-            UnavailableError: The server is out of reach or refuses for now.
-            OutcomeUnknownError: The answer to commands that write was lost.
-            ConfigurationError: The server refused the credentials, or TLS lacks a file.
-            InternalError: The server refused a command.
+            UnavailableError: It refuses for now.
+            InternalError: It refused a command.
         """
         replies = await self.run_each(commands, writes=writes)
         for reply in replies:
@@ -106,7 +97,14 @@ class RedisClient:
         return replies
 
     async def run_each(self, commands: Iterable[Command], *, writes: bool = False) -> list[Any]:
-        """As `run`, but what the server says against one command stands in the place of its answer, and is not raised.
+        """Send commands in one write and read all their answers.
+
+        Args:
+            commands: The commands.
+            writes: Whether they must not be repeated when their answer is lost.
+
+        Returns:
+            An answer for each command: what the server says against one is an error in its place.
 
         Raises:
             UnavailableError: The server is out of reach.
@@ -118,7 +116,7 @@ class RedisClient:
             async with asyncio.timeout(self._timeout), self._room:
                 era, connection = self._era, await self._take()
                 sent = True
-                replies = await self._connections.converse(connection, asked)
+                replies = await converse(connection, asked)
                 await self._give_back(connection, era)
         except self._errors.DRIVER_ERRORS as exc:
             if sent:
@@ -140,7 +138,7 @@ class RedisClient:
         """Use no connection again that was opened before."""
         self._era += 1
         while self._idle:
-            await self._connections.drop(self._idle.pop())
+            await drop(self._idle.pop())
 
     async def close(self) -> None:
         """Close the connections; those in use when their requests are done. Further requests are refused."""
@@ -160,9 +158,9 @@ class RedisClient:
             await self._follow_master()
         while self._idle:
             connection = self._idle.pop()
-            if self._connections.is_open(connection):
+            if is_open(connection):
                 return connection
-            await self._connections.drop(connection)
+            await drop(connection)
         return await self._open(await self._target_now())
 
     async def _follow_master(self) -> None:
@@ -176,7 +174,7 @@ class RedisClient:
 
     async def _give_back(self, connection: "AbstractConnection", era: int) -> None:
         if self._closed or era != self._era:
-            await self._connections.drop(connection)
+            await drop(connection)
         else:
             self._idle.append(connection)
 
@@ -187,6 +185,50 @@ class RedisClient:
         from veupath_store.servers.redis import join_embedded  # noqa: PLC0415 - for development only
 
         return replace(self._target, socket=await asyncio.to_thread(join_embedded, self._target.embedded))
+
+
+async def converse(connection: "AbstractConnection", commands: Sequence[Command]) -> list[Any]:
+    """Send commands in one write and read all their answers.
+
+    Errors of single commands come back as values, so that every answer is read before one of them is raised.
+    """
+    from redis.exceptions import ResponseError  # noqa: PLC0415 - an extra
+
+    writer = connection._writer
+    try:
+        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+        replies: list[Any] = []
+        for _ in commands:
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as exc:
+                replies.append(exc)
+    except BaseException:
+        # redis-py has closed it by now, but a closed one goes on sending what is buffered: megabytes, for as long as
+        # a frozen server does not take them.
+        if writer is not None:
+            writer.transport.abort()
+        await drop(connection)
+        raise
+    return replies
+
+
+def is_open(connection: "AbstractConnection") -> bool:
+    """Whether neither side has closed it, as far as the event loop has heard."""
+    reader, writer = connection._reader, connection._writer
+    if reader is None or writer is None:
+        return False
+    return not (reader.at_eof() or reader.exception() or writer.transport.is_closing())
+
+
+async def drop(connection: "AbstractConnection") -> None:
+    """Close a connection: an answer that is still to come must never be read by another request.
+
+    At once: one with TLS would wait for the other side's farewell, which may never come.
+    """
+    if connection._writer is not None:
+        connection._writer.transport.abort()
+    await connection.disconnect(nowait=True)
 
 
 def _keys(command: Command) -> list[str]:

@@ -1,20 +1,20 @@
-"""One connection to Redis: where its server is, what that must be, and one conversation over it."""
+"""Making a connection to Redis, or saying why that failed."""
 
 import asyncio
+import contextlib
 import inspect
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import connection as kinds
 from redis.exceptions import ResponseError
 
 from veupath_store.errors import ConfigurationError, UnavailableError
-from veupath_store.events.log.client import Command, NotWritableError, WrongPasswordError
-from veupath_store.events.log.errors import DRIVER_ERRORS, is_lost, not_connected
-from veupath_store.events.log.probing import why_lost, why_silent
+from veupath_store.events.log.client import NotWritableError, WrongPasswordError, converse, drop
+from veupath_store.events.log.errors import DRIVER_ERRORS, TLS_OPTIONS, is_lost, not_connected
 from veupath_store.servers.inherited import keep_from_children
+from veupath_store.servers.network_faults import Reason, handshake_reason
 from veupath_store.servers.redis_url import RedisTarget
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 _HANDSHAKE: Final = 0.5
 """Seconds after which a server that leaves a TLS handshake unanswered is asked whether it speaks TLS at all."""
+
+_PATIENCE: Final = 1.0
+"""Seconds for which a server is asked that, or why it hung up: where that is about TLS, neither side says so."""
+
+_PLAIN: Final = Reason("it answers, but not in TLS", "Write redis:// in REDIS_URL, or turn TLS on for this port")
+_WANTS_TLS: Final = Reason("it wants TLS", "Write rediss:// in REDIS_URL, or the port that it has without TLS")
 
 _CLUSTER: Final = (
     "REDIS_URL names a Redis Cluster (cluster_enabled:1), which the event log cannot use: a log, its marks and its "
@@ -37,7 +43,6 @@ async def open_connection(target: RedisTarget, *, is_master: bool = False) -> "A
     once: it may have changed in between.
 
     Args:
-        target: Where the server is.
         is_master: Whether it must be a master, as a Sentinel said.
 
     Raises:
@@ -61,12 +66,7 @@ async def open_connection(target: RedisTarget, *, is_master: bool = False) -> "A
 
 
 async def open_any(target: RedisTarget) -> "AbstractConnection":
-    """Connect to the target's host or socket, whatever it is.
-
-    Raises:
-        UnavailableError: It is out of reach.
-        ConfigurationError: No repeat will have it accept a connection.
-    """
+    """As `open_connection`, whatever the server is."""
     connection = _new(target, await _password(target))
     try:
         await _connect(connection, target)
@@ -74,7 +74,7 @@ async def open_any(target: RedisTarget) -> "AbstractConnection":
         await drop(connection)
         if not isinstance(exc, DRIVER_ERRORS):
             raise
-        why = await why_lost(target) if is_lost(exc, target) and target.socket is None else None
+        why = await _why_lost(target) if is_lost(exc, target) and target.socket is None else None
         raise (ConfigurationError(why.sentence(target.place)) if why else not_connected(exc, target)) from exc
     if connection._writer is not None:
         keep_from_children(connection._writer.transport)
@@ -86,7 +86,7 @@ async def _connect(connection: "AbstractConnection", target: RedisTarget) -> Non
     try:
         # A server without TLS takes the beginning of a handshake for half a command, and waits for the rest.
         is_late = target.tls is not None and not (await asyncio.wait({connecting}, timeout=_HANDSHAKE))[0]
-        why = await why_silent(target) if is_late else None
+        why = await _why_silent(target) if is_late else None
         if why is not None:
             raise ConfigurationError(why.sentence(target.place))
         await connecting
@@ -141,48 +141,53 @@ def _check(facts: dict[bytes, Any], target: RedisTarget, *, is_master: bool) -> 
         raise NotWritableError(f"{target.place}: a Sentinel names it as the master, and it is a replica.")
 
 
-async def converse(connection: "AbstractConnection", commands: Sequence[Command]) -> list[Any]:
-    """Send commands in one write and read all their answers.
-
-    Errors of single commands come back as values, so that every answer is read before one of them is raised.
-    """
-    writer = connection._writer
-    try:
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        replies: list[Any] = []
-        for _ in commands:
+async def _why_silent(target: RedisTarget) -> Reason | None:
+    """Of a server that leaves a TLS handshake unanswered: whether it answers a PING in clear text."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            reader, writer = await asyncio.open_connection(target.host, target.port)
             try:
-                replies.append(await connection.read_response())
-            except ResponseError as exc:
-                replies.append(exc)
-    except BaseException:
-        # redis-py has closed it by now, but a closed one goes on sending what is buffered: megabytes, for as long as
-        # a frozen server does not take them.
-        if writer is not None:
-            writer.transport.abort()
-        await drop(connection)
-        raise
-    return replies
+                writer.write(b"PING\r\n")
+                return _PLAIN if await reader.read(1) in (b"+", b"-") else None
+            finally:
+                writer.transport.abort()
+    return None
 
 
-def is_open(connection: "AbstractConnection") -> bool:
-    """Whether neither side has closed it, as far as the event loop has heard."""
-    reader, writer = connection._reader, connection._writer
-    if reader is None or writer is None:
-        return False
-    return not (reader.at_eof() or reader.exception() or writer.transport.is_closing())
+async def _why_lost(target: RedisTarget) -> Reason | None:
+    """Of a server that hung up: whether it wants TLS, or another client certificate."""
+    with contextlib.suppress(OSError, TimeoutError):
+        alert = await _tls_alert(target)
+        if target.tls is None:
+            return _WANTS_TLS
+        return handshake_reason(alert, TLS_OPTIONS) if alert is not None else None
+    return None
 
 
-async def drop(connection: "AbstractConnection") -> None:
-    """Close a connection: an answer that is still to come must never be read by another request.
+async def _tls_alert(target: RedisTarget) -> ssl.SSLError | None:
+    """What a server has against a TLS connection on which nothing is sent; ``None`` where it waits for something.
 
-    At once: one with TLS would wait for the other side's farewell, which may never come.
+    Raises:
+        OSError: It does not speak TLS.
+        TimeoutError: It does not answer.
     """
-    if connection._writer is not None:
-        connection._writer.transport.abort()
-    await connection.disconnect(nowait=True)
-
-
-def with_place(target: RedisTarget, place: tuple[str, int]) -> RedisTarget:
-    """The same at another host and port."""
-    return replace(target, host=place[0], port=place[1])
+    context = ssl.create_default_context()
+    # It gets no word of ours, whoever it is: it need not be verified.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if target.tls is not None and "ssl_certfile" in target.tls:
+        context.load_cert_chain(target.tls["ssl_certfile"], target.tls.get("ssl_keyfile"))
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            reader, writer = await asyncio.open_connection(target.host, target.port, ssl=context)
+            try:
+                async with asyncio.timeout(_PATIENCE / 4):
+                    await reader.read(1)
+            except TimeoutError:
+                return None
+            finally:
+                writer.transport.abort()
+    except ssl.SSLError as exc:
+        if "ALERT" not in str(exc):
+            raise
+        return exc
+    return None

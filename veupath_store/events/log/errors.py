@@ -72,31 +72,31 @@ _REFUSED: Final = Reason("it refused the user or its password, or wants one", "C
 
 
 def not_connected(error: BaseException, target: RedisTarget) -> StoreError:
-    """The store's error for a connection that could not be made, to raise ``from`` the given one.
-
-    Args:
-        error: One of `DRIVER_ERRORS`.
-        target: The host and port, or the socket.
+    """The store's error for a connection that could not be made: it names the place, and what to do.
 
     Returns:
-        A `ConfigurationError` for what no repeat can cure, otherwise an `UnavailableError`. It names the place.
+        To raise ``from`` the given one: a `ConfigurationError` for what no repeat can cure, or an `UnavailableError`.
     """
-    if not _is_of_network(error):
+    reason = _reason(error, target)
+    if reason is None:
         said = translate(error, sent=False, writes=False)
         return WrongPasswordError(_REFUSED.sentence(target.place)) if isinstance(said, WrongPasswordError) else said
-    reason = _reason(error, target)
     return (ConfigurationError if reason.is_permanent else UnavailableError)(reason.sentence(target.place))
 
 
 def is_lost(error: BaseException, target: RedisTarget) -> bool:
     """Whether the server hung up, or said what is no answer, while the connection was being opened."""
-    return _is_of_network(error) and _reason(error, target).why.startswith(LOST.why)
+    reason = _reason(error, target)
+    return reason is not None and reason.why.startswith(LOST.why)
 
 
-def _is_of_network(error: BaseException) -> bool:
-    """Whether it is neither the server's answer nor its silence."""
-    error = _unwrapped(error)
-    return not (isinstance(error, redis_errors.AuthenticationError) or _is_timeout(error)) and _code(error) is None
+def _reason(error: BaseException, target: RedisTarget) -> Reason | None:
+    """What the network, the system or TLS says; ``None`` where it is the server's answer, or its silence."""
+    seen = _unwrapped(error)
+    if isinstance(seen, redis_errors.AuthenticationError) or _is_timeout(seen) or _code(seen) is not None:
+        return None
+    said = next((it for it in _chain(error) if isinstance(it, OSError | UnicodeError)), None)
+    return LOST if said is None else network_reason(said, TLS_OPTIONS, is_socket=target.socket is not None)
 
 
 def _unwrapped(error: BaseException) -> BaseException:
@@ -104,11 +104,6 @@ def _unwrapped(error: BaseException) -> BaseException:
     cause = error.__cause__
     wraps = isinstance(error, redis_errors.ConnectionError) and isinstance(cause, redis_errors.RedisError)
     return cause if wraps and cause is not None else error
-
-
-def _reason(error: BaseException, target: RedisTarget) -> Reason:
-    said = next((it for it in _chain(error) if isinstance(it, OSError | UnicodeError)), None)
-    return LOST if said is None else network_reason(said, TLS_OPTIONS, is_socket=target.socket is not None)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -119,18 +114,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def translate(error: BaseException, *, sent: bool, writes: bool, keys: Sequence[str] = ()) -> StoreError:
-    """The store's error for a client's error.
+    """The store's error for a client's or the operating system's, to raise ``from`` that.
 
     What the server said is removed from the client's error, except for its code: it may quote what it was sent.
 
     Args:
-        error: What the client or the operating system raised.
         sent: Whether the server may have seen the request.
         writes: Whether the request must not be repeated blindly.
         keys: The keys that the refused command names.
-
-    Returns:
-        The error to raise ``from`` the given one.
     """
     error = _unwrapped(error)
     if isinstance(error, redis_errors.AuthenticationError):

@@ -1,14 +1,38 @@
-"""What the event log has Redis run in one step.
+"""What the event log has Redis run in one step, and the keys beside the logs that it works with.
 
-Each script works on one log, whose key is KEYS[1], and a bounded number of its entries: none counts or scans one.
+Each script works on one log, or one of these keys, which is KEYS[1], and on a bounded number of entries: none counts
+or scans a log.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
-from veupath_store.events.log import pages
+from veupath_store.events.fold.fold import PROJECTING
 from veupath_store.events.log.entries import LAST
-from veupath_store.events.log.keys import KEYS_KEPT
+from veupath_store.events.log.pages import FIRST
+
+BEHIND: Final = "projections:behind"
+"""A sorted set: the streams whose projection is behind, by the milliseconds since when."""
+
+SWEPT: Final = "projections:swept"
+"""There as long as the last sweep through all logs is recent."""
+
+NEVER: Final = "projections:never"
+"""Never there: what is appended to it tells whether the server takes writes."""
+
+HOLDER: Final = "projections:database"
+"""Which database the logs under a prefix belong to, for as long as that is in use."""
+
+HELD: Final = 86_400
+"""Seconds for which the logs belong to a database that is not seen any more."""
+
+KEYS_KEPT: Final = 86_400
+"""Seconds for which the key of an event makes its repetition harmless."""
+
+GONE: Final = "operations:gone:"
+"""What is there says that the operation behind it was deleted: nothing of it is appended any more."""
+
+GONE_KEPT: Final = 86_400
+"""Seconds for which that is kept. Its worker has lost its lease long before."""
 
 # KEYS: the log, the marks, what says of each operation that it is gone, a key for each event that has one. ARGV: 1 to
 # make the log where it is not there, the stream to mark or nothing, the number of operations, and for each event its
@@ -60,30 +84,17 @@ return ids
 """
 
 
-def catch_up_script(projecting: Iterable[str]) -> str:
-    """Read a page of a log and append to its end, where the row has reached that (docs/event-log.md, rule 3).
-
-    KEYS: the log. ARGV: the row's position or nothing, how many entries to read at most, of how many bytes about, what
-    to do, the smallest id or the last id that goes with it, and for each entry to append its operation, type, data and
-    key. How large entries are is not known: the page grows piece by piece, as its size so far allows. What to do is
-
-    * ``end``: append where the log holds the position, the page is the last one, and nothing on it projects, or is an
-      event of a unit of work, which a catch-up that died may have appended;
-    * ``new``: append where there is no log; ids are greater than the position;
-    * ``replace``: remove the log first, where its last id is still the given one;
-    * ``read``: append nothing.
-
-    Answers whether the log is there, whether it holds the position, whether the page is the last one, the page, and the
-    ids of what was appended.
-
-    Args:
-        projecting: The types of entries that project.
-    """
-    names = ", ".join(f"['{name}'] = true" for name in sorted(projecting))
-    return _CATCH_UP.replace("PROJECTING", f"{{{names}}}").replace("LAST", str(LAST)).replace("FIRST", str(pages.FIRST))
-
-
-_CATCH_UP: Final = """
+# Reads a page of a log and appends to its end, where the row has reached that (docs/event-log.md, rule 3).
+# ARGV: the row's position or nothing, how many entries to read at most, of how many bytes about, what to do, the
+# smallest id or the last id that goes with it, and for each entry to append its operation, type, data and key. How
+# large entries are is not known: the page grows piece by piece, as its size so far allows. What to do is
+# * end: append where the log holds the position, the page is the last one, and nothing on it projects, or is an event
+#   of a unit of work, which a catch-up that died may have appended;
+# * new: append where there is no log; ids are greater than the position;
+# * replace: remove the log first, where its last id is still the given one.
+# Answers whether the log is there, whether it holds the position, whether the page is the last one, the page, and the
+# ids of what was appended.
+_READ_AND_APPEND: Final = """
 local position, count, bytes, mode, bound = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local there = redis.call('EXISTS', KEYS[1]) == 1
 local found, page, ids, last = position == '' or position == '0-0', {}, {}, not there or position == 'LAST'
@@ -140,6 +151,10 @@ if appends then
 end
 return {there and 1 or 0, found and 1 or 0, last and 1 or 0, page, ids}
 """
+_TYPES: Final = ", ".join(f"['{name}'] = true" for name in sorted(PROJECTING))
+CATCH_UP: Final = (
+    _READ_AND_APPEND.replace("PROJECTING", f"{{{_TYPES}}}").replace("LAST", str(LAST)).replace("FIRST", str(FIRST))
+)
 
 # The first and last entries themselves, which XINFO holds as well and which may have megabytes, stay in the server.
 ENDS: Final = """
@@ -148,7 +163,7 @@ local info = redis.call('XINFO', 'STREAM', KEYS[1])
 local found = {}
 for i = 1, #info, 2 do found[info[i]] = info[i + 1] end
 local first, newest = found['first-entry'], found['last-entry']
-return {first and first[1] or '', newest and newest[1] or '', found['last-generated-id'], found['length']}
+return {first and first[1] or '', newest and newest[1] or '', found['last-generated-id']}
 """
 
 # ARGV: after what to begin, and how many entries are counted at the most.
@@ -159,14 +174,10 @@ return {#found, #found > 0 and found[1][1] or ''}
 
 # ARGV: pairs of a stream and the score that was seen.
 CAUGHT_UP: Final = """
-local removed = 0
 for i = 1, #ARGV, 2 do
     local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
-    if score and tonumber(score) == tonumber(ARGV[i + 1]) then
-        removed = removed + redis.call('ZREM', KEYS[1], ARGV[i])
-    end
+    if score and tonumber(score) == tonumber(ARGV[i + 1]) then redis.call('ZREM', KEYS[1], ARGV[i]) end
 end
-return removed
 """
 
 # ARGV: who asks, and for how many seconds it holds what no other one does.

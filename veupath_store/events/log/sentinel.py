@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from veupath_store.errors import ConfigurationError, StoreError, UnavailableError
-from veupath_store.events.log.client import WrongPasswordError
-from veupath_store.events.log.connection import converse, drop, open_any, open_connection, with_place
+from veupath_store.events.log.client import WrongPasswordError, converse, drop
+from veupath_store.events.log.connection import open_any, open_connection
 from veupath_store.events.log.errors import DRIVER_ERRORS, not_connected
 from veupath_store.servers.network_faults import Reason
 from veupath_store.servers.redis_url import RedisTarget
@@ -49,7 +49,7 @@ async def open_master(target: RedisTarget) -> "AbstractConnection":
                     raise place
                 if place not in tried:
                     tried.add(place)
-                    return await open_connection(with_place(target, place), is_master=True)
+                    return await open_connection(replace(target, host=place[0], port=place[1]), is_master=True)
             except StoreError as exc:
                 refusals.append(exc)
     raise _summary(target, refusals)
@@ -83,9 +83,9 @@ async def _named(target: RedisTarget) -> AsyncGenerator[Place | StoreError, None
 
 async def _ask(target: RedisTarget, place: Place) -> Place:
     """Where the master is, in one Sentinel's view."""
-    sentinel = with_place(
-        replace(target, user=target.sentinel_user, password=target.sentinel_password, ask_password=None, database=0),
-        place,
+    user, password = target.sentinel_user, target.sentinel_password
+    sentinel = replace(
+        target, host=place[0], port=place[1], user=user, password=password, ask_password=None, database=0
     )
     try:
         connection = await open_any(sentinel)

@@ -6,6 +6,7 @@ user's conversations on a site, which no log knows: they are settled here, and w
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
@@ -35,23 +36,6 @@ DELETE FROM stream_events e USING unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS 
 WHERE e.user_id = d.user_id AND e.stream_id = d.stream_id AND e.key = d.key"""
 
 
-@dataclass(frozen=True, slots=True)
-class Own:
-    """The patch that was appended.
-
-    Attributes:
-        position: Where it is.
-        tags: The tags of the columns that it holds.
-        lost: The mark of a loss that it carries, where there was one since the row was read.
-        after: The events of units of work that were appended after it.
-    """
-
-    position: Position
-    tags: Mapping[str, str]
-    lost: Mapping[str, Any] | None = None
-    after: Sequence[Entry] = ()
-
-
 @dataclass(slots=True)
 class Part:
     """What is to be folded into one row.
@@ -59,7 +43,9 @@ class Part:
     Attributes:
         row: The row as it was read.
         entries: The entries after its position.
-        own: What was appended after them.
+        patch: Where the row's own patch is, which was appended after them with all its columns that were unlogged.
+        lost: The mark of a loss that the patch carries, where there was one since the row was read.
+        after: The events of units of work that were appended after the patch.
         exactly: Whether the row must still stand where it stood.
         state: Instead of folding: what the row is to hold, as far as it is logged.
         expected: What comes of it if the row is not changed before it is locked.
@@ -67,7 +53,9 @@ class Part:
 
     row: Snapshot
     entries: Sequence[Entry] = ()
-    own: Own | None = None
+    patch: Position | None = None
+    lost: Mapping[str, Any] | None = None
+    after: Sequence[Entry] = ()
     exactly: bool = False
     state: State | None = None
     expected: "Committed | None" = None
@@ -75,39 +63,35 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What came of a `Part`.
+    """What comes of a `Part`.
 
     Attributes:
-        state: What the row holds now.
+        row: The row, as it was when it was locked.
+        state: What it holds now.
         problems: Entries that were skipped.
         folded: How many entries were folded.
         keys: The keys of events of units of work that are in the log now.
     """
 
+    row: Row
     state: State
     problems: Sequence[Problem] = ()
     folded: int = 0
-    keys: Sequence[str] = ()
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One part, with its row locked."""
-
-    row: Row
-    done: Committed
+    keys: Sequence[UUID] = ()
 
     @property
     def claims_name(self) -> bool:
-        return self.done.state.name != self.row.state.name
+        """Whether the row gets another name."""
+        return self.state.name != self.row.state.name
 
     @property
     def claimed(self) -> int | None:
-        wanted = self.done.state.wdk_strategy_id
-        return None if wanted == self.row.state.wdk_strategy_id else wanted
+        """The WDK strategy that the row gets, and has not had."""
+        return None if self.state.wdk_strategy_id == self.row.state.wdk_strategy_id else self.state.wdk_strategy_id
 
     @property
     def claims(self) -> bool:
+        """Whether it gets something that another row may have."""
         return self.claims_name or self.claimed is not None
 
 
@@ -115,9 +99,6 @@ async def commit(parts: Sequence[Part]) -> dict[UUID, Committed | StoreError | N
     """Fold what was read into rows: a transaction for those that claim no name or WDK strategy, one for each that does.
 
     Three statements at most for each transaction; where something is claimed two to five more.
-
-    Args:
-        parts: What is to be folded, one for a row.
 
     Returns:
         For each conversation what came of it: ``None`` where the row stands elsewhere by now, so that it is to be read
@@ -127,12 +108,12 @@ async def commit(parts: Sequence[Part]) -> dict[UUID, Committed | StoreError | N
     together: list[Part] = []
     claiming: list[Part] = []
     for part in parts:
-        turn = _folded(part, part.row)
-        if isinstance(turn, _Turn):
-            part.expected = turn.done
-            (claiming if turn.claims else together).append(part)
+        folded = _folded(part, part.row)
+        if isinstance(folded, Committed):
+            part.expected = folded
+            (claiming if folded.claims else together).append(part)
         else:
-            done[part.row.stream_id] = turn
+            done[part.row.stream_id] = folded
     if together:
         try:
             claiming += await despite_deadlocks(lambda: _commit_together(together, done))
@@ -152,16 +133,16 @@ async def _commit_together(parts: Sequence[Part], done: dict[UUID, Committed | S
     claiming: list[Part] = []
     async with async_session_factory() as session:
         rows = await lock_rows(session.client, (part.row.stream_id for part in parts))
-        turns = []
+        written = []
         for part in parts:
-            turn = _folded(part, rows.get(part.row.stream_id))
-            if isinstance(turn, _Turn) and turn.claims:
+            folded = _folded(part, rows.get(part.row.stream_id))
+            if isinstance(folded, Committed) and folded.claims:
                 claiming.append(part)
                 continue
-            if isinstance(turn, _Turn):
-                turns.append(turn)
-            done[part.row.stream_id] = turn.done if isinstance(turn, _Turn) else turn
-        await _write(session.client, turns)
+            if isinstance(folded, Committed):
+                written.append(folded)
+            done[part.row.stream_id] = folded
+        await _write(session.client, written)
     return claiming
 
 
@@ -190,22 +171,20 @@ def _is_of_one(error: StoreError) -> bool:
 async def _settled(part: Part) -> Committed | StoreError | None:
     async with async_session_factory() as session:
         client, row = session.client, part.row
-        expected = part.expected.state.wdk_strategy_id if part.expected else None
-        holder = await _holder(client, row, None if expected == row.state.wdk_strategy_id else expected)
+        holder = await _holder(client, row, part.expected.claimed if part.expected else None)
         rows = await lock_rows(client, {row.stream_id, *([holder] if holder else [])})
-        turn = _folded(part, rows.get(row.stream_id))
-        if not isinstance(turn, _Turn):
-            return turn
-        if turn.claimed is not None:
-            found = await _holder(client, row, turn.claimed)
-            if found is not None and found not in rows:
-                raise ConflictError("Another conversation claimed it meanwhile.", constraint=WDK_KEY)
-            if found is not None:
-                await write_rows(client, [_released(rows[found])])
-        if turn.claims_name:
-            turn.done = replace(turn.done, state=await _named(client, turn))
-        await _write(client, [turn])
-        return turn.done
+        done = _folded(part, rows.get(row.stream_id))
+        if not isinstance(done, Committed):
+            return done
+        found = await _holder(client, row, done.claimed)
+        if found is not None and found not in rows:
+            raise ConflictError("Another conversation claimed it meanwhile.", constraint=WDK_KEY)
+        if found is not None:
+            await write_rows(client, [_released(rows[found])])
+        if done.claims_name:
+            done = replace(done, state=await _named(client, done))
+        await _write(client, [done])
+        return done
 
 
 async def _holder(client: StoreTransaction, row: Row, wdk_strategy_id: int | None) -> UUID | None:
@@ -222,9 +201,9 @@ def _released(holder: Row) -> Row:
     return replace(holder, state=state)
 
 
-async def _named(client: StoreTransaction, turn: _Turn) -> State:
+async def _named(client: StoreTransaction, done: Committed) -> State:
     """The state with a name that is free, and as names are kept; where an entry's is blank, the row's own stays."""
-    state, row = turn.done.state, turn.row
+    state, row = done.state, done.row
     wanted = tidied(state.name)[: limits.NAME].strip() or row.state.name
     [found] = await client.execute_rows(_FREE, [row.user_id, row.site_id, row.stream_id, wanted])
     if found["name"] == state.name:
@@ -232,27 +211,28 @@ async def _named(client: StoreTransaction, turn: _Turn) -> State:
     return replace(state, name=found["name"], unlogged={**state.unlogged, "name": new_tag(DECISION)})
 
 
-def _folded(part: Part, row: Row | None) -> _Turn | StoreError | None:
+def _folded(part: Part, row: Row | None) -> Committed | StoreError | None:
     """What a row becomes; ``None`` where it stands where the entries do not join on."""
     if row is None:
         return NotFoundError("stream")
     if part.expected is not None and row.state == part.row.state:
-        return _Turn(row, part.expected)  # as nearly always: it is as it was read
+        return part.expected  # as nearly always: it is as it was read
     try:
         if not _joins(part, row):
             return None
         if part.state is not None:
-            return _Turn(row, Committed(_kept(row.state, part.state)))
+            return Committed(row, _kept(row.state, part.state))
         before = row.position
         entries = [entry for entry in part.entries if before is None or entry.position > before]
         # What a row counts that has seen nothing is among these: an adopted one whose position was lost.
-        begins = before == FIRST and part.own is None
-        folded = fold_all(replace(row.state, message_count=0) if begins else row.state, entries)
+        begins = before == FIRST and part.patch is None
+        state, problems, count = fold_all(replace(row.state, message_count=0) if begins else row.state, entries)
     except InvalidInputError as exc:
         return exc
-    keys = [entry.key for entry in entries if entry.key]
-    done = Committed(folded.state, folded.problems, folded.folded, keys)
-    return _Turn(row, done if part.own is None else _with_own(done, part.own))
+    if part.patch is not None:
+        state, more, appended = fold_all(_patched(state, part), part.after)
+        problems, count = (*problems, *more), count + appended
+    return Committed(row, state, problems, count, _keys([*entries, *part.after]))
 
 
 def _joins(part: Part, row: Row) -> bool:
@@ -261,16 +241,21 @@ def _joins(part: Part, row: Row) -> bool:
     return not part.exactly and row.position in {entry.position for entry in part.entries}
 
 
-def _with_own(done: Committed, own: Own) -> Committed:
-    """The own patch: what it holds is logged, as far as no statement has set it anew meanwhile."""
-    state = done.state
-    unlogged = {column: tag for column, tag in state.unlogged.items() if own.tags.get(column) != tag}
-    state = replace(state, unlogged=unlogged, last_event_id=str(own.position), begun=True)
-    if own.lost is not None:
-        state = replace(state, lost=own.lost, message_count=0)
-    after = fold_all(state, own.after)
-    keys = [*done.keys, *(entry.key for entry in own.after if entry.key)]
-    return Committed(after.state, [*done.problems, *after.problems], done.folded + after.folded, keys)
+def _patched(state: State, part: Part) -> State:
+    """After the own patch: what it holds is logged, as far as no statement has set it anew meanwhile."""
+    patched = part.row.state.unlogged
+    unlogged = {column: tag for column, tag in state.unlogged.items() if patched.get(column) != tag}
+    state = replace(state, unlogged=unlogged, last_event_id=str(part.patch), begun=True)
+    return state if part.lost is None else replace(state, lost=part.lost, message_count=0)
+
+
+def _keys(entries: Sequence[Entry]) -> list[UUID]:
+    found = []
+    for entry in entries:
+        if entry.key:
+            with suppress(ValueError):  # another writer's
+                found.append(UUID(entry.key))
+    return found
 
 
 def _kept(stored: State, given: State) -> State:
@@ -281,19 +266,9 @@ def _kept(stored: State, given: State) -> State:
     return replace(given, **kept, unlogged=stored.unlogged)
 
 
-async def _write(client: StoreTransaction, turns: Sequence[_Turn]) -> None:
-    if turns:
-        await write_rows(client, [replace(turn.row, state=turn.done.state) for turn in turns])
-    keys = [
-        (turn.row.user_id, turn.row.stream_id, UUID(key)) for turn in turns for key in turn.done.keys if _is_uuid(key)
-    ]
+async def _write(client: StoreTransaction, all_done: Sequence[Committed]) -> None:
+    if all_done:
+        await write_rows(client, [replace(done.row, state=done.state) for done in all_done])
+    keys = [(done.row.user_id, done.row.stream_id, key) for done in all_done for key in done.keys]
     if keys:
         await client.execute_query(_APPENDED, [list(column) for column in zip(*keys, strict=True)])
-
-
-def _is_uuid(key: str) -> bool:
-    try:
-        UUID(key)
-    except ValueError:
-        return False
-    return True

@@ -1,13 +1,12 @@
 """How a row's log begins, and what becomes of a row whose log has lost something (rules 10 to 13)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from veupath_store.events.fold.patch import whole_data
-from veupath_store.events.log.entries import FIRST, Entry, Position
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.project.rows import Row, Snapshot, lock_rows, write_rows
 from veupath_store.models.unlogged import DECISION, LOGGED, WISH, is_wish, new_tag
@@ -27,12 +26,20 @@ def is_own(row: Snapshot, entry: Entry) -> bool:
     return "userId" not in data or (data["userId"] == str(row.user_id) and data.get("siteId") == row.site_id)
 
 
+def from_own(row: Snapshot, entries: Sequence[Entry]) -> list[Entry] | None:
+    """Entries from the row's own whole row on; ``None`` where that is not among them."""
+    for number, entry in enumerate(entries):
+        if is_own(row, entry):
+            return list(entries[number:])
+    return None
+
+
 async def own_beginning(log: EventLog, row: Snapshot) -> list[Entry] | None:
     """What a log holds from the row's own whole row on, a page of it; ``None`` where all of it is somebody else's."""
     async for page in log.pages(LogKey.stream(row.stream_id)):
-        for number, entry in enumerate(page):
-            if is_own(row, entry):
-                return page[number:]
+        entries = from_own(row, page)
+        if entries is not None:
+            return entries
     return None
 
 
@@ -41,12 +48,9 @@ async def beginning_after(log: EventLog, row: Snapshot) -> list[Entry] | None:
 
     So it does when it was trimmed while this row could not follow; nothing is lost then.
     """
-    [page] = await log.read_first([LogKey.stream(row.stream_id)], 1)
-    if not isinstance(page, list) or not page or row.position is None:
-        return None
-    if page[0].position <= row.position or not is_own(row, page[0]):
-        return None
-    return page
+    entries = await log.read(LogKey.stream(row.stream_id), count=1)
+    begins_after = entries and row.position is not None and entries[0].position > row.position
+    return entries if begins_after and is_own(row, entries[0]) else None
 
 
 async def accept_loss(log: EventLog, row: Snapshot) -> None:
@@ -82,16 +86,8 @@ def _set_back(row: Row, low: Position, count: int) -> Row:
     state = row.state
     decided, wished = new_tag(DECISION), new_tag(WISH)
     unlogged = {column: wished if is_wish(state.unlogged.get(column, "")) else decided for column in (*LOGGED, "lost")}
-    return replace(
-        row,
-        state=replace(
-            state,
-            last_event_id=str(low),
-            unlogged=unlogged,
-            message_count=count,
-            lost=loss(row, low, state.message_count - count),
-        ),
-    )
+    lost = loss(row, low, state.message_count - count)
+    return replace(row, state=replace(state, last_event_id=str(low), unlogged=unlogged, message_count=count, lost=lost))
 
 
 def loss(row: Row, low: Position, messages: int) -> Mapping[str, Any]:
@@ -100,11 +96,10 @@ def loss(row: Row, low: Position, messages: int) -> Mapping[str, Any]:
     Args:
         row: The row, at the position that its log does not hold.
         low: The last entry before that one that the log still has; `FIRST` for none.
-        messages: How many messages are gone.
 
     Returns:
-        ``after`` and ``before``: the entries between which something is gone; ``messages``: how many of them at
-        least; ``at``: when that was seen.
+        ``after`` and ``before``: the entries between which something is gone; ``messages``: how many of them are gone
+        at least; ``at``: when that was seen.
     """
     known, position = row.state.lost or {}, row.position or FIRST
     return {

@@ -5,8 +5,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from veupath_store.errors import NotFoundError
-from veupath_store.events.log.encoding import encode_event
-from veupath_store.events.log.entries import Event
+from veupath_store.events.log.entries import Event, encode_event
 from veupath_store.session.unit_of_work import Session
 
 # An old operation's id may be used again.

@@ -1,24 +1,23 @@
 """`Projector`: appending events, and keeping rows and logs at the same place."""
 
-import asyncio
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from veupath_store.errors import InvalidInputError, NotFoundError
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.entries import Event
-from veupath_store.events.log.keys import LogKey, LogKind
+from veupath_store.events.log.entries import Event, LogKey, Position
+from veupath_store.events.log.log import required_log
 from veupath_store.events.project.catch_up import catch_up
 from veupath_store.events.project.lag import STUCK_AFTER, lag_of
 from veupath_store.events.project.outbox import keep
 from veupath_store.events.project.rebuild import TOGETHER, make_missing_streams, rebuild_group
-from veupath_store.events.project.removal import count_waiting, strays
+from veupath_store.events.project.removal import count_waiting, count_without_row, trim_stream
 from veupath_store.events.project.selection import Chosen, Progress, Selection, for_each
-from veupath_store.events.project.trim import trim_stream
 from veupath_store.events.project.verify import verify_stream
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_uuid, integer, seconds
@@ -28,8 +27,6 @@ from veupath_store.values import (
     CaughtUp,
     LagReport,
     LagState,
-    LogProblem,
-    RebuildOutcome,
     RebuildReport,
     StreamLag,
     StreamRebuild,
@@ -38,6 +35,8 @@ from veupath_store.values import (
     VerifyReport,
 )
 
+D = TypeVar("D", bound=StreamRebuild | StreamVerification)
+
 _PROVEN: Final = {VerifyOutcome.EQUAL, VerifyOutcome.EMPTY}
 _AT_REST: Final = {LagState.CURRENT, LagState.UNLOGGED}
 _OPERATION: Final = "SELECT FROM operations WHERE id = $1"
@@ -45,6 +44,9 @@ _OPERATION: Final = "SELECT FROM operations WHERE id = $1"
 
 class Projector:
     """Appends events to conversations' logs, and keeps rows and logs together. For jobs: it sees every user's.
+
+    Every method raises `NotFoundError` where there is no conversation of the id that it is given. Where that is not
+    needed all conversations are meant by default, or those of one user, or of one site.
 
     Raises:
         ConfigurationError: No log is configured.
@@ -82,11 +84,12 @@ class Projector:
             await keep(session, key.id, events)
             return []
         try:
-            return [str(position) for position in await self.log.append(key, events)]
+            positions = await self.log.append(key, events)
         except NotFoundError:
             # It was lost, or is not begun yet: the row begins it, if there is one.
             await catch_up(self.log, key.id)
-            return [str(position) for position in await self.log.append(key, events)]
+            positions = await self.log.append(key, events)
+        return [str(position) for position in positions]
 
     async def append_to_operation(self, operation_id: UUID | str, events: Sequence[Event]) -> list[str]:
         """Append events to the log of an operation that belongs to no conversation.
@@ -107,12 +110,13 @@ class Projector:
         """
         key = LogKey.operation_given(operation_id)
         try:
-            return [str(position) for position in await self.log.append(key, events)]
+            positions = await self.log.append(key, events)
         except NotFoundError:
             client = await get_engine().open()
             if not await client.execute_rows(_OPERATION, [key.id]):
                 raise NotFoundError("operation") from None
-            return [str(position) for position in await self.log.append(key, events, new=True)]
+            positions = await self.log.append(key, events, new=True)
+        return [str(position) for position in positions]
 
     async def catch_up(self, stream_id: UUID | str) -> CaughtUp:
         """Bring a row and its log to the same place. Idempotent, in order, without gaps, whoever calls it.
@@ -126,7 +130,6 @@ class Projector:
             Where the row stands now, and the entries that were skipped.
 
         Raises:
-            NotFoundError: No such conversation.
             UnavailableError: A server does not answer, or the row is locked for too long; the call may be repeated.
         """
         return await catch_up(self.log, as_uuid(stream_id, "stream_id"))
@@ -147,18 +150,14 @@ class Projector:
             How many entries were removed; 0 where neither `keep` nor `older_than` lets any go.
 
         Raises:
-            NotFoundError: No such conversation.
             InvalidInputError: An argument is refused, or neither of the two is given.
         """
         identity = as_uuid(stream_id, "stream_id")
         if keep is None and older_than is None:
             raise InvalidInputError("keep", "it, or older_than, is needed")
-        return await trim_stream(
-            self.log,
-            identity,
-            keep=None if keep is None else integer(keep, "keep", 1, limits.INT32_MAX),
-            before=None if older_than is None else _ago(older_than),
-        )
+        kept = None if keep is None else integer(keep, "keep", 1, limits.INT32_MAX)
+        before = None if older_than is None else _ago(older_than)
+        return await trim_stream(self.log, identity, keep=kept, before=before)
 
     async def rebuild(
         self,
@@ -178,7 +177,6 @@ class Projector:
         that has no beginning, is refused and reported.
 
         Args:
-            stream_id: Only this conversation.
             missing: First make the conversations anew whose logs are there and whose rows are not, as after a restore
                 of PostgreSQL, for the owners that the logs name.
             force: Fold also what would be refused. **The row then holds only what the log still says.**
@@ -189,31 +187,21 @@ class Projector:
             What was done.
 
         Raises:
-            NotFoundError: There is no conversation `stream_id`.
             UnavailableError: A server does not answer. What was rebuilt until then is.
         """
         selection = Selection(stream_id, user_id, site_id)
-        counts, events = Counter[RebuildOutcome](), 0
-        refused, problems = list[StreamRebuild](), dict[UUID, tuple[LogProblem, ...]]()
-
-        def add(done: StreamRebuild) -> None:
-            nonlocal events
-            counts[done.outcome] += 1
-            events += done.events
-            if done.refused:
-                refused.append(done)
-            if done.problems:
-                problems[done.stream_id] = done.problems
-
+        tally = _Tally[StreamRebuild](lambda one: one.refused or bool(one.problems))
         for one in await make_missing_streams(self.log) if missing else ():
-            add(one)
-
-        def rebuild(group: list[Chosen]) -> AsyncIterator[StreamRebuild]:
-            return rebuild_group(self.log, group, force=force)
-
-        await for_each(selection, rebuild, add, parallel, progress, together=TOGETHER)
-        _refuse_unknown(stream_id, counts)
-        return RebuildReport(counts=counts, events=events, refused=tuple(refused), problems=problems)
+            tally.add(one)
+        rebuild = partial(rebuild_group, self.log, force=force)
+        await for_each(selection, rebuild, tally.add, parallel, progress, together=TOGETHER)
+        _refuse_unknown(stream_id, tally.counts)
+        return RebuildReport(
+            counts=tally.counts,
+            events=tally.events,
+            refused=tuple(one for one in tally.named if one.refused),
+            problems={one.stream_id: one.problems for one in tally.named if one.problems},
+        )
 
     async def verify(
         self,
@@ -230,34 +218,23 @@ class Projector:
         for each conversation.
 
         Args:
-            stream_id: Only this conversation.
             parallel: How many at once.
             progress: Called as they are done.
 
         Returns:
             What was found, with the differences column by column.
-
-        Raises:
-            NotFoundError: There is no conversation `stream_id`.
         """
         selection = Selection(stream_id, user_id, site_id)
-        counts, events, suspects = Counter[VerifyOutcome](), 0, list[StreamVerification]()
-
-        def add(done: StreamVerification) -> None:
-            nonlocal events
-            counts[done.outcome] += 1
-            events += done.events
-            if done.outcome not in _PROVEN:
-                suspects.append(done)
+        tally = _Tally[StreamVerification](lambda one: one.outcome not in _PROVEN)
 
         async def verify(group: list[Chosen]) -> AsyncIterator[StreamVerification]:
             for one in group:
                 with suppress(NotFoundError):
                     yield await verify_stream(self.log, one.stream_id, one.last_event_id)
 
-        await for_each(selection, verify, add, parallel, progress)
-        _refuse_unknown(stream_id, counts)
-        return VerifyReport(counts=counts, events=events, suspects=tuple(suspects))
+        await for_each(selection, verify, tally.add, parallel, progress)
+        _refuse_unknown(stream_id, tally.counts)
+        return VerifyReport(counts=tally.counts, events=tally.events, suspects=tuple(tally.named))
 
     async def lag(
         self,
@@ -274,15 +251,11 @@ class Projector:
         behind; where all are asked for, also one for each 1,000 keys, to find logs that have no row.
 
         Args:
-            stream_id: Only this conversation.
             stuck_after: Seconds after which a row that is behind counts as stuck.
             progress: Called as they are done.
 
         Returns:
             Where they stand.
-
-        Raises:
-            NotFoundError: There is no conversation `stream_id`.
         """
         selection = Selection(stream_id, user_id, site_id)
         limit = seconds(stuck_after, "stuck_after", limits.LEASE_SECONDS)
@@ -300,25 +273,32 @@ class Projector:
             events=sum(one.events for one in lagging),
             seconds=max((one.seconds for one in lagging), default=0.0),
             removals=await count_waiting(),
-            without_row=await self._without_row() if stream_id is user_id is site_id is None else 0,
+            without_row=await count_without_row(self.log) if stream_id is user_id is site_id is None else 0,
             lagging=tuple(lagging),
         )
 
-    async def _without_row(self) -> int:
-        found = 0
-        async for chunk in strays(self.log, limits.INT32_MAX):
-            found += sum(stray.key.kind is LogKind.STREAM and not stray.is_removable for stray in chunk)
-            await asyncio.sleep(0)
-        return found
+
+class _Tally(Generic[D]):
+    """What was done with conversations: each outcome's number, and those worth naming."""
+
+    def __init__(self, is_named: Callable[[D], bool]) -> None:
+        self.counts: Counter[Any] = Counter()
+        self.events = 0
+        self.named: list[D] = []
+        self._is_named = is_named
+
+    def add(self, one: D) -> None:
+        self.counts[one.outcome] += 1
+        self.events += one.events
+        if self._is_named(one):
+            self.named.append(one)
 
 
-def _ago(age: timedelta) -> datetime:
+def _ago(age: timedelta) -> Position:
+    """The first position of so long ago."""
     if not isinstance(age, timedelta) or age < timedelta():
         raise InvalidInputError("older_than", "a timedelta, not below zero, is needed")
-    try:
-        return datetime.now(UTC) - age
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC)
+    return Position(max(0, int((time.time() - age.total_seconds()) * 1000)), 0)
 
 
 def _refuse_unknown(stream_id: UUID | str | None, counts: Mapping[Any, int]) -> None:

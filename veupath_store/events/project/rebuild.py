@@ -8,8 +8,7 @@ from uuid import UUID
 from veupath_store.errors import InternalError, InvalidInputError, NotFoundError, StoreError, UnavailableError
 from veupath_store.events.fold import fields
 from veupath_store.events.fold.patch import whole_data
-from veupath_store.events.log.entries import Entry
-from veupath_store.events.log.keys import LogKey, LogKind
+from veupath_store.events.log.entries import Entry, LogKey, LogKind
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.pages import FIRST as FIRST_PAGE
 from veupath_store.events.project.catch_up import catch_up_all, log_problems

@@ -1,9 +1,11 @@
-"""Removing the logs of deleted conversations and operations (docs/event-log.md, rule 17).
+"""What logs do not keep: old parts, and the logs of what was deleted (docs/event-log.md, rules 15 to 17).
 
-A deletion remembers the id in its own transaction, in `deleted_ids`, for good. Its log is removed afterwards, and again
-as often as it shows up: an old one comes back with a restore of Redis.
+A log is trimmed below what its row has seen, with the whole row at its end, from which a rebuild can start. A deletion
+remembers the id in its own transaction, in `deleted_ids`, for good. Its log is removed afterwards, and again as often
+as it shows up: an old one comes back with a restore of Redis.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,16 +13,19 @@ from typing import Final
 from uuid import UUID
 
 from veupath_store.errors import NotFoundError, StoreError
-from veupath_store.events.log.entries import Position
-from veupath_store.events.log.keys import LogKey, LogKind
+from veupath_store.events.log.client import FullError
+from veupath_store.events.log.entries import FIRST, LAST, LogKey, LogKind, Position
 from veupath_store.events.log.log import EventLog
-from veupath_store.events.project.catch_up import append_whole
+from veupath_store.events.project.catch_up import append_whole, catch_up
+from veupath_store.inputs import limits
 from veupath_store.inputs.legacy_ids import adopted_id
-from veupath_store.models.unlogged import tagged
+from veupath_store.models.unlogged import DECISION, LOGGED, tagged
 from veupath_store.session import get_engine
 
 BATCH: Final = 500
 _LONGEST: Final = 50
+_DECIDE: Final = """
+UPDATE stream_projections SET unlogged = $2::jsonb || unlogged WHERE stream_id = $1 RETURNING last_event_id"""
 
 _KINDS: Final = {kind.entity: kind for kind in LogKind}
 _MESSAGES: Final = "messages"
@@ -65,14 +70,66 @@ class Stray:
     is_removable: bool
 
 
-async def remove_logs(log: EventLog) -> int:
-    """Remove the logs of what was deleted since the last time. Two statements and a round trip for each `BATCH`.
+async def trim_stream(log: EventLog, stream_id: UUID, *, keep: int | None, before: Position | None) -> int:
+    """Remove the entries of a log that are old enough, or too many, and that its row has seen.
+
+    A full Redis takes no entry: there all columns of the row are unlogged meanwhile, so that it needs nothing of what
+    is removed, and are logged when there is room.
+
+    Args:
+        keep: How many of the newest entries stay.
+        before: Only entries that are older.
 
     Returns:
         How many were removed.
+    """
+    key = LogKey.stream(stream_id)
+    try:
+        position = Position.parse((await catch_up(log, stream_id)).position or str(FIRST))
+        bound = await _bound(log, key, position, keep, before)
+        [ends] = await log.ends([key])
+        first = getattr(ends, "first", None)
+        return 0 if first is None or first >= bound else await _trim_below(log, key, bound)
+    except FullError:
+        return await _trim_full(log, key, keep, before)
 
-    Raises:
-        UnavailableError: A server does not answer; what is left is removed the next time.
+
+async def _trim_below(log: EventLog, key: LogKey, bound: Position) -> int:
+    """Append the whole row, and remove what is before a position; returns how many entries were removed."""
+    whole = await append_whole(log, key.id)
+    return await log.trim(key, min(whole, bound), beside=whole)
+
+
+async def _trim_full(log: EventLog, key: LogKey, keep: int | None, before: Position | None) -> int:
+    client = await get_engine().open()
+    rows = await client.execute_rows(_DECIDE, [key.id, tagged(LOGGED, DECISION)])
+    if not rows:
+        raise NotFoundError("stream")
+    position = rows[0]["last_event_id"]
+    if position is None:
+        return 0
+    return await log.make_room(key, await _bound(log, key, Position.parse(position), keep, before))
+
+
+async def _bound(log: EventLog, key: LogKey, position: Position, keep: int | None, before: Position | None) -> Position:
+    """The oldest entry that is to stay: the row's position, or an older one."""
+    kept = position if keep is None else await _newest_but(log, key, keep)
+    return min(position, kept, position if before is None else before)
+
+
+async def _newest_but(log: EventLog, key: LogKey, keep: int) -> Position:
+    """The oldest of so many newest entries; `FIRST` where there are not so many."""
+    async for page in log.pages(key, backwards=True):
+        if keep <= len(page):
+            return page[keep - 1].position
+        keep -= len(page)
+    return FIRST
+
+
+async def remove_logs(log: EventLog) -> int:
+    """Remove the logs of what was deleted since the last time; returns how many. What is left is removed the next time.
+
+    Two statements and a round trip for each `BATCH`.
     """
     client, removed = await get_engine().open(), 0
     while rows := await client.execute_rows(_WAITING):
@@ -81,49 +138,32 @@ async def remove_logs(log: EventLog) -> int:
         await log.remove([LogKey(_KINDS[row["kind"]], row["id"]) for row in gone])
         for row in rows:
             if row["kind"] == _MESSAGES:
-                await _remove_messages(log, row["id"])
+                with suppress(NotFoundError):
+                    await _trim_below(log, LogKey.stream(row["id"]), LAST)
+                    tags = tagged(("message_count", "messages_after"))
+                    await client.execute_query(_NO_MESSAGES, [row["id"], tags])
         await client.execute_query(_REMOVED, [[row["kind"] for row in rows], [row["id"] for row in rows]])
         removed += len(rows)
     return removed
-
-
-async def _remove_messages(log: EventLog, stream_id: UUID) -> None:
-    """Remove all that a log holds but the row: what was said in a conversation that a purge has kept."""
-    with suppress(NotFoundError):
-        whole = await append_whole(log, stream_id)
-        await log.trim(LogKey.stream(stream_id), whole, beside=whole)
-        client = await get_engine().open()
-        await client.execute_query(_NO_MESSAGES, [stream_id, tagged(("message_count", "messages_after"))])
 
 
 async def remove_messages_again(log: EventLog) -> int:
     """Where logs of conversations that a purge has kept came back, remove what was said before it.
 
     Only up to `messages_after`, so that nothing goes that is listed or counted. A statement and a round trip for each
-    `BATCH` of these conversations.
-
-    Returns:
-        Of how many there was something to remove.
-
-    Raises:
-        UnavailableError: A server does not answer; what is left is removed the next time.
+    `BATCH` of these conversations. Returns of how many there was something to remove.
     """
     client, removed, last = await get_engine().open(), 0, UUID(int=0)
     while rows := await client.execute_rows(_KEPT, [last]):
         last = rows[-1]["id"]
-        firsts = await log.read_first([LogKey.stream(row["id"]) for row in rows], 1)
-        for row, first in zip(rows, firsts, strict=True):
+        keys = [LogKey.stream(row["id"]) for row in rows]
+        for row, key, first in zip(rows, keys, await log.read_first(keys, 1), strict=True):
             after = Position.parse(row["messages_after"])
             if not isinstance(first, StoreError) and first and first[0].position < after:
-                await _remove_up_to(log, row["id"], after)
+                with suppress(NotFoundError):
+                    await _trim_below(log, key, after.after)
                 removed += 1
     return removed
-
-
-async def _remove_up_to(log: EventLog, stream_id: UUID, last: Position) -> None:
-    with suppress(NotFoundError):
-        whole = await append_whole(log, stream_id)
-        await log.trim(LogKey.stream(stream_id), min(whole, last.after), beside=whole)
 
 
 async def count_waiting() -> int:
@@ -156,17 +196,22 @@ async def strays(log: EventLog, ended_for: float) -> AsyncIterator[list[Stray]]:
 
 
 async def remove_strays(log: EventLog, ended_for: float) -> int:
-    """Remove the logs of what was deleted, wherever they came from, and of operations that ended long ago.
-
-    Returns:
-        How many were removed.
-    """
+    """Remove the logs of what was deleted, and of operations that ended long ago; returns how many."""
     removed = 0
     async for found in strays(log, ended_for):
         gone = [stray.key for stray in found if stray.is_removable]
         await log.remove(gone)
         removed += len(gone)
     return removed
+
+
+async def count_without_row(log: EventLog) -> int:
+    """How many logs there are of conversations whose rows are gone, though they were not deleted here."""
+    found = 0
+    async for chunk in strays(log, limits.INT32_MAX):
+        found += sum(stray.key.kind is LogKind.STREAM and not stray.is_removable for stray in chunk)
+        await asyncio.sleep(0)
+    return found
 
 
 def _key_of(kind: LogKind, name: str) -> LogKey | None:

@@ -11,8 +11,7 @@ from veupath_store.engine.statements import Statements
 from veupath_store.errors import InternalError
 from veupath_store.events.fold.fold import State
 from veupath_store.events.fold.patch import DOCUMENTS
-from veupath_store.events.log.encoding import Fields
-from veupath_store.events.log.entries import FIRST, Position
+from veupath_store.events.log.entries import FIRST, Fields, Position
 from veupath_store.models.unlogged import LOGGED
 
 _TYPES: Final = {

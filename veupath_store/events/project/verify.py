@@ -7,8 +7,7 @@ from uuid import UUID
 
 from veupath_store.errors import InternalError, InvalidInputError
 from veupath_store.events.fold.fold import COLUMNS, INITIAL, Problem, State, fold_all
-from veupath_store.events.log.entries import FIRST, Entry, Position
-from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.project.catch_up import log_problems
 from veupath_store.events.project.rows import COLUMNS as ROW_COLUMNS

@@ -3,23 +3,26 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 from uuid import UUID
 
 from veupath_store.engine import start_detached
-from veupath_store.errors import ConfigurationError, NotFoundError, StoreError
+from veupath_store.engine.changes import CONVERSATIONS
+from veupath_store.errors import ConfigurationError, NotFoundError, StoreClosedError, StoreError
 from veupath_store.events.holder import other_holder
 from veupath_store.events.log.client import RefusedError
-from veupath_store.events.log.current import required_log
-from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.log import EventLog, event_log, required_log
 from veupath_store.events.project.catch_up import Unfinished, catch_up_all
 from veupath_store.events.project.lag import lag_of
 from veupath_store.events.project.removal import remove_logs, remove_messages_again, remove_strays
 from veupath_store.events.project.selection import Selection
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import integer, seconds
+from veupath_store.models.unlogged import CATCH_UP_TASK
 from veupath_store.session import get_engine
+from veupath_store.session.engine import Engine
 from veupath_store.values import CaughtUp, LagState
 
 logger: logging.Logger = logging.getLogger("veupath_store.events")
@@ -35,13 +38,26 @@ LOGS_OF_ENDED: Final = 30 * 86_400.0
 
 # What a row holds and its log does not, by a partial index: 0.05 ms among 1,000,000 rows.
 _UNLOGGED: Final = f"""
-SELECT stream_id FROM stream_projections
-WHERE (unlogged <> '{{}}' OR last_event_id IS NULL) AND stream_id > $1 ORDER BY stream_id LIMIT {BATCH}"""
-_EVENTS: Final = f"SELECT DISTINCT stream_id FROM stream_events WHERE stream_id > $1 ORDER BY stream_id LIMIT {BATCH}"
+(SELECT stream_id FROM stream_projections
+ WHERE (unlogged <> '{{}}' OR last_event_id IS NULL) AND stream_id > $1 ORDER BY stream_id LIMIT {BATCH})
+UNION (SELECT DISTINCT stream_id FROM stream_events WHERE stream_id > $1 ORDER BY stream_id LIMIT {BATCH})
+ORDER BY stream_id LIMIT {BATCH}"""
 _FIRST: Final = UUID(int=0)
 
 REFUSALS: Final = (RefusedError, ConfigurationError)
 """What Redis refuses all conversations, not one of them."""
+
+GATHER: Final = 0.01
+"""Seconds for which changes gather before they are written: several to one conversation become one event."""
+
+REST: Final = 9
+"""Seconds of rest after a second of work, at most `PATIENCE`: who writes all the time is slowed by a tenth."""
+
+PATIENCE: Final = 5.0
+"""Seconds between two looks for what processes that died have left, and the longest wait after a failure."""
+
+DRAIN: Final = 5.0
+"""Seconds that `close_db` waits for what is not logged yet. What is left then is logged by whoever looks next."""
 
 _MOVING: Final = {LagState.BEHIND, LagState.STUCK, LagState.AHEAD, LagState.UNLOGGED}
 
@@ -49,40 +65,28 @@ _MOVING: Final = {LagState.BEHIND, LagState.STUCK, LagState.AHEAD, LagState.UNLO
 async def log_unlogged(log: EventLog) -> int:
     """Write to the logs what rows hold and logs do not, once; and remove the logs of what was deleted.
 
-    One read where there is nothing to do, and one for the events of units of work.
-
-    Returns:
-        How many conversations were caught up.
+    Two reads where there is nothing to do. Returns how many conversations were caught up.
 
     Raises:
         UnavailableError: A server does not answer, or the log takes no entries.
         ConfigurationError: Redis refuses its user a command.
     """
     await remove_logs(log)
-    total = 0
-    for statement in (_UNLOGGED, _EVENTS):
-        is_left = True
-        while is_left:
-            done, is_left = await _log_found(log, statement)
-            total += done
-    return total
-
-
-async def _log_found(log: EventLog, statement: str) -> tuple[int, bool]:
-    """How many of the conversations that a statement finds were caught up, and whether one was left unfinished."""
-    client, done, is_left = await get_engine().open(), 0, False
-    last, more = _FIRST, True
-    while more:
-        found = [row["stream_id"] for row in await client.execute_rows(statement, [last])]
-        more = len(found) == BATCH
-        last = found[-1] if found else last
+    client, done, last, is_left = await get_engine().open(), 0, _FIRST, False
+    while True:
+        found = [row["stream_id"] for row in await client.execute_rows(_UNLOGGED, [last])]
         results = await catch_up_all(log, found, ROUNDS)
         done += len(caught_up(results))
         is_left = is_left or _is_left(results)
         for result in results.values():
             if isinstance(result, REFUSALS):
                 raise result  # as it would be for all that follow
-    return done, is_left
+        if len(found) == BATCH:
+            last = found[-1]
+        elif is_left:
+            last, is_left = _FIRST, False
+        else:
+            return done
 
 
 def _is_left(results: Mapping[UUID, CaughtUp | StoreError]) -> bool:
@@ -97,13 +101,8 @@ def caught_up(results: Mapping[UUID, CaughtUp | StoreError]) -> set[UUID]:
     for stream_id, result in results.items():
         if isinstance(result, CaughtUp):
             for problem in result.problems:
-                logger.warning(
-                    "entry %s (%s) of stream %s was skipped: %s",
-                    problem.position,
-                    problem.type,
-                    stream_id,
-                    problem.reason,
-                )
+                place = f"entry {problem.position} ({problem.type}) of stream {stream_id}"
+                logger.warning("%s was skipped: %s", place, problem.reason)
         elif not isinstance(result, (NotFoundError, *REFUSALS)):
             logger.warning("the projection of %s cannot be caught up now: %s", stream_id, result)
     return {
@@ -111,6 +110,61 @@ def caught_up(results: Mapping[UUID, CaughtUp | StoreError]) -> set[UUID]:
         for stream_id, result in results.items()
         if isinstance(result, CaughtUp | NotFoundError) and not isinstance(result, Unfinished)
     }
+
+
+class Background:
+    """One process's task that writes to the logs what its rows hold.
+
+    Args:
+        engine: The open store.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._changed = asyncio.Event()
+        self._closing = False
+        self._forget = engine.on_change(CONVERSATIONS, self._changed.set)
+        engine.on_close(self._close)
+        self._task = start_detached(self._run(), name=CATCH_UP_TASK)
+
+    async def _run(self) -> None:
+        pause = ready = 0.0
+        while not self._closing:
+            await _wait(self._changed, PATIENCE)
+            await asyncio.sleep(max(GATHER, ready - time.monotonic()))
+            self._changed.clear()
+            began = time.monotonic()
+            done = await self._once()
+            ended = time.monotonic()
+            pause = min(PATIENCE, REST * (ended - began) if done else 2 * max(GATHER, pause))
+            ready = ended + pause
+            if not done:
+                self._changed.set()
+
+    async def _once(self) -> bool:
+        """Whether nothing is left."""
+        try:
+            log = event_log()
+            if log is not None:
+                await log_unlogged(log)
+        except StoreClosedError:
+            self._closing = True
+        except StoreError as exc:
+            logger.warning("the event log cannot be brought up to date now: %s", exc)
+            return False
+        except Exception:
+            logger.exception("the event log cannot be brought up to date")
+            return False
+        return True
+
+    async def _close(self) -> None:
+        """End the task, and write what is left if that can be done soon."""
+        self._closing = True
+        self._forget()
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN):
+                await self._once()
 
 
 class ProjectionWorker:
@@ -150,7 +204,7 @@ class ProjectionWorker:
         try:
             while not self._stopping.is_set():
                 if not await self._guarded(self.drain()):
-                    await self._pause(self._poll_seconds)
+                    await _wait(self._stopping, self._poll_seconds)
         finally:
             self.stop()
             await asyncio.wait({sweeping})
@@ -232,7 +286,7 @@ class ProjectionWorker:
             behind = await self._guarded(self._sweep_in_turn())
             if behind:
                 logger.info("%d projections were behind without a mark", behind)
-            await self._pause(self._sweep_every)
+            await _wait(self._stopping, self._sweep_every)
 
     async def _sweep_in_turn(self) -> int:
         """Sweep, unless another worker has within the last `sweep_every` seconds."""
@@ -253,8 +307,9 @@ class ProjectionWorker:
             logger.exception("projections cannot be caught up")
         return 0
 
-    async def _pause(self, span: float) -> None:
-        """Wait, but no longer than until `stop`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(span):
-                await self._stopping.wait()
+
+async def _wait(event: asyncio.Event, span: float) -> None:
+    """Wait for something, but no longer than a span of seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(span):
+            await event.wait()

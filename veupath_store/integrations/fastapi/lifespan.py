@@ -15,7 +15,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.engine import start_detached
 from veupath_store.errors import ConfigurationError
 from veupath_store.events import ProjectionWorker
-from veupath_store.events.log.current import event_log
+from veupath_store.events.log.log import event_log
 from veupath_store.integrations.fastapi.ending import heeding_signals
 from veupath_store.jobs.sweeper import SWEEP_EVERY, Sweeper
 from veupath_store.session import close_db, init_db, is_open

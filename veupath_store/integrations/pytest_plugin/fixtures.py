@@ -138,7 +138,7 @@ def store(request: pytest.FixtureRequest) -> "Engine":
 @pytest.fixture
 def store_log(store: "Engine") -> "EventLog":
     """The event log of the open store. A test that asks for it has one."""
-    from veupath_store.events.log.current import required_log  # noqa: PLC0415 - imports Tortoise
+    from veupath_store.events.log.log import required_log  # noqa: PLC0415 - imports Tortoise
 
     del store
     return required_log()

@@ -9,7 +9,7 @@ times of a log's entries, which are their ids. Functions that shadow the server'
 from datetime import timedelta
 from typing import Final
 
-from veupath_store.events.log.current import event_log
+from veupath_store.events.log.log import event_log
 from veupath_store.events.project.worker import log_unlogged
 from veupath_store.integrations.testing.clock_log import make_log_older
 from veupath_store.session import async_session_factory

@@ -10,11 +10,9 @@ from veupath_store.events.fold import fields
 from veupath_store.events.fold.patch import PATCHED
 from veupath_store.events.fold.text import decoded
 from veupath_store.events.log.client import Command, RedisClient
-from veupath_store.events.log.encoding import position_of
-from veupath_store.events.log.entries import Position
-from veupath_store.events.log.keys import BEHIND, SWEPT, LogKind
+from veupath_store.events.log.entries import LogKind, Position, position_of
 from veupath_store.events.log.log import EventLog
-from veupath_store.events.log.scripts import ENDS
+from veupath_store.events.log.scripts import BEHIND, ENDS, SWEPT
 
 _TIMES: Final = ("updatedAt", "dismissedAt", "createdAt")
 _POSITION: Final = "messagesAfter"

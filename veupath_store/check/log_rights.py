@@ -8,14 +8,11 @@ from typing import Final
 from uuid import UUID
 
 from veupath_store.events.log.client import Command
-from veupath_store.events.log.keys import BEHIND, GONE, HOLDER, NEVER, SWEPT, LogKey
+from veupath_store.events.log.entries import LogKey
+from veupath_store.events.log.log import never_written
+from veupath_store.events.log.scripts import BEHIND, GONE, HOLDER, NEVER, SWEPT
 
 _NOBODY: Final = UUID(int=0)
-
-
-def never_written(prefix: str) -> Command:
-    """A write that does nothing, and that a server refuses which takes no writes."""
-    return ("XADD", f"{prefix}{NEVER}", "NOMKSTREAM", "*", "type", "")
 
 
 def command_probes(prefix: str) -> list[Command]:
