@@ -37,13 +37,6 @@ def settings(database_url, private_redis):
     return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=30.0)
 
 
-@pytest.fixture
-def logs(settings):
-    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
-    yield logs
-    logs.close()
-
-
 def put_behind(logs: Logs, stream_id: UUID, count: int) -> None:
     """Append in the server itself, with the oldest mark there is."""
     for _ in range(count // 20_000):

@@ -15,17 +15,6 @@ from veupath_store.errors import UnavailableError
 WRITERS = 64
 
 
-@pytest.fixture(scope="module")
-def private_template(private_server, make_store):
-    return faults.make_template(private_server.server, make_store)
-
-
-@pytest.fixture
-async def private_url(private_server, private_template):
-    async with private_server.server.database(private_template) as url:
-        yield url
-
-
 @pytest.fixture
 async def private_store(private_url):
     yield await init_db(settings=StoreSettings(database_url=private_url))

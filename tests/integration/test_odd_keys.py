@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.projections import DELTA, MESSAGE, Logs
+from tests.support.projections import DELTA, MESSAGE
 from tests.support.servers import until
 from veupath_store.events.log.entries import Event
 from veupath_store.events.log.keys import BEHIND
@@ -16,13 +16,6 @@ from veupath_store.models import User
 from veupath_store.repositories import OperationRepository, StreamRepository
 
 pytestmark = [pytest.mark.with_log, pytest.mark.unlike_log]
-
-
-@pytest.fixture
-def logs(store, redis_url, log_prefix):
-    logs = Logs(redis_url, log_prefix)
-    yield logs
-    logs.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.support.projections import Logs, logged, rows_of
+from tests.support.projections import rows_of
 from tests.support.servers import until
 from veupath_store import StreamRepository, UserRepository, async_session_factory
 from veupath_store.events.fold.fold import PROJECTING
@@ -16,7 +16,7 @@ from veupath_store.events.log.entries import Event, Position
 from veupath_store.events.project.projector import Projector
 from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
 
-pytestmark = [pytest.mark.large, pytest.mark.own_database]
+pytestmark = [pytest.mark.large, pytest.mark.own_database, pytest.mark.with_log]
 
 SEED = 20_261_125
 STREAMS = 200
@@ -43,18 +43,6 @@ DATA = {
 }
 assert DATA.keys() > PROJECTING
 WEIGHTS = {"assistant_delta": 10, "of_tomorrow": 2, "user_message": 3}
-
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return logged(database_url, redis_url, log_prefix)
-
-
-@pytest.fixture
-def logs(redis_url, log_prefix):
-    logs = Logs(redis_url, log_prefix)
-    yield logs
-    logs.close()
 
 
 class Workers:

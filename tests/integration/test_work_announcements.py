@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.support import faults
-from tests.support.jobs import WORKER, another_pool, nothing, registered
+from tests.support.jobs import WORKER, all_ended, another_pool, nothing, registered
 from tests.support.servers import until
 from tests.support.statements import recorded
 from veupath_store import OperationRepository, UserRepository, Worker, async_session_factory, close_db, init_db
 from veupath_store.engine.announcing import _NOTIFY
 from veupath_store.jobs import listening
-from veupath_store.models import Operation
 from veupath_store.values import OperationType
 
 LISTENS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
@@ -28,10 +27,6 @@ async def working(**options):
     yield
     worker.stop()
     await asyncio.wait_for(task, 5)
-
-
-async def all_ended():
-    return not await Operation.filter(status="active").exists()
 
 
 @pytest.fixture

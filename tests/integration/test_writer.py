@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.documents import Failures, experiment, gene_set, save, stored
+from tests.support.documents import experiment, gene_set, save, stored
 from veupath_store import (
     DocumentWriter,
     ExperimentRepository,
@@ -24,17 +24,6 @@ from veupath_store import (
 from veupath_store.errors import StaleVersionError
 from veupath_store.models import ExperimentRow
 from veupath_store.writer.queue import SaveQueue
-
-
-@pytest.fixture
-def failures():
-    return Failures()
-
-
-@pytest.fixture
-async def writer(store, failures):
-    async with DocumentWriter(on_failure=failures) as made:
-        yield made
 
 
 @pytest.mark.own_database

@@ -22,17 +22,6 @@ from veupath_store import (
 from veupath_store.errors import StaleVersionError, StoreClosedError
 
 
-@pytest.fixture
-def failures():
-    return Failures()
-
-
-@pytest.fixture
-async def writer(store, failures):
-    async with DocumentWriter(on_failure=failures) as made:
-        yield made
-
-
 async def test_killed_backends_lose_nothing_that_was_put(writer, user, store, server, failures):
     database = store.settings.target.database
     ids, last, done = [uuid4() for _ in range(10)], {}, asyncio.Event()

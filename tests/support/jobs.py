@@ -37,6 +37,11 @@ async def status_of(lease):
     return await OperationRepository().get_status(lease.operation_id)
 
 
+async def all_ended():
+    """Whether no operation is active."""
+    return not await Operation.filter(status="active").exists()
+
+
 async def next_lease():
     """What another worker gets now."""
     return await LeaseRepository().claim("host:2", [OperationType.EXPERIMENT], lease_seconds=30)

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI, Header, HTTPException
 
-from veupath_store import AccountRepository, ControlSetRepository, LogReader, StreamRepository, UserRepository
+from veupath_store import AccountRepository, ControlSetRepository, LogReader, StreamRepository
 from veupath_store.integrations.fastapi import register_store, scoped_to
 
 PATIENCE = 20.0
@@ -22,7 +22,6 @@ async def current_user(x_user: Annotated[UUID | None, Header()] = None) -> UUID:
 
 scoped = scoped_to(current_user)
 Me = Annotated[UUID, scoped.user_id]
-Users = Annotated[UserRepository, scoped.users]
 Streams = Annotated[StreamRepository, scoped.streams]
 ControlSets = Annotated[ControlSetRepository, scoped.control_sets]
 Accounts = Annotated[AccountRepository, scoped.accounts]
