@@ -7,14 +7,12 @@ import pytest
 from tests.support import faults
 from tests.support.jobs import WORKER, forever, leased, next_lease, registered, status_of, stored
 from tests.support.roles import role
-from tests.support.servers import new_name, running_server, until
+from tests.support.servers import running_server, until
 from veupath_store import (
     OperationRepository,
     StreamRepository,
     UnavailableError,
-    UserRepository,
     Worker,
-    async_session_factory,
     close_db,
     init_db,
     run_under_lease,
@@ -101,42 +99,6 @@ async def test_an_error_beside_the_fault_fails_the_job(user):
 
     lease = await leased(user, max_attempts=2)
     assert await run_under_lease(lease, job) == OperationStatus.FAILED
-
-
-@pytest.mark.large
-async def test_a_job_goes_on_after_its_server_was_restarted(private_server, make_store):
-    name = new_name()
-    await private_server.server.create(name)
-    url = private_server.server.url(name)
-    await make_store(url)
-    await init_db(settings=StoreSettings(database_url=url, connect_timeout=0.5))
-    user = await UserRepository().create()
-    attempts = []
-
-    async def job(context):
-        attempts.append(context.lease.attempts)
-        async with async_session_factory() as session:
-            await StreamRepository(session).create(user.id, "plasmodb")
-            if len(attempts) == 1:
-                await asyncio.to_thread(private_server.crash)
-                asyncio.get_running_loop().call_later(1, asyncio.ensure_future, asyncio.to_thread(private_server.start))
-
-    made = await registered(user, max_attempts=5)
-    worker = Worker(WORKER, {OperationType.EXPERIMENT: job}, poll_seconds=0.1)
-    running = asyncio.create_task(worker.run())
-
-    async def done():
-        try:
-            return (await stored(made.id)).status == "completed"
-        except UnavailableError:
-            return False
-
-    await until(done, 30, "the job has ended")
-    worker.stop()
-    await running
-    assert attempts == [1, 2]
-    assert len(await StreamRepository().list_projections(user.id)) == 1
-    await close_db()
 
 
 async def test_a_fault_that_does_not_pass_ends_a_worker_with_its_error(database_url, caplog):

@@ -56,12 +56,6 @@ async def begun(lease, job, **given):
     return task
 
 
-async def test_a_job_that_returns_completes_its_operation(user):
-    lease = await leased(user)
-    assert await run_under_lease(lease, nothing) == OperationStatus.COMPLETED
-    assert (await status_of(lease)).status == "completed"
-
-
 async def test_a_job_outlives_many_times_its_lease(user):
     lease = await leased(user, seconds=0.4)
 

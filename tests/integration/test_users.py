@@ -97,20 +97,6 @@ async def test_deleting_a_user_deletes_what_is_theirs_and_leaves_public_sets_own
     assert await ControlSetRepository().get_by_id(private.id) is None
 
 
-async def test_a_user_sees_nobody_else(user, stranger):
-    mine = UserRepository().for_user(user.id)
-    assert (await mine.get_by_id(user.id)) is not None
-    assert await mine.get_by_id(stranger.id) is None
-    assert not await mine.delete(stranger.id)
-    with pytest.raises(NotFoundError):
-        await mine.get_or_create(stranger.id)
-    with pytest.raises(NotFoundError):
-        await mine.create("another@example.org")
-    with pytest.raises(NotFoundError):
-        await mine.get_or_create_by_external_id("another@example.org")
-    assert await UserRepository().get_by_id(stranger.id) is not None
-
-
 class TestOfACookieAndALogin:
     """A guest's id from a cookie, and the login that comes later, are one account."""
 
