@@ -11,11 +11,6 @@ from veupath_store.errors import UnitOfWorkError
 from veupath_store.models import User
 
 
-@pytest.fixture
-async def database_url(shared_url):
-    return await faults.emptied(shared_url)
-
-
 async def _create(login: str, when: asyncio.Event | None = None) -> None:
     if when is not None:
         await when.wait()
@@ -113,14 +108,6 @@ async def test_nested_session_factories_are_independent(store, watcher):
             raise LookupError
     logins = await watcher.fetch("SELECT external_id FROM users ORDER BY 1")
     assert logins == [("also kept",), ("kept",)]
-
-
-async def test_plain_queries_inside_a_session_join_it(store, watcher):
-    with pytest.raises(LookupError):
-        async with async_session_factory():
-            await User.create(external_id="undone")
-            raise LookupError
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 0
 
 
 async def test_a_unit_of_work_under_wait_for_keeps_to_itself(store, watcher):
