@@ -196,17 +196,6 @@ async def test_a_sync_takes_over_a_rename_made_there_and_keeps_one_made_here(pat
 
 
 @pytest.mark.large
-async def test_genes_are_imported_once_whichever_tab_is_first(pathfinder):
-    async with browsers(pathfinder, 2) as (browser, tab):
-        await signed_in(browser, "ada@example.org")
-        other_tab(browser, tab)
-        await ok(browser.post("/sync", json=[{"wdk_strategy_id": 7, "name": "Kinases"}]))
-        imported = await asyncio.gather(*(ok(who.post("/gene-sets/import")) for who in (browser, tab)))
-        assert sum(len(each["imported"]) for each in imported) == 1
-        assert len(await ok(tab.get("/gene-sets"))) == 1
-
-
-@pytest.mark.large
 async def test_a_cancel_by_the_other_process_arrives_within_a_second(pathfinder):
     async with browsers(pathfinder, 2) as (browser, tab):
         await signed_in(browser, "ada@example.org")
@@ -245,32 +234,6 @@ async def test_an_answer_goes_on_when_the_process_that_gives_it_is_lost(pathfind
         assert len({event.id for event in seen}) == len(seen)
         chat = await answered(browser, asked)
         assert chat["message_count"] == 2
-
-
-@pytest.mark.large
-async def test_what_is_somebody_elses_or_malformed_is_not_there(pathfinder):
-    async with browsers(pathfinder, 2) as (browser, stranger):
-        await signed_in(browser, "ada@example.org")
-        await signed_in(stranger, "eve@example.org")
-        asked = await ask(browser)
-        paths = [f"/chats/{asked['stream_id']}", f"/chats/{asked['stream_id']}/messages", "/chats/no-id"]
-        for path in [*paths, f"/operations/{asked['operation_id']}"]:
-            assert (await stranger.get(path)).status_code == 404, path
-        await answered(browser, asked)
-
-
-@pytest.mark.large
-async def test_restored_conversations_begin_anew(pathfinder):
-    async with browsers(pathfinder) as [browser]:
-        await signed_in(browser, "ada@example.org")
-        await answered(browser, asked := await ask(browser))
-        path = f"/chats/{asked['stream_id']}"
-        await ok(browser.post(f"{path}/dismiss"))
-        assert (await ok(browser.get("/chats")))["items"] == []
-        await ok(browser.post(f"{path}/restore"))
-        chat = await ok(browser.get(path))
-        assert (chat["message_count"], chat["plan"], chat["steps"]) == (0, {}, [])
-        assert (await ok(browser.get(f"{path}/messages")))["items"] == []
 
 
 @pytest.mark.large

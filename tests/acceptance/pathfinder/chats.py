@@ -104,16 +104,6 @@ async def change(stream_id: UUID, change: Change, streams: Streams) -> None:
     )
 
 
-@router.post("/chats/{stream_id}/dismiss", status_code=204)
-async def dismiss(stream_id: UUID, streams: Streams) -> None:
-    await streams.dismiss(stream_id)
-
-
-@router.post("/chats/{stream_id}/restore", status_code=204)
-async def restore(stream_id: UUID, streams: Streams) -> None:
-    await streams.restore(stream_id)
-
-
 @router.get("/chats/{stream_id}/messages")
 async def messages(stream_id: UUID, logs: Logs) -> LogPage[Message]:
     return await logs.page_messages(stream_id)
