@@ -4,6 +4,7 @@ A test that changes more than rows is marked ``own_database``.
 """
 
 import socket
+from uuid import uuid4
 
 import pytest
 from tortoise.context import get_current_context
@@ -13,6 +14,9 @@ from tests.support.documents import Failures
 from tests.support.faults import emptied, make_template
 from tests.support.projections import Logs
 from veupath_store import DocumentWriter, Projector, StreamRepository, close_db, session
+from veupath_store.events.log.entries import Position
+from veupath_store.events.log.keys import LogKey
+from veupath_store.events.log.log import EventLog
 
 
 @pytest.fixture
@@ -89,6 +93,31 @@ def any_log(redis_url) -> AnyLog:
     """A log of the test's own."""
     with redis_log(redis_url) as log:
         yield log
+
+
+@pytest.fixture
+async def log(any_log):
+    log = EventLog(any_log.settings)
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+def key():
+    """The key of a conversation's log, of which there is none yet."""
+    return LogKey.stream(uuid4())
+
+
+@pytest.fixture
+def with_ids(any_log, key):
+    """Appends an entry at a position of the test's choice."""
+
+    def append(*positions: str) -> list[Position]:
+        for position in positions:
+            any_log.beside.execute_command("XADD", key.text(any_log.prefix), position, "type", "x", "data", "{}")
+        return [Position.parse(position) for position in positions]
+
+    return append
 
 
 @pytest.fixture

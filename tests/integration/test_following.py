@@ -344,12 +344,15 @@ async def test_a_follower_whose_events_are_all_still_there_is_told_of_no_gap(str
         assert seen == [("assistant_delta", number) for number in range(begins, 10)]
 
 
-async def test_a_follower_from_the_future_learns_it_and_sees_what_comes(stream):
+@pytest.mark.parametrize("is_gone", [False, True], ids=["from the future", "of a log that is gone"])
+async def test_a_follower_of_what_the_log_never_had_learns_it_and_sees_what_comes(stream, beside, log_prefix, is_gone):
     [last] = await Projector().append(stream, tokens(0))
-    future = f"{2**63}-0"
-    events = await LogReader().follow(stream, position=future)
+    position, end = (last, "0-0") if is_gone else (f"{2**63}-0", last)
+    if is_gone:
+        beside.delete(f"{log_prefix}stream:{stream}")
+    events = await LogReader().follow(stream, position=position)
     gap = await anext(events)
-    assert (gap.type, gap.id, gap.data) == (GAP, last, {"position": future, "reason": "lost"})
+    assert (gap.type, gap.id, gap.data) == (GAP, end, {"position": position, "reason": "lost"})
     waiting = asyncio.create_task(numbers_of(events, 1))
     await until_waiting(1)
     await Projector().append(stream, tokens(1))
@@ -361,18 +364,6 @@ async def test_one_operations_follower_learns_of_a_gap_too(stream):
     await Projector().append(stream, [*tokens(0), *tokens(1, operation_id=mine)])
     _, seen = await some(await LogReader().follow(stream, position=f"{2**63}-0", operation_id=mine), 1)
     assert seen == [(GAP, "lost")]
-
-
-async def test_a_follower_whose_log_is_gone_learns_it_and_sees_the_new_one(stream, beside, log_prefix):
-    [last] = await Projector().append(stream, tokens(0))
-    beside.delete(f"{log_prefix}stream:{stream}")
-    events = await LogReader().follow(stream, position=last)
-    gap = await anext(events)
-    assert (gap.type, gap.id, gap.data["reason"]) == (GAP, "0-0", "lost")
-    waiting = asyncio.create_task(numbers_of(events, 1))
-    await until_waiting(1)
-    await Projector().append(stream, tokens(1))
-    assert await waiting == [1]
 
 
 async def test_an_entry_that_was_lost_within_a_log_is_told_and_nothing_is_shown_twice(stream, beside, log_prefix):

@@ -108,6 +108,11 @@ class SlowClient:
     async def text(self) -> str:
         return (await self.take())["body"].decode()
 
+    async def begin(self) -> None:
+        """Take the head of an answer that is no error, and the first piece of its body."""
+        assert (await self.head())[0] == 200
+        await self.text()
+
     async def end(self) -> BaseException | None:
         """The application has done all that it does; what it raised."""
         await asyncio.wait([self.serving], timeout=PATIENCE)
