@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support import faults
-from tests.support.jobs import WORKER, forever, leased, next_lease, registered, status_of, stored
+from tests.support.jobs import WORKER, all_ended, forever, leased, next_lease, registered, running, status_of, stored
 from tests.support.roles import role
 from tests.support.servers import running_server, until
 from veupath_store import (
@@ -58,14 +58,8 @@ class Losing:
 async def test_a_job_that_loses_its_connection_is_tried_again_and_its_effect_happens_once(user, watcher, in_a_group):
     made, job = await registered(user, max_attempts=3), Losing(watcher, in_a_group=in_a_group)
     worker = Worker(WORKER, {OperationType.EXPERIMENT: job}, poll_seconds=60)
-    running = asyncio.create_task(worker.run())
-
-    async def done():
-        return (await stored(made.id)).status != "active"
-
-    await until(done, 10, "the job has ended")
-    worker.stop()
-    await running
+    async with running(worker):
+        await until(all_ended, 20, "the job has ended")
     row = await stored(made.id)
     assert (row.status, row.attempts, job.attempts) == ("completed", 2, 2)
     assert len(await StreamRepository().list_projections(user.id)) == 1
@@ -106,7 +100,7 @@ async def test_a_fault_that_does_not_pass_ends_a_worker_with_its_error(database_
     async with role(database_url, *grants) as (name, url):
         await init_db(settings=StoreSettings(database_url=url))
         worker = Worker(WORKER, {OperationType.EXPERIMENT: forever}, poll_seconds=0.05)
-        running = asyncio.create_task(worker.run())
+        working = asyncio.create_task(worker.run())
         server = running_server(database_url)
         await server.run(
             f"ALTER ROLE {name} NOLOGIN",
@@ -114,6 +108,6 @@ async def test_a_fault_that_does_not_pass_ends_a_worker_with_its_error(database_
             database=parse_database_url(database_url).database,
         )
         with pytest.raises(ConfigurationError, match="log in"):
-            await asyncio.wait_for(running, 10)
+            await asyncio.wait_for(working, 20)
         await close_db()
     assert "takes no more jobs" in caplog.text
