@@ -179,7 +179,9 @@ def genes(most: int, longest: int, *, fewest: int = 0) -> Kind:
         return kept.accepts(value) and all(map(bare, value))
 
     return Kind(
-        accepts, lambda: [*kept.more(), ["\ufeffG1", " G2\r\n"], ["G1", "\ufeff"]], lambda ids: list(map(bare, ids))
+        accepts,
+        lambda: [*kept.more(), ["\ufeffG1", " G2\r\n", " " + "x" * longest], ["G1", "\ufeff"]],
+        lambda ids: list(map(bare, ids)),
     )
 
 
