@@ -37,15 +37,10 @@ async def _settings_of(client) -> dict[str, str]:
     return dict((await client.execute_rows(f"SELECT {names}"))[0])
 
 
-async def test_the_second_host_is_used_when_the_first_refuses(settings, refusing):
-    await init_db(settings=after(refusing, settings))
-    assert await UserRepository().create()
-    await close_db()
-
-
-async def test_the_second_host_is_used_when_the_first_hangs(settings, silent):
+@pytest.mark.parametrize("first", ["refusing", "silent"])
+async def test_the_second_host_is_used_when_the_first_refuses_or_hangs(settings, request, first):
     async with asyncio.timeout(15):
-        await init_db(settings=after(silent, settings, connect_timeout=0.3))
+        await init_db(settings=after(request.getfixturevalue(first), settings, connect_timeout=0.3))
     assert await UserRepository().create()
     await close_db()
 

@@ -60,20 +60,12 @@ async def test_a_create_after_a_begin_that_timed_out_is_committed(store, slow_be
     assert await faults.logins(watcher) == ["after"]
 
 
-async def test_a_task_whose_commit_failed_goes_on_with_the_pool(store, watcher):
+@pytest.mark.parametrize(("login", "seconds", "error"), [("refused", None, ConflictError), ("slow", 0.1, TimeoutError)])
+async def test_a_task_whose_commit_failed_or_was_cancelled_goes_on_with_the_pool(store, watcher, login, seconds, error):
     await faults.check_at_commit(watcher)
-    with pytest.raises(ConflictError):
-        async with in_transaction("default"):
-            await User.create(external_id="refused")
-    await User.create(external_id="after")
-    assert await faults.logins(watcher) == ["after"]
-
-
-async def test_a_task_whose_commit_was_cancelled_goes_on_with_the_pool(store, watcher):
-    await faults.check_at_commit(watcher)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1), in_transaction("default"):
-            await User.create(external_id="slow")
+    with pytest.raises(error):
+        async with asyncio.timeout(seconds), in_transaction("default"):
+            await User.create(external_id=login)
     await User.create(external_id="after")
     assert await faults.logins(watcher) == ["after"]
 

@@ -116,7 +116,7 @@ async def test_an_error_that_a_route_swallowed_is_a_500(store, user):
         try:
             await session.client.execute_rows("SELECT 1/0")
         except errors.StoreError:
-            return "all is well"
+            return "nothing is wrong"
         raise AssertionError
 
     async with running(app) as client:

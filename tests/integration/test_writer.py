@@ -54,19 +54,6 @@ async def test_five_hundred_puts_on_twenty_documents_arrive_in_order_and_end_wit
     assert (statistics.waiting, statistics.saving, statistics.failed, failures) == (0, 0, 0, [])
 
 
-async def test_of_two_quick_saves_the_older_never_wins(writer, user):
-    ids = [uuid4() for _ in range(100)]
-
-    async def twice(identity):
-        writer.put(save(user, identity, 1))
-        await asyncio.sleep(random.random() / 100)
-        writer.put(save(user, identity, 2))
-
-    await asyncio.gather(*(twice(identity) for identity in ids))
-    await writer.flush()
-    assert [await stored(identity) for identity in ids] == [2] * 100
-
-
 async def test_a_put_waits_for_nothing_and_takes_the_content_of_that_moment(writer, user):
     identity, document = uuid4(), {"n": [1]}
     writer.put(ExperimentSave(id=identity, **experiment(user, data=document)))
