@@ -5,11 +5,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.documents import gene_set, new_gene_set
+from tests.support.documents import gene_set, new_control_set, new_gene_set
 from tests.support.plans import explained
 from tests.support.statements import recorded, recorded_with_values
 from veupath_store import (
     ConflictError,
+    ControlSetRepository,
     GeneSetRepository,
     InvalidInputError,
     NotFoundError,
@@ -133,6 +134,22 @@ async def test_sets_are_found_by_their_genes(user, stranger):
     assert [first.items[0].id, second.items[0].id] == [one, both]
     with pytest.raises(InvalidInputError):
         await found()
+
+
+PASTED = ["\ufeffPF3D7_0100100", " PF3D7_0100200\r\n", "\u00a0TGME49_200010\t", "\ufeff \ufeffLmjF.01.0010", "a b"]
+KEPT = ["PF3D7_0100100", "PF3D7_0100200", "TGME49_200010", "LmjF.01.0010", "a b"]
+
+
+@pytest.mark.parametrize("match", list(GeneMatch))
+@pytest.mark.parametrize("sought", [PASTED, KEPT], ids=["pasted", "kept"])
+async def test_a_search_finds_what_was_stored_however_either_was_written(user, match, sought):
+    stored = await new_gene_set(user, gene_ids=PASTED)
+    control = await new_control_set("x", user_id=user.id, positive_ids=PASTED[:2])
+    for genes in (*([gene] for gene in sought), sought):
+        page = await GeneSetRepository().page_containing(user.id, genes, match=match)
+        assert [item.id for item in page.items] == [stored], genes
+    page = await ControlSetRepository().page_containing("plasmodb", sought[:2], user.id, match=match)
+    assert [item.id for item in page.items] == [control.id]
 
 
 async def test_the_search_by_gene_reads_its_gin_index(user):
