@@ -107,6 +107,6 @@ async def test_a_unit_of_work_under_wait_for_keeps_to_itself(store, watcher):
         async with async_session_factory() as session:
             await UserRepository(session).create("under wait_for")
 
-    await asyncio.wait_for(work(), 5)
+    await asyncio.wait_for(work(), 20)
     await User.create(external_id="after")
     assert await watcher.fetchval("SELECT count(*) FROM users") == 2

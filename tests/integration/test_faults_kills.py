@@ -76,7 +76,7 @@ async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_wr
         async def written() -> bool:
             return writers.ledger.alive_since(down) > 0
 
-        await until(written, within=5 - (time.monotonic() - accepting), what="the first write after the restart")
+        await until(written, within=15 - (time.monotonic() - accepting), what="the first write after the restart")
         await writers.all_write(within=20)
     connection = await faults.watcher(private_url)
     await writers.ledger.assert_true(connection)

@@ -82,7 +82,7 @@ async def test_a_cancel_ends_the_pause_before_another_attempt(user, watcher, mon
     monkeypatch.setattr(run, "RETRY_PAUSE", 60.0)
     lease, job = await leased(user, max_attempts=2), Losing(watcher)
     task = asyncio.create_task(run_under_lease(lease, job))
-    await asyncio.wait_for(job.lost.wait(), 5)
+    await asyncio.wait_for(job.lost.wait(), 20)
     await OperationRepository().request_cancel(lease.operation_id)
     assert await asyncio.wait_for(task, 10) == OperationStatus.CANCELLED
 

@@ -52,7 +52,7 @@ class Running:
 async def begun(lease, job, **given):
     """The task of a job that runs."""
     task = asyncio.create_task(run_under_lease(lease, job, **given))
-    await asyncio.wait_for(job.begun.wait(), 5)
+    await asyncio.wait_for(job.begun.wait(), 20)
     return task
 
 

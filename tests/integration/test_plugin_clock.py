@@ -131,7 +131,7 @@ async def test_a_job_that_runs_learns_from_its_next_heartbeat_that_its_lease_has
     await begun.wait()
     await store_clock.advance(minutes=11)
     with pytest.raises(LeaseLostError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
     assert stopped.is_set()
 
 
