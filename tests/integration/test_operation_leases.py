@@ -120,8 +120,9 @@ async def test_the_next_worker_gets_a_new_token_and_the_old_one_is_worthless(use
     new = await repository().claim("host:2", EXPERIMENT, lease_seconds=30)
     assert (new.operation_id, new.attempts) == (old.operation_id, 2)
     assert new.token != old.token
-    with pytest.raises(LeaseLostError):
-        await repository().complete(old)
+    for call in (repository().heartbeat, repository().complete, repository().release):
+        with pytest.raises(LeaseLostError):
+            await call(old)
     await repository().complete(new)
     assert await repository().get_outcome(old) is None
     assert await repository().get_outcome(new) == "completed"
