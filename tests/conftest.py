@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import faults
-from tests.support.apart import run_apart
+from tests.support.apart import call_apart, run_apart
 from tests.support.databases import make_migrated
 from tests.support.legacy.databases import make_adopted
 from tests.support.redis_servers import PrivateRedis, RunningRedis, new_prefix, remove_keys
 from tests.support.servers import EmbeddedServer, new_name, running_server
+from veupath_store.cli import main
 from veupath_store.config import StoreSettings
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
@@ -233,6 +234,21 @@ async def user(store):
 @pytest.fixture
 async def stranger(store):
     return await UserRepository().create()
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """The command line in this process: the exit code, and what was printed on both streams."""
+
+    def call(*arguments, **environment):
+        monkeypatch.setattr("sys.argv", ["veupath-store", *arguments])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as caught:
+            call_apart(main)
+        return caught.value.code or 0, *capfd.readouterr()
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,26 @@
-"""The command in this process, for tests that need no other one. The plugin's project is run by test_plugin."""
+"""Where other processes find the servers. The plugin's project is run by test_plugin."""
+
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
-
-from tests.support.apart import call_apart
-from veupath_store.cli import main
 
 collect_ignore = ["plugin_project"]
 
 
 @pytest.fixture
-def call(monkeypatch, capfd):
-    """The command's entry point in this process: returns the exit code and what was printed."""
+def environment(database_url, redis_url, log_prefix):
+    """Where other processes find the servers, and the log of this test."""
+    return {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "VEUPATH_STORE_LOG_PREFIX": log_prefix}
 
-    def call(*arguments, url):
-        monkeypatch.setattr("sys.argv", ["veupath-store", *arguments])
-        monkeypatch.setenv("DATABASE_URL", url)
-        with pytest.raises(SystemExit) as caught:
-            call_apart(main)
-        return caught.value.code or 0, *capfd.readouterr()
 
-    return call
+@pytest.fixture
+def place():
+    """A directory that the embedded servers' user can reach, which tmp_path need not be."""
+    top = Path(tempfile.mkdtemp(prefix="veupath-store-test-")).resolve()
+    yield top
+    shutil.rmtree(top, ignore_errors=True)
+    for link in Path(tempfile.gettempdir()).glob("veupath-store-*-*"):
+        if link.is_symlink() and link.readlink().is_relative_to(top):
+            link.unlink()

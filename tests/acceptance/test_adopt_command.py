@@ -29,7 +29,7 @@ def adopt(call, legacy_url):
     """The command on that database: what it printed, on both streams."""
 
     def adopt(*options, code=0):
-        got, out, err = call("adopt", *options, url=legacy_url)
+        got, out, err = call("adopt", *options, DATABASE_URL=legacy_url)
         assert (got, "Traceback" in err) == (code, False), (out, err)
         return out, err
 
@@ -79,5 +79,5 @@ async def test_another_database_is_refused_with_a_list(tmp_path, empty_url):
 
 @pytest.mark.parametrize("options", [["--dry-run", "--undo"], ["--undo", "--finish"], ["--discard-newer"]])
 def test_options_that_do_not_go_together(call, options):
-    code, out, err = call("adopt", *options, url="postgresql://nobody@127.0.0.1:1/none")
+    code, out, err = call("adopt", *options, DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert code == 2, (out, err)

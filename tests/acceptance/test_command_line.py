@@ -23,7 +23,7 @@ async def test_the_command_and_the_module_print_the_version(tmp_path, command):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_the_help_of_each_command_ends_with_the_exit_codes(call, command):
-    code, out, err = call(*command, "--help", url=NOWHERE)
+    code, out, err = call(*command, "--help", DATABASE_URL=NOWHERE)
     assert (code, err) == (0, "")
     assert " ".join(out.split()).endswith(EXIT_CODES)
 
@@ -33,6 +33,6 @@ def test_the_help_of_each_command_ends_with_the_exit_codes(call, command):
 )
 def test_without_a_terminal_what_asks_refuses_before_it_connects(call, command):
     force = ["--force"] if "rebuild" in command else []
-    code, out, err = call(*command, *force, url=NOWHERE)
+    code, out, err = call(*command, *force, DATABASE_URL=NOWHERE)
     assert (code, out) == (2, "")
     assert "give --yes" in err

@@ -28,15 +28,6 @@ SOON = 60.0
 
 
 @pytest.fixture
-def environment(settings):
-    return {
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-        "REDIS_URL": settings.redis_url.get_secret_value(),
-        "VEUPATH_STORE_LOG_PREFIX": settings.log_prefix,
-    }
-
-
-@pytest.fixture
 def deployed(store, environment, tmp_path):
     """Starts a deployment on the test's database and log."""
 

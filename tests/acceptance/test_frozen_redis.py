@@ -1,10 +1,8 @@
 """The demo and the example while their Redis is stopped by a signal: for a moment, and for good."""
 
 import asyncio
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -25,14 +23,6 @@ MOMENT = 3.0
 """Seconds: less than a call to the event log may take."""
 SOON = 60.0
 HOLDS = "The proof holds: nothing acknowledged was lost, nothing undone was seen."
-
-
-@pytest.fixture
-def place():
-    """A directory that the embedded servers' user can reach, which tmp_path need not be."""
-    top = Path(tempfile.mkdtemp(prefix="veupath-store-test-")).resolve()
-    yield top
-    shutil.rmtree(top, ignore_errors=True)
 
 
 def processes_of(place: Path) -> list[psutil.Process]:

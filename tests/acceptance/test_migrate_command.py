@@ -1,11 +1,10 @@
 """`veupath-store migrate`, as a deploy runs it."""
 
 import asyncio
-from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.databases import catalog_of, connected, recorded
+from tests.support.databases import catalog_of, connected
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
@@ -61,35 +60,20 @@ async def test_it_says_that_the_database_is_missing(tmp_path, server):
     ],
 )
 def test_it_says_what_is_wrong_with_a_url(url, message, call):
-    code, out, err = call("migrate", url=url)
+    code, out, err = call("migrate", DATABASE_URL=url)
     assert (code, out) == (1, "")
     assert message in err
     assert_readable(err)
 
 
 def test_quietly_it_prints_nothing(database_url, call):
-    assert call("migrate", "--quiet", url=database_url) == (0, "", "")
+    assert call("migrate", "--quiet", DATABASE_URL=database_url) == (0, "", "")
 
 
 def test_an_unknown_command_is_a_usage_error(call):
-    code, out, err = call("migrat", url="")
+    code, out, err = call("migrat", DATABASE_URL="")
     assert (code, out) == (2, "")
     assert "No such command" in err
-
-
-@pytest.mark.large
-async def test_eight_at_once_on_an_empty_database_run_each_file_once(tmp_path, empty_url, database_url):
-    async with AsyncExitStack() as stack:
-        processes = [
-            await stack.enter_async_context(started(COMMAND, "migrate", cwd=tmp_path, DATABASE_URL=empty_url))
-            for _ in range(8)
-        ]
-        finished = await asyncio.gather(*(process.finished() for process in processes))
-    assert [one.code for one in finished] == [0] * 8, finished
-    told = [line.removeprefix("applied ") for one in finished for line in one.out.splitlines() if "applied" in line]
-    assert sorted(told) == sorted(migration_files())
-    assert await recorded(empty_url) == migration_files()
-    assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
 
 
 @pytest.fixture
@@ -126,16 +110,6 @@ async def test_a_migrator_that_is_killed_at_work_does_not_block_the_next(tmp_pat
         )
         await held.rollback()
         assert await following == migration_files()
-
-
-@pytest.mark.large
-async def test_a_migrator_that_is_killed_in_the_queue_does_not_block_the_next(tmp_path, empty_url, observer):
-    async with connected(empty_url) as holder:
-        await holder.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-        async with started(COMMAND, "migrate", cwd=tmp_path, DATABASE_URL=empty_url) as migrator:
-            await until(seen(observer, "query LIKE 'SELECT pg_try_advisory%'"), 30, "the migration waits in the queue")
-            await migrator.kill()
-    assert await migrate(StoreSettings(database_url=empty_url)) == migration_files()
 
 
 async def test_two_processes_may_create_the_schema_at_once(tmp_path, empty_url):

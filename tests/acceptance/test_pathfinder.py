@@ -4,7 +4,6 @@ import ast
 import asyncio
 import json
 import os
-import time
 from contextlib import aclosing
 from pathlib import Path
 
@@ -20,14 +19,11 @@ PUBLIC = {"veupath_store", "veupath_store.integrations.fastapi", "veupath_store.
 
 
 @pytest.fixture(params=[True, False], ids=["with a worker", "without a worker"])
-async def pathfinder(request, store, settings):
-    environment = {
-        **os.environ,
-        "DATABASE_URL": settings.database_url.get_secret_value(),
-        "REDIS_URL": settings.redis_url.get_secret_value(),
-        "VEUPATH_STORE_LOG_PREFIX": settings.log_prefix,
-    }
-    async with deployed(environment, has_worker=request.param) as running, asyncio.timeout(3 * PATIENCE):
+async def pathfinder(request, store, environment):
+    async with (
+        deployed({**os.environ, **environment}, has_worker=request.param) as running,
+        asyncio.timeout(3 * PATIENCE),
+    ):
         yield running
 
 
@@ -144,17 +140,6 @@ async def test_a_question_is_answered_and_shown_with_its_tools_and_steps(pathfin
 
 
 @pytest.mark.large
-async def test_a_strategy_under_construction_shows_all_its_roots(pathfinder):
-    async with browsers(pathfinder) as [browser]:
-        await signed_in(browser, "ada@example.org")
-        asked = await ask(browser)
-        await events_until(browser, f"/chats/{asked['stream_id']}/events", "graph_snapshot")
-        chat = await settled(browser, asked["stream_id"], lambda chat: chat["steps"])
-        assert {"text", "rna"} <= {step["id"] for step in chat["steps"]}
-        await answered(browser, asked)
-
-
-@pytest.mark.large
 async def test_two_tabs_do_not_overwrite_each_others_plan_unknowingly(pathfinder):
     async with browsers(pathfinder, 2) as (browser, tab):
         await signed_in(browser, "ada@example.org")
@@ -177,60 +162,6 @@ async def test_two_tabs_do_not_overwrite_each_others_plan_unknowingly(pathfinder
 
 
 @pytest.mark.large
-async def test_a_sync_takes_over_a_rename_made_there_and_keeps_one_made_here(pathfinder):
-    async with browsers(pathfinder, 2) as (browser, tab):
-        await signed_in(browser, "ada@example.org")
-        other_tab(browser, tab)
-
-        async def names(*there):
-            listed = [{"wdk_strategy_id": number, "name": name} for number, name in enumerate(there, 1)]
-            await ok(browser.post("/sync", json=listed))
-            sidebar = await ok(tab.get("/chats"))
-            return {row["wdk_strategy_id"]: row["name"] for row in sidebar["items"]}
-
-        assert await names("Kinases", "Proteases") == {1: "Kinases", 2: "Proteases"}
-        [mine] = [row for row in (await ok(tab.get("/chats")))["items"] if row["wdk_strategy_id"] == 2]
-        await ok(tab.patch(f"/chats/{mine['stream_id']}", json={"name": "My proteases"}))
-        assert await names("Kinases of ada", "Proteases") == {1: "Kinases of ada", 2: "My proteases"}
-        assert await names("Kinases of ada", "Proteases, curated") == {1: "Kinases of ada", 2: "Proteases, curated"}
-
-
-@pytest.mark.large
-async def test_genes_are_imported_once_whichever_tab_is_first(pathfinder):
-    async with browsers(pathfinder, 2) as (browser, tab):
-        await signed_in(browser, "ada@example.org")
-        other_tab(browser, tab)
-        await ok(browser.post("/sync", json=[{"wdk_strategy_id": 7, "name": "Kinases"}]))
-        imported = await asyncio.gather(*(ok(who.post("/gene-sets/import")) for who in (browser, tab)))
-        assert sum(len(each["imported"]) for each in imported) == 1
-        assert len(await ok(tab.get("/gene-sets"))) == 1
-
-
-@pytest.mark.large
-async def test_a_cancel_by_the_other_process_arrives_within_a_second(pathfinder):
-    async with browsers(pathfinder, 2) as (browser, tab):
-        await signed_in(browser, "ada@example.org")
-        other_tab(browser, tab)
-        asked = await ask(browser)
-        operation = asked["operation_id"]
-        await events_until(browser, f"/chats/{asked['stream_id']}/events", "message_start")
-        following = asyncio.create_task(ended_stream(browser, operation))
-        began = time.monotonic()
-        await ok(tab.post(f"/operations/{operation}/cancel"))
-        status = await ended(tab, operation)
-        took = time.monotonic() - began
-        assert status in ("cancelled", "completed")  # completed: the answer was faster
-        assert took < 10  # about a second; a busy machine may need more
-        await following
-
-
-async def ended_stream(browser, operation):
-    """Read an operation's events until the server ends the stream."""
-    async with asyncio.timeout(PATIENCE), browser.stream("GET", f"/operations/{operation}/events") as answer:
-        return [line async for line in answer.aiter_lines()]
-
-
-@pytest.mark.large
 async def test_an_answer_goes_on_when_the_process_that_gives_it_is_lost(pathfinder):
     async with browsers(pathfinder, 2) as (_, browser):
         await signed_in(browser, "ada@example.org")
@@ -245,32 +176,6 @@ async def test_an_answer_goes_on_when_the_process_that_gives_it_is_lost(pathfind
         assert len({event.id for event in seen}) == len(seen)
         chat = await answered(browser, asked)
         assert chat["message_count"] == 2
-
-
-@pytest.mark.large
-async def test_what_is_somebody_elses_or_malformed_is_not_there(pathfinder):
-    async with browsers(pathfinder, 2) as (browser, stranger):
-        await signed_in(browser, "ada@example.org")
-        await signed_in(stranger, "eve@example.org")
-        asked = await ask(browser)
-        paths = [f"/chats/{asked['stream_id']}", f"/chats/{asked['stream_id']}/messages", "/chats/no-id"]
-        for path in [*paths, f"/operations/{asked['operation_id']}"]:
-            assert (await stranger.get(path)).status_code == 404, path
-        await answered(browser, asked)
-
-
-@pytest.mark.large
-async def test_restored_conversations_begin_anew(pathfinder):
-    async with browsers(pathfinder) as [browser]:
-        await signed_in(browser, "ada@example.org")
-        await answered(browser, asked := await ask(browser))
-        path = f"/chats/{asked['stream_id']}"
-        await ok(browser.post(f"{path}/dismiss"))
-        assert (await ok(browser.get("/chats")))["items"] == []
-        await ok(browser.post(f"{path}/restore"))
-        chat = await ok(browser.get(path))
-        assert (chat["message_count"], chat["plan"], chat["steps"]) == (0, {}, [])
-        assert (await ok(browser.get(f"{path}/messages")))["items"] == []
 
 
 @pytest.mark.large

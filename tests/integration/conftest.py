@@ -3,12 +3,19 @@
 A test that changes more than rows is marked ``own_database``.
 """
 
+import socket
+from uuid import uuid4
+
 import pytest
 from tortoise.context import get_current_context
 
 from tests.support.any_log import AnyLog, redis_log
-from tests.support.faults import emptied
-from veupath_store import close_db, session
+from tests.support.documents import Failures
+from tests.support.faults import emptied, make_template
+from tests.support.projections import Logs
+from veupath_store import DocumentWriter, Projector, StreamRepository, close_db, session
+from veupath_store.events.log.entries import LogKey, Position
+from veupath_store.events.log.log import EventLog
 
 
 @pytest.fixture
@@ -29,11 +36,87 @@ async def database_url(shared, server, template):
         yield url
 
 
+@pytest.fixture(scope="module")
+def private_template(private_server, make_store):
+    return make_template(private_server.server, make_store)
+
+
+@pytest.fixture
+async def private_url(private_server, private_template):
+    """The URL of a migrated, empty database on the module's own server."""
+    async with private_server.server.database(private_template) as url:
+        yield url
+
+
+@pytest.fixture
+def silent():
+    """The port of a host that accepts and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(50)
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def logs(settings):
+    """The logs of the test's store, read and harmed past it."""
+    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
+    yield logs
+    logs.close()
+
+
+@pytest.fixture
+def projector(store):
+    return Projector()
+
+
+@pytest.fixture
+async def stream(user):
+    """The id of a conversation."""
+    return (await StreamRepository().create(user.id, "plasmodb")).id
+
+
+@pytest.fixture
+def failures():
+    return Failures()
+
+
+@pytest.fixture
+async def writer(store, failures):
+    async with DocumentWriter(on_failure=failures) as made:
+        yield made
+
+
 @pytest.fixture
 def any_log(redis_url) -> AnyLog:
     """A log of the test's own."""
     with redis_log(redis_url) as log:
         yield log
+
+
+@pytest.fixture
+async def log(any_log):
+    log = EventLog(any_log.settings)
+    yield log
+    await log.close()
+
+
+@pytest.fixture
+def key():
+    """The key of a conversation's log, of which there is none yet."""
+    return LogKey.stream(uuid4())
+
+
+@pytest.fixture
+def with_ids(any_log, key):
+    """Appends an entry at a position of the test's choice."""
+
+    def append(*positions: str) -> list[Position]:
+        for position in positions:
+            any_log.beside.execute_command("XADD", key.text(any_log.prefix), position, "type", "x", "data", "{}")
+        return [Position.parse(position) for position in positions]
+
+    return append
 
 
 @pytest.fixture

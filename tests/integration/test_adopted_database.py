@@ -15,10 +15,7 @@ from veupath_store import (
     init_db,
 )
 from veupath_store.adoption import adopt
-from veupath_store.check import check_deployment
 from veupath_store.config import StoreSettings
-from veupath_store.schema.migrations import migrate
-from veupath_store.values.check import Level
 
 pytestmark = pytest.mark.own_database
 
@@ -29,14 +26,6 @@ async def settings(server):
         settings = StoreSettings(database_url=url)
         await adopt(settings)
         yield settings
-
-
-async def test_there_is_nothing_to_migrate_and_the_schema_is_well(settings):
-    assert await migrate(settings) == []
-    report = await check_deployment(settings)
-    assert report.complete
-    assert [finding.level for finding in report.findings if finding.name in {"migrations", "schema"}] != []
-    assert [finding for finding in report.findings if finding.level is Level.FAILURE] == []
 
 
 REPOSITORIES = {

@@ -12,7 +12,7 @@ from tests.support.legacy import rows
 from tests.support.legacy.comparison import mistakes, read_adopted, read_legacy
 from tests.support.legacy.databases import make_legacy
 from tests.support.legacy.problems import BEFORE, problem_world
-from tests.support.projections import Logs, at_rest, logged
+from tests.support.projections import at_rest, logged
 from veupath_store.adoption import ProblemKind, adopt, adopted_id, plan_adoption, undo_adoption
 from veupath_store.errors import UnavailableError
 from veupath_store.events import Event, LogReader
@@ -23,13 +23,6 @@ from veupath_store.session import close_db, init_db
 pytestmark = [pytest.mark.own_database, pytest.mark.large]
 
 OF_LOGS = (ProblemKind.LOG_AHEAD, ProblemKind.LOG_BEHIND, ProblemKind.UNLIKE_LOG)
-
-
-@pytest.fixture
-def logs(redis_url, log_prefix):
-    logs = Logs(redis_url, log_prefix)
-    yield logs
-    logs.close()
 
 
 @pytest.fixture

@@ -2,37 +2,22 @@
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
-import sys
 import warnings
 
 import pytest
 
-from tests.support.apart import call_apart
+from tests.support.redis_ports import free_port
+from tests.support.refusals import STRANGER, as_stranger, assert_passing, assert_permanent, refused, used
 from tests.support.servers import until
 from tests.support.tls import PASSPHRASE, PASSWORD, TlsServer, programs
-from veupath_store import StoreSettings, close_db, init_db
-from veupath_store.check import check_deployment
-from veupath_store.cli import main
-from veupath_store.engine.connect import connect, connect_arguments
-from veupath_store.errors import ConfigurationError, StoreError, UnavailableError
-from veupath_store.schema.migrations import migrate
+from veupath_store.errors import UnavailableError
 
 pytestmark = pytest.mark.large
-
-STRANGER = 54_321
-"""The number of a user that no machine knows."""
 
 
 @pytest.fixture(scope="module")
 def tls():
-    where = programs()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = TlsServer(where, port)
+    server = TlsServer(programs(), free_port())
     yield server
     server.close()
 
@@ -61,48 +46,6 @@ async def nothing_left():
     await until(closed, within=10, what="every connection is closed")
 
 
-async def used(url: str, query: str = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"):
-    """The answer to a query, over a connection of the store's."""
-    settings = StoreSettings(database_url=url)
-    connection = await connect(settings.target, 5, connect_arguments(settings, settings.target))
-    try:
-        return await connection.fetchval(query)
-    finally:
-        await connection.close()
-
-
-async def refused(url: str, **options: float) -> StoreError:
-    """How `init_db` refuses; `migrate` and the check say the same, and nobody the password."""
-    settings = StoreSettings(database_url=url, **options)
-    with pytest.raises((ConfigurationError, UnavailableError)) as caught:
-        await init_db(settings=settings)
-    await close_db()
-    with pytest.raises(type(caught.value)) as migrating:
-        await migrate(settings)
-    report = await check_deployment(settings)
-    assert not report.complete
-    [hosts] = [finding for finding in report.findings if finding.name == "hosts"]
-    for said in (str(caught.value), str(migrating.value), report.model_dump_json()):
-        assert PASSWORD not in said
-        assert PASSPHRASE not in said
-    if "no answer" not in str(caught.value):  # which names the seconds
-        assert str(migrating.value) == str(caught.value)
-        assert hosts.details == (str(caught.value),)
-    return caught.value
-
-
-async def assert_permanent(url: str, *parts: str) -> None:
-    error = await refused(url)
-    assert type(error) is ConfigurationError, error
-    assert not [part for part in parts if part not in str(error)], error
-
-
-async def assert_passing(url: str, *parts: str, **options: float) -> None:
-    error = await refused(url, **options)
-    assert isinstance(error, UnavailableError), error
-    assert not [part for part in parts if part not in str(error)], error
-
-
 # roles, passwords, databases, privileges
 
 
@@ -110,21 +53,18 @@ async def test_a_wrong_password(tls):
     await assert_permanent(tls.url().replace(PASSWORD, "wrong"), "refused the role or its password", '"ann"')
 
 
-async def test_a_role_that_does_not_exist(tls):
-    await assert_permanent(tls.url("nobody"), "refused the role or its password", '"nobody"')
-    await assert_permanent(tls.url("nobody", "trusting"), "no such role that may log in", "create it with LOGIN")
-
-
-async def test_a_role_that_may_not_log_in(tls):
-    await assert_permanent(tls.url("without_login", "trusting"), "no such role that may log in", "create it with LOGIN")
-
-
-async def test_a_database_that_does_not_exist(tls):
-    await assert_permanent(tls.url("postgres", "nowhere"), "no such database", '"nowhere"', "Create the database")
-
-
-async def test_a_database_that_the_role_may_not_use(tls):
-    await assert_permanent(tls.url(database="closed"), "may not use the database", "GRANT CONNECT ON DATABASE")
+@pytest.mark.parametrize(
+    ("role", "database", "parts"),
+    [
+        ("nobody", "store", ("refused the role or its password", '"nobody"')),
+        ("nobody", "trusting", ("no such role that may log in", "create it with LOGIN")),
+        ("without_login", "trusting", ("no such role that may log in", "create it with LOGIN")),
+        ("postgres", "nowhere", ("no such database", '"nowhere"', "Create the database")),
+        ("ann", "closed", ("may not use the database", "GRANT CONNECT ON DATABASE")),
+    ],
+)
+async def test_a_role_or_a_database_that_is_not_there_or_may_not_be_used(tls, role, database, parts):
+    await assert_permanent(tls.url(role, database), *parts)
 
 
 async def test_a_client_that_pg_hba_does_not_admit(tls):
@@ -347,42 +287,6 @@ async def test_a_key_that_everybody_may_read_is_used(tls, certificates, home):
 # users and homes
 
 
-def as_stranger(url: str, **environment: str) -> str:
-    """What `init_db` says in a process of a user that the machine does not know."""
-    if os.getuid() != 0:
-        pytest.skip("only root can be another user")
-    # Everything is imported before: Python may stand where that user may not look.
-    program = f"""
-import asyncio, concurrent.futures.thread, encodings.idna, getpass, os, pwd, ssl
-from veupath_store import StoreSettings, close_db, init_db
-from veupath_store.engine.connect import connect, connect_arguments
-
-async def main(url):
-    settings = StoreSettings(database_url=url)
-    try:
-        connection = await connect(settings.target, 5, connect_arguments(settings, settings.target))
-        print(await connection.fetchval("SELECT 'connected as ' || current_user"))
-    except Exception as exc:
-        print(type(exc).__name__, exc)
-
-os.setgroups([])
-os.setgid({STRANGER})
-os.setuid({STRANGER})
-asyncio.run(main(os.environ.pop("URL")))
-"""
-    clean = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME", "LNAME")}
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**clean, "URL": url, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert not finished.stderr, finished.stderr
-    return finished.stdout.strip()
-
-
 def test_a_user_without_a_name(tls):
     nameless = f"postgresql://localhost:{tls.port}/trusting"
     said = as_stranger(nameless)
@@ -427,15 +331,6 @@ def test_a_key_that_the_user_may_not_read(tls):
 # hosts
 
 
-@pytest.fixture
-def silent():
-    """The port of a host that accepts and never answers."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(50)
-        yield listening.getsockname()[1]
-
-
 async def test_hosts_that_are_not_there():
     await assert_passing("postgresql://me@127.0.0.1:1/db", "127.0.0.1:1: ", "refused, as no server listens there")
     await assert_passing("postgresql://me@localhost:1/db", "localhost:1: ", "refused, as no server listens there")
@@ -464,13 +359,10 @@ async def test_a_server_of_another_kind_or_that_hangs_up():
             await assert_passing(url, "closed the connection while it was being opened")
 
 
-def test_the_command_line_says_the_same(tls, monkeypatch, capfd):
-    monkeypatch.setenv("DATABASE_URL", tls.url(database="closed"))
-    for arguments in (["migrate"], ["check", "--json"]):
-        monkeypatch.setattr("sys.argv", ["veupath-store", *arguments])
-        with pytest.raises(SystemExit):
-            call_apart(main)
-    captured = capfd.readouterr()
-    [hosts] = [finding for finding in json.loads(captured.out)["findings"] if finding["name"] == "hosts"]
-    assert hosts["details"] == [captured.err.strip()]
-    assert captured.err.startswith(f"localhost:{tls.port}: the role may not use the database: ")
+def test_the_command_line_says_the_same(tls, call):
+    url = tls.url(database="closed")
+    _, _, said = call("migrate", DATABASE_URL=url)
+    _, printed, _ = call("check", "--json", DATABASE_URL=url)
+    [hosts] = [finding for finding in json.loads(printed)["findings"] if finding["name"] == "hosts"]
+    assert hosts["details"] == [said.strip()]
+    assert said.startswith(f"localhost:{tls.port}: the role may not use the database: ")

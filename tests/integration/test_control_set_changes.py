@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.documents import new_control_set
 from tests.support.plans import explained
 from tests.support.statements import recorded, recorded_with_values
 from veupath_store import ControlSetRepository, InvalidInputError, NotFoundError, UserRepository
@@ -16,13 +17,8 @@ from veupath_store.values import GeneMatch
 SEED = {"name": "seed", "site_id": "plasmodb", "record_type": "transcript", "positive_ids": ["a"], "negative_ids": []}
 
 
-async def create(name, **given):
-    arguments = {"site_id": "plasmodb", "record_type": "transcript", "positive_ids": [], "negative_ids": []}
-    return await ControlSetRepository().create(**{**arguments, "name": name, **given})
-
-
 async def test_a_change_raises_the_version_and_changes_only_what_is_given(user):
-    made = await create("set", positive_ids=["a"], tags=["t"], source="s", user_id=user.id)
+    made = await new_control_set("set", positive_ids=["a"], tags=["t"], source="s", user_id=user.id)
     changed = await ControlSetRepository().update(made.id, ControlSetPatch(positive_ids=["b", "c"], source=None))
     assert (changed.version, changed.positive_ids, changed.source) == (2, ["b", "c"], None)
     assert (changed.name, changed.tags, changed.user_id, changed.created_at) == ("set", ["t"], user.id, made.created_at)
@@ -31,7 +27,7 @@ async def test_a_change_raises_the_version_and_changes_only_what_is_given(user):
 
 
 async def test_a_stale_change_is_a_conflict_and_changes_nothing(user):
-    made = await create("set", user_id=user.id)
+    made = await new_control_set("set", user_id=user.id)
     await ControlSetRepository().update(made.id, ControlSetPatch(name="first"), version=1)
     with pytest.raises(StaleVersionError):
         await ControlSetRepository().update(made.id, ControlSetPatch(name="late"), version=1)
@@ -40,7 +36,7 @@ async def test_a_stale_change_is_a_conflict_and_changes_nothing(user):
 
 async def test_of_fifty_changes_of_one_version_one_wins(user):
     for _ in range(3):
-        made = await create("set", user_id=user.id)
+        made = await new_control_set("set", user_id=user.id)
         results = await asyncio.gather(
             *(
                 ControlSetRepository().update(made.id, ControlSetPatch(name=f"n{number}"), version=1)
@@ -56,7 +52,7 @@ async def test_of_fifty_changes_of_one_version_one_wins(user):
 
 
 async def test_others_and_missing_sets_are_not_changed(user, stranger):
-    public = await create("public", is_public=True, user_id=user.id)
+    public = await new_control_set("public", is_public=True, user_id=user.id)
     for identity in (public.id, uuid4()):
         with pytest.raises(NotFoundError):
             await ControlSetRepository().for_user(stranger.id).update(identity, ControlSetPatch(name="stolen"))
@@ -95,7 +91,7 @@ async def test_public_sets_of_deleted_users_may_share_a_name_with_a_seed(store):
     await ControlSetRepository().upsert_seed(**SEED)
     for _ in range(2):
         owner = await UserRepository().create()
-        await create("seed", is_public=True, user_id=owner.id)
+        await new_control_set("seed", is_public=True, user_id=owner.id)
         await UserRepository().delete(owner.id)
     assert len(await ControlSetRepository().list_by_site("plasmodb")) == 3
 
@@ -103,7 +99,7 @@ async def test_public_sets_of_deleted_users_may_share_a_name_with_a_seed(store):
 async def test_pages_merge_public_and_own_sets_and_read_no_genes(user, stranger):
     for number in range(30):
         owner = (user, stranger, None)[number % 3]
-        await create(
+        await new_control_set(
             f"s{number}",
             is_public=number % 2 == 0,
             user_id=owner.id if owner else None,
@@ -127,11 +123,11 @@ async def test_pages_merge_public_and_own_sets_and_read_no_genes(user, stranger)
 
 
 async def test_sets_are_found_by_any_or_all_of_several_genes(user, stranger):
-    await create("both", positive_ids=["a", "b"], user_id=user.id)
-    await create("negative", negative_ids=["a"], is_public=True)
-    await create("split", positive_ids=["a"], negative_ids=["b"], user_id=user.id)
-    await create("theirs", positive_ids=["a"], user_id=stranger.id)
-    await create("none", positive_ids=["A"], user_id=user.id)
+    await new_control_set("both", positive_ids=["a", "b"], user_id=user.id)
+    await new_control_set("negative", negative_ids=["a"], is_public=True)
+    await new_control_set("split", positive_ids=["a"], negative_ids=["b"], user_id=user.id)
+    await new_control_set("theirs", positive_ids=["a"], user_id=stranger.id)
+    await new_control_set("none", positive_ids=["A"], user_id=user.id)
 
     async def found(genes, match=GeneMatch.ANY, repository=None, user_id=user.id):
         page = await (repository or ControlSetRepository()).page_containing("plasmodb", genes, user_id, match=match)
@@ -155,7 +151,7 @@ async def test_a_gene_is_found_among_real_sets_by_the_index(user, strategies):
     client = ControlSet._meta.db
     for strategy in strategies:
         control = strategy["control_set"]
-        await create(
+        await new_control_set(
             control["name"],
             site_id=strategy["site_id"],
             positive_ids=control["positive_ids"],

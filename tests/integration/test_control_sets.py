@@ -4,17 +4,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.support.documents import new_control_set
 from tests.support.plans import explained
 from tests.support.statements import recorded_with_values
-from veupath_store import ControlSetRepository, NotFoundError, async_session_factory
+from veupath_store import ControlSetRepository, NotFoundError
 from veupath_store.models import ControlSet
 
 KELCH13, CRT, DHFR = "PF3D7_1343700", "PF3D7_0709000", "PF3D7_0417200"
-
-
-async def create(name, **given):
-    arguments = {"site_id": "plasmodb", "record_type": "transcript", "positive_ids": [], "negative_ids": []}
-    return await ControlSetRepository().create(**{**arguments, "name": name, **given})
 
 
 async def listed(repository=None, site_id="plasmodb", **given):
@@ -22,7 +18,7 @@ async def listed(repository=None, site_id="plasmodb", **given):
 
 
 async def test_a_new_set_reads_back_as_it_was_returned(user):
-    made = await create(
+    made = await new_control_set(
         "Artemisinin resistance",
         positive_ids=[KELCH13, CRT],
         negative_ids=(DHFR,),
@@ -44,12 +40,12 @@ async def test_a_new_set_reads_back_as_it_was_returned(user):
 
 
 async def test_the_list_has_public_sets_and_ones_own_newest_first(user, stranger):
-    await create("public", is_public=True, user_id=stranger.id)
-    await create("theirs", user_id=stranger.id)
-    await create("mine", user_id=user.id)
-    await create("mine and public", is_public=True, user_id=user.id)
-    await create("nobody's")
-    await create("elsewhere", site_id="toxodb", is_public=True)
+    await new_control_set("public", is_public=True, user_id=stranger.id)
+    await new_control_set("theirs", user_id=stranger.id)
+    await new_control_set("mine", user_id=user.id)
+    await new_control_set("mine and public", is_public=True, user_id=user.id)
+    await new_control_set("nobody's")
+    await new_control_set("elsewhere", site_id="toxodb", is_public=True)
     assert await listed() == ["mine and public", "public"]
     assert await listed(user_id=user.id) == ["mine and public", "mine", "public"]
     assert await listed(user_id=user.id, limit=1) == ["mine and public"]
@@ -57,10 +53,10 @@ async def test_the_list_has_public_sets_and_ones_own_newest_first(user, stranger
 
 
 async def test_tags_mean_any_of_them_and_come_before_the_limit(user):
-    await create("old", tags=["rare", "drug"], is_public=True)
+    await new_control_set("old", tags=["rare", "drug"], is_public=True)
     for number in range(5):
-        await create(f"new {number}", tags=["common"], is_public=True)
-    await create("mine", tags=["rare"], user_id=user.id)
+        await new_control_set(f"new {number}", tags=["common"], is_public=True)
+    await new_control_set("mine", tags=["rare"], user_id=user.id)
     assert await listed(tags=["rare"], limit=1) == ["old"]
     assert await listed(tags=["rare", "nothing"], user_id=user.id) == ["mine", "old"]
     assert await listed(tags=["RARE"]) == []
@@ -69,10 +65,10 @@ async def test_tags_mean_any_of_them_and_come_before_the_limit(user):
 
 
 async def test_a_user_reads_public_sets_and_changes_only_their_own(user, stranger):
-    mine = await create("mine", user_id=user.id)
-    public = await create("public", is_public=True, user_id=stranger.id)
-    theirs = await create("theirs", user_id=stranger.id)
-    nobodys = await create("nobody's")
+    mine = await new_control_set("mine", user_id=user.id)
+    public = await new_control_set("public", is_public=True, user_id=stranger.id)
+    theirs = await new_control_set("theirs", user_id=stranger.id)
+    nobodys = await new_control_set("nobody's")
     repository = ControlSetRepository().for_user(user.id)
 
     assert (await repository.get_by_id(mine.id)) is not None
@@ -96,24 +92,8 @@ async def test_a_user_reads_public_sets_and_changes_only_their_own(user, strange
 
 async def test_a_set_of_an_unknown_user_is_refused(store):
     with pytest.raises(NotFoundError) as caught:
-        await create("set", user_id=uuid4())
+        await new_control_set("set", user_id=uuid4())
     assert caught.value.entity == "user"
-
-
-async def test_a_hundred_thousand_genes_fit_in_a_set(user):
-    genes = [f"PF3D7_{number:07d}" for number in range(100_000)]
-    async with async_session_factory() as session:
-        made = await ControlSetRepository(session).create(
-            name="large",
-            site_id="plasmodb",
-            record_type="transcript",
-            positive_ids=genes,
-            negative_ids=[],
-            user_id=user.id,
-        )
-    read = await ControlSetRepository().get_by_id(made.id)
-    assert read is not None
-    assert read.positive_ids == genes
 
 
 async def test_tags_are_answered_by_the_gin_index_and_lists_by_their_own(user):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.faults import idle_in_transaction
 from tests.support.law_deaths import DeadError, dying, mortality
-from tests.support.projections import Logs, at_rest, logged
+from tests.support.projections import at_rest
 from tests.support.servers import until
 from veupath_store import (
     Event,
@@ -23,6 +23,8 @@ from veupath_store import (
 )
 from veupath_store.errors import OperationActiveError
 from veupath_store.values import LagState, OperationType
+
+pytestmark = pytest.mark.with_log
 
 # As an application's process does it, which dies at some point.
 PROCESS = """
@@ -50,18 +52,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return logged(database_url, redis_url, log_prefix)
-
-
-@pytest.fixture
-def logs(settings):
-    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
-    yield logs
-    logs.close()
 
 
 async def counts(watcher):

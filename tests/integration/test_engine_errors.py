@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from tortoise.exceptions import IntegrityError, OperationalError
+from tortoise.exceptions import IntegrityError
 from tortoise.transactions import in_transaction
 
 from tests.support import faults
@@ -189,15 +189,6 @@ async def test_a_lock_that_is_not_free_in_time_is_unavailable(user):
     assert caught.value.__cause__.sqlstate == "55P03"
 
 
-@pytest.mark.own_database
-async def test_a_read_only_server_is_unavailable_not_a_defect(settings, watcher):
-    await watcher.execute(f'ALTER DATABASE "{settings.target.database}" SET default_transaction_read_only = on')
-    await init_db(settings=settings)
-    with pytest.raises(UnavailableError, match="read-only"):
-        await UserRepository().create()
-    await close_db()
-
-
 async def test_an_error_raised_by_commit_is_translated(store, watcher):
     await faults.check_at_commit(watcher)
     with pytest.raises(ConflictError) as caught:
@@ -273,13 +264,6 @@ async def test_get_or_create_of_tortoise_works_inside_a_transaction(store):
         first, _ = await User.get_or_create(external_id="ada", defaults={"id": uuid4()})
         second, created = await User.get_or_create(external_id="ada", defaults={"id": uuid4()})
     assert (first.id, created) == (second.id, False)
-
-
-def test_aerich_cannot_take_an_unavailable_server_for_an_empty_one():
-    """It catches OperationalError around its first read and would run every migration again."""
-    for error in (UnavailableError, OutcomeUnknownError, ConfigurationError, InternalError):
-        assert not issubclass(error, OperationalError)
-    assert issubclass(SchemaError, OperationalError)
 
 
 async def test_execute_query_returns_the_rows_of_returning_and_the_count_of_an_insert(user):

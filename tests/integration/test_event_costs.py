@@ -131,13 +131,6 @@ async def test_catching_up_what_is_caught_up_costs_one_read_and_one_round_trip(s
     assert (len(cost.statements), cost.trips) == (1, 1)
 
 
-async def test_a_catch_up_of_a_few_events_costs_three_statements(stream_id, costs):
-    await Projector().append(stream_id, TURN)
-    with costs() as cost:
-        await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (3, 1)
-
-
 async def test_a_new_conversation_asks_redis_nothing_and_its_log_begins_with_a_catch_up(user, costs):
     with costs() as cost:
         stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
@@ -170,13 +163,6 @@ async def test_changes_ask_redis_nothing_and_several_are_one_entry(stream_id, co
         await Projector().catch_up(stream_id)
     assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 1)
     assert calls.since("xadd") == [1]
-
-
-async def test_a_unit_that_reads_asks_redis_nothing(stream_id, costs):
-    with costs() as cost:
-        async with async_session_factory() as session:
-            await StreamRepository(session).get_projection(stream_id)
-    assert (len(cost.statements), cost.trips) == (1, 0)
 
 
 async def test_an_event_of_a_unit_of_work_is_one_statement_and_is_appended_with_the_rest(stream_id, costs, calls):

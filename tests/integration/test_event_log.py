@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
-from tests.support.any_log import redis_log
+from tests.support.any_log import delta, positions
+from tests.support.log_calls import PATCH
 from tests.support.proxies import proxy
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
@@ -19,16 +19,10 @@ from veupath_store.errors import (
 )
 from veupath_store.events.log.entries import Entry, Event, LogKey, Position
 from veupath_store.events.log.log import EventLog, LogEnds, Step, Stepped
-from veupath_store.events.log.pages import BYTES
 from veupath_store.inputs import limits
 
 LAST = Position(2**64 - 1, 2**64 - 1)
-PATCH = ("", "projection_patched", b"{}", "")
 AT_END = Stepped(is_there=True, holds_position=True, at_end=True, entries=[], positions=[])
-
-
-def delta(**data) -> Event:
-    return Event(type="assistant_delta", data=data)
 
 
 @pytest.fixture
@@ -42,37 +36,9 @@ def log_prefix(any_log):
 
 
 @pytest.fixture
-async def log(settings):
-    log = EventLog(settings)
-    yield log
-    await log.close()
-
-
-@pytest.fixture
-def key():
-    return LogKey.stream(uuid4())
-
-
-@pytest.fixture
 def beside(any_log):
     """A client that the store knows nothing of."""
     return any_log.beside
-
-
-@pytest.fixture
-def with_ids(beside, log_prefix, key):
-    """Appends an entry at a position of the test's choice."""
-
-    def append(*positions: str) -> list[Position]:
-        for position in positions:
-            beside.execute_command("XADD", key.text(log_prefix), position, "type", "x", "data", "{}")
-        return [Position.parse(position) for position in positions]
-
-    return append
-
-
-def positions(entries: list[Entry]) -> list[Position]:
-    return [entry.position for entry in entries]
 
 
 async def test_what_is_appended_reads_back_in_order(log, key):
@@ -132,21 +98,6 @@ async def test_a_refused_event_refuses_all_and_is_named(log, key):
             await log.append(key, [delta(), bad])
         assert caught.value.path == path
     assert len(await log.read(key, count=10)) == 1
-
-
-async def test_what_no_character_is_becomes_the_replacement_character(log, key):
-    await log.append(key, [delta(**{"a\0": "x\ud800y", "b": ["\udc00\0", {"\ud800": "\\u0000 😀"}]})], new=True)
-    [entry] = await log.read(key, count=1)
-    assert json.loads(entry.raw) == {"a�": "x�y", "b": ["��", {"�": "\\u0000 😀"}]}
-
-
-async def test_the_largest_document_passes(log, key):
-    text = "x" * (limits.DOCUMENT_BYTES - len('{"x":""}'))
-    await log.append(key, [delta(x=text)], new=True)
-    [entry] = await log.read_newest(key, 1)
-    assert len(entry.raw) == limits.DOCUMENT_BYTES
-    [ends] = await log.ends([key])
-    assert ends == LogEnds(entry.position, entry.position, entry.position)
 
 
 async def test_positions_are_ordered_as_integers(log, key, with_ids):
@@ -244,23 +195,6 @@ async def test_all_of_a_log_is_read_page_by_page(log, key):
     assert [positions(page) async for page in log.pages(key, appended[298])] == [[appended[299]]]
 
 
-async def test_a_step_reads_up_to_its_end_or_as_many_as_are_a_page_together(log, key):
-    other = LogKey.stream(uuid4())
-    small = await log.append(key, [delta(n=n) for n in range(300)], new=True)
-    large = [await log.append(other, [delta(text="x" * 40_000) for _ in range(10)], new=True) for _ in range(30)]
-    [alone] = await log.step([Step(key, None, 2_000)])
-    assert (positions(alone.entries), alone.at_end) == (small, True)
-    [counted] = await log.step([Step(key, None, 100)])
-    assert (positions(counted.entries), counted.at_end) == (small[:100], False)
-    of_one, of_other = await log.step([Step(other, None, 2_000), Step(key, None, 2_000)])
-    assert len(of_other.entries) == 300, "small ones are not fewer because others are large"
-    assert not of_one.at_end
-    assert positions(of_one.entries) == [position for batch in large for position in batch][:64]
-    [bounded] = await log.step([Step(other, None, 2_000)])
-    size = sum(len(entry.raw) for entry in bounded.entries)
-    assert BYTES * 0.9 < size <= BYTES
-
-
 async def test_a_scan_names_the_logs_of_one_kind(log, beside, log_prefix):
     streams = [LogKey.stream(uuid4()) for _ in range(3)]
     for each in (*streams, LogKey.operation(uuid4())):
@@ -280,119 +214,6 @@ async def test_remove_takes_logs_and_their_marks(log, beside, log_prefix):
     await log.remove(keys)
     await log.remove([])
     assert not list(beside.scan_iter(f"{log_prefix}*"))
-
-
-async def test_a_step_reads_what_follows_the_position_and_appends_to_the_end(log, key, with_ids):
-    one, two = with_ids("1-0", "2-0")
-    event, operation = str(uuid4()), str(uuid4())
-    [stepped] = await log.step([Step(key, one, 10, appended=[PATCH, (operation, "a", '{"n":1}', event)])])
-    assert (stepped.is_there, stepped.holds_position, stepped.at_end) == (True, True, True)
-    assert positions(stepped.entries) == [two]
-    patch, after = stepped.positions
-    assert await log.read(key, after=two, count=10) == [
-        Entry(patch, "projection_patched", b"{}"),
-        Entry(after, "a", b'{"n":1}', operation, event),
-    ]
-
-
-async def test_a_step_appends_nothing_where_something_else_comes_first(log, key, with_ids, beside, log_prefix):
-    one, two, three = with_ids("1-0", "2-0", "3-0")
-    of_a_unit = {"op": "", "type": "assistant_delta", "data": "{}", "key": str(uuid4())}
-    for after, count, held, at_end in (
-        (None, 10, True, True),  # a row without a position begins its log, or finds its beginning
-        (one, 2, True, False),
-        (Position(1, 1), 10, False, True),
-        (LAST, 10, False, True),
-    ):
-        [stepped] = await log.step([Step(key, after, count, appended=[PATCH])])
-        assert (stepped.holds_position, stepped.at_end, stepped.positions) == (held, at_end, [])
-    for number, (fields, appends) in enumerate(
-        [
-            ({"op": "", "type": "user_message", "data": "{}"}, False),
-            ({"op": "", "type": "projection_patched", "data": "{}"}, False),
-            (of_a_unit, False),
-            ({"op": "", "type": "assistant_delta", "data": "{}"}, True),
-            ({"without": "a type"}, True),
-        ]
-    ):
-        other = LogKey.stream(uuid4())
-        beside.xadd(other.text(log_prefix), {"type": "x"}, id="1-0")
-        beside.xadd(other.text(log_prefix), fields, id="2-0")
-        [stepped] = await log.step([Step(other, one, 10, appended=[PATCH])])
-        assert (positions(stepped.entries), bool(stepped.positions)) == ([two], appends), number
-    assert positions(await log.read(key, count=10)) == [one, two, three]
-
-
-async def test_a_step_begins_a_log_only_where_there_is_none_and_beyond_the_position(log, key):
-    begun, again = await log.step([Step(key, None, 10, "new", [PATCH]), Step(key, None, 10, "new", [PATCH])])
-    assert (begun.is_there, again.is_there, again.positions) == (False, True, [])
-    assert positions(again.entries) == begun.positions
-    for last in (begun.positions[0], Position(2**63, 7), Position(2**63, LAST.seq)):
-        other = LogKey.stream(uuid4())
-        [lost] = await log.step([Step(other, last, 10, "new", [PATCH, PATCH])])
-        assert last < lost.positions[0] < lost.positions[1]
-
-
-async def test_a_step_replaces_a_log_only_as_long_as_nothing_was_appended_to_it(log, key, with_ids):
-    one, two = with_ids("1-0", "2-0")
-    [late] = await log.step([Step(key, None, 10, "replace", [PATCH], one)])
-    assert late.positions == []
-    assert positions(await log.read(key, count=10)) == [one, two]
-    [replaced] = await log.step([Step(key, None, 10, "replace", [PATCH], two)])
-    assert positions(await log.read(key, count=10)) == replaced.positions != []
-
-
-async def test_steps_of_several_logs_do_not_mix(log, key, with_ids):
-    one, two, three = with_ids("1-0", "2-0", "3-0")
-    absent, new = LogKey.stream(uuid4()), LogKey.stream(uuid4())
-    steps = [
-        Step(key, None, 2),
-        Step(absent, one, 10, appended=[PATCH]),
-        Step(new, None, 10, "new", [PATCH, PATCH]),
-        Step(key, two, 10, appended=[PATCH]),
-        Step(new, None, 10),
-    ]
-    of_key, of_absent, of_new, again, of_new_again = await log.step(steps)
-    assert (positions(of_key.entries), of_key.positions) == ([one, two], [])
-    assert (of_absent.is_there, of_absent.positions) == (False, [])
-    assert (positions(again.entries), len(again.positions)) == ([three], 1)
-    assert positions(of_new_again.entries) == of_new.positions
-    assert len(of_new.positions) == 2
-    assert await log.ends([absent]) == [None]
-    assert await log.step([]) == []
-
-
-async def test_between_what_a_step_reads_and_appends_nobody_appends(settings, key):
-    """Twenty clients append; every entry is read by exactly one of the steps, in order, between two of its own.
-
-    What is appended is so large that the server receives it in pieces, and serves others in between.
-    """
-    patch = ("", "projection_patched", b'{"x":"%s"}' % (b"y" * 200_000), "")
-    others = [EventLog(settings) for _ in range(20)]
-    log = EventLog(settings)
-    [start] = await log.append(key, [delta()], new=True)
-    running = 20
-
-    async def appending(other: EventLog) -> None:
-        nonlocal running
-        for _ in range(50):
-            await other.append(key, [delta(), delta()])
-        running -= 1
-
-    async def stepping() -> list[Position]:
-        seen, after, last = [start], start, False
-        while not last:
-            last = not running
-            [stepped] = await log.step([Step(key, after, 10_000, appended=[patch])])
-            seen += [*positions(stepped.entries), *stepped.positions]
-            after = stepped.positions[-1]
-        return seen
-
-    seen, *_ = await asyncio.gather(stepping(), *(appending(other) for other in others))
-    assert seen == positions(await log.read(key, count=10_000))
-    assert sum(entry.type == "assistant_delta" for entry in await log.read(key, count=10_000)) == 2_001
-    for one in (log, *others):
-        await one.close()
 
 
 async def test_an_event_with_a_key_is_appended_once(log, key, beside, log_prefix):
@@ -416,18 +237,6 @@ async def test_of_many_repetitions_at_once_one_is_appended(settings, key):
     assert len(await logs[0].read(key, count=1_000)) == 11
     for log in logs:
         await log.close()
-
-
-async def test_ids_times_and_numbers_that_json_does_not_have_are_kept(log, key):
-    identity, moment = uuid4(), datetime(2026, 11, 25, tzinfo=UTC)
-    await log.append(key, [delta(x=float("nan"), y=[float("inf"), -float("inf")], id=identity, at=moment)], new=True)
-    [entry] = await log.read(key, count=1)
-    assert json.loads(entry.raw) == {
-        "x": None,
-        "y": [None, None],
-        "id": str(identity),
-        "at": "2026-11-25T00:00:00+00:00",
-    }
 
 
 async def test_events_that_are_appended_together_stay_together(settings, key):
@@ -461,14 +270,9 @@ async def test_one_of_several_processes_sweeps_within_a_span(log):
     assert await log.claim_sweep(0.2)
 
 
-async def test_every_method_is_one_round_trip(redis_url, key, tmp_path):
-    with redis_log(redis_url) as real:
-        await count_round_trips(real, key, tmp_path)
-
-
-async def count_round_trips(real, key, tmp_path):
-    async with proxy(real.url, tmp_path) as counting:
-        log = EventLog(real._replace(url=counting.redis_url).settings)
+async def test_every_method_is_one_round_trip(any_log, key, tmp_path):
+    async with proxy(any_log.url, tmp_path) as counting:
+        log = EventLog(any_log._replace(url=counting.redis_url).settings)
         await log.ping()
         keys = [key, LogKey.operation(uuid4()), LogKey.stream(uuid4())]
         message = Event(type="user_message", data={"content": "x" * 1_000})

@@ -11,13 +11,11 @@ from uuid import uuid4
 
 import pytest
 import redis
-from pydantic import SecretStr
 
 from tests.support.log_calls import PATCH, calls
 from tests.support.proxies import proxy
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
-    ConfigurationError,
     InternalError,
     OutcomeUnknownError,
     UnavailableError,
@@ -25,7 +23,6 @@ from veupath_store.errors import (
 from veupath_store.events.log.client import NotWritableError
 from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog, Step
-from veupath_store.events.log.scripts import BEHIND, NEVER
 
 TIMEOUT = 0.5
 SECRET = "s3cr3t-word"
@@ -59,22 +56,6 @@ async def key(log):
 def descriptors() -> int:
     """How many files and connections this process has open."""
     return len(os.listdir("/dev/fd"))  # noqa: PTH208 - of no interest but their number
-
-
-@contextmanager
-def configured(private_redis, **options):
-    """The server with other options, until the block ends."""
-    with private_redis.client() as beside:
-        before = {name: beside.config_get(name)[name] for name in options}
-        for name, value in options.items():
-            beside.config_set(name, value)
-        try:
-            yield
-        finally:
-            if "requirepass" in options:
-                beside.execute_command("AUTH", options["requirepass"])
-            for name, value in before.items():
-                beside.config_set(name, value)
 
 
 async def test_while_redis_is_down_nothing_is_saved_and_all_calls_say_so(log, key, private_redis):
@@ -265,7 +246,7 @@ async def test_no_more_connections_are_held_than_allowed(private_redis):
 
 
 async def test_a_full_memory_saves_nothing_of_an_append(log, key, private_redis):
-    with configured(private_redis, maxmemory="1"), pytest.raises(UnavailableError, match="its memory is full"):
+    with private_redis.configured(maxmemory="1"), pytest.raises(UnavailableError, match="its memory is full"):
         await log.append(key, [event(), event()])
     assert len(await log.read(key, count=10)) == 1
 
@@ -285,16 +266,6 @@ async def test_a_read_only_replica_refuses_for_now(log, key, private_redis):
             beside.replicaof("NO", "ONE")
 
 
-@pytest.mark.parametrize("how", [{"min-replicas-to-write": 1}, {"maxmemory": 1}])
-async def test_a_server_that_takes_no_writes_says_so_and_is_asked_nothing_that_stays(log, key, how, private_redis):
-    await log.check_writable()
-    with configured(private_redis, **how), pytest.raises(UnavailableError):
-        await log.check_writable()
-    await log.check_writable()
-    with private_redis.client() as beside:
-        assert not beside.exists(NEVER)
-
-
 @contextmanager
 def demoted(private_redis, how):
     """The server takes no writes as long as the block lasts, as one that a failover has left behind."""
@@ -310,10 +281,7 @@ def demoted(private_redis, how):
             beside.config_set("min-replicas-to-write", 0)
 
 
-DEMOTED = pytest.mark.parametrize("how", ["READONLY", "NOREPLICAS"])
-
-
-@DEMOTED
+@pytest.mark.parametrize("how", ["READONLY", "NOREPLICAS"])
 async def test_a_server_that_was_demoted_is_left_at_once(log, key, how, private_redis):
     await asyncio.gather(*(log.read(key, count=1) for _ in range(5)))
     assert len(log._client._idle) > 1
@@ -376,7 +344,7 @@ def _loop(private_redis) -> None:
 
 
 async def test_a_redis_that_cannot_persist_refuses_for_now(log, key, private_redis):
-    with private_redis.client() as beside, configured(private_redis, save="3600 1"):
+    with private_redis.client() as beside, private_redis.configured(save="3600 1"):
         folder = private_redis.path / "dump.rdb"
         folder.mkdir()
         try:
@@ -428,81 +396,3 @@ async def test_an_append_of_which_a_part_would_be_refused_appends_nothing(log, k
         assert len(await log.read(key, count=10)) == 1
         beside.delete(name)
     assert len(await log.append(key, [event(), last])) == 2
-
-
-async def test_marks_of_another_kind_are_replaced_by_the_next_append(log, key, private_redis):
-    with private_redis.client() as beside:
-        beside.delete(BEHIND)
-        beside.set(BEHIND, "x")
-        [_] = await log.append(key, [Event(type="user_message", data={})])
-        assert [stream_id for stream_id, _ in await log.behind(10)] == [key.id]
-
-
-async def test_marks_of_another_kind_do_not_hinder_the_removal_of_logs(log, key, private_redis, caplog):
-    with private_redis.client() as beside:
-        beside.delete(BEHIND)
-        beside.set(BEHIND, "x")
-        await log.remove([key])
-        beside.delete(BEHIND)
-    assert await log.ends([key]) == [None]
-    assert BEHIND in caplog.text
-
-
-@pytest.mark.parametrize("user", ["", "ann", "default"])
-async def test_a_refused_password_is_a_matter_of_configuration_and_not_shown(user, private_redis):
-    url = private_redis.url.replace("unix://", f"unix://{user}:{SECRET}@")
-    with configured(private_redis, requirepass="another"):
-        for tried in (url, private_redis.url):
-            log = EventLog(settings(tried))
-            with pytest.raises(ConfigurationError, match="REDIS_URL") as caught:
-                await log.ping()
-            assert SECRET not in "".join(traceback.format_exception(caught.value))
-            await log.close()
-
-
-async def test_the_right_password_is_taken(private_redis):
-    with configured(private_redis, requirepass="a@b/c"):
-        for user in ("", "default"):
-            log = EventLog(settings(private_redis.url.replace("unix://", f"unix://{user}:a%40b%2Fc@")))
-            await log.ping()
-            await log.close()
-
-
-async def test_a_user_without_rights_is_a_matter_of_configuration(private_redis):
-    with private_redis.client() as beside:
-        beside.acl_setuser("reader", enabled=True, passwords=["+word"], keys=["*"], categories=["+@read"])
-    log = EventLog(settings(private_redis.url.replace("unix://", "unix://reader:word@")))
-    with pytest.raises(ConfigurationError, match="user's rights"):
-        await log.append(LogKey.stream(uuid4()), [event()], new=True)
-    await log.close()
-
-
-async def test_a_database_that_is_not_there_is_a_matter_of_configuration(private_redis):
-    log = EventLog(settings(f"{private_redis.url}?db=99999"))
-    with pytest.raises(ConfigurationError, match="REDIS_URL"):
-        await log.ping()
-    await log.close()
-
-
-async def test_a_file_for_tls_that_cannot_be_read_is_named():
-    log = EventLog(settings("rediss://127.0.0.1:1/0?ssl_ca_certs=/nowhere/ca.pem"))
-    with pytest.raises(ConfigurationError, match=r"/nowhere/ca\.pem"):
-        await log.ping()
-    await log.close()
-
-
-@pytest.mark.parametrize(
-    "url", ["redis://127.0.0.1:1", "rediss://127.0.0.1:1", "redis://nowhere.invalid", "unix:///nowhere/redis.sock"]
-)
-async def test_where_nobody_listens_nothing_is_saved(url):
-    log = EventLog(settings(url.replace("://", f"://:{SECRET}@"), log_timeout=3.0))
-    with pytest.raises(UnavailableError) as caught:
-        await log.append(LogKey.stream(uuid4()), [event()], new=True)
-    assert SECRET not in "".join(traceback.format_exception(caught.value))
-    await log.close()
-
-
-async def test_no_way_of_showing_a_log_shows_the_password(private_redis):
-    log = EventLog(settings(f"redis://:{SECRET}@127.0.0.1:1"))
-    assert SECRET not in repr(log) + repr(log._client) + repr(log._client._target)
-    assert isinstance(settings(private_redis.url).redis_url, SecretStr)

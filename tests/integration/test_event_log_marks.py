@@ -4,21 +4,12 @@ import asyncio
 import time
 from uuid import UUID, uuid4
 
-import pytest
-
 from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.scripts import BEHIND
 
 MESSAGE = Event(type="user_message", data={})
 DELTA = Event(type="assistant_delta", data={})
-
-
-@pytest.fixture
-async def log(any_log):
-    log = EventLog(any_log.settings)
-    yield log
-    await log.close()
 
 
 async def marked(log: EventLog) -> UUID:

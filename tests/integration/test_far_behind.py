@@ -3,15 +3,14 @@
 ``python -m pytest -m large -s tests/integration/test_far_behind.py`` prints the figures of docs/event-log.md.
 """
 
-import asyncio
 import sys
 import time
-from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
 import psutil
 import pytest
 
+from tests.support.jobs import running
 from tests.support.projections import MESSAGE, Logs, logged
 from tests.support.servers import until
 from veupath_store import ProjectionWorker, Projector, StreamRepository
@@ -37,29 +36,11 @@ def settings(database_url, private_redis):
     return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=30.0)
 
 
-@pytest.fixture
-def logs(settings):
-    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
-    yield logs
-    logs.close()
-
-
 def put_behind(logs: Logs, stream_id: UUID, count: int) -> None:
     """Append in the server itself, with the oldest mark there is."""
     for _ in range(count // 20_000):
         logs.redis.eval(_APPEND, 1, logs.key(stream_id), 20_000, EVERY)
     logs.redis.zadd(f"{logs.prefix}{BEHIND}", {str(stream_id): 1})
-
-
-@asynccontextmanager
-async def working():
-    worker = ProjectionWorker(poll_seconds=0.05, sweep_every=3_600)
-    task = asyncio.create_task(worker.run())
-    try:
-        yield
-    finally:
-        worker.stop()
-        await task
 
 
 async def count_of(stream_id: UUID) -> int:
@@ -88,7 +69,7 @@ async def test_a_million_entries_behind_cost_bounded_memory_and_hold_up_nobody(u
     process, waits = psutil.Process(), []
     before = most = process.memory_info().rss
     started = time.monotonic()
-    async with working():
+    async with running(ProjectionWorker(poll_seconds=0.05, sweep_every=3_600)):
         while await count_of(far) < MILLION // EVERY:
             waits.append(await wait_of_another(other))
             most = max(most, process.memory_info().rss)

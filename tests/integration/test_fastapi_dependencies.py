@@ -18,9 +18,7 @@ from tests.support.web import (
     Accounts,
     ControlSets,
     Logs,
-    Me,
     Streams,
-    Users,
     as_user,
     current_user,
     registered,
@@ -67,10 +65,6 @@ async def lent(store, monkeypatch):
 
     monkeypatch.setattr(engine_client.StoreClient, "acquire", counted)
     return calls
-
-
-async def in_transactions(watcher) -> int:
-    return await faults.idle_in_transaction(watcher)
 
 
 async def test_all_dependencies_of_a_request_share_one_session_and_one_connection(store, user, lent):
@@ -224,7 +218,7 @@ async def test_background_tasks_run_after_the_commit_and_without_its_connection(
 
     async def later(stream_id):
         seen.append(await watcher.fetchval("SELECT count(*) FROM streams WHERE id = $1", stream_id))
-        seen.append(await in_transactions(watcher))
+        seen.append(await faults.idle_in_transaction(watcher))
         async with async_session_factory() as session:
             seen.append((await StreamRepository(session).get_by_id(stream_id)).user_id)
 
@@ -261,7 +255,7 @@ async def test_no_connection_is_taken_while_a_body_arrives_nor_for_a_wrong_one(s
         assert len(lent) == 1  # no JSON
         assert (await client.post("/", json={}, headers=as_user(user))).status_code == 422
         assert len(lent) == 1  # JSON that does not fit: FastAPI asks the model last, after the session is there
-    assert await in_transactions(watcher) == 0
+    assert await faults.idle_in_transaction(watcher) == 0
     assert get_engine().is_open
     await faults.assert_pool_complete()
 
@@ -390,11 +384,6 @@ async def test_an_id_that_is_none_is_refused(store, lent):
     assert not lent
 
 
-async def test_scoped_dependencies_cannot_be_changed(store):
-    with pytest.raises(AttributeError):
-        scoped.streams = scoped.users
-
-
 async def test_concurrent_requests_have_sessions_of_their_own(settings):
     app = registered(settings=settings.model_copy(update={"pool_max_size": 4}))
     together = asyncio.Barrier(4)
@@ -408,16 +397,3 @@ async def test_concurrent_requests_have_sessions_of_their_own(settings):
     async with running(app) as client:
         answers = await asyncio.gather(*(client.post("/") for _ in range(4)))
     assert len({answer.json() for answer in answers}) == 4
-
-
-async def test_a_user_sees_the_own_row_and_no_other(store, user, stranger):
-    app = registered()
-
-    @app.get("/users/{user_id}")
-    async def get(user_id: UUID, users: Users, me: Me) -> bool:
-        assert me == user.id
-        return await users.get_by_id(user_id) is not None
-
-    async with running(app) as client:
-        found = [(await client.get(f"/users/{it.id}", headers=as_user(user))).json() for it in (user, stranger)]
-    assert found == [True, False]

@@ -8,7 +8,6 @@ from fastapi import APIRouter, FastAPI, Request
 from tortoise.context import get_current_context
 
 from tests.support import faults
-from tests.support.servers import until
 from tests.support.web import client_of, registered, running
 from veupath_store import StoreSettings, UserRepository, check_readiness, close_db, get_engine, init_db, session
 from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
@@ -71,11 +70,7 @@ async def test_an_application_starts_and_ends_twice_in_a_row(settings, watcher):
             assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
             assert answer.json()["ready"] is True
         assert_nothing_left()
-
-        async def nobody() -> bool:
-            return not await faults.pids(watcher)
-
-        await until(nobody, within=15, what="no connection is left")
+        await faults.nobody_connected(watcher)
     assert events == ["begun", "ended", "drained"] * 2
 
 

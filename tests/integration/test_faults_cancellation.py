@@ -11,7 +11,6 @@ import pytest
 from tortoise.transactions import in_transaction
 
 from tests.support import faults
-from tests.support.servers import until
 from veupath_store import StreamRepository, UserRepository, async_session_factory
 from veupath_store.engine.client import StoreClient
 from veupath_store.engine.transaction import StoreTransaction
@@ -130,7 +129,7 @@ async def test_random_cancellations_leave_the_pool_whole(user, watcher, monkeypa
     await asyncio.gather(*(torment() for _ in range(AT_ONCE)))
 
     await faults.assert_pool_complete()
-    await until(lambda: _none_idle(watcher), within=15, what="no backend idle in transaction")
+    await faults.nobody_in_transaction(watcher)
     for _ in range(100):
         assert await UserRepository().get_by_id(user.id)
     stored = await watcher.fetch(
@@ -140,7 +139,3 @@ async def test_random_cancellations_leave_the_pool_whole(user, watcher, monkeypa
     # 549 to 769 of 1,000 were seen, and 481 where the load of the machine rose after the first measurement.
     assert phases.cut["anywhere"] > cancellations / 4, phases.cut
     assert not [phase for phase in _ALL_PHASES if phases.cut[phase] < cancellations / 800], phases.cut
-
-
-async def _none_idle(watcher) -> bool:
-    return await faults.idle_in_transaction(watcher) == 0

@@ -7,7 +7,6 @@ from uuid import uuid4
 import pytest
 
 from tests.support import faults
-from tests.support.servers import until
 from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.errors import UnavailableError
 from veupath_store.session import get_engine
@@ -15,17 +14,6 @@ from veupath_store.session import get_engine
 pytestmark = pytest.mark.large
 
 POOL = 4
-
-
-@pytest.fixture(scope="module")
-def private_template(private_server, make_store):
-    return faults.make_template(private_server.server, make_store)
-
-
-@pytest.fixture
-async def private_url(private_server, private_template):
-    async with private_server.server.database(private_template) as url:
-        yield url
 
 
 @pytest.fixture
@@ -84,7 +72,7 @@ async def test_tasks_on_frozen_backends_are_cancelled_within_a_second(work, froz
             await faults.acquire_all(await frozen_store.open())
         assert all(task.cancelled() for task in tasks)
 
-    await until(lambda: _none_idle(watcher), within=15, what="no backend idle in transaction")
+    await faults.nobody_in_transaction(watcher)
     assert await watcher.fetchval("SELECT count(*) FROM users") == 0
     for _ in range(100):
         await UserRepository().get_or_create(uuid4())
@@ -107,7 +95,7 @@ async def test_a_commit_on_a_frozen_backend_is_cancelled_within_a_second(frozen_
         async with asyncio.timeout(10):
             await asyncio.wait([task])
             await faults.acquire_all(await frozen_store.open())
-    await until(lambda: _none_idle(watcher), within=15, what="no backend idle in transaction")
+    await faults.nobody_in_transaction(watcher)
 
 
 async def test_a_savepoint_that_cannot_be_undone_loses_the_whole_transaction(frozen_store, watcher):
@@ -122,9 +110,5 @@ async def test_a_savepoint_that_cannot_be_undone_loses_the_whole_transaction(fro
 
     with contextlib.ExitStack() as stack, pytest.raises(UnavailableError):
         await work()
-    await until(lambda: _none_idle(watcher), within=15, what="no backend idle in transaction")
+    await faults.nobody_in_transaction(watcher)
     assert await watcher.fetchval("SELECT count(*) FROM users") == 0
-
-
-async def _none_idle(watcher) -> bool:
-    return await faults.idle_in_transaction(watcher) == 0

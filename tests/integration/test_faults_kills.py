@@ -15,17 +15,6 @@ from veupath_store.errors import UnavailableError
 WRITERS = 64
 
 
-@pytest.fixture(scope="module")
-def private_template(private_server, make_store):
-    return faults.make_template(private_server.server, make_store)
-
-
-@pytest.fixture
-async def private_url(private_server, private_template):
-    async with private_server.server.database(private_template) as url:
-        yield url
-
-
 @pytest.fixture
 async def private_store(private_url):
     yield await init_db(settings=StoreSettings(database_url=private_url))
@@ -88,7 +77,7 @@ async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_wr
         async def written() -> bool:
             return writers.ledger.alive_since(down) > 0
 
-        await until(written, within=5 - (time.monotonic() - accepting), what="the first write after the restart")
+        await until(written, within=15 - (time.monotonic() - accepting), what="the first write after the restart")
         await writers.all_write(within=20)
     connection = await faults.watcher(private_url)
     await writers.ledger.assert_true(connection)

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.projections import at_rest, logged
+from tests.support.projections import at_rest
 from veupath_store import (
     AccountRepository,
     ConflictError,
@@ -20,10 +20,7 @@ from veupath_store import (
 from veupath_store.models import Stream, User
 from veupath_store.values import PurgeMode
 
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return logged(database_url, redis_url, log_prefix)
+pytestmark = pytest.mark.with_log
 
 
 def said(text):

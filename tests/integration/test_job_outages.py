@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support.jobs import leased, registered
+from tests.support.jobs import all_ended, leased, registered, running
 from tests.support.servers import new_name, until
 from veupath_store import LeaseLostError, OperationRepository, UserRepository, Worker, run_under_lease
 from veupath_store.config import StoreSettings
@@ -67,15 +67,10 @@ async def test_a_worker_goes_on_after_an_outage(user, private_server):
         done.append(context.lease.operation_id)
 
     worker = Worker("host:1", {OperationType.EXPERIMENT: job}, poll_seconds=0.05, sweep_every=0.05)
-    running = asyncio.create_task(worker.run())
-    await asyncio.to_thread(private_server.crash)
-    await asyncio.sleep(0.3)
-    await asyncio.to_thread(private_server.start)
-    made = await registered(user)
-
-    async def is_done():
-        return done == [made.id]
-
-    await until(is_done, 10, "the job has run")
-    worker.stop()
-    await asyncio.wait_for(running, 5)
+    async with running(worker):
+        await asyncio.to_thread(private_server.crash)
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(private_server.start)
+        made = await registered(user)
+        await until(all_ended, 20, "the job has run")
+    assert done == [made.id]

@@ -1,16 +1,13 @@
 """Eight worker processes, five hundred jobs, and every second a process that is killed or frozen."""
 
 import asyncio
-import contextlib
-import signal
-import sys
-from itertools import count
 
 import pytest
 
-from tests.support.jobs import registered
+from tests.support.jobs import all_ended, registered
 from tests.support.servers import until
 from tests.support.worker import EFFECTS, LEASE, SWEEP_EVERY
+from tests.support.worker_processes import started
 from veupath_store import LeaseRepository
 from veupath_store.models import Operation
 
@@ -23,74 +20,22 @@ SLACK = 4.0
 """Seconds for two busy cores: between a job's being free and the moment at which a worker has asked for it."""
 
 
-class Workers:
-    """Worker processes by their worker's id."""
-
-    def __init__(self, url):
-        self._url = url
-        self._ids = count()
-        self._running = {}
-        self._frozen = {}
-
-    async def start(self):
-        worker_id = f"w{next(self._ids)}"
-        self._running[worker_id] = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.support.worker", self._url, worker_id
-        )
-
-    def can_be_hit(self, worker_id):
-        return worker_id in self._running
-
-    async def kill(self, worker_id):
-        process = self._running.pop(worker_id)
-        process.kill()
-        await process.wait()
-
-    def freeze(self, worker_id):
-        self._frozen[worker_id] = self._running.pop(worker_id)
-        self._frozen[worker_id].send_signal(signal.SIGSTOP)
-
-    def wake(self, worker_id):
-        self._running[worker_id] = self._frozen.pop(worker_id)
-        self._running[worker_id].send_signal(signal.SIGCONT)
-
-    async def all_awake(self):
-        return not self._frozen
-
-    async def stop(self):
-        """End them as a deploy does; their exit codes."""
-        for process in self._running.values():
-            process.terminate()
-        return [await process.wait() for process in self._running.values()]
-
-    async def clean_up(self):
-        for process in [*self._running.values(), *self._frozen.values()]:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
 @pytest.fixture
 async def workers(store, database_url):
     await Operation._meta.db.execute_script(EFFECTS)
-    workers = Workers(database_url)
-    try:
-        for _ in range(PROCESSES):
-            await workers.start()
+    async with started(lambda number: ("-m", "tests.support.worker", database_url, f"w{number}"), PROCESSES) as workers:
         yield workers
-    finally:
-        await workers.clean_up()
 
 
 async def busy_worker(workers, registering):
-    """A worker that runs a job at this moment; ``None`` when all jobs are done."""
-    while not registering.done() or not await none_is_active():
+    """The number of a worker that runs a job at this moment; ``None`` when all jobs are done."""
+    while not registering.done() or not await all_ended():
         rows = await rows_of(
             "SELECT worker_id FROM operations WHERE status = 'active' AND lease_expires_at > clock_timestamp()"
         )
-        for row in rows:
-            if workers.can_be_hit(row["worker_id"]):
-                return row["worker_id"]
+        for number in (int(row["worker_id"].removeprefix("w")) for row in rows):
+            if number in workers.running:
+                return number
         await asyncio.sleep(0.01)
     return None
 
@@ -107,11 +52,9 @@ async def torment(workers, registering):
         if victim is None:
             return
         if number % 2:
-            await workers.kill(victim)
-            await workers.start()
+            await workers.replace(victim)
         else:
-            workers.freeze(victim)
-            asyncio.get_running_loop().call_later(LEASE + SWEEP_EVERY + SLACK, workers.wake, victim)
+            workers.freeze(victim, LEASE + SWEEP_EVERY + SLACK)
 
 
 async def register_all(user):
@@ -120,19 +63,15 @@ async def register_all(user):
         await asyncio.sleep(SIGNALS * 0.9 / JOBS)
 
 
-async def none_is_active():
-    return not await Operation.filter(status="active").exists()
-
-
 async def test_every_effect_happens_once_and_no_job_waits_longer_than_its_lease_and_one_sweep(user, workers):
     registering = asyncio.create_task(register_all(user))
     await torment(workers, registering)
     await registering
-    await until(none_is_active, 20, "all jobs have ended")
+    await until(all_ended, 20, "all jobs have ended")
     await until(workers.all_awake, 15, "the last frozen worker was woken")
     # What it would write now.
     await asyncio.sleep(0.5)
-    assert set(await workers.stop()) == {0}
+    assert await workers.stop() == {0}
 
     statuses = await rows_of("SELECT status, count(*) FROM operations GROUP BY status")
     assert [tuple(row) for row in statuses] == [("completed", JOBS)]

@@ -6,10 +6,7 @@ import struct
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.hostile import documents
-from veupath_store import ControlSetRepository, StreamRepository
 from veupath_store.documents.json import decode, encode
-from veupath_store.models import ControlSet
 
 DOCUMENTS = 200
 """Hypothesis makes them first; one statement then sends them all through a jsonb column."""
@@ -86,28 +83,3 @@ async def test_every_float_near_a_power_of_two_or_ten_reads_back_the_same(store)
     bits = [struct.pack("d", float(number)) for number in decode(returned)]
     lost = [number for number, back in zip(numbers, bits, strict=True) if struct.pack("d", number or 0.0) != back]
     assert lost == []
-
-
-async def test_documents_at_the_limits_read_back_through_a_projection(user):
-    streams = StreamRepository()
-    stream = await streams.create(user.id, "plasmodb")
-    for document in documents():
-        await streams.update_projection(stream.id, plan=document)
-        projection = await streams.get_projection(stream.id)
-        assert projection.plan == document
-
-
-async def test_texts_read_back_through_a_control_set(store):
-    for tags in (["\\u0000"], ["😀", "e\u0301", '"', "\\"], ["1e+16"], []):
-        created = await ControlSetRepository().create(
-            name="Kinases", site_id="plasmodb", record_type="transcript", positive_ids=tags, negative_ids=(), tags=tags
-        )
-        stored = await ControlSet.get(id=created.id)
-        assert (stored.tags, stored.positive_ids, stored.negative_ids) == (tags, tags, [])
-
-
-async def test_the_real_strategies_read_back(strategies, user):
-    client = await StreamRepository()._client()
-    plans = [strategy["plan"] for strategy in strategies]
-    returned = await through_jsonb(client, [encode(plan) for plan in plans])
-    assert [decode(text) for text in returned] == plans

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.projections import DELTA, MESSAGE, Logs, at_rest, columns_of, logged, rows_of, unlogged_of
+from tests.support.projections import DELTA, MESSAGE, at_rest, columns_of, logged, rows_of, unlogged_of
 from veupath_store import (
     Event,
     LogReader,
@@ -23,23 +23,13 @@ from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.scripts import GONE
 from veupath_store.values import LagState, OperationType, RebuildOutcome, VerifyOutcome
 
+pytestmark = pytest.mark.with_log
+
 FIRST = [Event(type="user_message", data={"content": "first", "messageId": "m"})]
 
 
 class RolledBackError(Exception):
     pass
-
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return logged(database_url, redis_url, log_prefix)
-
-
-@pytest.fixture
-def logs(settings):
-    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
-    yield logs
-    logs.close()
 
 
 async def assert_sound(watcher, logs) -> None:
@@ -85,40 +75,6 @@ async def test_a_row_that_is_changed_all_the_time_is_left_after_one_entry(store,
 class TestOfUnitsOfWork:
     """A conversation begins with its first message and the operation that answers it."""
 
-    @staticmethod
-    async def begin(user, session):
-        stream = await StreamRepository(session).create(user.id, "plasmodb", name="one")
-        await Projector().append(stream.id, FIRST, session=session)
-        operation = await OperationRepository(session).register(user.id, OperationType.CHAT, stream_id=stream.id)
-        return stream.id, operation.id
-
-    async def test_what_is_committed_is_in_the_log_once_and_in_its_order(self, user, watcher, logs):
-        async with async_session_factory() as session:
-            stream_id, operation_id = await self.begin(user, session)
-            assert await Projector().append(stream_id, [DELTA, MESSAGE], session=session) == []
-            assert keys(logs) == []
-        assert keys(logs) == []
-        await asyncio.gather(*(Projector().catch_up(stream_id) for _ in range(8)))
-        assert logs.types(stream_id) == ["projection_patched", "user_message", "assistant_delta", "user_message"]
-        assert await texts(stream_id) == ["first", "hello"]
-        assert (await columns_of(watcher, stream_id))["message_count"] == 2
-        assert await watcher.fetchval("SELECT count(*) FROM stream_events") == 0
-        assert (await OperationRepository().get_by_id(operation_id)).stream_id == stream_id
-        await assert_sound(watcher, logs)
-
-    async def test_what_is_rolled_back_was_never_there(self, user, watcher, logs):
-        begun = []
-        with pytest.raises(RolledBackError):
-            async with async_session_factory() as session:
-                begun += await self.begin(user, session)
-                raise RolledBackError
-        await at_rest()
-        for table in ("streams", "stream_projections", "operations", "stream_events"):
-            assert await watcher.fetchval(f"SELECT count(*) FROM {table}") == 0
-        with pytest.raises(NotFoundError):
-            await Projector().append(begun[0], FIRST)
-        assert keys(logs) == []
-
     async def test_a_rolled_back_event_of_a_conversation_that_is_there_leaves_no_trace(self, user, watcher, logs):
         stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
         await at_rest()
@@ -148,12 +104,6 @@ class TestOfUnitsOfWork:
                 await Projector().append(stream_id, keyed, session=session)
         await assert_sound(watcher, logs)
         assert await texts(stream_id) == ["once"]
-
-    async def test_in_a_conversation_that_is_not_there_it_is_refused(self, user, logs):
-        with pytest.raises(NotFoundError):
-            async with async_session_factory() as session:
-                await Projector().append(uuid4(), FIRST, session=session)
-        assert keys(logs) == []
 
 
 class TestWhileRedisIsAway:
@@ -281,17 +231,6 @@ class TestOfLateAppends:
         assert await watcher.fetchval("SELECT count(*) FROM streams") == 0
         assert (await Projector().rebuild(missing=True)).counts == {}
         assert (await Projector().log.backlog()).count == 0
-
-    async def test_an_operation_that_was_deleted_takes_none_and_is_not_brought_back(self, user, logs):
-        operation_id = (await OperationRepository().register(user.id, OperationType.EXPERIMENT)).id
-        progress = [Event(type="progress", data={"done": 1})]
-        await Projector().append_to_operation(operation_id, progress)
-        await OperationRepository().delete(operation_id)
-        await at_rest()
-        with pytest.raises(NotFoundError):
-            await Projector().append_to_operation(operation_id, progress)
-        await at_rest()
-        assert keys(logs) == []
 
     async def test_a_deleted_ones_log_that_comes_back_with_a_restore_of_redis_is_removed_again(self, user, logs):
         stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id

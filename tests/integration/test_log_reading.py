@@ -1,13 +1,9 @@
 """Conversations and operations read back from their logs."""
 
-from contextlib import suppress
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from pydantic import SecretStr
 
-from tests.support.projections import Logs
 from tests.support.statements import recorded
 from veupath_store.errors import ConfigurationError, InternalError, InvalidInputError, NotFoundError
 from veupath_store.events.log.entries import Event, LogKey
@@ -16,24 +12,11 @@ from veupath_store.events.project import catch_up as catch_up_module
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.events.reader import LogReader
-from veupath_store.inputs.legacy_ids import adopted_id
-from veupath_store.repositories import OperationRepository, StreamRepository, UserRepository
+from veupath_store.repositories import OperationRepository, StreamRepository
 from veupath_store.session import async_session_factory, close_db, init_db
 from veupath_store.values import MessageRole, OperationType
 
 pytestmark = pytest.mark.with_log
-
-
-@pytest.fixture
-def logs(store, redis_url, log_prefix):
-    logs = Logs(redis_url, log_prefix)
-    yield logs
-    logs.close()
-
-
-@pytest.fixture
-async def stream(user):
-    return (await StreamRepository().create(user.id, "plasmodb")).id
 
 
 def said(number, **more):
@@ -46,11 +29,6 @@ def answered(number, **more):
 
 def deltas(count, **more):
     return [Event(type="assistant_delta", data={"content": "x" * 40}, **more) for _ in range(count)]
-
-
-async def chat(stream, turns, deltas_each, **more):
-    for number in range(turns):
-        await Projector().append(stream, [said(number, **more), *deltas(deltas_each, **more), answered(number, **more)])
 
 
 async def test_messages_come_back_as_they_were_said(stream, user):
@@ -69,21 +47,6 @@ async def test_messages_come_back_as_they_were_said(stream, user):
     assert (two.id, two.role, two.content, two.operation_id) == (ids[-1], MessageRole.ASSISTANT, "answer 1", operation)
     assert int(one.created_at.timestamp() * 1000) == int(ids[0].split("-")[0])
     assert one.data == {"content": "question 1", "messageId": "m1"}
-
-
-@pytest.mark.parametrize("newest_first", [False, True])
-@pytest.mark.parametrize("limit", [1, 7, 1_000])
-async def test_pages_of_messages_join_without_a_gap_or_a_repeat(stream, newest_first, limit):
-    await chat(stream, turns=40, deltas_each=20)
-    contents, position, at_end = [], None, False
-    while not at_end:
-        page = await LogReader().page_messages(stream, position=position, limit=limit, newest_first=newest_first)
-        assert len(page.items) <= limit
-        contents += [message.content for message in page.items]
-        position, at_end = page.position, page.at_end
-    expected = [text for number in range(40) for text in (f"question {number}", f"answer {number}")]
-    assert contents == (expected[::-1] if newest_first else expected)
-    assert [message.content async for message in LogReader().iterate_messages(stream)] == expected
 
 
 async def test_a_page_reads_a_bounded_part_of_the_log_also_when_it_finds_nothing(stream, monkeypatch):
@@ -142,37 +105,6 @@ async def test_what_is_no_json_is_shown_as_nothing_and_is_no_message(stream, log
     assert (await reader.page_messages(stream)).items == ()
 
 
-async def test_what_an_old_application_wrote_with_nan_is_read_as_null(stream, logs):
-    await Projector().catch_up(stream)
-    logs.add(stream, "user_message", b'{"content":"p < 0.05","score":NaN,"range":[-Infinity,1,Infinity]}')
-    [message] = (await LogReader().page_messages(stream)).items
-    assert (message.content, message.data["score"], message.data["range"]) == ("p < 0.05", None, [None, 1, None])
-    await Projector().catch_up(stream)
-    assert (await StreamRepository().get_projection(stream)).message_count == 1
-
-
-async def test_ids_times_and_numbers_that_json_does_not_have_come_back_as_text_and_null(stream):
-    identity, moment = uuid4(), datetime(2026, 11, 25, 8, 30, tzinfo=UTC)
-    data = {"content": "x", "gene": identity, "at": moment, "odds": [float("inf"), {"p": float("nan")}]}
-    await Projector().append(stream, [Event(type="user_message", data=data)])
-    [message] = (await LogReader().page_messages(stream)).items
-    assert message.data == {
-        "content": "x",
-        "gene": str(identity),
-        "at": "2026-11-25T08:30:00+00:00",
-        "odds": [None, {"p": None}],
-    }
-
-
-async def test_an_event_that_is_appended_again_with_its_key_is_there_once(stream):
-    event = said(1, key=uuid4())
-    [first] = await Projector().append(stream, [event])
-    assert await Projector().append(stream, [event, event, said(2)]) != [first]
-    assert [message.content async for message in LogReader().iterate_messages(stream)] == ["question 1", "question 2"]
-    assert (await Projector().catch_up(stream)).problems == ()
-    assert (await StreamRepository().get_projection(stream)).message_count == 2
-
-
 @pytest.mark.parametrize("kind", [said, lambda number, **more: deltas(number, **more)[0]])
 async def test_an_event_of_a_unit_of_work_is_there_once_also_where_a_catch_up_died_after_appending_it(
     stream, kind, monkeypatch
@@ -193,15 +125,6 @@ async def test_an_event_of_a_unit_of_work_is_there_once_also_where_a_catch_up_di
 
 async def _die(parts):
     raise InternalError("as if the process had died here")
-
-
-async def test_an_event_of_a_unit_of_work_that_is_rolled_back_is_nowhere(stream):
-    with pytest.raises(InternalError):
-        async with async_session_factory() as session:
-            await Projector().append(stream, [said(1)], session=session)
-            raise InternalError("rolled back")
-    await ProjectionWorker().drain()
-    assert (await LogReader().page_events(stream)).items == ()
 
 
 async def test_a_conversations_operation_is_found_in_the_conversations_log(stream, user):
@@ -307,40 +230,3 @@ async def test_without_a_log_there_is_nothing_to_read(settings):
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
         Projector()
     await close_db()
-
-
-async def test_an_operation_of_the_sqlalchemy_layer_is_told_by_the_id_that_stands_for_it(stream):
-    reader = LogReader()
-    await Projector().catch_up(stream)
-    key = LogKey.stream(stream).text(reader._log._prefix)
-    await reader._log._client.run([("XADD", key, "*", "op", "op_0123456789ab", "type", "user_message", "data", "{}")])
-    [event] = (await reader.page_events(stream)).items
-    assert event.operation_id == adopted_id("op_0123456789ab")
-    assert (await reader.page_events(stream, operation_id="op_0123456789ab")).items == (event,)
-    assert (await reader.page_events(stream, operation_id=event.operation_id)).items == (event,)
-    assert (await reader.page_events(stream, operation_id="op_0123456789ac")).items == ()
-
-
-@pytest.mark.parametrize("empty", ["", " "])
-async def test_an_empty_redis_url_is_as_none_at_all(settings, empty):
-    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(empty)}))
-    user = await UserRepository().create()
-    stream = await StreamRepository().create(user.id, "plasmodb")
-    assert (await StreamRepository().get_projection(stream.id)).last_event_id is None
-    with pytest.raises(ConfigurationError, match="REDIS_URL"):
-        Projector()
-    await close_db()
-
-
-async def test_a_late_append_to_a_conversation_that_is_gone_brings_nothing_back(stream, logs):
-    await Projector().append(stream, [said(1)])
-    await StreamRepository().delete(stream)
-    with suppress(NotFoundError):  # the log may be there until it is removed, and goes with all that it holds
-        await Projector().append(stream, [said(2)])
-    await ProjectionWorker().drain()
-    with pytest.raises(NotFoundError):
-        await Projector().append(stream, [said(3)])
-    async with async_session_factory() as session:
-        with pytest.raises(NotFoundError):
-            await Projector().append(stream, [said(4)], session=session)
-    assert not list(logs.redis.scan_iter(f"{logs.prefix}*{stream}"))

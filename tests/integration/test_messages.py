@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.naive_turns import naive_messages
-from tests.support.projections import Logs, at_rest, columns_of
+from tests.support.projections import at_rest, columns_of
 from veupath_store import (
     AccountRepository,
     Event,
@@ -27,13 +27,6 @@ pytestmark = pytest.mark.with_log
 
 NOT_COMPARED = {"created_at", "operation_id"}
 OPERATIONS = ("", str(uuid4()), str(uuid4()))
-
-
-@pytest.fixture
-def logs(store, redis_url, log_prefix):
-    logs = Logs(redis_url, log_prefix)
-    yield logs
-    logs.close()
 
 
 @pytest.fixture

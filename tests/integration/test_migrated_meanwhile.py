@@ -49,7 +49,7 @@ async def test_a_column_that_is_added_fails_no_unit_of_work(store, watcher):
     assert failed == []
 
 
-async def test_a_type_that_is_changed_is_unavailable_once_and_then_well(store, user, watcher):
+async def test_a_type_that_is_changed_is_unavailable_once(store, user, watcher):
     """Such a migration rewrites its table, and the linter refuses it; an operator may do it all the same."""
 
     async def read():

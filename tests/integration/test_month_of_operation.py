@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.checkout import REPOSITORY
 from tests.support.month import GAP, HARMED_ALONE, MONTH, NOTHING, THE_EVENT, WAITS, World, ahead_and_back, full
-from tests.support.projections import MESSAGE, Logs, at_rest, logged
+from tests.support.projections import MESSAGE, at_rest, logged
 from tests.support.servers import until
 from veupath_store import (
     Event,
@@ -118,13 +118,6 @@ async def asked_of(stream_id: UUID, said: Event) -> dict[str, str]:
 @pytest.fixture
 def settings(database_url, private_redis):
     return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=0.5)
-
-
-@pytest.fixture
-def logs(settings):
-    logs = Logs(settings.redis_url.get_secret_value(), settings.log_prefix)
-    yield logs
-    logs.close()
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Rows as a newer version would write them, read by this one; and types that are the application's own."""
 
-import asyncio
 from uuid import uuid4
 
 import pytest
 
-from tests.support.jobs import WORKER, expire, leased, new_stream, registered
+from tests.support.jobs import WORKER, expire, leased, new_stream, registered, running
 from tests.support.servers import until
 from veupath_store import (
     AccountRepository,
@@ -143,14 +142,12 @@ async def test_an_applications_own_job_goes_the_whole_way(user):
     await registered(user, "batch")
     await registered(user, "somebody_elses")
     worker = Worker(WORKER, {"export_pdf": job, OperationType.BATCH: job}, poll_seconds=0.01)
-    running = asyncio.create_task(worker.run())
 
     async def done():
         return [one.type for one in (await OperationRepository().page_active(user.id)).items] == ["somebody_elses"]
 
-    await until(done, 15, "both are done")
-    worker.stop()
-    await running
+    async with running(worker):
+        await until(done, 15, "both are done")
     assert ran == ["export_pdf", OperationType.BATCH]
     assert ran[1] is OperationType.BATCH
     assert (await OperationRepository().get_status(made.id)).status is OperationStatus.COMPLETED

@@ -1,12 +1,12 @@
 """One odd thing in Redis or in a row harms itself only: it is reported by name, and all go on with the rest."""
 
 import asyncio
-from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
 
-from tests.support.projections import DELTA, MESSAGE, Logs
+from tests.support.jobs import running
+from tests.support.projections import DELTA, MESSAGE
 from tests.support.servers import until
 from veupath_store.events.log.entries import Event
 from veupath_store.events.log.scripts import BEHIND
@@ -16,13 +16,6 @@ from veupath_store.models import User
 from veupath_store.repositories import OperationRepository, StreamRepository
 
 pytestmark = [pytest.mark.with_log, pytest.mark.unlike_log]
-
-
-@pytest.fixture
-def logs(store, redis_url, log_prefix):
-    logs = Logs(redis_url, log_prefix)
-    yield logs
-    logs.close()
 
 
 @pytest.fixture
@@ -56,34 +49,19 @@ async def counts(streams):
     return [(await StreamRepository().get_projection(stream)).message_count for stream in streams]
 
 
-async def test_lag_names_what_cannot_be_read_and_tells_of_all_others(streams, odd, logs):
+async def test_what_cannot_be_read_is_named_and_all_others_are_told_compared_and_rebuilt(streams, odd, logs):
     typed, placed = odd
-    report = await Projector().lag()
-    assert report.counts == {"current": 2, "unreadable": 2}
-    reasons = {one.stream_id: one.reason for one in report.lagging}
-    assert reasons.keys() == {typed, placed}
-    assert logs.key(typed) in reasons[typed]
-    assert "position" in reasons[placed]
-
-
-async def test_verify_names_what_cannot_be_read_and_compares_all_others(streams, odd, logs):
-    typed, placed = odd
-    report = await Projector().verify()
-    assert report.counts == {"equal": 2, "unreadable": 2}
-    reasons = {one.stream_id: one.reason for one in report.suspects}
-    assert logs.key(typed) in reasons[typed]
-    assert "position" in reasons[placed]
-
-
-async def test_rebuild_names_what_cannot_be_read_and_rebuilds_all_others(streams, odd, logs):
-    typed, placed = odd
-    report = await Projector().rebuild(missing=True)
-    assert report.counts == {"rebuilt": 2, "unreadable": 4}
-    reasons = {one.stream_id: one.reason for one in report.refused}
-    assert logs.key(typed) in reasons.pop(typed)
-    assert "position" in reasons.pop(placed)
-    # Logs without a row: one is of another type, the other names an owner that cannot be.
-    assert sorted("WRONGTYPE" in reason for reason in reasons.values()) == [False, True]
+    lag, verified = await Projector().lag(), await Projector().verify()
+    rebuilt = await Projector().rebuild(missing=True)
+    assert (lag.counts, verified.counts) == ({"current": 2, "unreadable": 2}, {"equal": 2, "unreadable": 2})
+    assert rebuilt.counts == {"rebuilt": 2, "unreadable": 4}
+    for named in (lag.lagging, verified.suspects, rebuilt.refused):
+        reasons = {one.stream_id: one.reason for one in named}
+        assert logs.key(typed) in reasons.pop(typed)
+        assert "position" in reasons.pop(placed)
+        # Logs without a row: one is of another type, the other names an owner that cannot be.
+        others = ["WRONGTYPE" in reason for reason in reasons.values()]
+        assert sorted(others) == ([False, True] if named is rebuilt.refused else [])
 
 
 async def test_the_worker_names_what_cannot_be_read_and_catches_up_all_others(streams, odd, logs, caplog):
@@ -123,16 +101,6 @@ async def test_a_claim_that_is_given_up_many_pages_later_is_no_claim(streams):
         await Projector().catch_up(streams[0])
     assert (await StreamRepository().get_projection(streams[0])).name == "free"
     assert (await Projector().verify()).counts == {"equal": 4}
-
-
-@asynccontextmanager
-async def running(worker):
-    task = asyncio.create_task(worker.run())
-    try:
-        yield
-    finally:
-        worker.stop()
-        await task
 
 
 async def test_marks_of_another_type_hinder_neither_what_is_logged_nor_the_sweep(streams, logs, user, caplog):

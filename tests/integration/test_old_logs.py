@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.projections import MESSAGE, Logs, columns_of
+from tests.support.projections import MESSAGE, columns_of
 from veupath_store.cli.projections_output import show_verify
 from veupath_store.events.log.entries import LogKind
 from veupath_store.events.project.projector import Projector
@@ -18,13 +18,6 @@ pytestmark = pytest.mark.with_log
 
 OWN, OF_A_CHAT, KEPT, UNKNOWN = (f"op_{number:012x}" for number in range(4))
 ODD, CAPITALS = "conversation 7", UUID("abcdefab-cdef-4abc-8def-abcdefabcdef")
-
-
-@pytest.fixture
-def logs(store, redis_url):
-    logs = Logs(redis_url, Projector().log._prefix)
-    yield logs
-    logs.close()
 
 
 def add(logs, name):
@@ -94,8 +87,8 @@ async def test_an_operation_that_is_made_again_under_its_old_id_keeps_its_log(us
     logs.redis.delete(key)
 
 
-async def test_names_are_told_apart_by_the_ids_that_stand_for_them(logs):
-    usual, log = uuid4(), Projector().log
+async def test_names_are_told_apart_by_the_ids_that_stand_for_them(logs, projector):
+    usual, log = uuid4(), projector.log
     names = {
         f"op:{OWN}": (LogKind.OPERATION, adopted_id(OWN)),
         f"stream:{ODD}": (LogKind.STREAM, adopted_id(ODD)),

@@ -19,7 +19,6 @@ from veupath_store.values import Lease, OperationStatus
 
 TASKS = 50
 ROUNDS = 5
-ENDED = ("completed", "failed", "cancelled")
 
 
 def losers(results):

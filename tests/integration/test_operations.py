@@ -19,7 +19,6 @@ from veupath_store import (
     UserRepository,
     async_session_factory,
 )
-from veupath_store.inputs import limits
 from veupath_store.models import Operation
 from veupath_store.values import OperationSummary, OperationType
 
@@ -107,40 +106,6 @@ async def test_a_foreign_or_missing_conversation_looks_missing(user, stranger):
     assert await Operation.all().count() == 0
 
 
-@pytest.mark.parametrize(
-    ("given", "path"),
-    [
-        ({"type": "x" * (limits.OPERATION_TYPE + 1)}, "type"),
-        ({"type": None}, "type"),
-        ({"type": "chat"}, "stream_id"),
-        ({"stream_id": "7"}, "stream_id"),
-        ({"operation_id": 7}, "operation_id"),
-        ({"start_position": "here"}, "start_position"),
-        ({"start_position": "1-2-3"}, "start_position"),
-        ({"start_position": "٣-0"}, "start_position"),
-        ({"start_position": f"{2**64}-0"}, "start_position"),
-        ({"start_position": "0-0\x00"}, "start_position"),
-        ({"max_attempts": 0}, "max_attempts"),
-        ({"max_attempts": True}, "max_attempts"),
-        ({"max_attempts": limits.ATTEMPTS + 1}, "max_attempts"),
-        ({"worker_id": ""}, "worker_id"),
-        ({"worker_id": "w" * 256}, "worker_id"),
-        ({"worker_id": "w\udcff"}, "worker_id"),
-        ({"lease_seconds": 0}, "lease_seconds"),
-        ({"lease_seconds": float("nan")}, "lease_seconds"),
-        ({"lease_seconds": float("inf")}, "lease_seconds"),
-        ({"lease_seconds": "30"}, "lease_seconds"),
-        ({"user_id": "me"}, "user_id"),
-    ],
-)
-async def test_bad_input_is_refused_by_name_before_any_sql(given, path):
-    # There is no store here at all.
-    arguments = {"user_id": uuid4(), "type": "experiment", "worker_id": WORKER, "lease_seconds": 30, **given}
-    with pytest.raises(InvalidInputError) as caught:
-        await repository().start(arguments.pop("user_id"), arguments.pop("type"), **arguments)
-    assert caught.value.path == path
-
-
 async def test_a_status_poll_is_one_small_read(user):
     lease = await leased(user)
     with recorded() as sent:
@@ -187,35 +152,6 @@ async def test_lists_are_whole_in_order_and_filtered(user, stranger):
     other = (await repository().page(user.id, limit=1)).next_cursor
     with pytest.raises(InvalidInputError):
         await repository().page_active(user.id, cursor=other)
-
-
-async def test_a_foreign_operation_looks_missing_for_every_client_call_and_nothing_changes(user, stranger):
-    stream = await new_stream(user)
-    lease = await leased(user, "chat", stream_id=stream.id)
-    theirs = OperationRepository().for_user(stranger.id)
-    mine = OperationRepository().for_user(user.id)
-    before = dict(await stored(lease.operation_id))
-    for identity in (lease.operation_id, uuid4()):
-        assert await theirs.get_by_id(identity) is None
-        assert await theirs.get_summary(identity) is None
-        assert await theirs.get_status(identity) is None
-        assert await theirs.delete(identity) is False
-        with pytest.raises(NotFoundError) as caught:
-            await theirs.request_cancel(identity)
-        assert caught.value.entity == "operation"
-    assert (await theirs.page(user.id)).items == []
-    assert (await theirs.page_active(user.id)).items == []
-    assert await theirs.list_active_by_stream(stream.id) == []
-    for refused in (
-        theirs.register(user.id, "experiment"),
-        theirs.start(user.id, "experiment", worker_id=WORKER, lease_seconds=30),
-        theirs.register(stranger.id, "chat", stream_id=stream.id),
-    ):
-        with pytest.raises(NotFoundError):
-            await refused
-    assert dict(await stored(lease.operation_id)) == before
-    assert (await mine.get_status(lease.operation_id)).status == "active"
-    assert [item.id for item in await mine.list_active_by_stream(stream.id)] == [lease.operation_id]
 
 
 async def test_a_row_that_is_read_by_its_id_has_no_token_and_cannot_overwrite_it(user):

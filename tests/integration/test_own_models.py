@@ -15,7 +15,6 @@ from tortoise.transactions import in_transaction
 from tests.support import audit, faults, notes
 from tests.support.audit import Visit
 from tests.support.notes import Note
-from tests.support.servers import until
 from tests.support.web import client_of, registered, running
 from veupath_store import (
     ConfigurationError,
@@ -110,11 +109,7 @@ async def assert_requests_use_all(client):
 
 async def assert_nothing_left(watcher):
     assert get_current_context() is None
-
-    async def nobody():
-        return not await faults.pids(watcher)
-
-    await until(nobody, within=15, what="no connection is left")
+    await faults.nobody_connected(watcher)
 
 
 async def test_register_store_takes_the_apps_and_connections_of_the_application(settings, both, watcher):

@@ -1,10 +1,8 @@
 """Pages: complete, in order, stable while others write, and with cursors that cannot be forged into anything."""
 
 import asyncio
-import base64
 from uuid import uuid4
 
-import orjson
 import pytest
 
 from tests.support.plans import explained
@@ -122,55 +120,12 @@ async def test_page_40_reads_as_many_rows_as_page_1(user, many):
     assert plan.sorted_rows == 0
 
 
-AN_ID = "4d1f2f0e-7b1a-4a52-9a55-0d4f6a3c1b77"  # the same in each worker: it is part of the names of tests
-
-
-def forged(*parts):
-    return base64.urlsafe_b64encode(orjson.dumps(parts)).decode()
-
-
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "",
-        "x",
-        "not a cursor",
-        "é",
-        "A" * 5000,
-        7,
-        b"bytes",
-        forged("projections"),
-        forged("projections", "2026-01-01T00:00:00+00:00"),
-        forged("projections", "2026-01-01T00:00:00", AN_ID),
-        forged("projections", "2026-01-01T00:00:00+00:00", "not an id"),
-        forged("projections", "'; DROP TABLE users; --", AN_ID),
-        forged("projections", 1, 2),
-        forged("projections", "2026-01-01T00:00:00+00:00", AN_ID, 1),
-        forged("dismissed", "2026-01-01T00:00:00+00:00", AN_ID),
-        forged({"projections": 1}),
-        base64.urlsafe_b64encode(b"[" * 2000).decode(),
-    ],
-)
-async def test_a_forged_cursor_is_refused_before_any_sql(user, cursor):
-    with recorded() as sent, pytest.raises(InvalidInputError) as caught:
-        await StreamRepository().page_projections(user.id, cursor=cursor)
-    assert caught.value.path == "cursor"
-    assert sent.statements == []
-
-
 async def test_a_cursor_of_another_list_is_refused_and_of_another_user_shows_nothing_more(user, stranger, many):
     mine = await StreamRepository().page_projections(user.id, limit=5)
     with pytest.raises(InvalidInputError):
         await StreamRepository().page_projections(user.id, dismissed=True, cursor=mine.next_cursor)
     theirs = await StreamRepository().page_projections(stranger.id, cursor=mine.next_cursor)
     assert (theirs.items, theirs.next_cursor) == ([], None)
-
-
-@pytest.mark.parametrize("limit", [0, -1, 1001, True, 5.0, "5", None])
-async def test_an_odd_page_size_is_refused(user, limit):
-    with pytest.raises(InvalidInputError) as caught:
-        await StreamRepository().page_projections(user.id, limit=limit)
-    assert caught.value.path == "limit"
 
 
 async def test_what_is_left_to_import_is_found_in_sql_in_pages(user, stranger, many):

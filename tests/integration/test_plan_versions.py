@@ -20,11 +20,6 @@ async def seen(stream):
     return (await StreamRepository().get_projection(stream)).plan_version
 
 
-@pytest.fixture
-async def stream(user):
-    return (await StreamRepository().create(user.id, "plasmodb")).id
-
-
 async def test_of_two_tabs_that_save_the_plan_that_both_have_seen_exactly_one_wins(user, stream):
     async def save(tab, version):
         try:

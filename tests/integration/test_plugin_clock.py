@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.any_log import redis_log
-from tests.support.jobs import forever
+from tests.support.jobs import forever, running
 from veupath_store import (
     Event,
     ExperimentRepository,
@@ -108,14 +108,11 @@ async def test_an_operation_whose_worker_was_lost_is_taken_by_a_worker(make_leas
         done.set()
 
     worker = Worker("host:2", {OperationType.EXPERIMENT: job}, poll_seconds=0.02)
-    running = asyncio.create_task(worker.run())
-    await asyncio.sleep(0.1)
-    assert not done.is_set()
-    await store_clock.advance(minutes=11)
-    async with asyncio.timeout(5):
+    async with running(worker), asyncio.timeout(15):
+        await asyncio.sleep(0.1)
+        assert not done.is_set()
+        await store_clock.advance(minutes=11)
         await done.wait()
-        worker.stop()
-        await running
     assert (await Operation.get(id=lease.operation_id)).status == OperationStatus.COMPLETED
 
 
@@ -134,7 +131,7 @@ async def test_a_job_that_runs_learns_from_its_next_heartbeat_that_its_lease_has
     await begun.wait()
     await store_clock.advance(minutes=11)
     with pytest.raises(LeaseLostError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
     assert stopped.is_set()
 
 

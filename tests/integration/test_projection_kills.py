@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import random
 import signal
-import sys
 
 import pytest
 
-from tests.support.projections import Logs, logged, rows_of
+from tests.support.projections import rows_of
 from tests.support.servers import until
+from tests.support.worker_processes import Workers, started
 from veupath_store import StreamRepository, UserRepository, async_session_factory
 from veupath_store.events.fold.fold import PROJECTING
 from veupath_store.events.log.entries import Event, Position
 from veupath_store.events.project.projector import Projector
 from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
 
-pytestmark = [pytest.mark.large, pytest.mark.own_database]
+pytestmark = [pytest.mark.large, pytest.mark.own_database, pytest.mark.with_log]
 
 SEED = 20_261_125
 STREAMS = 200
@@ -46,75 +46,10 @@ WEIGHTS = {"assistant_delta": 10, "of_tomorrow": 2, "user_message": 3}
 
 
 @pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return logged(database_url, redis_url, log_prefix)
-
-
-@pytest.fixture
-def logs(redis_url, log_prefix):
-    logs = Logs(redis_url, log_prefix)
-    yield logs
-    logs.close()
-
-
-class Workers:
-    """Worker processes, of which some are killed or frozen."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._arguments = arguments
-        self._running: list[asyncio.subprocess.Process] = []
-        self._frozen: list[asyncio.subprocess.Process] = []
-
-    async def start(self) -> None:
-        self._running.append(
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.support.projecting", *self._arguments, stderr=asyncio.subprocess.DEVNULL
-            )
-        )
-
-    async def kill(self) -> None:
-        """Kill the one that runs longest, and start another."""
-        process = self._running.pop(0)
-        process.kill()
-        await process.wait()
-        await self.start()
-
-    def freeze(self, seconds: float) -> None:
-        """It sleeps in the midst of its work, with its locks, and wakes up when others have done that work."""
-        process = self._running.pop(0)
-        process.send_signal(signal.SIGSTOP)
-        self._frozen.append(process)
-        asyncio.get_running_loop().call_later(seconds, self._wake, process)
-
-    def _wake(self, process: asyncio.subprocess.Process) -> None:
-        process.send_signal(signal.SIGCONT)
-        self._frozen.remove(process)
-        self._running.insert(0, process)
-
-    async def all_awake(self) -> bool:
-        return not self._frozen
-
-    async def stop(self) -> set[int]:
-        for process in self._running:
-            process.terminate()
-        return {await process.wait() for process in self._running}
-
-    async def clean_up(self) -> None:
-        for process in [*self._running, *self._frozen]:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-
-@pytest.fixture
 async def workers(store, database_url, redis_url, log_prefix):
-    workers = Workers(database_url, redis_url, log_prefix)
-    try:
-        for _ in range(WORKERS):
-            await workers.start()
+    command = ("-m", "tests.support.projecting", database_url, redis_url, log_prefix)
+    async with started(lambda _: command, WORKERS) as workers:
         yield workers
-    finally:
-        await workers.clean_up()
 
 
 class Positions:
@@ -187,11 +122,10 @@ async def torment(workers: Workers, positions: Positions, appender: Appender) ->
 
         await until(moved, 60, f"{MOVES} rows move")
         await asyncio.sleep(dice.random() * 0.1)
-        await workers.kill()
-        if number % 5 == 1:
-            await workers.kill()
+        for _ in range(2 if number % 5 == 1 else 1):
+            await workers.replace(next(iter(workers.running)))
         if number % 4 == 2:
-            workers.freeze(0.3)
+            workers.freeze(next(iter(workers.running)), 0.3)
         appender.next_part.release()
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.support.projections import DELTA, MESSAGE, Logs, at_rest, columns_of, logged, rows_of, unlogged_of
+from tests.support.projections import DELTA, MESSAGE, at_rest, columns_of, logged, rows_of, unlogged_of
 from veupath_store import GeneSetRepository, StreamRepository, async_session_factory
 from veupath_store.errors import UnavailableError
 from veupath_store.events.log.entries import Event
@@ -26,18 +26,6 @@ SEED = 20_261_125
 @pytest.fixture
 def settings(database_url, redis_url, log_prefix):
     return logged(database_url, redis_url, log_prefix, pool_max_size=20)
-
-
-@pytest.fixture
-def logs(redis_url, log_prefix):
-    logs = Logs(redis_url, log_prefix)
-    yield logs
-    logs.close()
-
-
-@pytest.fixture
-def projector(store):
-    return Projector()
 
 
 @pytest.fixture

@@ -8,19 +8,9 @@ import pytest
 from tests.support import chat as chats
 from tests.support.naive_fold import naive_fold
 from tests.support.projections import DOCUMENTS, OF_THE_ROW_ALONE, at_rest
-from tests.support.redis_servers import client
 from tests.support.servers import until
-from veupath_store import (
-    GeneSetRepository,
-    LogReader,
-    StoreSettings,
-    StreamRepository,
-    UserRepository,
-    async_session_factory,
-    close_db,
-    init_db,
-)
-from veupath_store.events.log.entries import Event, LogKey
+from veupath_store import StreamRepository
+from veupath_store.events.log.entries import LogKey
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
@@ -29,11 +19,6 @@ PRODUCERS = 6
 COLUMNS = "SELECT * FROM stream_projections ORDER BY stream_id"
 
 pytestmark = pytest.mark.with_log
-
-
-@pytest.fixture
-def unlogged(database_url):
-    return StoreSettings(database_url=database_url)
 
 
 async def rows_of(watcher):
@@ -173,82 +158,6 @@ async def test_chats_of_two_users_come_back_as_the_strategies_that_they_made(use
     await rebuilt_equal(watcher, len(rows))
 
 
-GENES = ["PF3D7_0100100", "PF3D7_0709000"]
-
-
-async def rename(stream_id, _number):
-    await StreamRepository().update_projection(stream_id, name=("Ñame 🧬 中 " * 40)[:255])
-
-
-async def dismiss(stream_id, _number):
-    await StreamRepository().dismiss(stream_id)
-
-
-async def dismiss_and_restore(stream_id, _number):
-    await StreamRepository().dismiss(stream_id)
-    await StreamRepository().restore(stream_id)
-
-
-async def import_genes(stream_id, number):
-    await GeneSetRepository().import_for_stream(
-        stream_id, name=f"Imported {number} 🧬", gene_ids=GENES, automatic=bool(number % 2)
-    )
-
-
-async def claim(stream_id, number):
-    await StreamRepository().claim_wdk_strategy(stream_id, 90_000 + number, is_saved=True)
-
-
-async def several(stream_id, number):
-    """Several changes in one unit of work."""
-    async with async_session_factory() as session:
-        repository = StreamRepository(session)
-        await repository.update_projection(stream_id, name="Renamed", record_type="gene")
-        await repository.update_projection(stream_id, result_count=number)
-        await GeneSetRepository(session).import_for_stream(stream_id, name=f"Both {number}", gene_ids=GENES)
-
-
-USES = (rename, dismiss, dismiss_and_restore, import_genes, claim, several)
-
-
-def use_of(number, shift=0):
-    return USES[(number + shift) % len(USES)]
-
-
-async def used(ids, shift=0):
-    """What users do while their chats are played, and afterwards: each time something else with each chat."""
-    for number, stream_id in enumerate(ids):
-        await use_of(number, shift)(stream_id, number)
-
-
-@pytest.mark.large
-async def test_chats_that_users_rename_dismiss_restore_and_import_from_are_rebuilt_equal(
-    user, stranger, strategies, watcher
-):
-    played, twice = await played_by([user, stranger], strategies)
-    ids = list(played)
-
-    async def both():
-        await asyncio.gather(play({**played, **twice}), used(ids))
-
-    await worked(both())
-    rows = await rows_of(watcher)
-    for number, (stream_id, chat) in enumerate(played.items()):
-        plan = json.loads(rows[stream_id]["plan"])
-        restored_last = use_of(number) is dismiss_and_restore and plan == {}
-        assert restored_last or plan == chat.plan
-    await rebuilt_equal(watcher, len(played) + len(twice))
-
-    await used(ids, shift=1)
-    rows = await rows_of(watcher)
-    for number, stream_id in enumerate(ids):
-        row = rows[stream_id]
-        assert (row["dismissed_at"] is not None) == (use_of(number, 1) is dismiss)
-        if row["gene_set_id"] is not None and number % 2:
-            await GeneSetRepository().delete(row["gene_set_id"])
-    await rebuilt_equal(watcher, len(played) + len(twice))
-
-
 async def test_long_and_foreign_names_are_cut_and_numbered_as_the_table_needs_it(user, strategies, watcher):
     names = [
         "Gène 🧬 中文 العربية " * 30,
@@ -271,145 +180,3 @@ async def test_long_and_foreign_names_are_cut_and_numbered_as_the_table_needs_it
     assert max(map(len, got)) == 255
     assert {"\ufffdnul", "\ufffdnul (1)", "\u00e9 combining (1)", "spaces (1)", "🧬" * 255} <= set(got)
     await rebuilt_equal(watcher, len(rows))
-
-
-@pytest.fixture
-async def legacy(unlogged, settings, strategies, watcher):
-    """Conversations from a time without a log, written to; then the store with a log."""
-    await init_db(settings=unlogged)
-    owner = await UserRepository().create()
-    repository = StreamRepository()
-    made = []
-    for number, strategy in enumerate(strategies[:12]):
-        stream = await repository.create(owner.id, strategy["site_id"], name=strategy["name"])
-        await repository.update_projection(
-            stream.id,
-            plan=strategy["plan"],
-            record_type=strategy["record_type"],
-            wdk_strategy_id=500 + number,
-            is_saved=True,
-            result_count=number,
-        )
-        made.append(stream.id)
-    await GeneSetRepository().import_for_stream(made[0], name="Old", gene_ids=GENES, automatic=True)
-    await repository.dismiss(made[1])
-    await watcher.execute("UPDATE stream_projections SET message_count = 7, model_id = 'old'")
-    await close_db()
-    await init_db(settings=settings)
-    yield made
-    await close_db()
-
-
-KEPT = ("name", "record_type", "wdk_strategy_id", "is_saved", "result_count", "message_count", "model_id", "plan")
-LINKS = ("step_count", "dismissed_at", "dismissed_reason", "gene_set_id", "gene_set_auto_imported")
-
-
-def kept(row, *without):
-    return {column: row[column] for column in (*KEPT, *LINKS) if column not in without}
-
-
-async def test_the_first_event_of_a_row_without_a_log_begins_it_with_what_the_row_holds(legacy, strategies, watcher):
-    before = await rows_of(watcher)
-    for stream_id in legacy:
-        await Projector().append(stream_id, [Event(type="assistant_delta", data={"text": "Hello"})])
-        await Projector().catch_up(stream_id)
-    after = await rows_of(watcher)
-    assert {key: kept(row) for key, row in after.items()} == {key: kept(row) for key, row in before.items()}
-    assert {key: row["updated_at"] for key, row in after.items()} == {
-        key: row["updated_at"] for key, row in before.items()
-    }
-    await rebuilt_equal(watcher, len(legacy))
-    for stream_id, strategy in zip(legacy, strategies, strict=False):
-        assert (await StreamRepository().get_projection(stream_id)).plan == strategy["plan"]
-
-
-async def test_chats_go_on_in_rows_without_a_log(legacy, strategies, watcher):
-    played = {
-        stream_id: chats.chat_of(strategy, wdk_strategy_id=700 + number)
-        for number, (stream_id, strategy) in enumerate(zip(legacy, strategies, strict=False))
-    }
-    await worked(play(played))
-    for stream_id, chat in played.items():
-        found = await StreamRepository().get_projection(stream_id)
-        assert found.plan == chat.plan
-        assert found.message_count == 7 + chat.messages
-        assert found.wdk_strategy_id == chat.wdk_strategy_id
-    await rebuilt_equal(watcher, len(legacy))
-
-
-async def test_a_repositorys_write_begins_the_log_of_a_row_without_one(legacy, watcher):
-    before = await rows_of(watcher)
-    for stream_id in legacy:
-        await StreamRepository().update_projection(stream_id, record_type="of now")
-    await at_rest()
-    after = await rows_of(watcher)
-    assert {key: kept(row, "record_type") for key, row in after.items()} == {
-        key: kept(row, "record_type") for key, row in before.items()
-    }
-    await rebuilt_equal(watcher, len(legacy))
-
-
-def add(redis, prefix, stream_id, kind, data):
-    """As a producer from before the store wrote it: no creation, straight into Redis."""
-    fields = {"op": "", "type": kind, "data": data}
-    return redis.xadd(LogKey.stream(stream_id).text(prefix), fields).decode()
-
-
-@pytest.fixture
-def raw_redis(redis_url):
-    with client(redis_url) as connection:
-        yield connection
-
-
-@pytest.fixture
-async def adopted(legacy, watcher, raw_redis, log_prefix):
-    """Rows as an adoption leaves those that named no entry, and logs that an application without the store went on."""
-    await watcher.execute("UPDATE stream_projections SET last_event_id = '0-0'")
-    for stream_id in legacy:
-        add(raw_redis, log_prefix, stream_id, "user_message", '{"content": "old"}')
-        add(raw_redis, log_prefix, stream_id, "strategy_meta", '{"name": "Old producer\'s"}')
-        add(raw_redis, log_prefix, stream_id, "strategy_link", '{"wdkStrategyId": 3}')
-    return legacy
-
-
-async def test_a_log_of_an_old_producer_is_folded_and_does_not_replace_what_the_row_holds(adopted, watcher):
-    before = await rows_of(watcher)
-    assert await ProjectionWorker().sweep() == len(adopted)
-    middle = await rows_of(watcher)
-    assert {key: kept(row, "message_count") for key, row in middle.items()} == {
-        key: kept(row, "message_count") for key, row in before.items()
-    }
-    assert {row["message_count"] for row in middle.values()} == {1}, "as many as its log lists"
-    await rebuilt_equal(watcher, len(adopted))
-
-    for stream_id in adopted:
-        await StreamRepository().update_projection(stream_id, result_count=99)
-    await at_rest()
-    after = await rows_of(watcher)
-    assert {key: kept(row, "result_count") for key, row in after.items()} == {
-        key: kept(row, "result_count") for key, row in middle.items()
-    }
-    await rebuilt_equal(watcher, len(adopted))
-
-
-async def test_a_log_of_an_old_producer_that_nobody_has_folded_is_folded_after_the_next_write(adopted, watcher):
-    for stream_id in adopted:
-        await StreamRepository().update_projection(stream_id, record_type="of now")
-    await at_rest()
-    assert {(row["message_count"], row["record_type"]) for row in (await rows_of(watcher)).values()} == {(1, "of now")}
-    await rebuilt_equal(watcher, len(adopted))
-
-
-async def test_what_somebody_else_has_written_under_the_id_of_a_new_conversation_is_not_read(
-    legacy, watcher, raw_redis, log_prefix
-):
-    """A row that has never had a log begins one, and removes what is there under its name."""
-    before = await rows_of(watcher)
-    for stream_id in legacy:
-        add(raw_redis, log_prefix, stream_id, "user_message", '{"content": "another one\'s"}')
-    await at_rest()
-    after = await rows_of(watcher)
-    assert {key: kept(row) for key, row in after.items()} == {key: kept(row) for key, row in before.items()}
-    for stream_id in legacy:
-        assert [message async for message in LogReader().iterate_messages(stream_id)] == []
-    await rebuilt_equal(watcher, len(legacy))

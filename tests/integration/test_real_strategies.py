@@ -54,33 +54,6 @@ async def test_they_read_back_equal_with_derived_steps(user, strategies):
             assert getattr(control_set, field) == control[field]
 
 
-async def test_they_are_listed_renamed_dismissed_and_restored(user, strategies):
-    ids = [stream_id for stream_id, _ in await stored(user, strategies)]
-    repository = StreamRepository().for_user(user.id)
-    listed = [item for site in sites(strategies) for item in await repository.list_projections(user.id, site)]
-    assert sorted(item.stream_id for item in listed) == sorted(ids)
-
-    await asyncio.gather(*(repository.update_projection(stream_id, name="Renamed") for stream_id in ids))
-    for site in sites(strategies):
-        count = sum(1 for strategy in strategies if strategy["site_id"] == site)
-        names = {item.name for item in await repository.list_projections(user.id, site)}
-        assert names == {"Renamed", *(f"Renamed ({number})" for number in range(1, count))}
-    plans = [(await repository.get_projection(stream_id)).plan for stream_id in ids]
-    assert plans == [strategy["plan"] for strategy in strategies]
-
-    await asyncio.gather(*(repository.dismiss(stream_id) for stream_id in ids))
-    assert await repository.list_projections(user.id) == []
-    assert len(await repository.list_dismissed_projections(user.id, limit=100)) == len(ids)
-
-    await asyncio.gather(*(repository.restore(stream_id) for stream_id in ids))
-    for stream_id, strategy in zip(ids, strategies, strict=True):
-        restored = await repository.get_projection(stream_id)
-        assert (restored.plan, restored.steps, restored.step_count) == ({}, [], 0)
-        await repository.update_projection(stream_id, plan=strategy["plan"])
-    plans = [(await repository.get_projection(stream_id)).plan for stream_id in ids]
-    assert plans == [strategy["plan"] for strategy in strategies]
-
-
 async def test_their_control_sets_are_found_by_each_of_their_tags(user, strategies):
     await stored(user, strategies)
     for strategy in strategies:

@@ -5,6 +5,7 @@ import pickle
 import traceback
 
 import pytest
+from pydantic import SecretStr
 
 from tests.support.checks import NOWHERE
 from tests.support.redis_ports import RedisOnPort, free_port, program_with_tls
@@ -170,6 +171,32 @@ async def test_a_cluster_is_refused_by_name():
         await assert_refused(url, ConfigurationError, "Redis Cluster")
     finally:
         server.close()
+
+
+@pytest.mark.parametrize("user", ["", "ann", "default"])
+async def test_a_refused_password(user, private_redis):
+    url = private_redis.url.replace("unix://", f"unix://{user}:{SECRET}@")
+    with private_redis.configured(requirepass="another"):
+        for tried in (url, private_redis.url):
+            with pytest.raises(ConfigurationError, match="REDIS_URL") as caught:
+                await ping(tried)
+            assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_the_right_password_is_taken(private_redis):
+    with private_redis.configured(requirepass="a@b/c"):
+        for user in ("", "default"):
+            await ping(private_redis.url.replace("unix://", f"unix://{user}:a%40b%2Fc@"))
+
+
+async def test_a_database_that_is_not_there(private_redis):
+    await assert_refused(f"{private_redis.url}?db=99999", ConfigurationError, "REDIS_URL")
+
+
+async def test_no_way_of_showing_a_log_shows_the_password(private_redis):
+    log = EventLog(settings(f"redis://:{SECRET}@127.0.0.1:1"))
+    assert SECRET not in repr(log) + repr(log._client) + repr(log._client._target)
+    assert isinstance(settings(private_redis.url).redis_url, SecretStr)
 
 
 # passwords that are asked for

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tests.support.databases import connected
 from tests.support.dumps import programs
 from tests.support.processes import BIN, run
 from tests.support.projections import at_rest
+from tests.support.redis_ports import free_port
 from tests.support.roles import role
 from tests.support.servers import new_name, until
 from veupath_store import (
@@ -93,19 +93,6 @@ async def test_redis_of_an_earlier_moment(store, user, redis_url, log_prefix):
     assert (row.name, row.plan, row.message_count) == ("renamed since", {"root": {"id": "a"}}, 2)
     assert await texts(stream.id) == ["first", "next"]
     assert (await StreamRepository().get_projection(later.id)).name == "begun since"
-
-
-async def test_an_empty_redis(store, user, redis_url, log_prefix):
-    stream = await StreamRepository().create(user.id, "plasmodb", name="old")
-    await say(stream.id, "lost")
-    restore_logs(redis_url, log_prefix, {})
-    assert (await Projector().lag()).counts == {"ahead": 1}
-    await say(stream.id, "next")
-    assert not (await Projector().verify()).suspects
-    assert (await StreamRepository().get_projection(stream.id)).name == "old"
-    assert await texts(stream.id) == ["next"]
-    assert (await StreamRepository().get_projection(stream.id)).message_count == 1
-    assert [one.lost["messages"] for one in (await Projector().lag()).lagging] == [1]
 
 
 async def test_postgresql_of_an_earlier_moment(store, user, settings, server):
@@ -198,12 +185,6 @@ async def answers(url):
             return bool(client.ping())
     except redis.RedisError:
         return False
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 async def test_the_commands_of_the_page(empty_url, tmp_path):

@@ -22,22 +22,10 @@ from veupath_store.engine.announcing import ANNOUNCE_TASK
 from veupath_store.errors import OutcomeUnknownError, StoreClosedError, UnavailableError
 
 
-@pytest.fixture
-async def database_url(shared_url):
-    return await faults.emptied(shared_url)
-
-
 @pytest.fixture(autouse=True)
 async def closed_afterwards():
     yield
     await close_db()
-
-
-async def nobody_connected(watcher) -> None:
-    async def none() -> bool:
-        return not await faults.pids(watcher)
-
-    await until(none, within=15, what="no connection is left")
 
 
 async def test_close_db_lets_work_in_flight_commit_and_refuses_new_work(settings, watcher):
@@ -64,7 +52,7 @@ async def test_close_db_lets_work_in_flight_commit_and_refuses_new_work(settings
     finish.set()
     await asyncio.gather(task, closing)
     assert await watcher.fetchval("SELECT count(*) FROM streams") == 1
-    await nobody_connected(watcher)
+    await faults.nobody_connected(watcher)
 
 
 async def test_concurrent_close_db_calls_all_wait_for_the_end(settings, watcher):
@@ -80,7 +68,7 @@ async def test_concurrent_close_db_calls_all_wait_for_the_end(settings, watcher)
     await asyncio.gather(*(close_db() for _ in range(5)))
     assert task.done()
     assert await watcher.fetchval("SELECT count(*) FROM users") == 1
-    await nobody_connected(watcher)
+    await faults.nobody_connected(watcher)
 
 
 async def test_what_waits_for_a_connection_when_closing_begins_is_refused_not_cut_off(database_url, watcher):
@@ -102,7 +90,7 @@ async def test_what_waits_for_a_connection_when_closing_begins_is_refused_not_cu
     outcomes = Counter(await asyncio.gather(*tasks))
     assert outcomes == {"saved": 2, "refused": 48}
     assert await watcher.fetchval("SELECT count(*) FROM users") == 2
-    await nobody_connected(watcher)
+    await faults.nobody_connected(watcher)
 
 
 @pytest.mark.parametrize("busy", [True, False])
@@ -149,7 +137,7 @@ async def test_close_db_inside_a_session_ends_in_time_and_closes_the_store(datab
         async with async_session_factory() as session:
             await UserRepository(session).create("lost")
             await close_db()
-    await nobody_connected(watcher)
+    await faults.nobody_connected(watcher)
     assert await watcher.fetchval("SELECT count(*) FROM users") == 0
 
 
@@ -193,7 +181,7 @@ async def test_what_the_store_does_by_itself_has_ended_when_it_is_closed(setting
         await asyncio.sleep(pause / 1_000)
         await close_db()
         assert ANNOUNCE_TASK not in {task.get_name() for task in asyncio.all_tasks()}
-        await nobody_connected(watcher)
+        await faults.nobody_connected(watcher)
 
 
 async def test_a_cancelled_close_db_still_closes(settings, watcher):
@@ -210,7 +198,7 @@ async def test_a_cancelled_close_db_still_closes(settings, watcher):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await close_db()
-    await nobody_connected(watcher)
+    await faults.nobody_connected(watcher)
     cancelled.set()
     with pytest.raises(UnavailableError):
         await task

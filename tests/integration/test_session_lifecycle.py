@@ -10,7 +10,6 @@ from tortoise import Tortoise
 from tortoise.context import get_current_context
 
 from tests.support import faults
-from tests.support.servers import until
 from veupath_store import (
     DocumentWriter,
     ExperimentSave,
@@ -28,13 +27,6 @@ from veupath_store.errors import ConfigurationError, SchemaError, StoreClosedErr
 from veupath_store.models import User
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
-
-
-async def nobody_connected(watcher) -> None:
-    async def none() -> bool:
-        return not await faults.pids(watcher)
-
-    await until(none, within=15, what="no connection is left")
 
 
 async def test_init_db_twice_gives_the_same_store(settings):
@@ -101,7 +93,7 @@ async def test_close_db_twice_and_on_nothing_is_harmless(settings, watcher):
     await init_db(settings=settings)
     await close_db()
     await close_db()
-    await nobody_connected(watcher)
+    await faults.nobody_connected(watcher)
 
 
 async def test_use_after_close_is_refused_until_init_db(settings, database_url, monkeypatch):
@@ -150,7 +142,7 @@ async def test_migrations_that_are_behind_leave_nothing_behind(empty_url):
         assert session._process.engine is None
         assert get_current_context() is None
     watcher = await faults.watcher(empty_url)
-    await nobody_connected(watcher)
+    await faults.nobody_connected(watcher)
     await watcher.close()
     await init_db(settings=settings, require_head=False)
     await close_db()
@@ -216,7 +208,7 @@ async def test_a_context_that_the_application_initialised_is_adopted(settings, w
     await close_db()
     with pytest.raises(StoreClosedError):
         await UserRepository().create()
-    await nobody_connected(watcher)
+    await faults.nobody_connected(watcher)
     await init_db()
     assert await User.all().count() == 2
     await close_db()

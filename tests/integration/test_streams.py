@@ -16,7 +16,7 @@ from veupath_store import (
 )
 from veupath_store.models import GeneSetRow, Stream, StreamProjection
 from veupath_store.repositories import ProjectionPatch
-from veupath_store.values import DismissReason
+from veupath_store.values import SYSTEM_STREAM_ID, SYSTEM_USER_ID, DismissReason
 
 PLAN = {
     "recordType": "transcript",
@@ -275,39 +275,6 @@ async def test_missing_conversations_say_so(user):
     assert not await repository.delete(missing)
 
 
-async def test_everything_in_a_session_is_undone_together(user):
-    made = await StreamRepository().create(user.id, "plasmodb", name="before")
-    with pytest.raises(RuntimeError):
-        async with async_session_factory() as session:
-            repository = StreamRepository(session)
-            await repository.create(user.id, "plasmodb", name="new")
-            await repository.update_projection(made.id, name="after", wdk_strategy_id=7)
-            await repository.dismiss(made.id)
-            raise RuntimeError
-    found = await projection(made.id)
-    assert (found.name, found.wdk_strategy_id, found.dismissed_at) == ("before", None, None)
-    assert len(await StreamRepository().list_projections(user.id)) == 1
-
-
-async def test_a_session_reads_its_own_writes_and_nobody_else_does(user):
-    async with async_session_factory() as session:
-        made = await StreamRepository(session).create(user.id, "plasmodb")
-        assert await StreamRepository(session).get_projection(made.id) is not None
-        assert await StreamRepository().get_projection(made.id) is None
-    assert await StreamRepository().get_projection(made.id) is not None
-
-
-async def test_a_conflict_inside_a_savepoint_leaves_the_rest(user):
-    async with async_session_factory() as session:
-        made = await StreamRepository(session).create(user.id, "plasmodb", name="kept")
-        for missing in (uuid4(), user.id):
-            with pytest.raises((NotFoundError, ConflictError)):
-                async with session.savepoint():
-                    await StreamRepository(session).create(missing, "plasmodb", stream_id=made.id)
-        await StreamRepository(session).update_projection(made.id, name="renamed")
-    assert (await projection(made.id)).name == "renamed"
-
-
 async def test_updates_of_different_fields_at_once_do_not_undo_each_other(user):
     made = await StreamRepository().create(user.id, "plasmodb")
     repository = StreamRepository()
@@ -347,32 +314,6 @@ async def test_a_unit_of_work_that_began_earlier_does_not_set_the_time_back(user
     assert (await projection(stream.id)).updated_at >= later
 
 
-async def test_a_user_sees_and_changes_only_their_own_conversations(user, stranger):
-    made = await StreamRepository().create(user.id, "plasmodb", name="mine", experiment_id=user.id)
-    await StreamRepository().update_projection(made.id, wdk_strategy_id=7)
-    theirs = StreamRepository().for_user(stranger.id)
-    before = await projection(made.id)
-
-    assert await theirs.get_by_id(made.id) is None
-    assert await theirs.get_projection(made.id) is None
-    assert await theirs.get_by_wdk_strategy_id(user.id, 7) is None
-    assert await theirs.find_by_experiment(user.id, user.id) is None
-    assert await theirs.list_projections(user.id) == []
-    assert await theirs.list_dismissed_projections(user.id) == []
-    assert await theirs.dismiss_wdk_orphans(user.id, "plasmodb", [], max_share=1, allow_empty=True) == []
-    assert not await theirs.delete(made.id)
-    for call in (theirs.dismiss(made.id), theirs.restore(made.id), theirs.update_projection(made.id, name="stolen")):
-        with pytest.raises(NotFoundError):
-            await call
-    with pytest.raises(NotFoundError):
-        await theirs.create(user.id, "plasmodb")
-
-    after = await projection(made.id)
-    assert all(getattr(before, field) == getattr(after, field) for field in StreamProjection._meta.db_fields)
-    assert (await StreamRepository().for_user(user.id).get_by_id(made.id)).id == made.id
-    assert await UserRepository().get_by_id(user.id) is not None
-
-
 async def test_ensuring_a_conversation_makes_it_once_and_a_foreign_id_looks_missing(user, stranger):
     identity = uuid4()
     made = await asyncio.gather(*(StreamRepository().ensure(user.id, "plasmodb", identity) for _ in range(50)))
@@ -410,3 +351,9 @@ async def test_a_claim_tells_who_lost_the_strategy(user):
     assert await StreamRepository().claim_wdk_strategy(second.id, 7) == first.id
     with pytest.raises(NotFoundError):
         await StreamRepository().claim_wdk_strategy(uuid4(), 7)
+
+
+async def test_the_system_s_user_and_conversation_have_fixed_ids_and_are_made_once(store):
+    made = await asyncio.gather(*(StreamRepository().get_system_stream() for _ in range(20)))
+    assert {(stream.id, stream.user_id) for stream in made} == {(SYSTEM_STREAM_ID, SYSTEM_USER_ID)}
+    assert (await UserRepository().get_system_user()).id == SYSTEM_USER_ID

@@ -8,14 +8,12 @@ import pytest
 from veupath_store import (
     ControlSetRepository,
     Event,
-    ExperimentRepository,
     GeneSetRepository,
     InvalidInputError,
     Projector,
     StreamRepository,
 )
-from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow
-from veupath_store.repositories import ControlSetPatch
+from veupath_store.models import ControlSet
 from veupath_store.values.streams import DEFAULT_NAME
 
 COMPOSED = "Prote\u00ednas \u00d7 \u8edf"
@@ -56,16 +54,6 @@ async def test_a_blank_name_is_the_default_of_a_new_conversation_and_no_name_for
         await GeneSetRepository().save(stream.id, user_id=user.id, site_id="plasmodb", name=blank, gene_ids=[])
 
 
-async def test_names_of_documents_and_sets_are_kept_the_same_way(user):
-    given = f" {DECOMPOSED}\ufeff"
-    lists = {"site_id": "plasmodb", "record_type": "gene", "positive_ids": [], "negative_ids": []}
-    made = await ControlSetRepository().create(name=given, user_id=user.id, **lists)
-    await ControlSetRepository().update(made.id, ControlSetPatch(name=given))
-    await GeneSetRepository().save(made.id, user_id=user.id, site_id="plasmodb", name=given, gene_ids=[])
-    await ExperimentRepository().save(made.id, user_id=user.id, site_id="plasmodb", name=given, status="done", data={})
-    assert [(await model.get(id=made.id)).name for model in (ControlSet, GeneSetRow, ExperimentRow)] == [COMPOSED] * 3
-
-
 async def test_a_seed_is_found_again_by_either_form_of_its_name(store):
     lists = {"site_id": "plasmodb", "record_type": "gene", "positive_ids": [], "negative_ids": []}
     for name in (COMPOSED, DECOMPOSED, f"{COMPOSED} "):
@@ -81,14 +69,6 @@ async def test_names_that_are_composed_already_survive_byte_for_byte(user, strat
         wanted = unicodedata.normalize("NFC", name)
         assert stream.projection.name in (wanted, f"{wanted} (1)")
         assert (await StreamRepository().get_projection(stream.id)).name == stream.projection.name
-
-
-async def test_a_name_is_measured_as_it_is_kept(user):
-    fits = "e\u0301" * 255 + " "
-    assert (await StreamRepository().create(user.id, "plasmodb", name=fits)).projection.name == "\u00e9" * 255
-    grows = "\u0958" * 200  # its composed form has two characters
-    with pytest.raises(InvalidInputError, match="255"):
-        await StreamRepository().create(user.id, "plasmodb", name=grows)
 
 
 @pytest.mark.with_log

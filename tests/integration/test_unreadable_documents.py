@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.projections import MESSAGE, Logs
+from tests.support.projections import MESSAGE
 from veupath_store import StreamRepository
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
@@ -12,13 +12,6 @@ pytestmark = pytest.mark.with_log
 
 LARGE = "repeat('9', 400)::numeric"
 DEEP = f"('{'[' * 1_500}{']' * 1_500}')::jsonb"
-
-
-@pytest.fixture
-def logs(store, redis_url):
-    logs = Logs(redis_url, Projector().log._prefix)
-    yield logs
-    logs.close()
 
 
 @pytest.fixture

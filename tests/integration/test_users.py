@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.statements import recorded
-from veupath_store import ConflictError, ControlSetRepository, NotFoundError, StreamRepository, UserRepository
+from veupath_store import ConflictError, NotFoundError, StreamRepository, UserRepository
 from veupath_store.models import User
 from veupath_store.session import async_session_factory
 
@@ -77,38 +77,6 @@ async def test_a_login_that_is_taken_is_a_conflict_named_by_its_constraint(store
 async def test_guests_have_no_login_and_may_be_many(store):
     guests = [await UserRepository().create() for _ in range(3)]
     assert {guest.external_id for guest in guests} == {None}
-
-
-async def test_deleting_a_user_deletes_what_is_theirs_and_leaves_public_sets_ownerless(user, stranger):
-    for owner in (user, stranger):
-        await StreamRepository().create(owner.id, "plasmodb")
-    genes = {"site_id": "plasmodb", "record_type": "transcript", "positive_ids": [], "negative_ids": []}
-    public = await ControlSetRepository().create(name="public", is_public=True, user_id=user.id, **genes)
-    private = await ControlSetRepository().create(name="private", user_id=user.id, **genes)
-
-    assert await UserRepository().delete(user.id)
-    assert not await UserRepository().delete(user.id)
-
-    assert await StreamRepository().list_projections(user.id) == []
-    assert len(await StreamRepository().list_projections(stranger.id)) == 1
-    kept = await ControlSetRepository().get_by_id(public.id)
-    assert kept is not None
-    assert kept.user_id is None
-    assert await ControlSetRepository().get_by_id(private.id) is None
-
-
-async def test_a_user_sees_nobody_else(user, stranger):
-    mine = UserRepository().for_user(user.id)
-    assert (await mine.get_by_id(user.id)) is not None
-    assert await mine.get_by_id(stranger.id) is None
-    assert not await mine.delete(stranger.id)
-    with pytest.raises(NotFoundError):
-        await mine.get_or_create(stranger.id)
-    with pytest.raises(NotFoundError):
-        await mine.create("another@example.org")
-    with pytest.raises(NotFoundError):
-        await mine.get_or_create_by_external_id("another@example.org")
-    assert await UserRepository().get_by_id(stranger.id) is not None
 
 
 class TestOfACookieAndALogin:

@@ -1,37 +1,25 @@
 """New work of another process: workers that listen have it at once, and those that cannot look for it."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.support import faults
-from tests.support.jobs import WORKER, another_pool, nothing, registered
+from tests.support.jobs import WORKER, all_ended, another_pool, nothing, registered, running
 from tests.support.servers import until
 from tests.support.statements import recorded
 from veupath_store import OperationRepository, UserRepository, Worker, async_session_factory, close_db, init_db
 from veupath_store.engine.announcing import _NOTIFY
 from veupath_store.jobs import listening
-from veupath_store.models import Operation
 from veupath_store.values import OperationType
 
 LISTENS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
 
 
-@asynccontextmanager
-async def working(**options):
+def working(**options):
     """A worker that never looks for work by itself."""
-    worker = Worker(
-        WORKER, {OperationType.EXPERIMENT: nothing}, **{"poll_seconds": 3600, "sweep_every": 3600, **options}
-    )
-    task = asyncio.create_task(worker.run())
-    yield
-    worker.stop()
-    await asyncio.wait_for(task, 5)
-
-
-async def all_ended():
-    return not await Operation.filter(status="active").exists()
+    options = {"poll_seconds": 3600, "sweep_every": 3600, **options}
+    return running(Worker(WORKER, {OperationType.EXPERIMENT: nothing}, **options))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.jobs import (
     WORKER,
+    all_ended,
     at_once,
     expire,
     forever,
@@ -34,10 +35,6 @@ def worker(store):
         return made, running[-1]
 
     return make
-
-
-async def all_ended():
-    return not await Operation.filter(status="active").exists()
 
 
 async def test_a_worker_runs_what_waits_so_many_at_once_until_it_is_stopped(user, worker):

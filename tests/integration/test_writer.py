@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.documents import Failures, experiment, gene_set, save, stored
+from tests.support.documents import experiment, gene_set, save, stored
 from veupath_store import (
     DocumentWriter,
     ExperimentRepository,
@@ -23,17 +23,6 @@ from veupath_store import (
 )
 from veupath_store.errors import StaleVersionError
 from veupath_store.models import ExperimentRow
-
-
-@pytest.fixture
-def failures():
-    return Failures()
-
-
-@pytest.fixture
-async def writer(store, failures):
-    async with DocumentWriter(on_failure=failures) as made:
-        yield made
 
 
 @pytest.mark.own_database
@@ -62,19 +51,6 @@ async def test_five_hundred_puts_on_twenty_documents_arrive_in_order_and_end_wit
     assert statistics.saved + statistics.replaced == 500
     assert statistics.replaced > 0
     assert (statistics.waiting, statistics.saving, statistics.failed, failures) == (0, 0, 0, [])
-
-
-async def test_of_two_quick_saves_the_older_never_wins(writer, user):
-    ids = [uuid4() for _ in range(100)]
-
-    async def twice(identity):
-        writer.put(save(user, identity, 1))
-        await asyncio.sleep(random.random() / 100)
-        writer.put(save(user, identity, 2))
-
-    await asyncio.gather(*(twice(identity) for identity in ids))
-    await writer.flush()
-    assert [await stored(identity) for identity in ids] == [2] * 100
 
 
 async def test_a_put_waits_for_nothing_and_takes_the_content_of_that_moment(writer, user):

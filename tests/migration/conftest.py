@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.support.checkout import REPOSITORY
+from tests.support.checkout import REPOSITORY, copy_repository
 
 
 @pytest.fixture
@@ -15,3 +15,9 @@ def scratch(tmp_path, monkeypatch):
     monkeypatch.setattr("veupath_store.schema.files.migrations_location", lambda: location)
     monkeypatch.setattr("veupath_store.schema.catalog.migrations_location", lambda: location)
     return location
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the repository, with migrations of its own."""
+    return copy_repository(tmp_path / "checkout")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.checkout import copy_repository, write_migration
+from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
@@ -17,11 +17,6 @@ FILES = migration_files()
 
 def success(direction, names):
     return "".join(f"Success {direction} {name}\n" for name in names)
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    return copy_repository(tmp_path / "checkout")
 
 
 @pytest.fixture

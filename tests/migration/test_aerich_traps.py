@@ -1,6 +1,5 @@
 """What `veupath_store.schema.migrations` relies on, or works around, in tortoise-orm and aerich."""
 
-import runpy
 import sys
 
 import pytest
@@ -9,10 +8,9 @@ from aerich.migrate import Migrate
 from tortoise.context import TortoiseContext
 from tortoise.exceptions import OperationalError
 
-from tests.support.checkout import REPOSITORY
 from tests.support.processes import run
 from veupath_store.config import StoreSettings
-from veupath_store.errors import ConfigurationError, InternalError
+from veupath_store.errors import InternalError
 from veupath_store.schema.files import migration_files, migrations_location, position
 from veupath_store.schema.names import APP
 
@@ -61,11 +59,6 @@ async def test_upstream_takes_every_operational_error_for_nothing_applied(settin
         await command.init()
         with pytest.raises(InternalError, match="42P07"):
             await command.upgrade()
-
-
-def test_tortoise_config_says_what_to_set_without_a_url():
-    with pytest.raises(ConfigurationError, match="DATABASE_URL is not set"):
-        runpy.run_path(str(REPOSITORY / "tortoise_config.py"))
 
 
 async def test_an_application_that_imports_the_configuration_keeps_its_own_handling_of_errors(tmp_path):

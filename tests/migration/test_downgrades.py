@@ -9,10 +9,9 @@ from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
-from veupath_store.errors import SchemaError, UnavailableError
+from veupath_store.errors import SchemaError
 from veupath_store.schema.catalog import differences
 from veupath_store.schema.downgrades import Downgraded, downgrade, undoing
-from veupath_store.schema.lock import ADVISORY_LOCK
 from veupath_store.schema.migrations import migrate, migration_files
 
 FIRST, *_, NEWEST = migration_files()
@@ -90,11 +89,3 @@ async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, ca
         await until(stepped_back, 20, "two attempts that failed")
         await idle.rollback()
         assert (await going_back).undone == migration_files()[:0:-1]
-
-
-@pytest.mark.large
-async def test_it_waits_for_a_migration_that_is_under_way(database_url):
-    async with connected(database_url) as holder:
-        await holder.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-        with pytest.raises(UnavailableError, match=r"been migrating this database for 0\.3 s"):
-            await downgrade(FIRST, StoreSettings(database_url=database_url, migration_wait=0.3))

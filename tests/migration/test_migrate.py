@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 import pytest
 from aerich.migrate import Migrate
@@ -10,9 +11,12 @@ from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.servers import until
 from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
+from veupath_store.check.readiness import check_readiness
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
 from veupath_store.schema.catalog import differences
+from veupath_store.schema.downgrades import downgrade
+from veupath_store.schema.files import DeployPhase
 from veupath_store.schema.lock import ADVISORY_LOCK
 from veupath_store.schema.migrations import migrate, migration_files, pending_migrations
 
@@ -65,18 +69,20 @@ async def test_migrating_prints_nothing(empty, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-async def test_a_database_that_is_ahead_is_left_alone_with_a_warning(settings, database_url, caplog):
+@pytest.mark.parametrize("phase", DeployPhase)
+async def test_a_database_that_is_ahead_is_left_alone_with_a_warning(settings, database_url, caplog, phase):
     """As on a rollback of the application: the newer version's migrations stay."""
     async with connected(database_url) as connection:
         await connection.execute("INSERT INTO aerich (version, app, content) VALUES ('99_future.py', 'store', '{}')")
     before = await catalog_of(database_url)
     with caplog.at_level(logging.WARNING, "veupath_store"):
-        assert await migrate(settings) == []
+        assert await migrate(settings, phase=phase) == []
     assert "99_future.py" in caplog.text
     assert await catalog_of(database_url) == before
     await init_db(settings=settings)
     try:
         assert (await UserRepository().create()).id
+        assert (await check_readiness()).ready
     finally:
         await close_db()
 
@@ -106,11 +112,12 @@ async def test_init_db_creates_the_schema_and_finds_it_the_second_time(empty, em
         assert await connection.fetchval("SELECT count(*) FROM users") == 2
 
 
-async def test_it_gives_up_when_another_process_migrates_for_too_long(database_url):
+@pytest.mark.parametrize("work", [migrate, partial(downgrade, migration_files()[0])], ids=["migrate", "downgrade"])
+async def test_it_gives_up_when_another_process_migrates_for_too_long(database_url, work):
     async with connected(database_url) as holder:
         await holder.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
         with pytest.raises(UnavailableError, match=r"been migrating this database for 0\.3 s"):
-            await migrate(StoreSettings(database_url=database_url, migration_wait=0.3))
+            await work(StoreSettings(database_url=database_url, migration_wait=0.3))
 
 
 async def test_a_lost_lock_is_a_typed_error(database_url):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.support.checkout import copy_repository, write_migration
+from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
 from tests.support.processes import run, started
 from tests.support.servers import until
@@ -98,11 +98,6 @@ async def test_a_connection_that_is_lost_while_an_index_is_built_is_told_and_men
     assert await migrate(settings) == ["96_index.py"]
     assert await invalid(other) == []
     assert f"index users.{INDEX}" in await catalog_of(database_url)
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    return copy_repository(tmp_path / "checkout")
 
 
 def command(checkout, database_url):

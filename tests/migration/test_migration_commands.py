@@ -2,11 +2,10 @@
 
 import pytest
 
-from tests.support.apart import call_apart, run_apart
+from tests.support.apart import run_apart
 from tests.support.checkout import write_migration
 from tests.support.databases import recorded
 from tests.support.processes import BIN, run_at_terminal
-from veupath_store.cli import main
 from veupath_store.schema.migrations import migration_files
 
 pytestmark = pytest.mark.large
@@ -14,18 +13,9 @@ pytestmark = pytest.mark.large
 FILES = migration_files()
 
 
-@pytest.fixture
-def call(monkeypatch, capfd, database_url):
-    """A command's exit code, and what it printed."""
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["veupath-store", *arguments])
-        monkeypatch.setenv("DATABASE_URL", database_url)
-        with pytest.raises(SystemExit) as caught:
-            call_apart(main)
-        return caught.value.code or 0, *capfd.readouterr()
-
-    return call
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, database_url):
+    monkeypatch.setenv("DATABASE_URL", database_url)
 
 
 @pytest.fixture

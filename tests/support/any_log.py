@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from tests.support.redis_servers import client, new_prefix, remove_keys
 from veupath_store.config import StoreSettings
+from veupath_store.events.log.entries import Entry, Event, Position
 
 
 class AnyLog(NamedTuple):
@@ -25,3 +26,11 @@ def redis_log(url: str):
     with client(url) as beside:
         yield AnyLog(url, prefix, beside)
     remove_keys(url, prefix)
+
+
+def delta(**data) -> Event:
+    return Event(type="assistant_delta", data=data)
+
+
+def positions(entries: list[Entry]) -> list[Position]:
+    return [entry.position for entry in entries]

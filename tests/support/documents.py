@@ -1,9 +1,10 @@
-"""Experiments and gene sets for tests."""
+"""Experiments, gene sets and control sets for tests."""
 
 from typing import Any
 from uuid import UUID, uuid4
 
-from veupath_store import ExperimentRepository, ExperimentSave, GeneSetRepository
+from veupath_store import ControlSetRepository, ExperimentRepository, ExperimentSave, GeneSetRepository
+from veupath_store.models import ControlSet
 
 
 def experiment(user: Any, **given: Any) -> dict[str, Any]:
@@ -33,6 +34,12 @@ async def new_gene_set(user: Any, **given: Any) -> UUID:
     identity = uuid4()
     await GeneSetRepository().save(identity, **gene_set(user, **given))
     return identity
+
+
+async def new_control_set(name: str, **given: Any) -> ControlSet:
+    """A control set, without genes and an owner where none are given."""
+    lists = {"site_id": "plasmodb", "record_type": "transcript", "positive_ids": [], "negative_ids": []}
+    return await ControlSetRepository().create(**{**lists, "name": name, **given})
 
 
 def save(user: Any, identity: UUID, number: int = 0) -> ExperimentSave:

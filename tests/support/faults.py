@@ -31,11 +31,7 @@ async def emptied(url: str) -> str:
     """A shared database without rows, and without backends that an earlier test left to die."""
     connection = await watcher(url)
     await kill_backends(connection)
-
-    async def alone() -> bool:
-        return not await pids(connection)
-
-    await until(alone, within=15, what="earlier backends are gone")
+    await nobody_connected(connection)
     await connection.execute(
         "DROP FUNCTION IF EXISTS at_commit CASCADE; "
         "DELETE FROM users; DELETE FROM control_sets; DELETE FROM deleted_ids"
@@ -54,6 +50,29 @@ async def idle_in_transaction(connection) -> int:
     return await connection.fetchval(f"SELECT count(*) {_BACKENDS} AND state LIKE 'idle in transaction%'")
 
 
+async def nobody_connected(connection) -> None:
+    """Wait until no other backend is on this database."""
+
+    async def alone() -> bool:
+        return not await pids(connection)
+
+    await until(alone, within=15, what="no connection is left")
+
+
+async def nobody_in_transaction(connection) -> None:
+    """Wait until no other backend sits in a transaction."""
+
+    async def none() -> bool:
+        return not await idle_in_transaction(connection)
+
+    await until(none, within=15, what="no backend is idle in a transaction")
+
+
+async def logins(connection) -> list[str]:
+    """The users' external ids, in order."""
+    return [row["external_id"] for row in await connection.fetch("SELECT external_id FROM users ORDER BY 1")]
+
+
 async def kill_backends(connection) -> int:
     """End every other backend on this database and wait until they are gone; how many there were."""
     return await connection.fetchval(f"SELECT count(pg_terminate_backend(pid, 10000)) {_BACKENDS}")
@@ -70,9 +89,9 @@ async def acquire_all(client) -> None:
     await asyncio.gather(*(client.release(connection) for connection in connections))
 
 
-async def assert_pool_complete(within: float = 1.0) -> None:
-    """All of the pool can be acquired at once."""
-    async with asyncio.timeout(within):
+async def assert_pool_complete() -> None:
+    """All of the pool can be acquired at once, and before a call gives up on a connection."""
+    async with asyncio.timeout(9):
         await acquire_all(await get_engine().open())
 
 

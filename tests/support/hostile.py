@@ -167,19 +167,29 @@ def name(longest: int, *, shortest: int = 1) -> Kind:
     kept = text(longest, shortest=shortest)
     return Kind(
         lambda value: isinstance(value, str) and kept.accepts(tidied(value)),
-        lambda: [*kept.more(), " " + "x" * longest + "\ufeff", "\ufeff \ufeff", "\u0958" * (longest // 2 + 1)],
+        lambda: [
+            *(*kept.more(), " " + "x" * longest + "\ufeff", "\ufeff \ufeff"),
+            *("e\u0301" * longest + " ", "\u0958" * (longest // 2 + 1)),  # shorter and longer when composed
+        ],
         tidied,
     )
+
+
+LISTS = (list, tuple, range, collections.deque)
 
 
 def genes(most: int, longest: int, *, fewest: int = 0) -> Kind:
     kept = texts(most, longest, fewest=fewest)
 
     def accepts(value: Any) -> bool:
-        return kept.accepts(value) and all(map(bare, value))
+        return kept.accepts(
+            [bare(it) if type(it) is str else it for it in value] if isinstance(value, LISTS) else value
+        )
 
     return Kind(
-        accepts, lambda: [*kept.more(), ["\ufeffG1", " G2\r\n"], ["G1", "\ufeff"]], lambda ids: list(map(bare, ids))
+        accepts,
+        lambda: [*kept.more(), ["\ufeffG1", " G2\r\n", " " + "x" * longest], ["G1", "\ufeff"]],
+        lambda ids: list(map(bare, ids)),
     )
 
 
@@ -194,7 +204,7 @@ def texts(most: int, longest: int, *, fewest: int = 0) -> Kind:
     item = text(longest)
 
     def accepts(value: Any) -> bool:
-        if not isinstance(value, list | tuple | range | collections.deque):
+        if not isinstance(value, LISTS):
             return False
         return fewest <= len(value) <= most and all(type(it) is str and item.accepts(it) for it in value)
 

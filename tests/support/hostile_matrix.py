@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from tests.support.hostile import Kind
+from tests.support.hostile import Kind, optional
 from tests.support.hostile_readers import CALLED, NOT_STORED, OTHERWISE, STORING
 from tests.support.hostile_tables import KINDS
 from tests.support.hostile_worlds import FRESH, GIVEN, MORE, examples_of, new_world
@@ -19,10 +19,10 @@ DOCUMENTED = (NotFoundError, ConflictError)
 
 
 def kind_of(repository: type, method: str, parameter: str) -> Kind:
-    owner = repository.__name__
+    owner, is_optional = repository.__name__, parameters_of(repository, method)[parameter].default is None
     for key in (f"{owner}.{method}.{parameter}", f"{owner}.{parameter}", parameter):
         if key in KINDS:
-            return KINDS[key]
+            return optional(KINDS[key]) if is_optional else KINDS[key]
     raise AssertionError(f"{owner}.{method} has the parameter {parameter!r}: say in KINDS what it takes")
 
 

@@ -37,6 +37,22 @@ async def status_of(lease):
     return await OperationRepository().get_status(lease.operation_id)
 
 
+async def all_ended():
+    """Whether no operation is active."""
+    return not await Operation.filter(status="active").exists()
+
+
+@asynccontextmanager
+async def running(worker):
+    """A worker that runs until the block ends."""
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        worker.stop()
+        await asyncio.wait_for(task, 30)
+
+
 async def next_lease():
     """What another worker gets now."""
     return await LeaseRepository().claim("host:2", [OperationType.EXPERIMENT], lease_seconds=30)

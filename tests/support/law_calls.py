@@ -23,7 +23,6 @@ ANY = object()
 USERS = [uuid5(NAMESPACE_OID, f"user {n}") for n in range(2)]
 SEEDS = [uuid5(NAMESPACE_OID, f"stream {n}") for n in range(5)]
 EXPERIMENTS = [uuid5(NAMESPACE_OID, f"experiment {n}") for n in range(2)]
-RESTORED = {"dismissed_at": None, "dismissed_reason": None, "plan": {}, "step_count": 0, "message_count": 0}
 
 
 class Things:

@@ -41,7 +41,7 @@ class PrivateRedis:
 
     def start(self) -> None:
         """Start the server, and wait until it has loaded its data."""
-        options = (
+        options = [
             "--port",
             "0",
             "--unixsocket",
@@ -51,10 +51,9 @@ class PrivateRedis:
             "--appendfsync",
             "always",
             "--save",
-            "",
-        )
+        ]
         self.process = subprocess.Popen(
-            [program(), *options, "--loglevel", "warning", "--logfile", "log"],
+            [program(), *options, "", "--loglevel", "warning", "--logfile", "log"],
             cwd=self.path,
             stdin=subprocess.DEVNULL,
         )
@@ -89,6 +88,21 @@ class PrivateRedis:
             yield
         finally:
             self.start()
+
+    @contextmanager
+    def configured(self, **options: str):
+        """The server with other options, until the block ends."""
+        with self.client() as beside:
+            before = {name: beside.config_get(name)[name] for name in options}
+            for name, value in options.items():
+                beside.config_set(name, value)
+            try:
+                yield
+            finally:
+                if "requirepass" in options:
+                    beside.execute_command("AUTH", options["requirepass"])
+                for name, value in before.items():
+                    beside.config_set(name, value)
 
     @contextmanager
     def frozen(self):

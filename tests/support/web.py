@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 from fastapi import FastAPI, Header, HTTPException
 
-from veupath_store import AccountRepository, ControlSetRepository, LogReader, StreamRepository, UserRepository
+from veupath_store import AccountRepository, ControlSetRepository, LogReader, StreamRepository
 from veupath_store.integrations.fastapi import register_store, scoped_to
 
 PATIENCE = 20.0
@@ -22,7 +22,6 @@ async def current_user(x_user: Annotated[UUID | None, Header()] = None) -> UUID:
 
 scoped = scoped_to(current_user)
 Me = Annotated[UUID, scoped.user_id]
-Users = Annotated[UserRepository, scoped.users]
 Streams = Annotated[StreamRepository, scoped.streams]
 ControlSets = Annotated[ControlSetRepository, scoped.control_sets]
 Accounts = Annotated[AccountRepository, scoped.accounts]
@@ -108,6 +107,11 @@ class SlowClient:
 
     async def text(self) -> str:
         return (await self.take())["body"].decode()
+
+    async def begin(self) -> None:
+        """Take the head of an answer that is no error, and the first piece of its body."""
+        assert (await self.head())[0] == 200
+        await self.text()
 
     async def end(self) -> BaseException | None:
         """The application has done all that it does; what it raised."""

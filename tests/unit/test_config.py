@@ -253,11 +253,6 @@ def test_the_two_embedded_servers_do_not_share_a_directory(tmp_path):
     assert StoreSettings(database_url=there, redis_url=f"{there}/log").log_target
 
 
-def test_settings_cannot_be_changed(url):
-    with pytest.raises(ValueError, match="frozen"):
-        StoreSettings().pool_max_size = 3
-
-
 def test_no_way_of_showing_settings_shows_the_password(url):
     settings = StoreSettings(migration_database_url=URL, redis_url=f"redis://:{SECRET}@cache")
     shown = [

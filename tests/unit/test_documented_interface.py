@@ -1,12 +1,9 @@
-"""The names and signatures that users rely on, and what every docstring of a repository must tell."""
+"""The names and signatures that users rely on."""
 
 import ast
 import importlib
 import inspect
-import pkgutil
-import re
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from tortoise import fields
@@ -14,8 +11,8 @@ from tortoise.fields.relational import OneToOneFieldInstance
 from tortoise.models import Model
 
 import veupath_store
-from tests.support.public import public_methods, repositories
-from veupath_store import LogReader, Projector, events, models, session
+from tests.support.public import repositories
+from veupath_store import events, models, session
 from veupath_store import repositories as repositories_package
 from veupath_store.models.fields import JSONField
 
@@ -83,18 +80,6 @@ JSON_COLUMNS = {
     "GeneSetRow": {"gene_ids", "parameters", "parent_set_ids"},
     "Operation": set(),
 }
-METHODS = [
-    pytest.param(repository, name, id=f"{repository.__name__}.{name}")
-    for repository in [*repositories(), LogReader, Projector]
-    for name in public_methods(repository)
-]
-# What these mean is said once, by the docstring of `Repository` and in docs/reference.md.
-SAID_ONCE = {"id", "stream_id", "operation_id", "user_id", "site_id", "name", "lease", "limit", "cursor"}
-RITUAL = re.compile(
-    r"UnavailableError: The database does not answer\.|user_id: The owner\."
-    r"|NotFoundError: There is no such user, or the repository is restricted to another one\."
-)
-COST = re.compile(r"\b(statements?|reads?|quer(y|ies)|round trips?|upserts?|No I/O)\b")
 
 
 def signature(function) -> str:
@@ -103,12 +88,6 @@ def signature(function) -> str:
         for parameter in inspect.signature(function).parameters.values()
     ]
     return str(inspect.Signature(bare))
-
-
-def sections(docstring: str) -> dict[str, str]:
-    """The parts of a Google-style docstring by their titles; what comes first is titled ``""``."""
-    parts = re.split(r"^(Args|Returns|Yields|Raises|Attributes):\n", docstring, flags=re.MULTILINE)
-    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
 
 
 @pytest.mark.parametrize("name", SESSION)
@@ -138,16 +117,6 @@ def test_the_public_names_exist_and_are_listed():
         assert sorted(module.__all__) == sorted(set(module.__all__))
         assert not [name for name in module.__all__ if not hasattr(module, name)]
     assert {repository.__name__ for repository in repositories()} <= set(repositories_package.__all__)
-
-
-def test_every_module_can_be_imported_by_itself():
-    names = [module.name for module in pkgutil.walk_packages(veupath_store.__path__, "veupath_store.")]
-    assert "veupath_store.repositories.streams" in names
-    for name in names:
-        assert importlib.import_module(name).__doc__, f"{name} does not say what it is for"
-
-
-def test_the_documented_models_and_no_others_are_there():
     assert set(models.__all__) == set(MODELS) == {model.__name__ for model in models.__models__}
 
 
@@ -160,46 +129,6 @@ def test_a_model_has_a_uuid_key_and_jsonb_columns(name):
     assert isinstance(columns[key], kind)
     assert {column for column, field in columns.items() if isinstance(field, fields.JSONField)} == JSON_COLUMNS[name]
     assert all(isinstance(columns[column], JSONField) for column in JSON_COLUMNS[name])
-
-
-@pytest.mark.parametrize("name", [name for name, key in MODELS.items() if key == "id"])
-def test_a_new_row_gets_a_random_key_from_the_client(name):
-    model = getattr(models, name)
-    keys = {model._meta.pk.default() for _ in range(100)}
-    assert len(keys) == 100
-    assert {type(key) for key in keys} == {UUID}
-    assert {key.version for key in keys} == {4}
-
-
-@pytest.mark.parametrize(("repository", "name"), METHODS)
-def test_a_docstring_tells_result_cost_and_every_parameter_of_its_own(repository, name):
-    method = getattr(repository, name)
-    parts = sections(inspect.getdoc(method) or "")
-    missing = []
-    if inspect.signature(method).return_annotation not in (None, "None") and not parts.keys() & {"Returns", "Yields"}:
-        missing.append("Returns")
-    if inspect.iscoroutinefunction(method) and not COST.search(parts[""]):
-        missing.append("the cost: how many statements, reads, queries or round trips")
-    described = re.findall(r"^    (\w+): ", parts.get("Args", ""), re.MULTILINE)
-    parameters = [name for name in inspect.signature(method).parameters if name != "self"]
-    if described != [name for name in parameters if name in described or name not in SAID_ONCE]:
-        missing.append(f"Args in the order of the signature, not {described}")
-    assert not missing, f"the docstring lacks {missing}"
-
-
-@pytest.mark.parametrize(("repository", "name"), METHODS)
-def test_raises_names_errors_of_the_store_in_one_order(repository, name):
-    docstring = inspect.getdoc(getattr(repository, name))
-    raised = re.findall(r"^    (\w+): ", sections(docstring).get("Raises", ""), re.MULTILINE)
-    assert not [error for error in raised if not hasattr(veupath_store.errors, error)]
-    assert not RITUAL.search(docstring), "what holds for every call is said once, by Repository"
-    assert len(raised) == len(set(raised))
-
-
-def test_a_session_method_and_a_function_say_what_they_raise():
-    documented = [session.Session.savepoint, session.Session.commit, session.Session.rollback]
-    documented += [session.get_engine, session.async_session_factory, session.init_db]
-    assert not [function.__name__ for function in documented if "Raises:" not in inspect.getdoc(function)]
 
 
 def test_the_example_of_the_package_is_code():

@@ -3,12 +3,12 @@
 import json
 from collections import ChainMap
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.log.entries import Entry, Event, LogKey, Position, encode_event, entries_of
+from veupath_store.events.log.entries import Entry, Event, Position, encode_event, entries_of
 from veupath_store.inputs import limits
 
 
@@ -114,10 +114,3 @@ def test_entries_without_fields_are_entries():
         Entry(Position(2**64 - 1, 0), "", b""),
     ]
     assert entries_of(None) == []
-
-
-def test_keys_are_the_documented_ones():
-    one = UUID("01234567-89ab-cdef-0123-456789abcdef")
-    assert LogKey.stream(one).text("") == "stream:01234567-89ab-cdef-0123-456789abcdef"
-    assert LogKey.operation(one).text("store:") == "store:op:01234567-89ab-cdef-0123-456789abcdef"
-    assert LogKey.stream(one) == LogKey.stream(one) != LogKey.operation(one)

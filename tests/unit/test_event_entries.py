@@ -1,7 +1,5 @@
 """Positions: two integers, in the order of the log, with a time of their own."""
 
-import copy
-import pickle
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.log.entries import Entry, Event, Position
+from veupath_store.events.log.entries import Position
 
 unsigned = st.integers(0, 2**64 - 1)
 
@@ -53,11 +51,3 @@ def test_every_position_has_a_time(ms):
 
 def test_the_time_ends_with_the_year_9999():
     assert Position(2**64 - 1, 0).time == datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
-
-
-def test_an_entry_is_a_value():
-    entry = Entry(Position(1, 0), "user_message", b"{}")
-    assert entry.operation_id == ""
-    assert copy.copy(entry) == pickle.loads(pickle.dumps(entry)) == entry
-    assert hash(entry) == hash(Entry(Position(1, 0), "user_message", b"{}", ""))
-    assert Event(type="error", data={}).operation_id is None

@@ -30,7 +30,7 @@ def said(text="hello"):
     return "user_message", {"content": text}
 
 
-def answered(text="well"):
+def answered(text="here they are"):
     return "assistant_message", {"content": text}
 
 
@@ -106,7 +106,7 @@ def test_an_answer_holds_all_that_was_logged_of_its_turn():
     )
     question, answer = messages(entries)
     assert (question.content, question.tool_calls, question.token_usage) == ("hello", (), None)
-    assert answer.content == "well"
+    assert answer.content == "here they are"
     assert answer.model_dump()["tool_calls"] == (
         {"id": "c1", "name": "search", "arguments": {"text": "kinase"}, "result": {"hits": 3}, "is_done": True},
     )

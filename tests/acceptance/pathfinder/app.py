@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from tests.acceptance.pathfinder import chats, genes, people
+from tests.acceptance.pathfinder import chats, people
 from tests.acceptance.pathfinder.orchestrator import worker
 from veupath_store import start_detached
 from veupath_store.integrations.fastapi import PROBLEM_RESPONSES, register_store
@@ -32,5 +32,5 @@ register_store(
     maintain=not HAS_WORKER,
     problem_members=lambda connection, _: {"instance": connection.url.path},
 )
-for part in (people, chats, genes):
+for part in (people, chats):
     app.include_router(part.router)

@@ -33,13 +33,10 @@ class Opened(BaseModel):
     root_step_id: str | None
     plan: dict[str, Any]
     plan_version: int
-    wdk_strategy_id: int | None
-    gene_set_id: UUID | None
 
 
 class Change(BaseModel):
     plan: dict[str, Any] | None = None
-    name: str | None = None
     wdk_strategy_id: int | None = None
     expected: int | None = None
 
@@ -51,23 +48,9 @@ async def ask_anew(question: Question, me: UserId) -> Asked:
         chat = await StreamRepository(session).for_user(me).create(me, SITE)
         said = Event(type="user_message", data={"content": question.content, "messageId": str(uuid4())})
         await Projector().append(chat.id, [said], session=session)
-        operation = await _register(OperationRepository(session).for_user(me), me, chat.id)
+        operations = OperationRepository(session).for_user(me)
+        operation = await operations.register(me, "chat", stream_id=chat.id, max_attempts=3)
     return Asked(stream_id=chat.id, operation_id=operation.id)
-
-
-@router.post("/chats/{stream_id}/messages", status_code=202)
-async def ask(stream_id: UUID, question: Question, me: UserId) -> Asked:
-    """One more question; 409 while one is answered."""
-    async with async_session_factory() as session:
-        operation = await _register(OperationRepository(session).for_user(me), me, stream_id)
-        said = {"content": question.content, "messageId": str(uuid4())}
-        events = [Event(type="user_message", data=said, operation_id=operation.id)]
-        await Projector().append(stream_id, events, session=session)
-    return Asked(stream_id=stream_id, operation_id=operation.id)
-
-
-async def _register(operations: OperationRepository, me: UUID, stream_id: UUID) -> OperationSummary:
-    return await operations.register(me, "chat", stream_id=stream_id, max_attempts=3)
 
 
 @router.get("/chats")
@@ -87,8 +70,6 @@ async def open_chat(stream_id: UUID, streams: Streams) -> Opened:
         root_step_id=found.root_step_id,
         plan=found.plan,
         plan_version=found.plan_version,
-        wdk_strategy_id=found.wdk_strategy_id,
-        gene_set_id=found.gene_set_id,
     )
 
 
@@ -96,22 +77,8 @@ async def open_chat(stream_id: UUID, streams: Streams) -> Opened:
 async def change(stream_id: UUID, change: Change, streams: Streams) -> None:
     """Save what a tab has changed; 409 where another tab has saved a plan since this one read it."""
     await streams.update_projection(
-        stream_id,
-        name=change.name,
-        plan=change.plan,
-        wdk_strategy_id=change.wdk_strategy_id,
-        expected=change.expected,
+        stream_id, plan=change.plan, wdk_strategy_id=change.wdk_strategy_id, expected=change.expected
     )
-
-
-@router.post("/chats/{stream_id}/dismiss", status_code=204)
-async def dismiss(stream_id: UUID, streams: Streams) -> None:
-    await streams.dismiss(stream_id)
-
-
-@router.post("/chats/{stream_id}/restore", status_code=204)
-async def restore(stream_id: UUID, streams: Streams) -> None:
-    await streams.restore(stream_id)
 
 
 @router.get("/chats/{stream_id}/messages")
@@ -130,16 +97,6 @@ async def operation(operation_id: UUID, operations: Operations) -> OperationSumm
     if found is None:
         raise NotFoundError("operation")
     return found
-
-
-@router.get("/operations/{operation_id}/events")
-async def operation_events(operation_id: UUID, logs: Logs) -> Response:
-    return event_stream(await logs.follow_operation(operation_id))
-
-
-@router.post("/operations/{operation_id}/cancel", status_code=202)
-async def cancel(operation_id: UUID, operations: Operations) -> None:
-    await operations.request_cancel(operation_id)
 
 
 @router.post("/sync")

@@ -9,8 +9,6 @@ from pydantic import BaseModel
 
 from veupath_store import (
     AccountRepository,
-    ExperimentRepository,
-    GeneSetRepository,
     LogReader,
     OperationRepository,
     StreamRepository,
@@ -39,8 +37,6 @@ store = scoped_to(current_user)
 
 UserId = Annotated[UUID, store.user_id]
 Streams = Annotated[StreamRepository, store.streams]
-GeneSets = Annotated[GeneSetRepository, store.gene_sets]
-Experiments = Annotated[ExperimentRepository, store.experiments]
 Operations = Annotated[OperationRepository, store.operations]
 Logs = Annotated[LogReader, store.log_reader]
 

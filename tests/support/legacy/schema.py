@@ -14,13 +14,6 @@ TABLES = ("users", "control_sets", "experiments", "gene_sets", "streams", "strea
 KEYS = {**dict.fromkeys(TABLES, "id"), "stream_projections": "stream_id", "operations": "operation_id"}
 """The primary key of each table."""
 
-JSON_COLUMNS = {
-    "control_sets": ("positive_ids", "negative_ids", "tags"),
-    "experiments": ("data",),
-    "gene_sets": ("gene_ids", "parameters", "parent_set_ids"),
-    "stream_projections": ("plan", "steps"),
-}
-
 SINCE = {
     ("streams", "experiment_id"): 1,
     ("stream_projections", "gene_set_id"): 2,
