@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -19,7 +18,7 @@ from veupath_store.events.project.rebuild import TOGETHER, make_missing_streams,
 from veupath_store.events.project.removal import count_waiting, strays
 from veupath_store.events.project.selection import Chosen, Progress, Selection, for_each
 from veupath_store.events.project.trim import trim_stream
-from veupath_store.events.project.verify import verify_stream
+from veupath_store.events.project.verify import PROVEN, verify_group
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_uuid, integer, seconds
 from veupath_store.session import get_engine
@@ -38,7 +37,6 @@ from veupath_store.values import (
     VerifyReport,
 )
 
-_PROVEN: Final = {VerifyOutcome.EQUAL, VerifyOutcome.EMPTY}
 _AT_REST: Final = {LagState.CURRENT, LagState.UNLOGGED}
 _OPERATION: Final = "SELECT FROM operations WHERE id = $1"
 
@@ -208,7 +206,7 @@ class Projector:
         for one in await make_missing_streams(self.log) if missing else ():
             add(one)
 
-        def rebuild(group: list[Chosen]) -> AsyncIterator[StreamRebuild]:
+        def rebuild(group: list[Chosen]) -> Awaitable[list[StreamRebuild]]:
             return rebuild_group(self.log, group, force=force)
 
         await for_each(selection, rebuild, add, parallel, progress, together=TOGETHER)
@@ -226,12 +224,12 @@ class Projector:
     ) -> VerifyReport:
         """Compare rows with what their logs say, up to the rows' positions. Writes and locks nothing.
 
-        What a row holds and its log does not yet is not compared. Cost: the reading of the logs, and one indexed read
-        for each conversation.
+        What a row holds and its log does not yet is not compared. Cost: the reading of the logs, and a statement for
+        each `TOGETHER` conversations.
 
         Args:
             stream_id: Only this conversation.
-            parallel: How many at once.
+            parallel: How many groups at once.
             progress: Called as they are done.
 
         Returns:
@@ -247,15 +245,13 @@ class Projector:
             nonlocal events
             counts[done.outcome] += 1
             events += done.events
-            if done.outcome not in _PROVEN:
+            if done.outcome not in PROVEN:
                 suspects.append(done)
 
-        async def verify(group: list[Chosen]) -> AsyncIterator[StreamVerification]:
-            for one in group:
-                with suppress(NotFoundError):
-                    yield await verify_stream(self.log, one.stream_id, one.last_event_id)
+        def verify(group: list[Chosen]) -> Awaitable[list[StreamVerification]]:
+            return verify_group(self.log, [one.stream_id for one in group])
 
-        await for_each(selection, verify, add, parallel, progress)
+        await for_each(selection, verify, add, parallel, progress, together=TOGETHER)
         _refuse_unknown(stream_id, counts)
         return VerifyReport(counts=counts, events=events, suspects=tuple(suspects))
 
