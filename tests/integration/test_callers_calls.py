@@ -6,6 +6,7 @@ factories, a fake clock".
 
 import asyncio
 import json
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -81,7 +82,7 @@ async def test_wdk_sync_reports_what_it_did_and_leaves_alone_what_did_not_change
     streams = first.stream_ids(SyncOutcome.INSERTED)
     await StreamRepository().update_projection(streams[0], name="renamed here")
     await StreamRepository().dismiss(streams[1])
-    given[2] = given[2].model_copy(update={"result_count": 9})
+    given[2] = replace(given[2], result_count=9)
     second = await StreamRepository().sync_wdk(user.id, "plasmodb", [*given, {"wdk_strategy_id": -1}])
     assert [item.outcome.value for item in second.strategies] == [
         "unchanged",
