@@ -1,7 +1,7 @@
 """`EventLog`: the streams of entries in Redis."""
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -203,8 +203,8 @@ class EventLog:
                 yield entries
                 after = entries[-1].position
 
-    async def read_first(self, keys: Sequence[LogKey], count: int) -> list[list[Entry] | StoreError]:
-        """The first entries of several logs, in one round trip.
+    async def read_first(self, keys: Sequence[LogKey], count: int) -> Iterator[list[Entry] | StoreError]:
+        """The first entries of several logs, in one round trip; each log's are made as they are asked for.
 
         Args:
             keys: The logs.
@@ -214,11 +214,9 @@ class EventLog:
             The entries of each, in their order; none where the log is not there; where the server refuses it, the
             error.
         """
-        if not keys:
-            return []
         commands = [("XRANGE", key.text(self._prefix), "-", "+", "COUNT", count) for key in keys]
-        replies = await self._client.run_each(commands)
-        return [reply if isinstance(reply, StoreError) else entries_of(reply) for reply in replies]
+        replies = await self._client.run_each(commands) if commands else []
+        return (reply if isinstance(reply, StoreError) else entries_of(reply) for reply in replies)
 
     async def read_newest(self, key: LogKey, count: int, *, before: Position | None = None) -> list[Entry]:
         """Read the newest entries.
