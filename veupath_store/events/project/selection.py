@@ -1,7 +1,7 @@
 """Which conversations a rebuild, a verification or a report of lag goes through."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
@@ -121,17 +121,15 @@ async def for_each(
     workers = integer(parallel, "parallel", 1, PARALLEL)
     tell = progress or (lambda _: None)
 
-    async def take(waiting: list[Chosen]) -> None:
-        while waiting:
-            group = waiting[: -together - 1 : -1]
-            del waiting[-together:]
+    async def take(groups: Iterator[list[Chosen]]) -> None:
+        for group in groups:
             for result in await work(group):
                 done(result)
             tell(len(group))
 
     async for chunk in selection.chunks():
-        waiting = chunk[::-1]
-        tasks = [asyncio.ensure_future(take(waiting)) for _ in range(workers)]
+        groups = (chunk[start : start + together] for start in range(0, len(chunk), together))
+        tasks = [asyncio.ensure_future(take(groups)) for _ in range(workers)]
         try:
             await asyncio.gather(*tasks)
         finally:
