@@ -178,7 +178,9 @@ def test_steps_that_double_at_each_level_end_soon():
 
 def test_a_large_step_that_is_used_a_thousand_times_is_not_written_out(monkeypatch):
     encoded = []
-    monkeypatch.setattr(steps_module, "encode", lambda value, path: encoded.append(value) or encode(value, path))
+    monkeypatch.setattr(
+        steps_module, "encode_decoded", lambda value, path: encoded.append(value) or encode(value, path)
+    )
     steps = doubling(12)
     steps[0]["parameters"] = {"ids": "x" * 1_000_000}
     with pytest.raises(InvalidInputError, match=f"it is larger than {limits.DOCUMENT_BYTES} bytes"):

@@ -16,8 +16,7 @@ from veupath_store.adoption.work import Work
 from veupath_store.documents.json import decode, encode
 from veupath_store.documents.plans import COPIED, INPUTS
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.fold.fields import given_steps
-from veupath_store.events.fold.steps import build_plan, has_root
+from veupath_store.events.fold.steps import build_plan, given_steps, has_root
 from veupath_store.values.streams import DEFAULT_NAME
 
 STEPS: Final = Document(table=PLAN.table, field="steps", type="array", empty="NULL::jsonb")

@@ -52,27 +52,34 @@ def count_searches(plan: Mapping[str, object]) -> int:
     return sum(1 for node in _nodes(plan.get("root")) if node.get("searchName"))
 
 
-def check_plan(plan: Mapping[str, object], path: str) -> None:
+def check_plan(plan: Mapping[str, object], path: str) -> int:
     """Refuse a plan whose steps are nested too deep, too many, or no objects.
+
+    Returns:
+        As `count_searches`.
 
     Raises:
         InvalidInputError: An input is no object, there are more than `limits.PLAN_DEPTH` levels of steps, or more
             than `limits.PLAN_STEPS` steps. A node that is used twice counts twice, as it does in JSON.
     """
-    steps = 0
-    stack: list[tuple[Any, str, int]] = [(plan.get("root"), f"{path}.root", 1)]
-    while stack:
-        node, where, depth = stack.pop()
-        if node is None:
-            continue
+    steps = searches = 0
+    root = plan.get("root")
+    pending: list[tuple[Any, str, int]] = [] if root is None else [(root, f"{path}.root", 1)]
+    while pending:
+        node, where, depth = pending.pop()
         steps += 1
         if steps > limits.PLAN_STEPS:
             raise InvalidInputError(path, f"it has more than {limits.PLAN_STEPS} steps")
-        if not isinstance(node, Mapping):
+        if not isinstance(node, dict):
             raise InvalidInputError(where, "a step must be an object")
         if depth > limits.PLAN_DEPTH:
             raise InvalidInputError(where, f"steps are nested more than {limits.PLAN_DEPTH} levels deep")
-        stack.extend((node.get(name), f"{where}.{name}", depth + 1) for name in INPUTS)
+        searches += bool(node.get("searchName"))
+        for name in INPUTS:
+            below = node.get(name)
+            if below is not None:
+                pending.append((below, f"{where}.{name}", depth + 1))
+    return searches
 
 
 def _nodes(root: Any) -> Iterator[Mapping[str, object]]:  # noqa: ANN401 - stored JSON

@@ -14,34 +14,22 @@ DONE: Final = "done"
 
 
 @dataclass(slots=True)
-class _Call:
-    id: str
-    name: str
-    arguments: Mapping[str, Any]
-    result: Any = None
-    is_done: bool = False
-
-    def value(self) -> ToolCall:
-        return ToolCall(id=self.id, name=self.name, arguments=self.arguments, result=self.result, is_done=self.is_done)
-
-
-@dataclass(slots=True)
 class _Agent:
     task: str
     status: str = RUNNING
-    calls: list[_Call] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     usage: dict[str, Any] = field(default_factory=dict)
 
     def value(self) -> SubAgent:
-        calls = tuple(call.value() for call in self.calls)
-        return SubAgent(task=self.task, status=self.status, tool_calls=calls, token_usage=_usage(self.usage))
+        usage = _usage(self.usage)
+        return SubAgent(task=self.task, status=self.status, tool_calls=tuple(self.calls), token_usage=usage)
 
 
 @dataclass(slots=True)
 class Parts:
     """What belongs to one message, while it is gathered."""
 
-    calls: list[_Call] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     citations: list[Mapping[str, Any]] = field(default_factory=list)
     plans: list[Mapping[str, Any]] = field(default_factory=list)
     reasoning: str = ""
@@ -64,7 +52,7 @@ class Parts:
     def fields(self, data: Data) -> dict[str, Any]:
         """The fields of the message; what its own event brings along counts where nothing else was logged of it."""
         return {
-            "tool_calls": tuple(call.value() for call in self.calls or _given_calls(data.get("toolCalls"))),
+            "tool_calls": tuple(self.calls or _given_calls(data.get("toolCalls"))),
             "citations": tuple(self.citations or _objects(data.get("citations"))),
             "planning_artifacts": tuple(self.plans or _objects(data.get("planningArtifacts"))),
             "reasoning": self.reasoning or _text(data.get("reasoning")) or None,
@@ -82,7 +70,7 @@ class Gathering:
 
     def __init__(self) -> None:
         self.parts = Parts()
-        self._calls: dict[tuple[str, str], _Call] = {}
+        self._calls: dict[tuple[str, str], tuple[list[ToolCall], int]] = {}  # where each is, by its task and id
         self._agents: dict[str, _Agent] = {}
 
     def take(self, kind: str, data: Data) -> None:
@@ -131,19 +119,20 @@ class Gathering:
     def _usage(self, data: Data) -> None:
         self.parts.usage |= _counts(data)
 
-    def _begin(self, task: str, calls: list[_Call], data: Data) -> None:
+    def _begin(self, task: str, calls: list[ToolCall], data: Data) -> None:
         """A call begins; one that is begun already is ignored."""
-        call = _Call(_text(data.get("id")), _text(data.get("name")), _arguments(data.get("arguments")))
+        call = _call(data)
         if not (call.id or call.name) or (task, call.id) in self._calls:
             return
-        calls.append(call)
         if call.id:
-            self._calls[task, call.id] = call
+            self._calls[task, call.id] = calls, len(calls)
+        calls.append(call)
 
     def _end(self, task: str, data: Data) -> None:
-        call = self._calls.get((task, _text(data.get("id"))))
-        if call is not None:
-            call.result, call.is_done = data.get("result"), True
+        place = self._calls.get((task, _text(data.get("id"))))
+        if place is not None:
+            calls, number = place
+            calls[number] = calls[number].model_copy(update={"result": data.get("result"), "is_done": True})
 
     def _agent(self, data: Data) -> _Agent | None:
         """The sub-agent that an event names; ``None`` where it names none."""
@@ -190,18 +179,19 @@ def _arguments(value: object) -> Mapping[str, Any]:
     return given if isinstance(given, dict) else {}
 
 
-def _given_calls(value: object) -> list[_Call]:
+def _call(data: Data, result: Any = None, *, is_done: bool = False) -> ToolCall:  # noqa: ANN401 - any JSON value
+    return ToolCall(
+        id=_text(data.get("id")),
+        name=_text(data.get("name")),
+        arguments=_arguments(data.get("arguments")),
+        result=result,
+        is_done=is_done,
+    )
+
+
+def _given_calls(value: object) -> list[ToolCall]:
     """Calls that a message's own event brings along."""
-    return [
-        _Call(
-            _text(call.get("id")),
-            _text(call.get("name")),
-            _arguments(call.get("arguments")),
-            call.get("result"),
-            "result" in call,
-        )
-        for call in _objects(value)
-    ]
+    return [_call(call, call.get("result"), is_done="result" in call) for call in _objects(value)]
 
 
 def _counts(data: Data) -> dict[str, Any]:

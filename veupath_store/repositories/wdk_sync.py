@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain, repeat
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -216,49 +216,51 @@ changed AS (
 SELECT counts.linked, counts.orphaned, (SELECT array_agg(stream_id ORDER BY stream_id) FROM changed) AS dismissed
 FROM counts"""
 
-_Wanted: TypeAlias = dict[int, tuple[int, WdkStrategy]]
-"""Strategies that are still to be settled, with their positions in the list, by their WDK ids."""
+_Wanted: TypeAlias = dict[int, WdkStrategy]
+"""Strategies that are still to be settled, by their WDK ids, in the order of the list."""
+
+_Places: TypeAlias = dict[int, int]
+"""Where strategies are in the list, by their WDK ids."""
 
 _Settled: TypeAlias = dict[str, Any]
 """The fields of a `SyncedStrategy`: a list of them is made into values at once, in a third of the time."""
 
+_ONE: Final = TypeAdapter(WdkStrategy)
 _LIST: Final = TypeAdapter(list[WdkStrategy], config=ConfigDict(defer_build=True))
-_KEPT: Final = attrgetter(*_UPDATED)
 
 
 async def sync(
     session: Session | None, user_id: UUID, site_id: str, strategies: Sequence[WdkStrategy | Mapping[str, Any]]
 ) -> SyncReport:
     """Bring a list into the table: see `StreamRepository.sync_wdk`."""
-    wanted, settled = _accepted(strategies)
+    wanted, places, settled = _accepted(strategies)
     client = await client_of(session)
     if wanted:
         found = await _KNOWN.all(client, user_id=user_id, site_id=site_id, ids=list(wanted))
-        settled += _unaffected(found, wanted)
+        settled += _unaffected(found, wanted, places)
     if wanted:
         are_new = wanted.keys().isdisjoint(row["wdk_strategy_id"] for row in found)
-        settled += await _written(session, client, [user_id, site_id], wanted, are_new=are_new)
+        settled += await _written(session, client, [user_id, site_id], wanted, places, are_new=are_new)
     return SyncReport.model_validate({"strategies": sorted(settled, key=itemgetter("position"))})
 
 
 async def _written(
-    session: Session | None, client: Statements, place: list[Any], wanted: _Wanted, *, are_new: bool
+    session: Session | None, client: Statements, where: list[Any], wanted: _Wanted, places: _Places, *, are_new: bool
 ) -> list[_Settled]:
     """Write the strategies until each is settled."""
     settled: list[_Settled] = []
     savepoint = session.savepoint if session else nullcontext
     for statement in chain([_ADD] if are_new else [], repeat(_SYNC, ATTEMPTS)):
-        arguments = [*place, *_columns(wanted.values(), numbered=statement is _ADD)]
+        arguments = [*where, *_columns(list(wanted.values()), numbered=statement is _ADD)]
         if statement is _SYNC:
             arguments += [tagged(_UPDATED), new_tag("")]
             write = partial(client.execute_rows, _SYNC, arguments)
             rows = await once_unique(write, frozenset({NAME_KEY}), savepoint)
         else:
             rows = await client.execute_rows(_ADD, arguments)
-        for row in rows:
-            position, strategy = wanted.pop(row["wdk_strategy_id"])
-            stream_id = row["stream_id"]
-            settled.append(_settled(position, strategy.wdk_strategy_id, row["outcome"], stream_id=stream_id))
+        for wdk_strategy_id, stream_id, outcome in rows:
+            settled.append(_settled(places[wdk_strategy_id], wdk_strategy_id, outcome, stream_id))
+            del wanted[wdk_strategy_id]
         if not wanted:
             return settled
     raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
@@ -276,7 +278,9 @@ async def dismiss_orphans(
     return dismissed
 
 
-def _accepted(strategies: Sequence[WdkStrategy | Mapping[str, Any]]) -> tuple[_Wanted, list[_Settled]]:
+def _accepted(
+    strategies: Sequence[WdkStrategy | Mapping[str, Any]],
+) -> tuple[_Wanted, _Places, list[_Settled]]:
     """The strategies that can be kept, and the refusals.
 
     Raises:
@@ -287,16 +291,16 @@ def _accepted(strategies: Sequence[WdkStrategy | Mapping[str, Any]]) -> tuple[_W
     if len(strategies) > limits.SYNC:
         raise InvalidInputError("strategies", f"it must not have more than {limits.SYNC} items")
     wanted: _Wanted = {}
+    places: _Places = {}
     refused: list[_Settled] = []
-    for position, strategy in enumerate(_checked(list(strategies))):
+    for place, strategy in enumerate(_checked(list(strategies))):
         if isinstance(strategy, str):
-            refused.append(_settled(position, None, SyncOutcome.REFUSED, reason=strategy))
-        elif strategy.wdk_strategy_id in wanted:
-            reason = "wdk_strategy_id: it is in the list twice"
-            refused.append(_settled(position, strategy.wdk_strategy_id, SyncOutcome.REFUSED, reason=reason))
+            refused.append(_refused(place, None, strategy))
+        elif places.setdefault(strategy.wdk_strategy_id, place) == place:
+            wanted[strategy.wdk_strategy_id] = strategy
         else:
-            wanted[strategy.wdk_strategy_id] = position, strategy
-    return wanted, refused
+            refused.append(_refused(place, strategy.wdk_strategy_id, "wdk_strategy_id: it is in the list twice"))
+    return wanted, places, refused
 
 
 def _checked(items: list[object]) -> Sequence[WdkStrategy | str]:
@@ -309,43 +313,52 @@ def _checked(items: list[object]) -> Sequence[WdkStrategy | str]:
 
 def _checked_alone(item: object) -> WdkStrategy | str:
     try:
-        return WdkStrategy.model_validate(item)
+        return _ONE.validate_python(item)
     except ValidationError as exc:
         return str(first_mistake(exc))
 
 
-def _unaffected(found: Sequence[Any], wanted: _Wanted) -> list[_Settled]:
-    """Settle what is dismissed, and what the table has as the list has it; it is taken out of the list.
+def _unaffected(found: Iterable[Any], wanted: _Wanted, places: _Places) -> list[_Settled]:
+    """Settle what is dismissed, and what the table has as the list has it; it is no longer wanted.
 
     Args:
         found: Rows of `_KNOWN`.
         wanted: What is to be settled.
+        places: Where it is in the list.
     """
     settled = []
-    for row in found:
-        (stream_id, wdk_strategy_id), (is_dismissed, seen) = row[:2], row[6:]
-        position, strategy = wanted[wdk_strategy_id]
+    for stream_id, wdk_strategy_id, record_type, is_saved, result_count, step_count, is_dismissed, seen in found:
+        strategy = wanted[wdk_strategy_id]
+        is_kept = (
+            strategy.result_count == result_count
+            and strategy.step_count == step_count
+            and strategy.is_saved == is_saved
+            and strategy.record_type == record_type
+        )
         is_seen = not strategy.name or seen == strategy.name
-        if is_dismissed or (is_seen and row[2:6] == _KEPT(strategy)):
+        if is_dismissed or (is_seen and is_kept):
             outcome = SyncOutcome.SKIPPED if is_dismissed else SyncOutcome.UNCHANGED
-            settled.append(_settled(position, wdk_strategy_id, outcome, stream_id=stream_id))
+            settled.append(_settled(places[wdk_strategy_id], wdk_strategy_id, outcome, stream_id))
             del wanted[wdk_strategy_id]
     return settled
 
 
-def _settled(position: int, wdk_strategy_id: int | None, outcome: SyncOutcome, **more: object) -> _Settled:
+def _settled(place: int, wdk_strategy_id: int | None, outcome: str, stream_id: UUID | None) -> _Settled:
     """What became of a strategy."""
-    return {"position": position, "wdk_strategy_id": wdk_strategy_id, "outcome": outcome, **more}
+    return {"position": place, "wdk_strategy_id": wdk_strategy_id, "outcome": outcome, "stream_id": stream_id}
 
 
-def _columns(strategies: Iterable[tuple[int, WdkStrategy]], *, numbered: bool) -> list[list[Any]]:
+def _refused(place: int, wdk_strategy_id: int | None, reason: str) -> _Settled:
+    return {**_settled(place, wdk_strategy_id, SyncOutcome.REFUSED, None), "reason": reason}
+
+
+def _columns(rows: Sequence[WdkStrategy], *, numbered: bool) -> list[list[Any]]:
     """The strategies' fields as one array a column, in the given order.
 
     Args:
-        strategies: The strategies.
+        rows: The strategies.
         numbered: Whether their names are made different from each other.
     """
-    rows = [strategy for _, strategy in strategies]
     names = [row.name or DEFAULT_NAME for row in rows]
     return [
         [row.wdk_strategy_id for row in rows],

@@ -6,11 +6,9 @@ Every column has one reader, which cuts and bounds as the column does, so that a
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from veupath_store.documents.json import encode
-from veupath_store.documents.plans import check_plan
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.log.entries import Position
 from veupath_store.inputs import limits
@@ -19,19 +17,6 @@ from veupath_store.values.streams import DismissReason
 
 Data: TypeAlias = Mapping[str, Any]
 Changes: TypeAlias = dict[str, Any]
-
-
-class Effect(NamedTuple):
-    """What an event does to the projection."""
-
-    changes: Changes
-    """The new values, by column."""
-    problem: str | None = None
-    """Why a part of it was left out."""
-    whole: bool = False
-    """Whether the changes are a whole row: what is not named is as in a new conversation."""
-    tags: Mapping[str, str] | None = None
-    """Of the store's own entries, the tags of the columns that they log; ``None`` for an application's entry."""
 
 
 def text(value: object, longest: int, shortest: int = 1) -> str | None:
@@ -53,9 +38,12 @@ def _latch(value: object) -> bool | None:
     return True if value is True else None
 
 
+_REASONS: Final = frozenset(DismissReason)
+
+
 def _reason(value: object) -> str | None:
     """One of the reasons that the table's check admits."""
-    return value if value in list(DismissReason) and isinstance(value, str) else None
+    return value if isinstance(value, str) and value in _REASONS else None
 
 
 def _position(value: object) -> str | None:
@@ -99,55 +87,22 @@ READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 stands for a value that is ignored."""
 
 
-def read(data: Data, keys: Mapping[str, str], readers: Mapping[str, Callable[[Any], Any]] = READERS) -> Changes:
-    """The columns that the data sets.
+def read(
+    data: Data, changes: Changes, keys: Mapping[str, str], readers: Mapping[str, Callable[[Any], Any]] = READERS
+) -> None:
+    """Add the columns that the data sets to the changes, but for values that are of a wrong type.
 
     Args:
         data: The data of an event.
-        keys: The key of each column in it.
+        changes: The new values, by column.
+        keys: The key of each column in the data.
         readers: The reader of each column.
-
-    Returns:
-        The new values by column, without those that are missing or of a wrong type.
     """
-    found = {column: readers[column](data[key]) for column, key in keys.items() if key in data}
-    return {column: value for column, value in found.items() if value is not None}
-
-
-def given_plan(value: object) -> dict[str, Any] | None:
-    """A whole plan that an event brings along.
-
-    Returns:
-        The plan, or ``None`` where the value is no object.
-
-    Raises:
-        InvalidInputError: It is a plan that the table does not take.
-    """
-    if not isinstance(value, dict):
-        return None
-    check_plan(value, "plan")
-    encode(value, "plan")
-    return value
-
-
-def given_steps(value: object) -> list[Any] | None:
-    """The steps of a graph that has no root.
-
-    Returns:
-        Those that are objects; ``None`` where the value is no list, or the steps are no document that the table takes.
-    """
-    if not isinstance(value, list):
-        return None
-    steps = [step for step in value if isinstance(step, dict)]
-    if len(steps) > limits.PLAN_STEPS:
-        raise InvalidInputError("steps", f"there are more than {limits.PLAN_STEPS} of them")
-    encode(steps, "steps")
-    return steps
-
-
-def refused(exc: InvalidInputError) -> str:
-    """What a problem says of a plan that was left as it was; nothing of its content."""
-    return f"the plan was left as it was: {exc.reason}"
+    for column, key in keys.items():
+        given = data.get(key)
+        value = None if given is None else readers[column](given)
+        if value is not None:
+            changes[column] = value
 
 
 def time(value: object) -> datetime | None:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from veupath_store.documents.json import encode
+from veupath_store.documents.json import encode, encode_decoded
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.fold import fields
-from veupath_store.events.fold.fields import Changes, Data, Effect
+from veupath_store.events.fold.fields import Changes, Data
 from veupath_store.events.fold.text import decoded
 from veupath_store.events.log.entries import Entry
 from veupath_store.inputs import limits
@@ -39,8 +39,9 @@ KEYS: Final[Mapping[str, str]] = {
 DOCUMENTS: Final = ("plan", "unrooted_steps")
 """Columns whose JSON text goes from the table into the log as it is."""
 
-_NULLABLE: Final = frozenset(
-    {
+_NULLABLE: Final = {
+    column: KEYS[column]
+    for column in (
         "record_type",
         "wdk_strategy_id",
         "model_id",
@@ -49,8 +50,8 @@ _NULLABLE: Final = frozenset(
         "gene_set_id",
         "unrooted_steps",
         "messages_after",
-    }
-)
+    )
+}
 _PLAIN: Final = {column: key for column, key in KEYS.items() if column not in (*DOCUMENTS, "dismissed_at")}
 # A patch says what a row is to hold: a WDK server's record type may be empty text, and a newer version's reason
 # one that this version does not know.
@@ -135,59 +136,54 @@ def is_unsettled(entry: Entry) -> bool:
     return entry.type == PATCHED and b'"xact"' in entry.raw and isinstance((decoded(entry.raw) or {}).get("xact"), str)
 
 
-def patch_effect(entry: Entry, data: Data) -> Effect:
-    """What a `PATCHED` event does: it sets exactly the fields that it names.
+class Patch(NamedTuple):
+    """What a `PATCHED` event says."""
+
+    changes: Changes
+    """The new values, by column. What a whole row does not name is as in a new conversation."""
+    tags: Mapping[str, str]
+    """The tags of the columns that it logs."""
+    is_whole: bool
+    updated_at: datetime | None
+    """When the row was changed last; ``None`` where the event says nothing."""
+    problem: InvalidInputError | None
+    """Why its plan, or its steps, are left out."""
+
+
+def read_patch(entry: Entry, data: Data) -> Patch:
+    """Read a `PATCHED` event, which sets exactly the fields that it names.
 
     Args:
         entry: The entry, for its position and time.
         data: Its data, decoded.
-
-    Returns:
-        The changes. A document stays where the table would not take it; that is a problem, and the rest is applied.
     """
-    changes = {**_cleared(data), **fields.read(data, _PLAIN, _READERS)}
+    tags, stamp, whole = data.get("tags"), fields.time(data.get("updatedAt")), is_whole(data)
+    changes: Changes = {column: None for column, key in _NULLABLE.items() if data.get(key, "") is None}
+    fields.read(data, changes, _PLAIN, _READERS)
     problem = _read_documents(data, changes)
-    _read_dismissal(changes, entry, data)
-    whole = is_whole(data)
-    stamp = fields.time(data.get("updatedAt"))
+    if "dismissed_reason" in changes:
+        dismissed = changes["dismissed_reason"] is not None
+        changes["dismissed_at"] = (fields.time(data.get("dismissedAt")) or entry.position.time) if dismissed else None
     if changes or whole or stamp:
-        changes["updated_at"] = _ordered(stamp or entry.position.time, data.get("order"))
-    return Effect(changes, problem, whole, _tags(data))
+        # The first version's own times: the entry's, earlier by so many microseconds.
+        order = timedelta(microseconds=fields.whole(data.get("order"), _ORDER_MAX) or 0)
+        stamp = (stamp or entry.position.time) - order
+    return Patch(changes, tags if isinstance(tags, dict) else {}, whole, stamp, problem)
 
 
-def _read_documents(data: Data, changes: Changes) -> str | None:
+def _read_documents(data: Data, changes: Changes) -> InvalidInputError | None:
     """A row may hold a plan that is no tree of steps, as an older application left it: only its size is bounded."""
     plan, steps = data.get("plan"), data.get("unrootedSteps")
     try:
         if isinstance(plan, dict):
-            encode(plan, "plan")
+            encode_decoded(plan, "plan")
             changes.update(plan=plan, unrooted_steps=None)
         if isinstance(steps, list):
-            encode(steps, "steps")
+            encode_decoded(steps, "steps")
             changes["unrooted_steps"] = steps or None
     except InvalidInputError as exc:
-        return fields.refused(exc)
+        return exc
     return None
-
-
-def _cleared(data: Data) -> Changes:
-    return {column: None for column, key in KEYS.items() if column in _NULLABLE and data.get(key, "") is None}
-
-
-def _read_dismissal(changes: Changes, entry: Entry, data: Data) -> None:
-    if "dismissed_reason" in changes:
-        dismissed = changes["dismissed_reason"] is not None
-        changes["dismissed_at"] = (fields.time(data.get("dismissedAt")) or entry.position.time) if dismissed else None
-
-
-def _tags(data: Data) -> Mapping[str, str]:
-    tags = data.get("tags")
-    return tags if isinstance(tags, dict) else {}
-
-
-def _ordered(moment: datetime, order: object) -> datetime:
-    """The first version's own times: the entry's, earlier by so many microseconds."""
-    return moment - timedelta(microseconds=fields.whole(order, _ORDER_MAX) or 0)
 
 
 def _json(value: Any) -> Any:  # noqa: ANN401 - a column's value

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-from veupath_store.documents.json import decode, encode
+from veupath_store.documents.json import decode, encode_decoded
 from veupath_store.documents.plans import COPIED, INPUTS
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs import limits
@@ -56,10 +56,23 @@ def build_plan(steps: Sequence[Any], root_id: object, *, record_type: str | None
     if name is not None:
         plan["metadata"] = {"name": name}
     if max(uses.values()) == 1:
-        encode(plan, "plan")
+        encode_decoded(plan, "plan")
         return plan
     _refuse_growth(by_id, uses)
-    return Node(decode(encode(plan, "plan")))  # so that no two nodes share their parameters
+    return Node(decode(encode_decoded(plan, "plan")))  # so that no two nodes share their parameters
+
+
+def given_steps(steps: Sequence[Any]) -> list[Any]:
+    """The steps of a graph that has no root: those that are objects.
+
+    Raises:
+        InvalidInputError: They are no document that the table takes.
+    """
+    objects = [step for step in steps if isinstance(step, dict)]
+    if len(objects) > limits.PLAN_STEPS:
+        raise InvalidInputError("steps", f"there are more than {limits.PLAN_STEPS} of them")
+    encode_decoded(objects, "steps")
+    return objects
 
 
 def _tree(by_id: Mapping[str, Mapping[str, Any]], root_id: str) -> tuple[Node, Counter[str]]:
@@ -101,7 +114,9 @@ def _too_deep(trail: _Trail) -> InvalidInputError:
 
 def _refuse_growth(by_id: Mapping[str, Mapping[str, Any]], uses: Counter[str]) -> None:
     """Steps of 16 MB, used 10,000 times, are not written out to find that they are too large."""
-    size = sum(times * len(encode(_node(identity, by_id[identity]), "plan")) for identity, times in uses.items())
+    size = sum(
+        times * len(encode_decoded(_node(identity, by_id[identity]), "plan")) for identity, times in uses.items()
+    )
     if size > limits.DOCUMENT_BYTES:
         raise InvalidInputError("plan", f"it is larger than {limits.DOCUMENT_BYTES} bytes as JSON")
 

@@ -1,7 +1,7 @@
 """`EventLog`: the streams of entries in Redis."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -196,10 +196,11 @@ class EventLog:
         end = "+" if before is None else f"({before}"
         return entries_of(await self._ask("XREVRANGE", key.text(self._prefix), end, "-", "COUNT", count))
 
-    async def read_first(self, keys: Sequence[LogKey], count: int) -> list[list[Entry] | StoreError]:
-        """Of each of several logs at most so many entries, in their order from the first one on."""
+    async def read_first(self, keys: Sequence[LogKey], count: int) -> Iterator[list[Entry] | StoreError]:
+        """Of each of several logs at most so many entries, in their order; a log's are made as it is asked for."""
         commands = [("XRANGE", key.text(self._prefix), "-", "+", "COUNT", count) for key in keys]
-        return await self._of_each(commands, entries_of)
+        replies = await self._client.run_each(commands) if commands else ()
+        return (reply if isinstance(reply, StoreError) else entries_of(reply) for reply in replies)
 
     async def pages(
         self, key: LogKey, start: Position | None = None, *, backwards: bool = False

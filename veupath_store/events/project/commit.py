@@ -260,9 +260,10 @@ def _keys(entries: Sequence[Entry]) -> list[UUID]:
 
 def _kept(stored: State, given: State) -> State:
     """What is given, but for the columns that are not logged."""
+    if not stored.unlogged:
+        return given
     kept: dict[str, Any] = {column: getattr(stored, column) for column in stored.unlogged}
-    if stored.unlogged:
-        kept["updated_at"] = stored.updated_at
+    kept["updated_at"] = stored.updated_at
     return replace(given, **kept, unlogged=stored.unlogged)
 
 

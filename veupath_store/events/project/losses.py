@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
+from veupath_store.events.fold.effects import MESSAGES
 from veupath_store.events.fold.patch import whole_data
 from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.project.rows import Row, Snapshot, lock_rows, write_rows
 from veupath_store.models.unlogged import DECISION, LOGGED, WISH, is_wish, new_tag
 from veupath_store.session import async_session_factory
-
-MESSAGES: Final = frozenset({"user_message", "assistant_message"})
 
 
 def is_own(row: Snapshot, entry: Entry) -> bool:

@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -18,7 +17,7 @@ from veupath_store.events.project.outbox import keep
 from veupath_store.events.project.rebuild import TOGETHER, make_missing_streams, rebuild_group
 from veupath_store.events.project.removal import count_waiting, count_without_row, trim_stream
 from veupath_store.events.project.selection import Chosen, Progress, Selection, for_each
-from veupath_store.events.project.verify import verify_stream
+from veupath_store.events.project.verify import PROVEN, verify_group
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_uuid, integer, seconds
 from veupath_store.session import get_engine
@@ -31,13 +30,11 @@ from veupath_store.values import (
     StreamLag,
     StreamRebuild,
     StreamVerification,
-    VerifyOutcome,
     VerifyReport,
 )
 
 D = TypeVar("D", bound=StreamRebuild | StreamVerification)
 
-_PROVEN: Final = {VerifyOutcome.EQUAL, VerifyOutcome.EMPTY}
 _AT_REST: Final = {LagState.CURRENT, LagState.UNLOGGED}
 _OPERATION: Final = "SELECT FROM operations WHERE id = $1"
 
@@ -214,25 +211,23 @@ class Projector:
     ) -> VerifyReport:
         """Compare rows with what their logs say, up to the rows' positions. Writes and locks nothing.
 
-        What a row holds and its log does not yet is not compared. Cost: the reading of the logs, and one indexed read
-        for each conversation.
+        What a row holds and its log does not yet is not compared. Cost: the reading of the logs, and a statement for
+        each `TOGETHER` conversations.
 
         Args:
-            parallel: How many at once.
+            parallel: How many groups at once.
             progress: Called as they are done.
 
         Returns:
             What was found, with the differences column by column.
         """
         selection = Selection(stream_id, user_id, site_id)
-        tally = _Tally[StreamVerification](lambda one: one.outcome not in _PROVEN)
+        tally = _Tally[StreamVerification](lambda one: one.outcome not in PROVEN)
 
-        async def verify(group: list[Chosen]) -> AsyncIterator[StreamVerification]:
-            for one in group:
-                with suppress(NotFoundError):
-                    yield await verify_stream(self.log, one.stream_id, one.last_event_id)
+        def verify(group: list[Chosen]) -> Awaitable[list[StreamVerification]]:
+            return verify_group(self.log, [one.stream_id for one in group])
 
-        await for_each(selection, verify, tally.add, parallel, progress)
+        await for_each(selection, verify, tally.add, parallel, progress, together=TOGETHER)
         _refuse_unknown(stream_id, tally.counts)
         return VerifyReport(counts=tally.counts, events=tally.events, suspects=tuple(tally.named))
 

@@ -1,12 +1,12 @@
 """The rows of `stream_projections`, as catch-up and rebuild read, lock and write them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from veupath_store.documents.json import decode, encode
+from veupath_store.documents.json import decode, encode_decoded
 from veupath_store.engine.statements import Statements
 from veupath_store.errors import InternalError
 from veupath_store.events.fold.fold import State
@@ -22,7 +22,7 @@ _TYPES: Final = {
     "model_id": "text",
     "message_count": "integer",
     "step_count": "integer",
-    "unrooted_steps": "text",
+    "unrooted_steps": "jsonb",
     "result_count": "integer",
     "dismissed_at": "timestamptz",
     "dismissed_reason": "text",
@@ -30,14 +30,14 @@ _TYPES: Final = {
     "gene_set_auto_imported": "boolean",
     "messages_after": "text",
     "updated_at": "timestamptz",
-    "lost": "text",
+    "lost": "jsonb",
     "last_event_id": "text",
-    "unlogged": "text",
+    "unlogged": "jsonb",
 }
 COLUMNS: Final = tuple(_TYPES)
 """What a fold decides, but for the plan, which is read and written only where it must be."""
 
-_JSON: Final = ("unrooted_steps", "lost", "unlogged")
+_JSON: Final = tuple(column for column, kind in _TYPES.items() if kind == "jsonb")
 _LISTED: Final = ", ".join(f"p.{column}" for column in COLUMNS)
 
 # Without a lock, in one statement, so that the row and its waiting events are of one moment (rule 2).
@@ -57,17 +57,13 @@ SELECT p.stream_id, p.user_id, p.site_id, {_LISTED} FROM stream_projections p
 WHERE p.stream_id = ANY ($1::uuid[]) ORDER BY p.stream_id FOR UPDATE"""
 
 # A gene set that is gone is not linked, as the foreign key would have it.
-_SPECIAL: Final = {
-    "gene_set_id": "(SELECT g.id FROM gene_sets g WHERE g.user_id = v.user_id AND g.id = v.gene_set_id)",
-    **{column: f"v.{column}::jsonb" for column in _JSON},
-}
+_LINKED: Final = "(SELECT g.id FROM gene_sets g WHERE g.user_id = v.user_id AND g.id = v.gene_set_id)"
 # A plan that is set to what it was is what a caller has seen.
 _WRITE: Final = (
-    "UPDATE stream_projections p SET plan = COALESCE(v.plan::jsonb, p.plan), plan_version = p.plan_version + "
-    "CASE WHEN CASE WHEN v.plan IS NULL THEN false ELSE v.plan::jsonb <> p.plan END "
-    "OR p.unrooted_steps IS DISTINCT FROM v.unrooted_steps::jsonb THEN 1 ELSE 0 END, "
-    + ", ".join(f"{column} = {_SPECIAL.get(column, f'v.{column}')}" for column in COLUMNS)
-    + " FROM unnest($1::uuid[], $2::uuid[], $3::text[], "
+    "UPDATE stream_projections p SET plan = COALESCE(v.plan, p.plan), plan_version = p.plan_version + "
+    "CASE WHEN v.plan <> p.plan OR p.unrooted_steps IS DISTINCT FROM v.unrooted_steps THEN 1 ELSE 0 END, "
+    + ", ".join(f"{column} = {_LINKED if column == 'gene_set_id' else f'v.{column}'}" for column in COLUMNS)
+    + " FROM unnest($1::uuid[], $2::uuid[], $3::jsonb[], "
     + ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(_TYPES.values(), start=4))
     + f") AS v(stream_id, user_id, plan, {', '.join(COLUMNS)}) "
     + "WHERE p.stream_id = v.stream_id AND p.user_id = v.user_id"
@@ -166,34 +162,30 @@ async def write_rows(client: Statements, rows: Sequence[Row]) -> None:
         [
             [row.stream_id for row in rows],
             [row.user_id for row in rows],
-            [None if state.plan is None else encode(state.plan, "plan") for state in states],
+            [None if state.plan is None else encode_decoded(state.plan, "plan") for state in states],
             *([_value(state, column) for state in states] for column in COLUMNS),
         ],
     )
 
 
-def state_of(record: Any) -> State:  # noqa: ANN401 - an asyncpg record
-    """A row's state, its plan included.
+def document(record: Any, column: str) -> Any:  # noqa: ANN401 - an asyncpg record, or a mapping
+    """A document out of its JSON text.
 
     Raises:
-        InternalError: A document cannot be read.
+        InternalError: It cannot be read.
     """
-    return replace(_state(record), plan=_document(record, "plan"))
+    text = record[column]
+    try:
+        return None if text is None else decode(text)
+    except ValueError as exc:  # written past the store: nested too deep, or with a number of hundreds of digits
+        raise InternalError(f"the document {column} cannot be read: {exc}") from exc
 
 
 def _state(record: Any) -> State:  # noqa: ANN401 - an asyncpg record
-    columns = {
-        column: _document(record, column) if column in _JSON and record[column] is not None else record[column]
-        for column in COLUMNS
-    }
+    columns = {column: record[column] for column in COLUMNS}
+    for column in _JSON:
+        columns[column] = document(record, column)
     return State(**columns, plan=None, begun=columns["last_event_id"] is not None)
-
-
-def _document(record: Any, column: str) -> Any:  # noqa: ANN401 - an asyncpg record
-    try:
-        return decode(record[column])
-    except ValueError as exc:  # written past the store: nested too deep, or with a number of hundreds of digits
-        raise InternalError(f"the document {column} cannot be read: {exc}") from exc
 
 
 def _snapshot(record: Any) -> Snapshot | InternalError:  # noqa: ANN401 - an asyncpg record
@@ -209,12 +201,10 @@ def _snapshot(record: Any) -> Snapshot | InternalError:  # noqa: ANN401 - an asy
         record["experiment_id"],
         record["created_at"],
         {column: record[column] or "null" for column in DOCUMENTS},
-        [(operation, kind, data, key) for operation, kind, data, key in decode(record["waiting"] or "[]")],
+        [tuple(event) for event in decode(record["waiting"])] if record["waiting"] else [],
     )
 
 
 def _value(state: State, column: str) -> Any:  # noqa: ANN401 - a column's value
     value = getattr(state, column)
-    if column in _JSON and value is not None:
-        return encode(dict(value) if column != "unrooted_steps" else value, column)
-    return value
+    return encode_decoded(value, column) if column in _JSON and value is not None else value

@@ -1,7 +1,7 @@
 """Which conversations a rebuild, a verification or a report of lag goes through."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
@@ -98,23 +98,22 @@ def _lost(text: str | None) -> Mapping[str, Any] | None:
 
 async def for_each(
     selection: Selection,
-    work: Callable[[list[Chosen]], AsyncIterator[T]],
+    work: Callable[[list[Chosen]], Awaitable[list[T]]],
     done: Callable[[T], None],
     parallel: int,
     progress: Progress | None,
     *,
-    together: int = 1,
+    together: int,
 ) -> None:
-    """Do something with each conversation, several at once.
+    """Do something with all conversations, some together, several such groups at once.
 
     Args:
         selection: The conversations.
-        work: What to do with some of them; gives a result for each as soon as it is done. One that is deleted
-            meanwhile has none.
+        work: What to do with a group; gives a result for each. One that is deleted meanwhile has none.
         done: Takes each result.
-        parallel: How many calls at once.
+        parallel: How many groups at once.
         progress: Told about each conversation.
-        together: Conversations of a call at the most.
+        together: Conversations of a group at the most.
 
     Raises:
         InvalidInputError: `parallel` is not from 1 to `PARALLEL`.
@@ -122,21 +121,15 @@ async def for_each(
     workers = integer(parallel, "parallel", 1, PARALLEL)
     tell = progress or (lambda _: None)
 
-    async def take(waiting: list[Chosen]) -> None:
-        while waiting:
-            group = waiting[: -together - 1 : -1]
-            del waiting[-together:]
-            left = len(group)
-            async for result in work(group):
+    async def take(groups: Iterator[list[Chosen]]) -> None:
+        for group in groups:
+            for result in await work(group):
                 done(result)
-                left -= 1
-                tell(1)
-            if left:
-                tell(left)
+            tell(len(group))
 
     async for chunk in selection.chunks():
-        waiting = chunk[::-1]
-        tasks = [asyncio.ensure_future(take(waiting)) for _ in range(workers)]
+        groups = (chunk[start : start + together] for start in range(0, len(chunk), together))
+        tasks = [asyncio.ensure_future(take(groups)) for _ in range(workers)]
         try:
             await asyncio.gather(*tasks)
         finally:

@@ -1,124 +1,180 @@
-"""Verification: whether a row is the fold of its log, without writing anything (docs/event-log.md, rule 22)."""
+"""Verification: whether rows are the folds of their logs, without writing anything (docs/event-log.md, rule 22)."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 from uuid import UUID
 
-from veupath_store.errors import InternalError, InvalidInputError
+from veupath_store.errors import InternalError, InvalidInputError, StoreError
 from veupath_store.events.fold.fold import COLUMNS, INITIAL, Problem, State, fold_all
 from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
+from veupath_store.events.log.pages import FIRST as FIRST_PAGE
 from veupath_store.events.project.catch_up import log_problems
-from veupath_store.events.project.rows import COLUMNS as ROW_COLUMNS
-from veupath_store.events.project.rows import state_of
+from veupath_store.events.project.rows import Snapshot, document, read_rows
 from veupath_store.session import get_engine
 from veupath_store.values import FieldDifference, StreamVerification, VerifyOutcome
 
-# A link to a gene set that is gone is null, as the foreign key made it; so the sets that are there are read, too.
-_ROW: Final = f"""
-SELECT {", ".join(f"p.{column}" for column in ROW_COLUMNS)}, p.plan,
-       ARRAY (SELECT g.id FROM gene_sets g WHERE g.user_id = p.user_id AND g.id = ANY ($2::uuid[])) AS gene_sets
-FROM stream_projections p WHERE p.stream_id = $1"""
+PROVEN: Final = frozenset({VerifyOutcome.EQUAL, VerifyOutcome.EMPTY})
+"""What needs no second look: nothing is wrong with these rows."""
+
+_GENE_SET: Final = "SELECT FROM gene_sets WHERE user_id = $1 AND id = $2"
 
 
 @dataclass(slots=True)
-class Prefix:
-    """What a log says up to some position.
+class Folded:
+    """A row, and what its log says up to the row's position.
 
     Attributes:
-        state: The state there.
+        row: The row.
+        state: The fold.
         problems: Entries that were skipped.
         events: How many were folded.
         is_held: Whether the log holds an entry at that position.
+        is_last: Whether that was the log's last entry, as is seen where the log is one page.
     """
 
+    row: Snapshot
     state: State = INITIAL
     problems: list[Problem] = field(default_factory=list)
     events: int = 0
     is_held: bool = False
+    is_last: bool = False
+
+    @property
+    def is_level(self) -> bool:
+        """Whether row and log were at the same place, and nothing was to be logged."""
+        return self.is_last and not self.row.state.unlogged and not self.row.waiting
+
+    def add(self, page: Sequence[Entry], end: Position) -> None:
+        """Fold the entries of a page up to a position."""
+        if page[-1].position > end:
+            page = [entry for entry in page if entry.position <= end]
+        folded = fold_all(self.state, page)
+        self.state = folded.state
+        self.problems += folded.problems
+        self.events += folded.folded
 
 
-async def fold_prefix(log: EventLog, stream_id: UUID, last: str | None, first: Sequence[Entry] = ()) -> Prefix:
-    """What a log says up to a position that its row has seen, without a lock: there it does not change any more.
+async def fold_rows(
+    log: EventLog, stream_ids: Iterable[UUID], *, plans: bool = False
+) -> dict[UUID, Folded | StoreError]:
+    """Read rows, and fold their logs up to where the rows stand, without a lock: there a log does not change any more.
+
+    One statement and one round trip to Redis; one more for each further page of a log.
 
     Args:
-        last: The position; ``None`` for before the beginning.
-        first: The first entries, where they have been read.
+        stream_ids: The conversations; those that are gone have no row.
+        plans: Whether the rows' plans are read, too.
 
-    Raises:
-        InvalidInputError: The position is none.
+    Returns:
+        By conversation what was found, or why its row or its log cannot be read.
     """
-    prefix = Prefix()
-    if last is None:
-        return prefix
-    end = Position.parse(last)
+    ids = list(stream_ids)
+    rows = await read_rows(await get_engine().open(), ids, ids if plans else ())
+    firsts = await log.read_first([LogKey.stream(stream_id) for stream_id in rows], FIRST_PAGE)
+    return {
+        stream_id: await _folded(log, row, first) for (stream_id, row), first in zip(rows.items(), firsts, strict=True)
+    }
+
+
+async def _folded(
+    log: EventLog, row: Snapshot | StoreError, first: Sequence[Entry] | StoreError
+) -> Folded | StoreError:
+    try:
+        if isinstance(row, StoreError):
+            raise row
+        if isinstance(first, StoreError):
+            raise first
+        found, last = Folded(row), row.state.last_event_id
+        if last is not None:
+            await _fold(log, found, Position.parse(last), first)
+    except (InvalidInputError, InternalError) as exc:
+        return exc
+    return found
+
+
+async def _fold(log: EventLog, found: Folded, end: Position, first: Sequence[Entry]) -> None:
     if first:
-        _add(prefix, first, end)
-    if not first or first[-1].position < end:
-        async for page in log.pages(LogKey.stream(stream_id), first[-1].position if first else None):
-            _add(prefix, page, end)
+        found.add(first, end)
+        found.is_last = len(first) < FIRST_PAGE and first[-1].position == end
+    if len(first) == FIRST_PAGE and first[-1].position < end:
+        async for page in log.pages(LogKey.stream(found.row.stream_id), first[-1].position):
+            found.add(page, end)
             if page[-1].position >= end:
                 break
-    prefix.is_held = end == FIRST or prefix.state.last_event_id == last
-    return prefix
+    found.is_held = end == FIRST or found.state.last_event_id == found.row.state.last_event_id
 
 
-def _add(prefix: Prefix, page: Sequence[Entry], end: Position) -> None:
-    folded = fold_all(prefix.state, [entry for entry in page if entry.position <= end])
-    prefix.state = folded.state
-    prefix.problems += folded.problems
-    prefix.events += folded.folded
+async def verify_group(log: EventLog, stream_ids: Iterable[UUID]) -> list[StreamVerification]:
+    """Compare rows with the folds of their logs up to the rows' positions, in all but the rows' unlogged columns.
 
-
-async def verify_stream(log: EventLog, stream_id: UUID, last_event_id: str | None) -> StreamVerification:
-    """Compare a row with the fold of its log up to the row's position, in all but its unlogged columns.
-
-    What the row has not seen yet is lag, not a difference.
-
-    Args:
-        last_event_id: What its row had seen a moment ago.
+    What a row has not seen yet is lag, not a difference.
     """
-    client = await get_engine().open()
-    while True:
-        try:
-            prefix = await fold_prefix(log, stream_id, last_event_id)
-            rows = await client.execute_rows(_ROW, [stream_id, [prefix.state.gene_set_id]])
-            if not rows:
+    ids = list(stream_ids)
+    found = await fold_rows(log, ids, plans=True)
+    return [
+        await _verified(log, stream_id, found[stream_id])
+        if stream_id in found
+        else StreamVerification(stream_id=stream_id, outcome=VerifyOutcome.MISSING)
+        for stream_id in ids
+    ]
+
+
+async def _verified(log: EventLog, stream_id: UUID, found: Folded | StoreError) -> StreamVerification:
+    """Compare one; what looks wrong is looked at again where the row has moved since, as while its log is trimmed."""
+    try:
+        while True:
+            if isinstance(found, StoreError):
+                raise found
+            compared = await _compared(found)
+            if compared.outcome in PROVEN:
+                return compared
+            again = (await fold_rows(log, [stream_id], plans=True)).get(stream_id)
+            if again is None:
                 return StreamVerification(stream_id=stream_id, outcome=VerifyOutcome.MISSING)
-            if rows[0]["last_event_id"] == last_event_id:
-                return _compared(stream_id, rows[0], prefix)
-        except (InvalidInputError, InternalError) as exc:
-            return StreamVerification(stream_id=stream_id, outcome=VerifyOutcome.UNREADABLE, reason=str(exc))
-        last_event_id = rows[0]["last_event_id"]  # it moved while its log was read
+            if isinstance(again, Folded) and again.row.state.last_event_id == found.row.state.last_event_id:
+                return compared
+            found = again
+    except (InvalidInputError, InternalError) as exc:
+        return StreamVerification(stream_id=stream_id, outcome=VerifyOutcome.UNREADABLE, reason=str(exc))
 
 
-def _compared(stream_id: UUID, row: Any, prefix: Prefix) -> StreamVerification:  # noqa: ANN401 - an asyncpg record
-    stored = state_of(row)
-    differences = tuple(_differences(stored, prefix.state, row["gene_sets"]))
+async def _compared(found: Folded) -> StreamVerification:
+    stored = replace(found.row.state, plan=document(found.row.documents, "plan"))
+    differences = tuple(_differences(stored, found.state, is_linkable=await _is_linkable(found)))
     if stored.last_event_id is None:
         outcome = VerifyOutcome.EMPTY
-    elif not prefix.is_held:
+    elif not found.is_held:
         outcome = VerifyOutcome.BEHIND
-    elif differences and not prefix.state.begun:
+    elif differences and not found.state.begun:
         outcome = VerifyOutcome.INCOMPLETE
     else:
         outcome = VerifyOutcome.DIFFERENT if differences else VerifyOutcome.EQUAL
     return StreamVerification(
-        stream_id=stream_id,
+        stream_id=found.row.stream_id,
         outcome=outcome,
-        events=prefix.events,
-        differences=differences if prefix.events else (),
-        problems=log_problems(prefix.problems),
+        events=found.events,
+        differences=differences if found.events else (),
+        problems=log_problems(found.problems),
     )
 
 
-def _differences(stored: State, folded: State, gene_sets: Sequence[UUID]) -> Iterator[FieldDifference]:
+async def _is_linkable(found: Folded) -> bool:
+    """Whether the gene set is there that the log names and the row does not: of one that is gone the link is null."""
+    linked = found.state.gene_set_id
+    if linked is None or found.row.state.gene_set_id is not None:
+        return True
+    client = await get_engine().open()
+    return bool(await client.execute_rows(_GENE_SET, [found.row.user_id, linked]))
+
+
+def _differences(stored: State, folded: State, *, is_linkable: bool) -> Iterator[FieldDifference]:
     for column in COLUMNS:
         if column in stored.unlogged or (column == "updated_at" and stored.unlogged):
             continue
         value = getattr(folded, column)
-        if column == "gene_set_id" and value not in gene_sets:
+        if column == "gene_set_id" and not is_linkable:
             value = None
         if getattr(stored, column) != value:
             yield FieldDifference(column=column, stored=getattr(stored, column), folded=value)
