@@ -136,7 +136,7 @@ async def test_a_log_that_is_not_there_has_no_entries(log, key):
     assert await log.read(key, count=10) == await log.read_newest(key, 10) == []
     assert await log.ends([key]) == [None]
     assert await log.trim(key, LAST, beside=LAST) == await log.make_room(key, LAST) == 0
-    assert await log.read_first([key], 10) == [[]]
+    assert list(await log.read_first([key], 10)) == [[]]
     assert await log.step([Step(key, LAST, 10)]) == [
         Stepped(is_there=False, holds_position=False, at_end=True, entries=[], positions=[])
     ]
@@ -184,7 +184,7 @@ async def test_the_first_entries_of_several_logs_are_read_at_once(log, key, with
     one, two, _ = with_ids("1-0", "2-0", "3-0")
     of_key, of_none = await log.read_first([key, LogKey.stream(uuid4())], 2)
     assert (positions(of_key), of_none) == ([one, two], [])
-    assert await log.read_first([], 2) == []
+    assert list(await log.read_first([], 2)) == []
 
 
 async def test_all_of_a_log_is_read_page_by_page(log, key):
