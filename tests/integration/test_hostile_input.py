@@ -5,7 +5,6 @@ reads back unchanged. The matrix is found by looking at the repositories: a new 
 in `tests.support.hostile_tables`, `hostile_readers` and `hostile_worlds` fails.
 """
 
-import dataclasses
 import logging
 from typing import Any
 from uuid import uuid4
@@ -167,7 +166,7 @@ async def test_a_control_set_patch_refuses_hostile_values_and_the_others_are_sto
         assert names(refusal.value.path, field)
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(WdkStrategy)])
+@pytest.mark.parametrize("field", WdkStrategy.model_fields)
 async def test_a_sync_refuses_each_hostile_item_by_name_and_keeps_the_others(field, store):
     kind, user = STRATEGY_FIELDS[field], await UserRepository().create()
     for number, value in enumerate(kind.values(), start=1):

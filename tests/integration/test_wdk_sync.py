@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from dataclasses import replace
 
 import pytest
 
@@ -210,7 +209,7 @@ async def test_the_real_strategies_are_synced_changed_dismissed_and_pruned(user,
     assert set(outcomes(await sync(user, *given))) == {"unchanged"}
     assert await rows(user) == before
 
-    changed = [replace(given[0], result_count=1), *given[1:]]
+    changed = [given[0].model_copy(update={"result_count": 1}), *given[1:]]
     await StreamRepository().dismiss(before[2]["stream_id"])
     assert outcomes(await sync(user, *changed))[:3] == ["updated", "skipped", "unchanged"]
 

@@ -225,7 +225,6 @@ _Places: TypeAlias = dict[int, int]
 _Settled: TypeAlias = dict[str, Any]
 """The fields of a `SyncedStrategy`: a list of them is made into values at once, in a third of the time."""
 
-_ONE: Final = TypeAdapter(WdkStrategy)
 _LIST: Final = TypeAdapter(list[WdkStrategy], config=ConfigDict(defer_build=True))
 
 
@@ -313,7 +312,7 @@ def _checked(items: list[object]) -> Sequence[WdkStrategy | str]:
 
 def _checked_alone(item: object) -> WdkStrategy | str:
     try:
-        return _ONE.validate_python(item)
+        return WdkStrategy.model_validate(item)
     except ValidationError as exc:
         return str(first_mistake(exc))
 

@@ -1,7 +1,7 @@
 """Values of the WDK sync."""
 
 from enum import StrEnum
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, ClassVar, Final, TypeAlias
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -24,13 +24,7 @@ def _name(value: str) -> str:
     return name
 
 
-# Dataclasses with slots, not models: one object each instead of three, and 1,000 are brought in in half the time.
-_GIVEN: Final = ConfigDict(extra="forbid", hide_input_in_errors=True, defer_build=True)
-_MADE: Final = ConfigDict(defer_build=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=_GIVEN)
-class WdkStrategy:
+class WdkStrategy(Value):
     """One strategy of a user on a WDK server, as its list shows it.
 
     Attributes:
@@ -41,6 +35,8 @@ class WdkStrategy:
         result_count: Its estimated size, or ``None`` while unknown.
         step_count: Its number of steps.
     """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     wdk_strategy_id: Annotated[int, Field(strict=True, ge=0, le=limits.INT64_MAX)]
     name: Annotated[str, Field(strict=True, pattern=_STORABLE), AfterValidator(_name)] = ""
@@ -62,7 +58,8 @@ class SyncOutcome(StrEnum):
     """It could not be kept; the report says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=_MADE)
+# A dataclass with slots, not a model: one object instead of three, and a report of 1,000 is made in half the time.
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(defer_build=True))
 class SyncedStrategy:
     """What became of one strategy of the list.
 
