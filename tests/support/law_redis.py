@@ -89,6 +89,7 @@ class Mortal:
 
     def _keep_ids(self, key: bytes) -> None:
         """Have no id given a second time, as a clock that was ahead would: no position tells two such entries apart."""
+        self._see_ids(key)  # what comes back may be later than all that was seen
         last = self._last.get(key, Position(0, 0))
         if last.ms >= time.time() * 1000 and self.eyes.redis.exists(key):
             self.eyes.redis.execute_command("XSETID", key, str(last))
