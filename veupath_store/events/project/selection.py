@@ -112,7 +112,7 @@ async def for_each(
         work: What to do with a group; gives a result for each. One that is deleted meanwhile has none.
         done: Takes each result.
         parallel: How many groups at once.
-        progress: Told about each conversation.
+        progress: Called with the number of conversations of each group that is done.
         together: Conversations of a group at the most.
 
     Raises:
