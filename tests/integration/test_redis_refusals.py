@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import sys
 import traceback
 
 import pytest
@@ -103,6 +104,18 @@ async def test_a_certificate_for_another_host_name(tls, certificates):
     url = tls_url(tls, host="127.0.0.2", ssl_ca_certs=certificates["ca.crt"])
     await assert_refused(url, ConfigurationError, "is for another host name", "ssl_check_hostname=false")
     await ping(f"{url}&ssl_check_hostname=false")
+
+
+async def test_an_authority_without_key_usage_is_refused_by_newer_pythons_only(certificates):
+    server = tls_server(certificates, "sloppy")
+    url = tls_url(server, ssl_ca_certs=certificates["sloppy-ca.crt"])
+    try:
+        if sys.version_info >= (3, 13):
+            await assert_refused(url, ConfigurationError, "lacks what RFC 5280 asks for", "since 3.13")
+        else:
+            await ping(url)
+    finally:
+        server.close()
 
 
 async def test_a_certificate_that_has_expired(certificates):

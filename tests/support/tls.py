@@ -49,7 +49,10 @@ _ROLES = (
 
 @dataclass(frozen=True)
 class Certificates:
-    """Certificates of one authority, each with its key beside it; ``other-ca`` is another one's."""
+    """Certificates of one authority, each with its key beside it; ``other-ca`` is another one's.
+
+    They have all that RFC 5280 asks for, which Python looks for since 3.13; ``sloppy-ca`` and its ``sloppy`` do not.
+    """
 
     folder: Path
 
@@ -59,22 +62,27 @@ class Certificates:
     def make(self) -> None:
         self._authority("ca")
         self._authority("other-ca")
+        self._authority("sloppy-ca", usage=False)
         self._signed("server", "localhost", "DNS:localhost,IP:127.0.0.1")
         self._signed("elsewhere", "elsewhere", "DNS:db.example.org")
         self._signed("expired", "localhost", "DNS:localhost", days=-1)
         self._signed("certified", "certified", "DNS:certified")
         self._signed("stranger", "certified", "DNS:certified", authority="other-ca")
+        self._signed("sloppy", "localhost", "DNS:localhost", authority="sloppy-ca")
         locked = ("-aes256", "-passout", f"pass:{PASSPHRASE}", "-out", "locked.key")
         self._openssl("ec", "-in", "certified.key", *locked)
         for key in self.folder.glob("*.key"):
             key.chmod(0o600)
 
-    def _authority(self, name: str) -> None:
-        self._openssl("req", "-x509", *_new_key(name), "-out", f"{name}.crt", "-days", "3650", "-subj", f"/CN={name}")
+    def _authority(self, name: str, *, usage: bool = True) -> None:
+        use = ("-addext", "keyUsage=critical,keyCertSign,cRLSign") if usage else ()
+        what = ("-out", f"{name}.crt", "-days", "3650", "-subj", f"/CN={name}")
+        self._openssl("req", "-x509", *_new_key(name), *what, *use)
 
     def _signed(self, name: str, subject: str, names: str, *, days: int = 3650, authority: str = "ca") -> None:
         self._openssl("req", *_new_key(name), "-out", f"{name}.csr", "-subj", f"/CN={subject}")
-        (self.folder / f"{name}.ext").write_text(f"subjectAltName={names}")
+        identifiers = "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        (self.folder / f"{name}.ext").write_text(f"{identifiers}subjectAltName={names}\n")
         by = ("-CA", f"{authority}.crt", "-CAkey", f"{authority}.key", "-CAcreateserial")
         what = ("-in", f"{name}.csr", "-out", f"{name}.crt", "-extfile", f"{name}.ext")
         self._openssl("x509", "-req", *what, *by, "-days", str(days))

@@ -55,6 +55,7 @@ PERMANENT = {
     "host name": (unverified(62), "another host name", "sslmode=verify-ca"),
     "address": (unverified(64), "another host name", "sslmode=verify-ca"),
     "authority": (unverified(20), "could not be verified", "sslrootcert"),
+    "key usage": (unverified(92), "RFC 5280", "since 3.13"),
     "client certificate": (handshake("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "client certificate", "sslcert and sslkey"),
     "client's authority": (handshake("TLSV1_ALERT_UNKNOWN_CA"), "client certificate", "sslcert and sslkey"),
     "client's authority in TLS 1.3": (closed(handshake("TLSV1_ALERT_UNKNOWN_CA")), "client certificate", "sslcert"),

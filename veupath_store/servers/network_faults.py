@@ -63,6 +63,11 @@ _UNVERIFIED: Final = {
 }
 _UNVERIFIED[64] = _UNVERIFIED[62]
 _UNKNOWN_AUTHORITY: Final = Reason("its certificate could not be verified", "Set {authority}")
+_NOT_BY_THE_RULES: Final = Reason(
+    "its certificate, or its authority's, lacks what RFC 5280 asks for",
+    "Have both made with all extensions of RFC 5280: Python looks for them since 3.13",
+)
+_UNVERIFIED.update(dict.fromkeys(range(79, 95), _NOT_BY_THE_RULES))  # as x509_vfy.h of OpenSSL 3 numbers them
 
 # Faults of the handshake that come again each time, by the names that OpenSSL gives them.
 _TLS: Final = (
