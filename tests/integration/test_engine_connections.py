@@ -171,6 +171,21 @@ async def test_an_attempt_that_was_left_behind_is_closed_with_the_store(database
     await faults.nobody_connected(watcher)
 
 
+async def test_an_attempt_of_a_task_that_is_cancelled_after_the_closing_is_closed_too(database_url, watcher):
+    for steps in range(12):
+        engine = await init_db(settings=StoreSettings(database_url=database_url, pool_min_size=0, pool_max_size=3))
+        client = await engine.open()
+        tasks = [asyncio.create_task(client.ping()) for _ in range(3)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await close_db()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await asyncio.sleep(0.02)
+        await faults.nobody_connected(watcher)
+
+
 async def test_a_full_pool_is_unavailable_within_the_acquire_timeout(database_url):
     await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=1, acquire_timeout=0.2))
     async with async_session_factory(), asyncio.timeout(10):

@@ -204,3 +204,17 @@ async def test_a_cancelled_close_db_still_closes(settings, watcher):
         await task
     await init_db(settings=settings)
     assert not await watcher.fetchval("SELECT count(*) FROM users")
+
+
+async def test_close_db_may_be_cancelled_at_any_point(settings, watcher):
+    for steps in range(12):
+        await init_db(settings=settings)
+        user = await UserRepository().create()
+        await OperationRepository().register(user.id, "batch")  # its announcement is under way
+        closing = asyncio.create_task(close_db())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        await close_db()
+        await faults.nobody_connected(watcher)

@@ -137,7 +137,7 @@ class StoreClient(Statements):
             return await pool
         except BaseException:
             # Of several connections some may be open, and others still be opening: asyncpg forgets them.
-            await connector.close()
+            connector.close()
             for holder in pool._holders:
                 holder.terminate()
             raise
@@ -321,19 +321,21 @@ class StoreClient(Statements):
     async def _close(self) -> None:
         """Refuse new work, wait for work in flight, then close what is left."""
         self._closing = True
-        await self._announcer.close()
-        if self._making is not None:
-            self._making.cancel()
-            await asyncio.wait([self._making])
         try:
+            await self._announcer.close()
+            if self._making is not None:
+                self._making.cancel()
+                await asyncio.wait([self._making])
             if self._pool is not None:
                 await self._drain(self._pool, self.settings.close_timeout)
         finally:
-            self._pool = None
+            if self._pool is not None:
+                self._pool.terminate()  # what is left of it, where this was cut off
+                self._pool = None
             if self._limit is not None:
                 self._limit.close()
             if self._connector is not None:
-                await self._connector.close()
+                self._connector.close()
 
     async def _drain(self, pool: asyncpg.Pool, patience: float) -> None:
         try:
@@ -341,7 +343,6 @@ class StoreClient(Statements):
                 await pool.close()
         except TimeoutError:
             logger.warning("work was cut off: it was still in flight %g s after closing began", patience)
-            pool.terminate()
 
     def disown(self) -> None:
         """In a forked child: refuse work, and leave the connections to the parent. Nothing is sent."""

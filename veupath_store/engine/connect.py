@@ -160,8 +160,7 @@ class _Race:
                         return attempt.result()
         finally:
             for attempt in self._attempts:
-                attempt.cancel()
-                attempt.add_done_callback(_close_result)
+                abandon(attempt)
         raise _summary(self._refusals)
 
     def _start_next(self) -> None:
@@ -183,8 +182,13 @@ class _Race:
         return True
 
 
+def abandon(attempt: asyncio.Task[Any]) -> None:
+    """Cancel an attempt, and close a connection that comes all the same."""
+    attempt.cancel()
+    attempt.add_done_callback(_close_result)
+
+
 def _close_result(attempt: asyncio.Task[Any]) -> None:
-    """Close a connection that came too late."""
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().terminate()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from veupath_store.engine.connect import connect
+from veupath_store.engine.connect import abandon, connect
 from veupath_store.errors import StoreClosedError
 from veupath_store.servers.database_url import DatabaseTarget
 
@@ -43,8 +43,11 @@ class Connector:
         try:
             connection = await asyncio.shield(attempt)
         except asyncio.CancelledError:
-            self._left.append(attempt)
-            attempt.add_done_callback(_failed)  # retrieves its error, which may be the only time
+            if self._closed:
+                abandon(attempt)
+            else:
+                self._left.append(attempt)
+                attempt.add_done_callback(_failed)  # retrieves its error, which may be the only time
             raise
         if self._closed:
             connection.terminate()
@@ -70,15 +73,11 @@ class Connector:
                 return attempt
         return None
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close what was left and never taken up, and whatever is opened from now on."""
         self._closed = True
-        left, self._left = self._left, []
-        for attempt in left:
-            attempt.cancel()
-        for connection in await asyncio.gather(*left, return_exceptions=True):
-            if not isinstance(connection, BaseException):
-                connection.terminate()
+        while self._left:
+            abandon(self._left.pop())
 
 
 def _failed(attempt: asyncio.Task[Any]) -> bool:
