@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from veupath_store.engine import StoreClient
 from veupath_store.errors import SchemaError, StoreClosedError, UnitOfWorkError
-from veupath_store.servers.inherited import in_forked_child
+from veupath_store.servers.inherited import hang_up, in_forked_child
 from veupath_store.session.engine import CLOSED, Engine, disown_tortoise, initialised_context, store_client
 from veupath_store.session.unit_of_work import Session
 
@@ -88,6 +88,7 @@ def _left_by_its_loop(engine: Engine) -> bool:
     if engine.loop is None or engine.loop is running:
         return False
     if engine.loop.is_closed():
+        hang_up(engine.loop)
         return True
     if running is not None:
         raise UnitOfWorkError(_WRONG_LOOP)

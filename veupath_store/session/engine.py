@@ -222,7 +222,7 @@ class Engine:
         return self._adopted and self._context is not None and self._context._connections is None
 
     def forget(self) -> None:
-        """Let go of Tortoise's context. What still is open in it dies with its loop."""
+        """Let go of Tortoise's context."""
         context, self._context = self._context, None
         if context is None:
             return
