@@ -10,7 +10,8 @@ from tests.support.redis_ports import free_port
 from tests.support.refusals import STRANGER, as_stranger, assert_passing, assert_permanent, refused, used
 from tests.support.servers import until
 from tests.support.tls import PASSPHRASE, PASSWORD, TlsServer, programs
-from veupath_store.errors import UnavailableError
+from veupath_store import StoreSettings, init_db
+from veupath_store.errors import ConfigurationError, UnavailableError
 
 pytestmark = pytest.mark.large
 
@@ -193,6 +194,8 @@ async def test_a_certificate_that_has_expired(tls, certificates, shown):
     await shown("expired")
     url = tls.url(sslmode="verify-full", sslrootcert=certificates["ca.crt"])
     await assert_permanent(url, "certificate has expired", "new certificate")
+    with pytest.raises(ConfigurationError, match="certificate has expired"):  # also where another host is down
+        await init_db(settings=StoreSettings(database_url=url.replace("@", "@127.0.0.1:1,")))
     assert await used(tls.url(sslmode="require")), "which verifies nothing"
 
 

@@ -6,11 +6,13 @@ import socket
 import pytest
 
 from tests.support import faults
+from tests.support.pooler import pooler
 from tests.support.proxies import database_proxy
 from tests.support.servers import until
 from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.engine.connect import connect_arguments, server_settings
 from veupath_store.errors import ConfigurationError, OutcomeUnknownError, StoreError, UnavailableError
+from veupath_store.servers.database_url import parse_database_url
 
 SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 
@@ -43,6 +45,24 @@ async def test_the_second_host_is_used_when_the_first_refuses_or_hangs(settings,
         await init_db(settings=after(request.getfixturevalue(first), settings, connect_timeout=1.0))
     assert await UserRepository().create()
     await close_db()
+
+
+async def test_of_a_name_with_several_addresses_the_next_one_is_used(database_url, monkeypatch):
+    def addresses(host, *args, **options):
+        hosts = ["127.0.0.2", "127.0.0.1"] if host == "two.example" else [host]
+        return [found for each in hosts for found in resolved(each, *args, **options)]
+
+    resolved = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", addresses)
+    async with pooler(database_url) as url:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.2", parse_database_url(url).hosts[0][1]))
+            silent.listen()
+            two = StoreSettings(database_url=url.replace("127.0.0.1", "two.example"), connect_timeout=5.0)
+            async with asyncio.timeout(4):
+                await init_db(settings=two)
+            assert await UserRepository().create()
+            await close_db()
 
 
 async def test_the_connection_that_loses_the_race_is_closed(settings, watcher):

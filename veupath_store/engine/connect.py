@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -129,16 +129,16 @@ async def connect(target: "DatabaseTarget", timeout: float, arguments: Mapping[s
         with contextlib.suppress(StoreError):
             return await connect(replace(target, target_session_attrs="standby"), timeout, arguments)
         wanted = "any"
-    race = _Race(target.hosts, {**arguments, "target_session_attrs": wanted}, timeout)
-    return await race.winner()
+    arguments = {**arguments, "target_session_attrs": wanted}
+    return await _Race([(place, _attempt(place, arguments, timeout)) for place in target.hosts]).winner()
 
 
 class _Race:
-    """Attempts to connect to several hosts, of which the first that succeeds is kept."""
+    """Attempts to connect to several hosts, or addresses of one, of which the first that succeeds is kept."""
 
-    def __init__(self, hosts: Sequence[Place], arguments: Mapping[str, Any], seconds: float) -> None:
-        self._arguments, self._seconds = arguments, seconds
-        self._left = list(hosts)
+    def __init__(self, attempts: Sequence[tuple[Place, Coroutine[Any, Any, Any]]]) -> None:
+        self._left = list(attempts)
+        self._several = len({place for place, _ in attempts}) > 1
         self._attempts: dict[asyncio.Task[Any], tuple[Place, float]] = {}
         self._refusals: list[StoreError] = []
 
@@ -161,12 +161,14 @@ class _Race:
         finally:
             for attempt in self._attempts:
                 abandon(attempt)
-        raise _summary(self._refusals)
+            for _, unneeded in self._left:
+                unneeded.close()
+        raise _summary(self._refusals if self._several else _answered(self._refusals))
 
     def _start_next(self) -> None:
         if self._left:
-            place = self._left.pop(0)
-            attempt = asyncio.get_running_loop().create_task(_attempt(place, self._arguments, self._seconds))
+            place, coroutine = self._left.pop(0)
+            attempt = asyncio.get_running_loop().create_task(coroutine)
             self._attempts[attempt] = place, time.monotonic()
 
     def _failed(self, attempt: asyncio.Task[Any]) -> bool:
@@ -195,14 +197,48 @@ def _close_result(attempt: asyncio.Task[Any]) -> None:
 
 async def _attempt(place: Place, arguments: Mapping[str, Any], seconds: float) -> Any:  # noqa: ANN401
     async with asyncio.timeout(seconds):
-        connection = await asyncpg.connect(host=place[0], port=place[1], timeout=None, **arguments)
-        try:
-            _detect_dead_peer(connection)
-            if "statement_cache_size" not in arguments:  # not through PgBouncer
-                await _look_at_session(connection)
-        except BaseException:
-            connection.terminate()
-            raise
+        loops = await _loops_to(place)
+        return await _Race([(place, _opened(place, {**arguments, "loop": loop})) for loop in loops]).winner()
+
+
+async def _loops_to(place: Place) -> "list[asyncio.AbstractEventLoop | _LoopTo]":
+    """What connects to each address of a host; of one that has a single address, the event loop itself."""
+    loop = asyncio.get_running_loop()
+    if place[0].startswith("/"):
+        return [loop]
+    found = dict.fromkeys(info[4][0] for info in await loop.getaddrinfo(*place, type=socket.SOCK_STREAM))
+    return [_LoopTo(loop, address) for address in found] if len(found) > 1 else [loop]
+
+
+class _LoopTo:
+    """The event loop, whose connections are made to one address of the host.
+
+    asyncpg has no ``hostaddr``. It connects to the first address that accepts, is stuck with it where that one is
+    silent, or a standby's, and needs the host's name for TLS.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: Any) -> None:  # noqa: ANN401 - of any family
+        self._loop, self._address = loop, address
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._loop, name)
+
+    def create_connection(self, protocol: Any, host: str, port: int, **options: Any) -> Any:  # noqa: ANN401
+        if options:  # TLS from the first byte
+            options["server_hostname"] = host
+        return self._loop.create_connection(protocol, self._address, port, **options)
+
+
+async def _opened(place: Place, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    connection = await asyncpg.connect(host=place[0], port=place[1], timeout=None, **arguments)
+    connection._loop = asyncio.get_running_loop()
+    try:
+        _detect_dead_peer(connection)
+        if "statement_cache_size" not in arguments:  # not through PgBouncer
+            await _look_at_session(connection)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 
@@ -245,22 +281,28 @@ def _refusal(error: BaseException, place: Place, seconds: float) -> StoreError:
 
 def _summary(refusals: Sequence[StoreError]) -> StoreError:
     """One error for all hosts, with each one's own reason."""
-    if len(refusals) == 1:
-        return refusals[0]
+    if len({*map(str, refusals)}) == 1:
+        return refusals[-1]
     kind: type[StoreError] = UnavailableError
     if any(isinstance(error, ConnectionLimitError) for error in refusals):
         kind = ConnectionLimitError
     elif _are_permanent(refusals):
         kind = ConfigurationError
-    summary = kind(" ".join(("No host accepts a connection.", *map(str, refusals))))
+    summary = kind(" ".join(("No host accepts a connection.", *dict.fromkeys(map(str, refusals)))))
     summary.__cause__ = refusals[-1].__cause__
     return summary
 
 
 def _are_permanent(refusals: Sequence[StoreError]) -> bool:
     """Whether no repeat helps: for any host, or for any that a server answers on."""
-    answered = [error for error in refusals if not isinstance(error.__cause__, OSError)] or refusals
-    return all(isinstance(error, ConfigurationError) for error in answered)
+    return all(isinstance(error, ConfigurationError) for error in _answered(refusals))
+
+
+def _answered(refusals: Sequence[StoreError]) -> Sequence[StoreError]:
+    """Those of servers that were reached; all where none was."""
+    return [
+        error for error in refusals if isinstance(error, ConfigurationError) or not isinstance(error.__cause__, OSError)
+    ] or refusals
 
 
 def limit_of(error: BaseException) -> str | None:
