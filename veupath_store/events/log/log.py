@@ -172,7 +172,8 @@ class EventLog:
         bound = floor or step.last
         options = ("" if it is None else str(it) for it in (step.after, step.count, size, step.mode, bound))
         appended = (part for fields in step.appended for part in fields)
-        return ("EVAL", scripts.CATCH_UP, 1, step.key.text(self._prefix), *options, *appended)
+        own = [step.key.of_event(self._prefix, key) for *_, key in step.appended if key]
+        return ("EVAL", scripts.CATCH_UP, 1 + len(own), step.key.text(self._prefix), *own, *options, *appended)
 
     async def _ask(self, *command: str | bytes | int | float) -> Any:  # noqa: ANN401 - whatever the server answers
         [reply] = await self._client.run([command])

@@ -234,12 +234,12 @@ def _with_appended(turn: _Turn) -> Part:
         for position, (operation, kind, data, key) in zip(answer.positions, turn.step.appended, strict=True)
     ]
     if not (turn.whole or row.state.unlogged):
-        return Part(row, [*answer.entries, *appended])
+        return Part(row, answer.entries, after=appended)
     patch, after = appended[0].position, appended[1:]
     if turn.reason:
         turn.appended = patch
     turn.mode = "end"
-    return Part(row, answer.entries, patch, turn.lost, after, exactly=turn.step.mode != "end")
+    return Part(row, answer.entries, patch, turn.lost, after)
 
 
 async def _first(log: EventLog, turn: _Turn) -> Part | None:
