@@ -117,7 +117,7 @@ async def commit(parts: Sequence[Part]) -> dict[UUID, Committed | StoreError | N
         try:
             claiming += await despite_deadlocks(lambda: _commit_together(together, done))
         except StoreError as exc:
-            if not _is_of_one(exc):
+            if not is_of_one(exc):
                 raise
             if len(parts) == 1:
                 return {parts[0].row.stream_id: exc}
@@ -156,12 +156,12 @@ async def _commit_alone(part: Part) -> Committed | StoreError | None:
             if exc.constraint not in (NAME_KEY, WDK_KEY) or attempts == ATTEMPTS:
                 return exc
         except StoreError as exc:
-            if _is_of_one(exc):
+            if is_of_one(exc):
                 return exc
             raise
 
 
-def _is_of_one(error: StoreError) -> bool:
+def is_of_one(error: StoreError) -> bool:
     """Whether something is wrong with one row, which keeps none of the others from being written."""
     is_refused = isinstance(error, ConflictError | InvalidInputError | InternalError)
     return is_refused or isinstance(error.__cause__, asyncpg.LockNotAvailableError)
