@@ -120,7 +120,7 @@ LAW = (
     ),
     defect(
         "the law: a row may stand anywhere when what was read is folded",
-        ("if row.state.last_event_id == part.row.state.last_event_id:", "if row.position is not None:"),
+        ("is_same = row.state.last_event_id == part.row.state.last_event_id", "is_same = row.position is not None"),
     ),
     defect(
         "the law: what was changed since the row was read counts as logged",

@@ -76,7 +76,7 @@ async def test_a_step_begins_a_log_only_where_there_is_none_and_beyond_the_posit
     assert positions(again.entries) == begun.positions
     for last in (begun.positions[0], Position(2**63, 7), Position(2**63, LAST.seq)):
         other = LogKey.stream(uuid4())
-        [lost] = await log.step([Step(other, last, 10, "new", [PATCH, PATCH])])
+        [lost] = await log.step([Step(other, last, 10, "new", [PATCH, PATCH], last.after)])
         assert last < lost.positions[0] < lost.positions[1]
 
 

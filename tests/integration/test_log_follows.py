@@ -105,6 +105,37 @@ class TestOfUnitsOfWork:
         await assert_sound(watcher, logs)
         assert await texts(stream_id) == ["once"]
 
+    @pytest.mark.parametrize("first_in_a_unit", [True, False])
+    async def test_a_key_makes_an_event_one_that_is_appended_again_when_it_is_logged(
+        self, user, watcher, logs, first_in_a_unit
+    ):
+        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+        await at_rest()
+        keyed, other = (Event(type="user_message", data={"content": text}, key=uuid4()) for text in ("once", "other"))
+        for events, in_a_unit in (
+            ([keyed], first_in_a_unit),
+            ([other, keyed], True),
+            ([keyed, other], True),
+            ([keyed], False),
+        ):
+            async with async_session_factory() as session:
+                await Projector().append(stream_id, events, session=session if in_a_unit else None)
+            await assert_sound(watcher, logs)
+        assert await texts(stream_id) == ["once", "other"]
+        assert await watcher.fetchval("SELECT count(*) FROM stream_events") == 0
+
+    async def test_an_event_is_appended_to_a_log_that_has_lost_it_though_its_key_is_there(self, user, watcher, logs):
+        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+        keyed = [Event(type="user_message", data={"content": "once"}, key=uuid4())]
+        async with async_session_factory() as session:
+            await Projector().append(stream_id, keyed, session=session)
+        await at_rest()
+        logs.redis.delete(logs.key(stream_id))
+        async with async_session_factory() as session:
+            await Projector().append(stream_id, keyed, session=session)
+        await assert_sound(watcher, logs)
+        assert await texts(stream_id) == ["once"]
+
 
 class TestWhileRedisIsAway:
     @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from veupath_store.config import StoreSettings
-from veupath_store.errors import ConfigurationError, InvalidInputError, NotFoundError, StoreError
+from veupath_store.errors import ConfigurationError, NotFoundError, StoreError
 from veupath_store.events.fold.fold import PROJECTING
 from veupath_store.events.log import scripts
 from veupath_store.events.log.client import Command, RedisClient
@@ -76,8 +76,9 @@ class Step:
     """``end``, ``new`` or ``replace``, as `scripts.CATCH_UP` says."""
     appended: Sequence[Fields] = ()
     """What to append."""
-    last: Position | None = None
-    """For ``replace``, the last id of the log that is to be replaced."""
+    bound: Position | None = None
+    """For ``new``, the smallest id that the first entry may have; for ``replace``, the last id of the log that is to be
+    replaced."""
 
 
 class Stepped(NamedTuple):
@@ -168,11 +169,10 @@ class EventLog:
         return await self._of_each([self._step(step, BYTES // len(steps)) for step in steps], _stepped)
 
     def _step(self, step: Step, size: int) -> Command:
-        floor = _successor(step.after) if step.mode == "new" and step.after is not None else None
-        bound = floor or step.last
-        options = ("" if it is None else str(it) for it in (step.after, step.count, size, step.mode, bound))
+        options = ("" if it is None else str(it) for it in (step.after, step.count, size, step.mode, step.bound))
         appended = (part for fields in step.appended for part in fields)
-        return ("EVAL", scripts.CATCH_UP, 1, step.key.text(self._prefix), *options, *appended)
+        own = [step.key.of_event(self._prefix, key) for *_, key in step.appended if key]
+        return ("EVAL", scripts.CATCH_UP, 1 + len(own), step.key.text(self._prefix), *own, *options, *appended)
 
     async def _ask(self, *command: str | bytes | int | float) -> Any:  # noqa: ANN401 - whatever the server answers
         [reply] = await self._client.run([command])
@@ -391,12 +391,6 @@ def never_written(prefix: str) -> Command:
 def _stepped(reply: Sequence[Any]) -> Stepped:
     there, found, last, page, ids = reply
     return Stepped(bool(there), bool(found), bool(last), entries_of(page), [position_of(it) for it in ids])
-
-
-def _successor(position: Position) -> Position:
-    if position == LAST:
-        raise InvalidInputError("position", "no entry can follow it")
-    return position.after
 
 
 def _stream(member: bytes) -> UUID | None:

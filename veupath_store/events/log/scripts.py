@@ -92,6 +92,7 @@ return ids
 #   of a unit of work, which a catch-up that died may have appended;
 # * new: append where there is no log; ids are greater than the position;
 # * replace: remove the log first, where its last id is still the given one.
+# Each event has its key among KEYS, as for APPEND: one that the log holds is not appended again.
 # Answers whether the log is there, whether it holds the position, whether the page is the last one, the page, and the
 # ids of what was appended.
 _READ_AND_APPEND: Final = """
@@ -139,21 +140,33 @@ if appends then
         local now = redis.call('TIME')
         if now[1] * 1000 + math.floor(now[2] / 1000) <= tonumber(string.match(bound, '^%d+')) then id = bound end
     end
+    local keyed = 1
     for i = 6, #ARGV, 4 do
         local entry = {'XADD', KEYS[1], id, 'op', ARGV[i], 'type', ARGV[i + 1], 'data', ARGV[i + 2]}
+        local known
         if ARGV[i + 3] ~= '' then
+            keyed = keyed + 1
+            known = redis.call('GET', KEYS[keyed])
+            known = known and #redis.call('XRANGE', KEYS[1], known, known) == 1 and known
             entry[#entry + 1] = 'key'
             entry[#entry + 1] = ARGV[i + 3]
         end
-        ids[#ids + 1] = redis.call(unpack(entry))
-        id = '*'
+        if not known then
+            known = redis.call(unpack(entry))
+            id = '*'
+            if ARGV[i + 3] ~= '' then redis.call('SET', KEYS[keyed], known, 'EX', KEPT) end
+        end
+        ids[#ids + 1] = known
     end
 end
 return {there and 1 or 0, found and 1 or 0, last and 1 or 0, page, ids}
 """
 _TYPES: Final = ", ".join(f"['{name}'] = true" for name in sorted(PROJECTING))
 CATCH_UP: Final = (
-    _READ_AND_APPEND.replace("PROJECTING", f"{{{_TYPES}}}").replace("LAST", str(LAST)).replace("FIRST", str(FIRST))
+    _READ_AND_APPEND.replace("PROJECTING", f"{{{_TYPES}}}")
+    .replace("LAST", str(LAST))
+    .replace("FIRST", str(FIRST))
+    .replace("KEPT", str(KEYS_KEPT))
 )
 
 # The first and last entries themselves, which XINFO holds as well and which may have megabytes, stay in the server.

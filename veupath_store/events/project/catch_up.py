@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
-from veupath_store.errors import NotFoundError, StoreError
+from veupath_store.errors import InvalidInputError, NotFoundError, StoreError
 from veupath_store.events.fold.fold import PROJECTING, Problem, fold_all
 from veupath_store.events.fold.patch import DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw, whole_row
-from veupath_store.events.log.entries import FIRST, Entry, Fields, LogKey, Position
+from veupath_store.events.log.entries import FIRST, LAST, Entry, Fields, LogKey, Position
 from veupath_store.events.log.log import EventLog, Step, Stepped
 from veupath_store.events.log.pages import MOST
-from veupath_store.events.project.commit import Committed, Part, commit
+from veupath_store.events.project.commit import Committed, Part, commit, is_of_one
 from veupath_store.events.project.losses import accept_loss, beginning_after, from_own, loss, own_beginning
 from veupath_store.events.project.rows import Snapshot, read_rows
 from veupath_store.session import get_engine
@@ -132,11 +132,15 @@ async def _round(log: EventLog, turns: Sequence[_Turn]) -> None:
     )
     asked = [turn for turn in turns if _asks(turn, rows.get(turn.stream_id, NotFoundError("stream")))]
     for turn, answer in zip(asked, await log.step([turn.step for turn in asked]), strict=True):
-        if isinstance(answer, StoreError):
-            turn.end(answer)
-        else:
+        try:
+            if isinstance(answer, StoreError):
+                raise answer
             turn.answer = answer
             turn.part = await _part(log, turn)
+        except StoreError as exc:
+            if exc is not answer and not is_of_one(exc):
+                raise
+            turn.end(exc)
     done = await commit([turn.part for turn in asked if turn.part is not None])
     for turn in asked:
         if turn.part is not None:
@@ -155,11 +159,18 @@ def _asks(turn: _Turn, row: Snapshot | StoreError) -> bool:
         if turn.waiting:
             turn.step = Step(key, turn.waiting[-1].position, MOST)
         else:
-            turn.step = Step(key, position, MOST, turn.mode, _to_append(turn), turn.last)
+            bound = turn.last if turn.mode == "replace" else _after(position) if turn.mode == "new" else None
+            turn.step = Step(key, position, MOST, turn.mode, _to_append(turn), bound)
     except StoreError as exc:
         turn.end(exc)
         return False
     return True
+
+
+def _after(position: Position | None) -> Position | None:
+    if position == LAST:
+        raise InvalidInputError("position", "no entry can follow it")
+    return position and position.after
 
 
 def _to_append(turn: _Turn) -> list[Fields]:
@@ -234,12 +245,12 @@ def _with_appended(turn: _Turn) -> Part:
         for position, (operation, kind, data, key) in zip(answer.positions, turn.step.appended, strict=True)
     ]
     if not (turn.whole or row.state.unlogged):
-        return Part(row, [*answer.entries, *appended])
+        return Part(row, answer.entries, after=appended)
     patch, after = appended[0].position, appended[1:]
     if turn.reason:
         turn.appended = patch
     turn.mode = "end"
-    return Part(row, answer.entries, patch, turn.lost, after, exactly=turn.step.mode != "end")
+    return Part(row, answer.entries, patch, turn.lost, after)
 
 
 async def _first(log: EventLog, turn: _Turn) -> Part | None:

@@ -45,8 +45,8 @@ class Part:
         entries: The entries after its position.
         patch: Where the row's own patch is, which was appended after them with all its columns that were unlogged.
         lost: The mark of a loss that the patch carries, where there was one since the row was read.
-        after: The events of units of work that were appended after the patch.
-        exactly: Whether the row must still stand where it stood.
+        after: The events of units of work that were appended after these. One whose key the log has had is where that
+            is.
         state: Instead of folding: what the row is to hold, as far as it is logged.
         expected: What comes of it if the row is not changed before it is locked.
     """
@@ -56,7 +56,6 @@ class Part:
     patch: Position | None = None
     lost: Mapping[str, Any] | None = None
     after: Sequence[Entry] = ()
-    exactly: bool = False
     state: State | None = None
     expected: "Committed | None" = None
 
@@ -118,7 +117,7 @@ async def commit(parts: Sequence[Part]) -> dict[UUID, Committed | StoreError | N
         try:
             claiming += await despite_deadlocks(lambda: _commit_together(together, done))
         except StoreError as exc:
-            if not _is_of_one(exc):
+            if not is_of_one(exc):
                 raise
             if len(parts) == 1:
                 return {parts[0].row.stream_id: exc}
@@ -157,12 +156,12 @@ async def _commit_alone(part: Part) -> Committed | StoreError | None:
             if exc.constraint not in (NAME_KEY, WDK_KEY) or attempts == ATTEMPTS:
                 return exc
         except StoreError as exc:
-            if _is_of_one(exc):
+            if is_of_one(exc):
                 return exc
             raise
 
 
-def _is_of_one(error: StoreError) -> bool:
+def is_of_one(error: StoreError) -> bool:
     """Whether something is wrong with one row, which keeps none of the others from being written."""
     is_refused = isinstance(error, ConflictError | InvalidInputError | InternalError)
     return is_refused or isinstance(error.__cause__, asyncpg.LockNotAvailableError)
@@ -230,15 +229,14 @@ def _folded(part: Part, row: Row | None) -> Committed | StoreError | None:
     except InvalidInputError as exc:
         return exc
     if part.patch is not None:
-        state, more, appended = fold_all(_patched(state, part), part.after)
-        problems, count = (*problems, *more), count + appended
-    return Committed(row, state, problems, count, _keys([*entries, *part.after]))
+        state = _patched(state, part)
+    state, more, appended = fold_all(state, part.after)
+    return Committed(row, state, (*problems, *more), count + appended, _keys([*entries, *part.after]))
 
 
 def _joins(part: Part, row: Row) -> bool:
-    if row.state.last_event_id == part.row.state.last_event_id:
-        return True
-    return not part.exactly and row.position in {entry.position for entry in part.entries}
+    is_same = row.state.last_event_id == part.row.state.last_event_id
+    return is_same or row.position in {entry.position for entry in part.entries}
 
 
 def _patched(state: State, part: Part) -> State:

@@ -1,15 +1,19 @@
 """How a row's log begins, and what becomes of a row whose log has lost something (rules 10 to 13)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from veupath_store.errors import InvalidInputError
 from veupath_store.events.fold.effects import MESSAGES
+from veupath_store.events.fold.fields import whole
 from veupath_store.events.fold.patch import whole_data
 from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.project.rows import Row, Snapshot, lock_rows, write_rows
+from veupath_store.inputs import limits
 from veupath_store.models.unlogged import DECISION, LOGGED, WISH, is_wish, new_tag
 from veupath_store.session import async_session_factory
 
@@ -102,8 +106,14 @@ def loss(row: Row, low: Position, messages: int) -> Mapping[str, Any]:
     """
     known, position = row.state.lost or {}, row.position or FIRST
     return {
-        "messages": max(0, messages) + int(known.get("messages", 0)),
-        "after": str(min(low, Position.parse(known.get("after", str(low))))),
-        "before": str(max(position, Position.parse(known.get("before", str(position))))),
+        "messages": max(0, messages) + (whole(known.get("messages"), limits.INT32_MAX) or 0),
+        "after": str(min(low, _known(known.get("after"), low))),
+        "before": str(max(position, _known(known.get("before"), position))),
         "at": datetime.now(UTC).isoformat(),
     }
+
+
+def _known(text: Any, otherwise: Position) -> Position:  # noqa: ANN401 - a log's or a table's JSON value
+    with suppress(InvalidInputError):
+        return Position.parse(text)
+    return otherwise

@@ -67,7 +67,7 @@ async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool =
 
 async def _written(log: EventLog, wanted: Sequence[Folded], new: Sequence[UUID]) -> list[StreamRebuild]:
     """Write what was folded; and catch up what is new, or was not at the same place as its log."""
-    committed = await commit([Part(folded.row, exactly=True, state=_state(folded)) for folded in wanted])
+    committed = await commit([Part(folded.row, state=_state(folded)) for folded in wanted])
     by_id = {folded.row.stream_id: folded for folded in wanted}
     written = [stream_id for stream_id, result in committed.items() if isinstance(result, Committed)]
     behind = [stream_id for stream_id in written if not by_id[stream_id].is_level]

@@ -6,21 +6,25 @@ as it shows up: an old one comes back with a restore of Redis.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from veupath_store.errors import NotFoundError, StoreError
+from veupath_store.errors import InvalidInputError, NotFoundError, StoreError
 from veupath_store.events.log.client import FullError
 from veupath_store.events.log.entries import FIRST, LAST, LogKey, LogKind, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.project.catch_up import append_whole, catch_up
+from veupath_store.events.project.commit import is_of_one
 from veupath_store.inputs import limits
 from veupath_store.inputs.legacy_ids import adopted_id
 from veupath_store.models.unlogged import DECISION, LOGGED, tagged
 from veupath_store.session import get_engine
+
+logger: logging.Logger = logging.getLogger("veupath_store.events")
 
 BATCH: Final = 500
 _LONGEST: Final = 50
@@ -35,7 +39,7 @@ _WAITING: Final = f"""
 SELECT kind, id, kind = 'operation' AND EXISTS (SELECT FROM operations o WHERE o.id = d.id) AS is_back
 FROM deleted_ids d
 WHERE log_removed_at IS NULL AND kind IN ({", ".join(repr(kind) for kind in (*_KINDS, _MESSAGES))})
-ORDER BY deleted_at, kind DESC LIMIT {BATCH}"""
+ORDER BY deleted_at, kind DESC, id LIMIT {BATCH} OFFSET $1"""
 _REMOVED: Final = """
 UPDATE deleted_ids SET log_removed_at = CURRENT_TIMESTAMP
 WHERE (kind, id) IN (SELECT * FROM unnest($1::text[], $2::uuid[])) AND log_removed_at IS NULL"""
@@ -131,20 +135,37 @@ async def remove_logs(log: EventLog) -> int:
 
     Two statements and a round trip for each `BATCH`.
     """
-    client, removed = await get_engine().open(), 0
-    while rows := await client.execute_rows(_WAITING):
+    client, removed, left = await get_engine().open(), 0, 0
+    while rows := await client.execute_rows(_WAITING, [left]):
         gone = [row for row in rows if row["kind"] != _MESSAGES and not row["is_back"]]
         await log.refuse([row["id"] for row in gone if row["kind"] == LogKind.OPERATION.entity])
         await log.remove([LogKey(_KINDS[row["kind"]], row["id"]) for row in gone])
-        for row in rows:
-            if row["kind"] == _MESSAGES:
-                with suppress(NotFoundError):
-                    await _trim_below(log, LogKey.stream(row["id"]), LAST)
-                    tags = tagged(("message_count", "messages_after"))
-                    await client.execute_query(_NO_MESSAGES, [row["id"], tags])
-        await client.execute_query(_REMOVED, [[row["kind"] for row in rows], [row["id"] for row in rows]])
-        removed += len(rows)
+        done = [row for row in rows if row["kind"] != _MESSAGES or await _remove_messages(log, row["id"])]
+        await client.execute_query(_REMOVED, [[row["kind"] for row in done], [row["id"] for row in done]])
+        removed, left = removed + len(done), left + len(rows) - len(done)
     return removed
+
+
+async def _remove_messages(log: EventLog, stream_id: UUID) -> bool:
+    if not await _is_trimmed(log, LogKey.stream(stream_id), LAST):
+        return False
+    client = await get_engine().open()
+    await client.execute_query(_NO_MESSAGES, [stream_id, tagged(("message_count", "messages_after"))])
+    return True
+
+
+async def _is_trimmed(log: EventLog, key: LogKey, before: Position) -> bool:
+    """Trim a log; whether that was done, or its conversation is gone. Why it cannot be is logged."""
+    try:
+        await _trim_below(log, key, before)
+    except NotFoundError:
+        pass
+    except StoreError as exc:
+        if not is_of_one(exc):
+            raise
+        logger.warning("messages of %s that a purge has deleted cannot be removed now: %s", key.id, exc)
+        return False
+    return True
 
 
 async def remove_messages_again(log: EventLog) -> int:
@@ -157,12 +178,11 @@ async def remove_messages_again(log: EventLog) -> int:
     while rows := await client.execute_rows(_KEPT, [last]):
         last = rows[-1]["id"]
         keys = [LogKey.stream(row["id"]) for row in rows]
-        for row, key, first in zip(rows, keys, await log.read_first(keys, 1), strict=True):
-            after = Position.parse(row["messages_after"])
-            if not isinstance(first, StoreError) and first and first[0].position < after:
-                with suppress(NotFoundError):
-                    await _trim_below(log, key, after.after)
-                removed += 1
+        for row, key, ends in zip(rows, keys, await log.ends(keys), strict=True):
+            first = getattr(ends, "first", None)
+            with suppress(InvalidInputError):
+                after = Position.parse(row["messages_after"])
+                removed += first is not None and first < after and await _is_trimmed(log, key, after.after)
     return removed
 
 

@@ -185,6 +185,11 @@ def _state(record: Any) -> State:  # noqa: ANN401 - an asyncpg record
     columns = {column: record[column] for column in COLUMNS}
     for column in _JSON:
         columns[column] = document(record, column)
+    tags = columns["unlogged"]
+    if not (isinstance(tags, dict) and all(isinstance(tag, str) for tag in tags.values())):
+        raise InternalError("the document unlogged cannot be read: it holds no tags")
+    if not isinstance(columns["lost"], dict | None):
+        raise InternalError("the document lost cannot be read: it is no object")
     return State(**columns, plan=None, begun=columns["last_event_id"] is not None)
 
 

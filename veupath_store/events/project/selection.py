@@ -91,8 +91,8 @@ def _chosen(row: Any) -> Chosen:  # noqa: ANN401 - an asyncpg record
 
 def _lost(text: str | None) -> Mapping[str, Any] | None:
     with suppress(ValueError):  # a verification names what cannot be read
-        lost: Mapping[str, Any] | None = None if text is None else decode(text)
-        return lost
+        lost = None if text is None else decode(text)
+        return lost if isinstance(lost, dict) else None
     return None
 
 

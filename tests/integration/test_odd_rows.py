@@ -1,0 +1,80 @@
+"""An odd value in a row harms its own conversation only, whatever has become of its log: all others go on."""
+
+import pytest
+
+from tests.support.projections import MESSAGE
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.worker import ProjectionWorker
+from veupath_store.repositories import StreamRepository
+
+pytestmark = [pytest.mark.with_log, pytest.mark.unlike_log]
+
+LAST = "18446744073709551615-18446744073709551615"
+UNLOGGED = """unlogged = '{"name": "w1"}'"""
+ODD = [
+    f"last_event_id = '{LAST}', {UNLOGGED}",
+    f"messages_after = 'none', last_event_id = '9999999999999-0', {UNLOGGED}",
+    f"messages_after = 'none', {UNLOGGED}",
+    *(f"lost = '{lost}', {UNLOGGED}" for lost in ("5", "[]", '{"messages": "x", "after": 7, "at": "x"}')),
+    *(f"unlogged = '{tags}'" for tags in ("5", '["name"]', '"x"', '{"name": 5}', '{"name": {}}')),
+]
+
+
+@pytest.fixture
+async def streams(user):
+    """Three conversations at rest, in the order in which they are caught up."""
+    made = sorted([(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(3)])
+    for stream in made:
+        await Projector().append(stream, [MESSAGE])
+        await Projector().catch_up(stream)
+    return made
+
+
+@pytest.fixture
+async def others_go_on(streams, logs):
+    """Sees that the others are changed, said and caught up, and that nothing raises."""
+
+    async def others_go_on() -> None:
+        _, renamed, said = streams
+        await StreamRepository().update_projection(renamed, name="renamed")
+        await Projector().append(said, [MESSAGE])
+        await ProjectionWorker().drain()
+        for call in (Projector().lag, Projector().verify, Projector().rebuild):
+            assert sum((await call()).counts.values()) == 3
+        await ProjectionWorker().sweep()
+        assert b"renamed" in logs.entries(renamed)[-1].raw
+        assert (await StreamRepository().get_projection(said)).message_count == 2
+
+    return others_go_on
+
+
+@pytest.mark.parametrize("log", ["stays", "is lost", "goes on"])
+@pytest.mark.parametrize("odd", ODD)
+async def test_an_odd_value_in_a_row_stops_nobody_else(streams, logs, watcher, others_go_on, odd, log):
+    await watcher.execute(f"UPDATE stream_projections SET {odd} WHERE stream_id = $1", streams[0])
+    if log == "is lost":
+        logs.redis.delete(logs.key(streams[0]))
+    elif log == "goes on":
+        await Projector().append(streams[0], [MESSAGE])
+    await others_go_on()
+
+
+@pytest.mark.parametrize("removed_at", ["NULL", "now()"])
+@pytest.mark.parametrize("odd", ["last_event_id = 'none'", "messages_after = 'none'", "unlogged = '5'", "its log"])
+async def test_a_log_that_a_purge_cannot_trim_stops_nobody_else(
+    streams, logs, watcher, others_go_on, odd, removed_at, caplog
+):
+    stream = streams[0]
+    await watcher.execute(
+        f"INSERT INTO deleted_ids (kind, id, log_removed_at) VALUES ('messages', $1, {removed_at})", stream
+    )
+    await watcher.execute("UPDATE stream_projections SET messages_after = $2 WHERE stream_id = $1", stream, LAST)
+    if odd == "its log":
+        logs.redis.delete(logs.key(stream))
+        logs.redis.hset(logs.key(stream), "another", "type")
+    else:
+        await watcher.execute(f"UPDATE stream_projections SET {odd} WHERE stream_id = $1", stream)
+    await others_go_on()
+    waits = await watcher.fetchval("SELECT log_removed_at IS NULL FROM deleted_ids WHERE id = $1", stream)
+    assert waits == (removed_at == "NULL" and odd != "messages_after = 'none'"), "it is tried again"
+    assert str(stream) in caplog.text or not waits
