@@ -178,6 +178,50 @@ async def test_the_end_drops_the_old_tables(settings, empty_url, strategies):
         await undo_adoption(settings)
 
 
+@pytest.mark.parametrize(
+    ("statement", "call", "said"),
+    [
+        (
+            "CREATE TABLE notes (user_id uuid REFERENCES users)",
+            undo_adoption,
+            "constraint notes_user_id_fkey on table notes depends on table users",
+        ),
+        (
+            "INSERT INTO aerich (version, app, content) VALUES ('0_init.py', 'notes', '{}')",
+            undo_adoption,
+            "aerich: 1 rows were written or deleted since",
+        ),
+        (
+            "CREATE VIEW seen AS SELECT id FROM veupath_legacy.users",
+            finish_adoption,
+            "view seen depends on table veupath_legacy.users",
+        ),
+        (
+            "CREATE TABLE veupath_legacy.notes ()",
+            finish_adoption,
+            "table veupath_legacy.notes depends on schema veupath_legacy",
+        ),
+    ],
+)
+async def test_nothing_of_somebody_elses_is_dropped(settings, empty_url, statement, call, said):
+    await legacy(empty_url, rows.World())
+    await adopt(settings)
+    await run(empty_url, statement)
+    adopted = await everything(empty_url), await records(empty_url)
+    with pytest.raises(AdoptionRefusedError) as refused:
+        await call(settings)
+    assert refused.value.differences == (said,)
+    assert (await everything(empty_url), await records(empty_url)) == adopted
+
+
+async def test_columns_may_have_any_collation(settings, empty_url, strategies):
+    """Two that differ cannot be compared as they are."""
+    collations = {"streams": "C", "stream_projections": "POSIX"}
+    changes = (f'ALTER TABLE {it} ALTER site_id TYPE varchar(50) COLLATE "{its}"' for it, its in collations.items())
+    await legacy(empty_url, real_world(strategies[:40]), before=";".join(changes))
+    assert (await adopt(settings)).problems == []
+
+
 async def test_a_row_that_is_lost_stops_the_adoption(settings, empty_url, strategies, monkeypatch):
     """What is compared before COMMIT."""
     await legacy(empty_url, real_world(strategies))

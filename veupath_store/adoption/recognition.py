@@ -123,7 +123,8 @@ def _tables(place: Place) -> Iterator[str]:
     if len(owners) > 1:
         yield f"The tables belong to {', '.join(owners)}: give them to one role, by ALTER TABLE … OWNER TO …"
     elif not place.tables[TABLES[0]]["reachable"]:
-        yield f"The tables belong to {owners[0]}: adopt as that role, or GRANT {owners[0]} TO {place.role}"
+        heir = f"one that inherits its rights, by GRANT {owners[0]} TO {place.role}"
+        yield f"The tables belong to {owners[0]}: adopt as that role, or as {heir}"
 
 
 def _variant(found: Found) -> Variant:
