@@ -20,6 +20,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.errors import AdoptionRefusedError, InternalError, NotFoundError
 from veupath_store.schema.catalog import differences, read_catalog
 from veupath_store.schema.migrations import migrate
+from veupath_store.servers.database_url import parse_database_url
 
 pytestmark = pytest.mark.own_database
 
@@ -220,6 +221,15 @@ async def test_columns_may_have_any_collation(settings, empty_url, strategies):
     changes = (f'ALTER TABLE {it} ALTER site_id TYPE varchar(50) COLLATE "{its}"' for it, its in collations.items())
     await legacy(empty_url, real_world(strategies[:40]), before=";".join(changes))
     assert (await adopt(settings)).problems == []
+
+
+async def test_no_timeout_of_the_database_ends_it(settings, empty_url, strategies):
+    await legacy(empty_url, real_world(strategies[:40]))
+    timeouts = await run(empty_url, "SELECT name FROM pg_settings WHERE name ~ '^(statement|transaction)_timeout$'")
+    for row in timeouts:
+        await run(empty_url, f"ALTER DATABASE {parse_database_url(empty_url).database} SET {row['name']} = '100ms'")
+    assert not (await adopt(settings)).repeated
+    assert not (await undo_adoption(settings)).discarded
 
 
 async def test_a_row_that_is_lost_stops_the_adoption(settings, empty_url, strategies, monkeypatch):

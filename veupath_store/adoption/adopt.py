@@ -21,7 +21,7 @@ from veupath_store.adoption.secondary import drop_secondary, make_secondary
 from veupath_store.adoption.staging import stage
 from veupath_store.adoption.values import AdoptionPlan, AdoptionReport
 from veupath_store.adoption.verification import verify
-from veupath_store.adoption.work import Progress, Work, own_connection
+from veupath_store.adoption.work import UNHURRIED, Progress, Work, own_connection
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.engine.transaction import StoreTransaction
@@ -34,7 +34,7 @@ from veupath_store.schema.migrations import apply_in
 _WHOLE: Final = 1.31
 
 _SETTINGS: Final = (
-    "SET LOCAL statement_timeout = 0",
+    UNHURRIED,
     # Between two statements is the work on one batch, and a progress bar.
     "SET LOCAL idle_in_transaction_session_timeout = '10min'",
     # Before the first temporary table: of a million rows they have some hundred megabytes.

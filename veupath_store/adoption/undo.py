@@ -10,7 +10,7 @@ from veupath_store.adoption.catalog import new_tables
 from veupath_store.adoption.digests import count_newer
 from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
 from veupath_store.adoption.values import FinishedAdoption, UndoneAdoption
-from veupath_store.adoption.work import own_connection
+from veupath_store.adoption.work import UNHURRIED, own_connection
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.errors import AdoptionRefusedError
@@ -81,7 +81,7 @@ async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdop
 async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # noqa: ANN401 - an asyncpg connection
     if not await record.is_recorded(connection):
         raise AdoptionRefusedError([f"schema {SCHEMA} does not keep old tables"], "There is nothing to go back to")
-    await connection.execute("SET LOCAL statement_timeout = 0")
+    await connection.execute(UNHURRIED)
     adopted = await connection.fetchrow(_ADOPTED)
     schema = adopted["schema"]
     there = {row["relname"] for row in await connection.fetch(_THERE, schema, [*new_tables(), _AERICH])}
