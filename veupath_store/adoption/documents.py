@@ -11,13 +11,13 @@ from operator import ne
 from typing import Any, Final
 from uuid import UUID
 
-from veupath_store.adoption.ids import reference
 from veupath_store.adoption.kept import note_kept, suspicion
 from veupath_store.adoption.text import READABLE, depth, storable, with_floats
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
 from veupath_store.documents.json import decode
 from veupath_store.inputs import limits
+from veupath_store.inputs.legacy_ids import adopted_id
 from veupath_store.inputs.validation import SPACE
 
 FEW: Final = 20
@@ -43,11 +43,6 @@ class Document:
     empty: str
     wrong: str = ""
     fixed: str = "made empty"
-
-    @property
-    def missing(self) -> str:
-        """SQL for whether the column is null where that may not be."""
-        return "false" if self.type is None else f"o.{self.field} IS NULL"
 
     def converted(self) -> str:
         """SQL for the column as jsonb, after `join`."""
@@ -263,7 +258,7 @@ async def _convert_parents(work: Work) -> None:
             texts = [text for text in ids if isinstance(text, str)]
             if len(texts) < len(ids):
                 dropped.append((key, f"{len(ids) - len(texts)} that are no ids were left out"))
-            quoted = ", ".join(f'"{known.get(text) or reference(text)}"' for text in texts)
+            quoted = ", ".join(f'"{known.get(text) or adopted_id(text)}"' for text in texts)
             records.append(("gene_sets", "parent_set_ids", key, f"[{quoted}]", fixed))
         await work.note_each(ProblemKind.MALFORMED_DOCUMENT, "gene_sets", "parent_set_ids", dropped)
         await work.connection.execute(
