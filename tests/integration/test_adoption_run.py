@@ -1,6 +1,7 @@
 """Adoption there and back: the catalog, aerich's records, and the old tables."""
 
 import pytest
+from pydantic import SecretStr
 
 from tests.support import redis_servers
 from tests.support.databases import catalog_of, connected, make_migrated
@@ -17,7 +18,7 @@ from veupath_store.adoption import (
     undo_adoption,
 )
 from veupath_store.config import StoreSettings
-from veupath_store.errors import AdoptionRefusedError, InternalError, NotFoundError
+from veupath_store.errors import AdoptionRefusedError, InternalError, NotFoundError, UnavailableError
 from veupath_store.schema.catalog import differences, read_catalog
 from veupath_store.schema.migrations import migrate
 from veupath_store.servers.database_url import parse_database_url
@@ -228,6 +229,24 @@ async def test_no_timeout_of_the_database_ends_it(settings, empty_url, strategie
         await run(empty_url, f"ALTER DATABASE {parse_database_url(empty_url).database} SET {row['name']} = '100ms'")
     assert not (await adopt(settings)).repeated
     assert not (await undo_adoption(settings)).discarded
+
+
+async def test_what_fails_once_the_tables_are_locked_is_not_begun_again(settings, empty_url, strategies, monkeypatch):
+    """As when somebody cancels it, or the disk is full: of a large database each try takes minutes."""
+    await legacy(empty_url, real_world(strategies[:40]))
+    told = []
+    monkeypatch.setattr(load, "_STREAMS", "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)")
+    with pytest.raises(UnavailableError, match="cancelled"):
+        await adopt(settings, progress=told.append)
+    assert [step.phase for step in told].count("locking") == 1
+
+
+async def test_a_redis_that_is_away_is_found_before_anything_is_locked(settings, empty_url):
+    await legacy(empty_url, rows.World())
+    told = []
+    with pytest.raises(UnavailableError, match="no server listens there"):
+        await adopt(settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1")}), progress=told.append)
+    assert told == []
 
 
 async def test_a_row_that_is_lost_stops_the_adoption(settings, empty_url, strategies, monkeypatch):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from veupath_store.adoption.documents import FEW, PLAN
+from veupath_store.adoption.logs import old_logs
 from veupath_store.adoption.plans import readable
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
@@ -17,7 +18,6 @@ from veupath_store.config import StoreSettings
 from veupath_store.documents.plans import COPIED, flatten_plan
 from veupath_store.errors import InternalError, StoreError
 from veupath_store.events.fold.fold import PROJECTING, State, fold_all
-from veupath_store.events.log.client import RedisClient
 from veupath_store.events.log.entries import Entry, LogKind, entries_of
 
 READ: Final = 500
@@ -39,10 +39,10 @@ async def note_logs(work: Work, settings: StoreSettings) -> None:
     Raises:
         UnavailableError: Redis does not answer.
     """
-    if settings.log_target is None:
-        return
-    client, done = RedisClient(settings.log_target, settings.log_timeout), 0
-    try:
+    done = 0
+    async with old_logs(settings) as client:
+        if client is None:
+            return
         async for rows in work.batches(_ROWS, FEW):
             commands = (command for row in rows for command in _commands(row, settings.log_prefix))
             replies = iter(await client.run_each(commands))
@@ -51,8 +51,6 @@ async def note_logs(work: Work, settings: StoreSettings) -> None:
                 await work.note_all(PLAN.table, [(row["legacy_id"], *difference) for difference in noted])
             done += len(rows)
             work.tell("reading logs", done, max(done, work.rows[PLAN.table]))
-    finally:
-        await client.close()
 
 
 def _noted(row: Any, before: Any, after: Any) -> Iterator[tuple[ProblemKind, str | None, str]]:  # noqa: ANN401

@@ -15,7 +15,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.errors import AdoptionRefusedError
 from veupath_store.schema.catalog import expected_catalog, names_of
-from veupath_store.schema.lock import under_lock
+from veupath_store.schema.lock import LOCKED, under_lock
 from veupath_store.schema.names import APP
 
 _AERICH: Final = "aerich"
@@ -50,7 +50,7 @@ async def undo_adoption(settings: StoreSettings | None = None, *, discard_newer:
         async with client.pooled_transaction() as transaction, own_connection(transaction) as connection:
             return await _undo(connection, discard_newer=discard_newer)
 
-    return await under_lock(patient, work)
+    return await under_lock(patient, work, again=LOCKED)
 
 
 async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdoption:
@@ -75,7 +75,7 @@ async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdop
             await _drop(connection, SCHEMA, [*TABLES, VERSION_TABLE, *record.TABLES], f"DROP SCHEMA {SCHEMA}")
             return FinishedAdoption(dropped=True, bytes=size)
 
-    return await under_lock(patient, work)
+    return await under_lock(patient, work, again=LOCKED)
 
 
 async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # noqa: ANN401 - an asyncpg connection
