@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from veupath_store import Event, ExperimentRepository, ExperimentSave, GeneSetRepository, GeneSetSave
 from veupath_store import OperationRepository, Projector, StreamRepository, async_session_factory
-from veupath_store.repositories import ControlSetPatch, ProjectionPatch
+from veupath_store.values import ControlSetPatch, ProjectionPatch
 from veupath_store.values import WdkStrategy
 
 user = str(uuid4())

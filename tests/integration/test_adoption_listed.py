@@ -10,7 +10,14 @@ from tests.support.databases import connected
 from tests.support.legacy import rows
 from tests.support.legacy.databases import make_legacy
 from tests.support.legacy.problems import chain
-from veupath_store import ExperimentRepository, GeneSetRepository, StreamRepository, close_db, init_db
+from veupath_store import (
+    ControlSetRepository,
+    ExperimentRepository,
+    GeneSetRepository,
+    StreamRepository,
+    close_db,
+    init_db,
+)
 from veupath_store.adoption import ProblemKind, adopt, adopted_id, plan_adoption
 from veupath_store.config import StoreSettings
 from veupath_store.documents.plans import flatten_plan
@@ -159,3 +166,29 @@ async def test_numbers_come_back_as_what_they_were_or_are_listed(settings, empty
     assert {type(number) for number in found["float"]["a"]} == {float}
     assert found["integer"]["a"] == [float("1" * 30)]
     assert found["unreadable"] == {}
+
+
+async def test_lists_of_texts_hold_texts_that_are_found(settings, empty_url):
+    """An item that is none would fail a list of control sets, and a gene with white space around it is not found."""
+    world = rows.World()
+    owner = world.user()["id"]
+    world.gene_set(user_id=owner, gene_ids=rows.text(["PF3D7_1", "PF3D7_2\r", "\ufeffPF3D7_3", 4, None]))
+    world.control_set(user_id=owner, tags='["drug ", 5, ["x"]]', positive_ids='["a, b"]')
+    async with connected(empty_url) as connection:
+        await make_legacy(connection, "create_all", rows=world.rows)
+    problems, _ = await listed(settings, ProblemKind.MALFORMED_DOCUMENT)
+    said = "{} that are no texts were left out, and {} lost white space around them"
+    assert {(one.field, one.fixed) for one in problems} == {
+        ("gene_ids", said.format(2, 2)),
+        ("tags", said.format(2, 0)),
+    }
+    await init_db(settings=settings)
+    try:
+        assert [one.tags for one in (await ControlSetRepository().page_by_site("plasmodb", owner)).items] == [
+            ("drug ",)
+        ]
+        assert [
+            len((await GeneSetRepository().page_containing(owner, [f"PF3D7_{number}"])).items) for number in (1, 2, 3)
+        ] == [1, 1, 1]
+    finally:
+        await close_db()

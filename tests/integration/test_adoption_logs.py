@@ -101,6 +101,16 @@ async def test_a_row_that_its_log_explains_stays_and_nothing_is_listed(settings,
     assert (row["name"], row["message_count"], row["updated_at"]) == ("Kinases", 2, chat.row["updated_at"])
 
 
+async def test_a_key_that_is_no_log_is_listed_and_stops_nothing(settings, empty_url, logs):
+    chat = Chat(logs, message_count=0)
+    logs.redis.set(logs.key(chat.id), "another type")
+    await made(empty_url, chat.world)
+    report = await adopt(settings)
+    [problem] = report.problems
+    assert (problem.kind, problem.key) == (ProblemKind.LOG_BEHIND, str(chat.id))
+    assert "is no log: remove it" in problem.fixed
+
+
 async def test_a_row_that_was_edited_past_its_log_stays_as_it_is_and_is_listed(settings, empty_url, logs):
     chat = Chat(logs)
     chat.talked()

@@ -181,16 +181,18 @@ async def test_an_empty_database_is_refused(empty_url):
     ]
 
 
-async def test_tables_of_another_schema_are_named(empty_url):
+@pytest.mark.parametrize("name", ["app", '"Old App"'])
+async def test_tables_of_another_schema_are_named(empty_url, name):
     """Where the connections' search_path leads elsewhere."""
     await legacy(empty_url)
-    await execute(empty_url, "ALTER SCHEMA public RENAME TO app", "CREATE SCHEMA public")
+    await execute(empty_url, f"ALTER SCHEMA public RENAME TO {name}", "CREATE SCHEMA public")
     [line] = await refusals(empty_url)
-    assert line.startswith("The old tables are in schema app: put it first in search_path, as by ALTER ROLE ")
+    assert line.startswith(f"The old tables are in schema {name}: put it first in search_path, as by ALTER ROLE ")
     # For this database alone: the role is the whole server's.
     put = re.sub(r".*(ALTER ROLE \S+)", r"\1 IN DATABASE {}", line).format(parse_database_url(empty_url).database)
     await execute(empty_url, put)
     assert not (await adopt(StoreSettings(database_url=empty_url))).repeated
+    assert not (await undo_adoption(StoreSettings(database_url=empty_url))).discarded
 
 
 @pytest.mark.parametrize(("variant", "revision"), schema.KINDS)
@@ -264,15 +266,20 @@ async def test_what_a_role_lacks_is_listed_with_the_grants(empty_url):
         assert not (await adopt(StoreSettings(database_url=url))).repeated
 
 
-async def test_another_role_than_the_owner_is_refused(empty_url):
+@pytest.mark.parametrize(
+    "grants", [["GRANT SELECT ON users TO {role}"], ["ALTER ROLE {role} NOINHERIT", "GRANT {owner} TO {role}"]]
+)
+async def test_another_role_than_the_owner_is_refused(empty_url, grants):
+    """One that could not undo it, too: a member without the owner's rights."""
     await legacy(empty_url)
-    async with role(empty_url, *GIVEN) as (owner, _), role(empty_url, "GRANT SELECT ON users TO {role}") as other:
-        assert await refusals(other[1]) == [
-            f"The tables belong to {owner}: adopt as that role, or GRANT {owner} TO {other[0]}"
-        ]
-        await execute(empty_url, f"ALTER TABLE users OWNER TO {other[0]}")
-        [line] = await refusals(empty_url)
-        assert line.startswith(f"The tables belong to {', '.join(sorted((owner, other[0])))}: give them to one role")
+    async with role(empty_url, *GIVEN) as (owner, _):
+        grants = [grant.replace("{owner}", owner) for grant in grants]
+        async with role(empty_url, *grants) as (other, url):
+            heir = f"one that inherits its rights, by GRANT {owner} TO {other}"
+            assert await refusals(url) == [f"The tables belong to {owner}: adopt as that role, or as {heir}"]
+            await execute(empty_url, f"ALTER TABLE users OWNER TO {other}")
+            [line] = await refusals(empty_url)
+            assert line.startswith(f"The tables belong to {', '.join(sorted((owner, other)))}: give them to one role")
 
 
 async def test_the_schema_of_the_owners_name_is_not_taken_for_the_tables(empty_url):

@@ -11,8 +11,7 @@ from tests.support.statements import recorded, recorded_with_values
 from veupath_store import ControlSetRepository, InvalidInputError, NotFoundError, UserRepository
 from veupath_store.errors import StaleVersionError, UnitOfWorkError
 from veupath_store.models import ControlSet
-from veupath_store.repositories import ControlSetPatch
-from veupath_store.values import GeneMatch
+from veupath_store.values import ControlSetPatch, GeneMatch
 
 SEED = {"name": "seed", "site_id": "plasmodb", "record_type": "transcript", "positive_ids": ["a"], "negative_ids": []}
 

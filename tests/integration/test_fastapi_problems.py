@@ -380,7 +380,8 @@ async def test_an_own_handler_of_refused_requests_stays(store):
 
 async def test_problems_carry_members_of_the_application_and_keep_their_own(store):
     def members(connection, error):
-        return {"request": connection.headers["x-request"], "code": type(error).__name__, "status": 200}
+        own = {"code": type(error).__name__, "status": 200, "path": connection.url.path}
+        return {"request": connection.headers["x-request"], **own}
 
     app = registered(problem_members=members)
 
@@ -395,3 +396,4 @@ async def test_problems_carry_members_of_the_application_and_keep_their_own(stor
         ):
             document = assert_problem(await client.get(f"/{path}", headers={"X-Request": "r7"}), status, name)
             assert (document["request"], document["code"], document["status"]) == ("r7", code, status)
+            assert document["path"] == f"/{path}", "the problem itself has none"

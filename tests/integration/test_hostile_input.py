@@ -32,9 +32,8 @@ from veupath_store import (
 )
 from veupath_store.engine import StoreClient
 from veupath_store.inputs import limits
-from veupath_store.repositories import ControlSetPatch, ProjectionPatch
 from veupath_store.repositories.stream_sql import ProjectionUpdate
-from veupath_store.values import SyncOutcome, WdkStrategy
+from veupath_store.values import ControlSetPatch, ProjectionPatch, SyncOutcome, WdkStrategy
 from veupath_store.values.streams import DEFAULT_NAME
 
 DOCUMENTS_OF_NO_KIND = [

@@ -7,7 +7,7 @@ import pytest
 from tests.support.statements import recorded
 from veupath_store import Event, InvalidInputError, NotFoundError, Projector, StreamRepository, async_session_factory
 from veupath_store.errors import StaleVersionError
-from veupath_store.repositories import ProjectionPatch
+from veupath_store.values import ProjectionPatch
 
 SNAPSHOT = {"steps": [{"id": "a", "searchName": "Genes"}], "rootStepId": "a"}
 

@@ -15,8 +15,7 @@ from veupath_store import (
     async_session_factory,
 )
 from veupath_store.models import GeneSetRow, Stream, StreamProjection
-from veupath_store.repositories import ProjectionPatch
-from veupath_store.values import SYSTEM_STREAM_ID, SYSTEM_USER_ID, DismissReason
+from veupath_store.values import SYSTEM_STREAM_ID, SYSTEM_USER_ID, DismissReason, ProjectionPatch
 
 PLAN = {
     "recordType": "transcript",

@@ -11,17 +11,15 @@ from tests.support.public import owned_repositories, public_methods
 from tests.support.world import EXPERIMENT, GENE_SET, World
 from veupath_store.repositories import (
     AccountRepository,
-    ControlSetPatch,
     ControlSetRepository,
     ExperimentRepository,
     GeneSetRepository,
     LeaseRepository,
     OperationRepository,
-    ProjectionPatch,
     StreamRepository,
     UserRepository,
 )
-from veupath_store.values import ExperimentSave, GeneSetSave, WdkStrategy
+from veupath_store.values import ControlSetPatch, ExperimentSave, GeneSetSave, ProjectionPatch, WdkStrategy
 
 GENES = {"record_type": "transcript", "positive_ids": ["a"], "negative_ids": []}
 

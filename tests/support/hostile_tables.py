@@ -35,13 +35,14 @@ from tests.support.hostile_kinds import (
     span,
 )
 from veupath_store.inputs import limits
-from veupath_store.repositories import ControlSetPatch, ProjectionPatch
 from veupath_store.values import (
+    ControlSetPatch,
     ExperimentSave,
     GeneMatch,
     GeneSetSave,
     GeneSetSource,
     OperationType,
+    ProjectionPatch,
     ProjectionSort,
     PurgeMode,
 )

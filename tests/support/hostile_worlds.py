@@ -10,16 +10,16 @@ from tests.support.hostile_kinds import (
     gene_set_save,
 )
 from veupath_store.repositories import (
-    ControlSetPatch,
     ControlSetRepository,
     ExperimentRepository,
     GeneSetRepository,
     OperationRepository,
-    ProjectionPatch,
     StreamRepository,
     UserRepository,
 )
 from veupath_store.values import (
+    ControlSetPatch,
+    ProjectionPatch,
     ProjectionSort,
 )
 

@@ -6,15 +6,9 @@ from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from veupath_store.errors import PruneRefusedError
-from veupath_store.repositories import (
-    AccountRepository,
-    GeneSetRepository,
-    ProjectionPatch,
-    StreamRepository,
-    UserRepository,
-)
+from veupath_store.repositories import AccountRepository, GeneSetRepository, StreamRepository, UserRepository
 from veupath_store.session.unit_of_work import Session
-from veupath_store.values import PurgeMode
+from veupath_store.values import ProjectionPatch, PurgeMode
 
 Written = dict[UUID, dict[str, Any]]
 """What a call has set: values by column, by conversation; `ANY` where the call decides."""

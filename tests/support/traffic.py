@@ -17,8 +17,7 @@ from veupath_store import (
     async_session_factory,
 )
 from veupath_store.engine.statements import Statements
-from veupath_store.repositories import ControlSetPatch
-from veupath_store.values import OperationType
+from veupath_store.values import ControlSetPatch, OperationType
 
 SITE = "plasmodb"
 

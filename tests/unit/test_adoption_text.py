@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from veupath_store.adoption.ids import derived, reference
 from veupath_store.adoption.text import depth, has_large_integer, storable, with_floats
-from veupath_store.inputs.legacy_ids import adopted_id
 from veupath_store.repositories.free_names import free_names, numbered
 
 
@@ -95,8 +93,3 @@ def test_free_names(names):
     assert set(names) <= set(every)
     for number, name in renamed.items():
         assert name in {numbered(names[number], suffix) for suffix in range(1, len(names) + 2)}
-
-
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-def test_the_quick_way_derives_the_same(text):
-    assert derived(text) == reference(text) == adopted_id(text)

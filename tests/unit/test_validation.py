@@ -167,7 +167,7 @@ def test_no_message_repeats_the_value():
 
 def test_white_space_is_what_python_takes_for_it_and_the_byte_order_mark():
     spaces = {chr(number) for number in range(sys.maxunicode + 1) if chr(number).isspace()}
-    assert set(validation._SPACE) == spaces | {"\ufeff"}
+    assert set(validation.SPACE) == spaces | {"\ufeff"}
 
 
 @pytest.mark.parametrize("wrong", ["\ufeff " * 100_000, " " * 200_000])

@@ -12,7 +12,7 @@ from veupath_store.adoption.ids import map_ids
 from veupath_store.adoption.legacy import REVISIONS, SCHEMA, TABLES, VERSION_TABLE
 from veupath_store.adoption.load import load
 from veupath_store.adoption.log_notes import note_logs
-from veupath_store.adoption.logs import copy_logs
+from veupath_store.adoption.logs import copy_logs, old_logs
 from veupath_store.adoption.notes import note_all
 from veupath_store.adoption.plans import place_steps
 from veupath_store.adoption.recognition import POOLED, Recognised, recognise
@@ -21,12 +21,12 @@ from veupath_store.adoption.secondary import drop_secondary, make_secondary
 from veupath_store.adoption.staging import stage
 from veupath_store.adoption.values import AdoptionPlan, AdoptionReport
 from veupath_store.adoption.verification import verify
-from veupath_store.adoption.work import Progress, Work, own_connection
+from veupath_store.adoption.work import UNHURRIED, Progress, Work, own_connection
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.errors import AdoptionRefusedError, OutcomeUnknownError
-from veupath_store.schema.lock import own_client, under_lock
+from veupath_store.schema.lock import LOCKED, own_client, under_lock
 from veupath_store.schema.migrations import apply_in
 
 # Of what reading and deciding took, on the same server a moment before. `make bench-adopt` on two cores: 1.31 times
@@ -34,7 +34,7 @@ from veupath_store.schema.migrations import apply_in
 _WHOLE: Final = 1.31
 
 _SETTINGS: Final = (
-    "SET LOCAL statement_timeout = 0",
+    UNHURRIED,
     # Between two statements is the work on one batch, and a progress bar.
     "SET LOCAL idle_in_transaction_session_timeout = '10min'",
     # Before the first temporary table: of a million rows they have some hundred megabytes.
@@ -66,6 +66,8 @@ async def plan_adoption(settings: StoreSettings | None = None) -> AdoptionPlan:
                 return AdoptionPlan(variant=None, revision=None)
             free = await free_disk(connection)
             found = await recognise(connection)
+            async with old_logs(patient):
+                pass
             work = Work(connection=connection)
             await _prepare(work)
             plan = await _survey(work, found, patient, free)
@@ -99,10 +101,10 @@ async def adopt(settings: StoreSettings | None = None, *, progress: Progress | N
             return await _adopt(transaction, patient, progress)
 
     try:
-        return await under_lock(patient, work)
+        return await under_lock(patient, work, again=LOCKED)
     except OutcomeUnknownError:
         # It has committed or it has not: the second run finds out which, and goes on from there.
-        return await under_lock(patient, work)
+        return await under_lock(patient, work, again=LOCKED)
 
 
 def _patient(settings: StoreSettings | None) -> StoreSettings:
@@ -122,6 +124,8 @@ async def _adopt(transaction: StoreTransaction, settings: StoreSettings, progres
         free = await free_disk(connection)
         found = await recognise(connection)
         await check_room(connection, await source.count_bytes(connection, found.schema), free)
+        async with old_logs(settings):
+            pass  # it answers: else that is found after minutes
         # Nothing is locked before.
         work = Work(connection=connection, progress=progress)
         await _prepare(work)

@@ -11,12 +11,13 @@ _HERE: Final = """
 SELECT coalesce(quote_ident(current_schema()), 'public') AS schema, quote_ident(session_user) AS role,
        pg_backend_pid() AS pid"""
 
-# SET ROLE wants SET from PostgreSQL 16 on, and MEMBER before.
+# SET ROLE wants SET from PostgreSQL 16 on, and MEMBER before, which USAGE brings. The way back goes without it.
 _TABLES: Final = """
 SELECT c.relname AS name, c.relkind::text AS kind, c.relpersistence::text AS persistence,
        c.relrowsecurity AS guarded, quote_ident(pg_get_userbyid(c.relowner)) AS owner,
-       pg_has_role(c.relowner, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER'
-                                    ELSE 'SET' END) AS reachable,
+       pg_has_role(c.relowner, 'USAGE')
+           AND pg_has_role(c.relowner, CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER'
+                                            ELSE 'SET' END) AS reachable,
        EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)) AS inherits
 FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relname = ANY ($2::text[])
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY c.relname"""
@@ -69,7 +70,7 @@ SELECT message FROM (VALUES
     (NOT has_database_privilege(current_database(), 'TEMPORARY'),
      format('The role may not make temporary tables: GRANT TEMPORARY ON DATABASE %I TO %I', current_database(),
             current_user)),
-    (NOT has_schema_privilege($1, 'CREATE'),
+    (NOT has_schema_privilege(to_regnamespace($1), 'CREATE'),
      format('The role may not create in schema %1$s: GRANT CREATE ON SCHEMA %1$s TO %2$I', $1, current_user))
 ) AS checks(found, message) WHERE found"""
 

@@ -4,18 +4,21 @@ Clean documents never leave the server. A quick look at each document's text pic
 fixed here and converted on the server by a function that gives null where jsonb refuses.
 """
 
+import json
 import re
 from dataclasses import dataclass
+from operator import ne
 from typing import Any, Final
 from uuid import UUID
 
-from veupath_store.adoption.ids import reference
 from veupath_store.adoption.kept import note_kept, suspicion
 from veupath_store.adoption.text import READABLE, depth, storable, with_floats
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
 from veupath_store.documents.json import decode
 from veupath_store.inputs import limits
+from veupath_store.inputs.legacy_ids import adopted_id
+from veupath_store.inputs.validation import SPACE
 
 FEW: Final = 20
 """Documents of a batch: each may have many megabytes."""
@@ -40,11 +43,6 @@ class Document:
     empty: str
     wrong: str = ""
     fixed: str = "made empty"
-
-    @property
-    def missing(self) -> str:
-        """SQL for whether the column is null where that may not be."""
-        return "false" if self.type is None else f"o.{self.field} IS NULL"
 
     def converted(self) -> str:
         """SQL for the column as jsonb, after `join`."""
@@ -132,6 +130,9 @@ FROM old_gene_sets o LEFT JOIN adopting_documents d
 WHERE json_typeof(o.parent_set_ids) = 'array'
   AND COALESCE(d.document::text, o.parent_set_ids::text) !~ '{_LIST_OF_IDS}'"""
 
+_OF_TEXTS: Final = frozenset({"positive_ids", "negative_ids", "tags", "gene_ids"})
+_ODD: Final = "{} that are no texts were left out, and {} lost white space around them"
+
 _LONG_NUMBER: Final = re.compile(r"[0-9][eE][-+]?[0-9]{3}|[0-9]{255}", re.ASCII)
 
 _COLUMNS: Final = ("entity", "field", "key", "fixed", "changed")
@@ -147,7 +148,9 @@ async def fix_documents(work: Work) -> None:
         levels = limits.PLAN_DEPTH if field == "plan" else limits.DOCUMENT_DEPTH
         query = _SUSPICIOUS.format(table=table, field=field, levels=levels, suspicion=suspicion(table, field))
         async for rows in work.batches(query, FEW):
-            read = [_fixed(row) for row in rows]
+            read = [_fixed(row, document) for row in rows]
+            odd = [(one.key, one.odd) for one in read if one.odd]
+            await work.note_each(ProblemKind.MALFORMED_DOCUMENT, table, field, odd)
             await note_kept(work, table, field, [(one.key, one.text) for one in read if one.text is not None])
             records = [(table, field, one.key, one.text, one.changed) for one in read if one.matters]
             await work.copy("adopting_documents", _COLUMNS, records)
@@ -165,23 +168,38 @@ class _Fixed:
         key: The row's old id.
         text: As it will be; ``None`` where it cannot be kept.
         changed: Whether characters were replaced.
+        odd: What was done to a list of texts.
         matters: Whether the column cannot be converted as it is.
     """
 
     key: str
     text: str | None
     changed: bool = False
+    odd: str = ""
     matters: bool = True
 
 
-def _fixed(row: Any) -> _Fixed:  # noqa: ANN401 - a record
+def _fixed(row: Any, document: Document) -> _Fixed:  # noqa: ANN401 - a record
     text = storable(row["text"])
     if depth(text) > READABLE or not _is_read(text):
         return _Fixed(key=row["id"], text=None)
-    in_full = with_floats(text)
+    in_full, odd = _of_texts(text, document.field) if document.field in _OF_TEXTS else (with_floats(text), "")
     # Most often a pair of surrogates, which is well as it is.
     matters = in_full != row["text"] or _LONG_NUMBER.search(text) is not None
-    return _Fixed(key=row["id"], text=in_full, changed=text != row["text"], matters=matters)
+    return _Fixed(key=row["id"], text=in_full, changed=text != row["text"], odd=odd, matters=matters)
+
+
+def _of_texts(text: str, field: str) -> tuple[str, str]:
+    """A list of texts as the store would take it, and what was done to that."""
+    items = decode(text)
+    if not isinstance(items, list):
+        return text, ""
+    texts = [item for item in items if isinstance(item, str)]
+    kept = texts if field == "tags" else [item.strip(SPACE) for item in texts]
+    if kept == items:
+        return text, ""
+    trimmed = sum(map(ne, texts, kept))
+    return json.dumps(kept), _ODD.format(len(items) - len(texts), trimmed)
 
 
 def _is_read(text: str) -> bool:
@@ -240,7 +258,7 @@ async def _convert_parents(work: Work) -> None:
             texts = [text for text in ids if isinstance(text, str)]
             if len(texts) < len(ids):
                 dropped.append((key, f"{len(ids) - len(texts)} that are no ids were left out"))
-            quoted = ", ".join(f'"{known.get(text) or reference(text)}"' for text in texts)
+            quoted = ", ".join(f'"{known.get(text) or adopted_id(text)}"' for text in texts)
             records.append(("gene_sets", "parent_set_ids", key, f"[{quoted}]", fixed))
         await work.note_each(ProblemKind.MALFORMED_DOCUMENT, "gene_sets", "parent_set_ids", dropped)
         await work.connection.execute(

@@ -1,25 +1,22 @@
 """The map from old ids to UUIDs: of all that are not the lower-case text of a UUID themselves."""
 
 import re
-from hashlib import sha1
 from typing import Any, Final
-from uuid import UUID
-
-from asyncpg.pgproto import pgproto
+from uuid import UUID, uuid5
 
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
-from veupath_store.inputs.legacy_ids import ADOPTION_NAMESPACE
+from veupath_store.inputs.legacy_ids import ADOPTION_NAMESPACE, adopted_id
 
 CANONICAL: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
 _MAP: Final = """
 CREATE TEMP TABLE adopting_ids (
     kind text NOT NULL, legacy_id text COLLATE "C" NOT NULL, id uuid NOT NULL,
-    own boolean NOT NULL, derived boolean NOT NULL
+    own boolean NOT NULL
 ) ON COMMIT DROP"""
 _MAP_KEY: Final = "CREATE UNIQUE INDEX ON adopting_ids (kind, legacy_id)"
-_COLUMNS: Final = ("kind", "legacy_id", "id", "own", "derived")
+_COLUMNS: Final = ("kind", "legacy_id", "id", "own")
 
 # A projection may be all that is left of its stream: then the stream's id is the projection's.
 _TEXTS: Final = {
@@ -65,9 +62,6 @@ _EXPECTED: Final = {
 }
 """Ids that were never meant to be UUIDs."""
 
-_HASHED: Final = sha1(ADOPTION_NAMESPACE.bytes, usedforsecurity=False)
-_NAMED: Final = re.compile(CANONICAL.strip("^$"), re.ASCII | re.IGNORECASE)
-
 
 async def map_ids(work: Work) -> None:
     """Make the map, first of all rows' own ids, then of what is referred to and not there."""
@@ -82,32 +76,16 @@ async def map_ids(work: Work) -> None:
     for kind, queries in _REFERENCES.items():
         query = _DANGLING.format(kind=kind, texts=" UNION ALL ".join(queries), canonical=CANONICAL)
         async for rows in work.batches(query):
-            records = [(kind, row["id"], reference(row["id"]), False, False) for row in rows]
+            records = [(kind, row["id"], adopted_id(row["id"]), False) for row in rows]
             await work.copy("adopting_ids", _COLUMNS, records)
     await work.run("ANALYZE pg_temp.adopting_ids")
-
-
-def derived(text: str) -> UUID:
-    """The UUID of an id that is none: what `uuid.uuid5` makes of it, in less than half of the time."""
-    hashed = _HASHED.copy()
-    hashed.update(text.encode())
-    digest = bytearray(hashed.digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    made: UUID = pgproto.UUID(bytes(digest))
-    return made
-
-
-def reference(text: str) -> UUID:
-    """The UUID that a reference means, where no row has exactly this text."""
-    return UUID(text) if _NAMED.fullmatch(text) else derived(text)
 
 
 async def _map_own(work: Work, kind: str, rows: list[Any]) -> None:
     records, malformed, renamed = [], [], []
     for row in rows:
         text, kept = row["id"], row["kept"]
-        records.append((kind, text, UUID(text) if kept else derived(text), True, not kept))
+        records.append((kind, text, UUID(text) if kept else uuid5(ADOPTION_NAMESPACE, text), True))
         expected = _EXPECTED.get(kind)
         if not kept and not (expected and expected.fullmatch(text)):
             malformed.append((text, "has a UUID derived from it"))

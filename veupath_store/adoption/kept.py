@@ -27,6 +27,8 @@ _NUMBERS: Final = (
     r"d.text ~ '(^|[\[:,\s])-?([0-9]{19}|[0-9]+(\.[0-9]+)?[eE](\+?[0-9]|-[0-9]{5}))'",
     r"(octet_length(d.text) > 16383 AND d.text ~ '\.[0-9]{255}')",
 )
+# Of a list of texts: what begins an item that is none, and what may be white space around one, or an escape for it.
+_ODD_ITEM: Final = r"""d.text ~ '[[,]\s*[^"\s\]]|[^[,]\s|[\\\uFEFF]'"""
 _NOTES: Final = "SELECT id FROM old_control_sets WHERE length(provenance_notes) > {most}"
 
 # A regular expression of the server repeats something as often at most.
@@ -41,7 +43,7 @@ def suspicion(table: str, field: str) -> str:
         items = f"octet_length(d.text) - octet_length(replace(d.text, '{mark}', '')) >= {most}"
         conditions.append(f"(octet_length(d.text) > {most} AND {items})")
         if longest:
-            conditions.append(f"""d.text ~ '"[^"]{{{min(longest + 1, _REPEATED)}}}'""")
+            conditions += [f"""d.text ~ '"[^"]{{{min(longest + 1, _REPEATED)}}}'""", _ODD_ITEM]
     return " OR ".join(conditions)
 
 

@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 from veupath_store.adoption.documents import FEW, PLAN
+from veupath_store.adoption.logs import old_logs
 from veupath_store.adoption.plans import readable
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
 from veupath_store.config import StoreSettings
 from veupath_store.documents.plans import COPIED, flatten_plan
+from veupath_store.errors import InternalError, StoreError
 from veupath_store.events.fold.fold import PROJECTING, State, fold_all
-from veupath_store.events.log.client import RedisClient
 from veupath_store.events.log.entries import Entry, LogKind, entries_of
 
 READ: Final = 500
@@ -28,6 +29,7 @@ FROM adopting_stream_projections a JOIN old_stream_projections o ON o.place = a.
 
 _AHEAD: Final = "it goes on after what the row has seen: its messages are counted, all else stays"
 _BEHIND: Final = "it does not hold the entry that the row has seen last: messages are lost"
+_NO_LOG: Final = "what is under its key is no log: remove it, or what is said from now on is not logged"
 _OTHER: Final = "the log says otherwise: the row's value stays"
 
 
@@ -37,20 +39,29 @@ async def note_logs(work: Work, settings: StoreSettings) -> None:
     Raises:
         UnavailableError: Redis does not answer.
     """
-    if settings.log_target is None:
-        return
-    client, done = RedisClient(settings.log_target, settings.log_timeout), 0
-    try:
+    done = 0
+    async with old_logs(settings) as client:
+        if client is None:
+            return
         async for rows in work.batches(_ROWS, FEW):
-            replies = iter(await client.run(command for row in rows for command in _commands(row, settings.log_prefix)))
+            commands = (command for row in rows for command in _commands(row, settings.log_prefix))
+            replies = iter(await client.run_each(commands))
             for row in rows:
-                before, after = entries_of(next(replies))[::-1], entries_of(next(replies))
-                noted = [(row["legacy_id"], *difference) for difference in _differences(row, before, after)]
-                await work.note_all(PLAN.table, noted)
+                noted = _noted(row, next(replies), next(replies))
+                await work.note_all(PLAN.table, [(row["legacy_id"], *difference) for difference in noted])
             done += len(rows)
             work.tell("reading logs", done, max(done, work.rows[PLAN.table]))
-    finally:
-        await client.close()
+
+
+def _noted(row: Any, before: Any, after: Any) -> Iterator[tuple[ProblemKind, str | None, str]]:  # noqa: ANN401
+    """What is to be listed of one row, from what Redis said."""
+    refused = next((it for it in (before, after) if isinstance(it, StoreError)), None)
+    if isinstance(refused, InternalError):
+        yield ProblemKind.LOG_BEHIND, "last_event_id", _NO_LOG
+    elif refused is not None:
+        raise refused from refused.__cause__
+    else:
+        yield from _differences(row, entries_of(before)[::-1], entries_of(after))
 
 
 def _commands(row: Any, prefix: str) -> Iterator[tuple[str | int, ...]]:  # noqa: ANN401 - a record

@@ -1,5 +1,7 @@
 """Logs whose ids were not the texts that name them now: copied to the keys that belong to them."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from veupath_store.adoption.values import ProblemKind
@@ -15,6 +17,24 @@ _COPIED: Final = "its log was copied to the key that it has now; the old key sta
 _NONE: Final = "there is no log under its old key"
 
 
+@asynccontextmanager
+async def old_logs(settings: StoreSettings) -> AsyncIterator[RedisClient | None]:
+    """A client of the event log, which has answered; ``None`` where there is no log.
+
+    Raises:
+        UnavailableError: Redis does not answer.
+    """
+    if settings.log_target is None:
+        yield None
+        return
+    client = RedisClient(settings.log_target, settings.log_timeout)
+    try:
+        await client.run([("PING",)])
+        yield client
+    finally:
+        await client.close()
+
+
 async def copy_logs(work: Work, settings: StoreSettings) -> bool:
     """Copy them, where there is an event log. Idempotent: a key that is there already is left alone.
 
@@ -24,10 +44,10 @@ async def copy_logs(work: Work, settings: StoreSettings) -> bool:
     Raises:
         UnavailableError: Redis does not answer; the adoption must not commit.
     """
-    if settings.log_target is None:
-        return False
-    client, found = RedisClient(settings.log_target, settings.log_timeout), False
-    try:
+    found = False
+    async with old_logs(settings) as client:
+        if client is None:
+            return False
         async for rows in work.batches(_IDS.format(kind="streams"), BATCH // 10):
             found = True
             copied: dict[bool, list[str]] = {True: [], False: []}
@@ -40,8 +60,6 @@ async def copy_logs(work: Work, settings: StoreSettings) -> bool:
                 await work.connection.execute(_NOTE, fixed, ProblemKind.RENAMED_LOG, keys)
         async for rows in work.batches(_IDS.format(kind="operations"), BATCH):
             await client.run([_copy(LogKind.OPERATION, row, settings.log_prefix) for row in rows])
-    finally:
-        await client.close()
     return found
 
 

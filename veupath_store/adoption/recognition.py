@@ -74,8 +74,8 @@ async def recognise(connection: Any) -> Recognised:  # noqa: ANN401 - an asyncpg
     variant = _variant(found)
     revision, refused = _revision(found, variant)
     tolerated: list[str] = []
-    for check in (_columns, _constraints, _indexes):
-        for matters, difference in check(found, variant, revision):
+    for check in (_columns(found, variant, revision), _constraints(found, revision), _indexes(found)):
+        for matters, difference in check:
             (refused if matters else tolerated).append(difference)
     for row in found.dependent:
         (refused if row["follows"] else tolerated).append(f"{row['what'][0].upper()}{row['what'][1:]}: {row['remedy']}")
@@ -123,7 +123,8 @@ def _tables(place: Place) -> Iterator[str]:
     if len(owners) > 1:
         yield f"The tables belong to {', '.join(owners)}: give them to one role, by ALTER TABLE … OWNER TO …"
     elif not place.tables[TABLES[0]]["reachable"]:
-        yield f"The tables belong to {owners[0]}: adopt as that role, or GRANT {owners[0]} TO {place.role}"
+        heir = f"one that inherits its rights, by GRANT {owners[0]} TO {place.role}"
+        yield f"The tables belong to {owners[0]}: adopt as that role, or as {heir}"
 
 
 def _variant(found: Found) -> Variant:
@@ -218,8 +219,7 @@ def _value(default: str) -> str:
     return _SAME.get(plain, plain.strip("'"))
 
 
-def _constraints(found: Found, variant: Variant, revision: int) -> Check:
-    del variant
+def _constraints(found: Found, revision: int) -> Check:
     keys = {table: [name] for table, name in KEYS.items()}
     wanted = {place: key for place, key in FOREIGN_KEYS.items() if key[2] <= revision}
     for row in found.constraints:
@@ -258,9 +258,8 @@ def _foreign_key(row: Any, wanted: tuple[str, str, int] | None) -> Check:  # noq
         yield False, f"Foreign key {name} of {table} was never validated"
 
 
-def _indexes(found: Found, variant: Variant, revision: int) -> Check:
+def _indexes(found: Found) -> Check:
     """An index that the new tables will not have. One that the old ones lack is no loss."""
-    del variant, revision
     for row in found.indexes:
         if (row["table"], tuple(row["columns"] or ())) not in INDEXES:
             yield False, f"Index {row['name']} of {row['table']} is not of the old schema, and is not made again"

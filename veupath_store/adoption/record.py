@@ -1,4 +1,4 @@
-"""What is kept of an adoption, in the schema of the old tables: its report, the ids that changed, the problems."""
+"""What is kept of an adoption, in the schema of the old tables: its report, and the problems."""
 
 from typing import Any, Final
 
@@ -9,8 +9,10 @@ from veupath_store.adoption.values import AdoptionReport, Variant
 from veupath_store.adoption.work import Work, problem_of
 from veupath_store.documents.json import decode, encode
 
+# An adoption by a build before 0.2.0 has kept adopted_ids, too.
 TABLES: Final = ("adoption", "adopted_ids", "problems", digests.TABLE)
 
+_KEPT: Final = ("rows", "bytes", "estimate_seconds", "estimate_bytes", "tolerated", "written", "seconds")
 _THERE: Final = "SELECT to_regclass($1) IS NOT NULL"
 
 _MADE: Final = (
@@ -18,10 +20,6 @@ _MADE: Final = (
         adopted_at timestamptz NOT NULL, variant text NOT NULL, revision text NOT NULL,
         schema text NOT NULL, versioned boolean NOT NULL, report jsonb NOT NULL
     )""",
-    f"""CREATE TABLE {SCHEMA}.adopted_ids AS
-        SELECT kind, legacy_id, id FROM pg_temp.adopting_ids WHERE own AND derived ORDER BY kind, legacy_id""",
-    f"ALTER TABLE {SCHEMA}.adopted_ids ADD PRIMARY KEY (kind, legacy_id)",
-    f"CREATE INDEX adopted_ids_id_idx ON {SCHEMA}.adopted_ids (id)",
     f"""CREATE TABLE {SCHEMA}.problems AS
         SELECT number, kind, entity, key, field, fixed FROM pg_temp.adopting_problems ORDER BY number""",
     f"ALTER TABLE {SCHEMA}.problems ADD PRIMARY KEY (number)",
@@ -48,15 +46,7 @@ async def record(work: Work, report: AdoptionReport, schema: str, *, versioned: 
         await work.run(statement)
     work.tell("keeping digests", 0, 1)
     await digests.keep_digests(work.connection, new_tables())
-    kept = {
-        "rows": report.rows,
-        "bytes": report.bytes,
-        "estimate_seconds": report.estimate_seconds,
-        "estimate_bytes": report.estimate_bytes,
-        "tolerated": report.tolerated,
-        "written": report.written,
-        "seconds": report.seconds,
-    }
+    kept = {name: getattr(report, name) for name in _KEPT}
     await work.connection.execute(_RECORD, report.variant, report.revision, schema, versioned, encode(kept))
 
 

@@ -62,8 +62,9 @@ def _column(table: str, name: str, revision: int) -> str:
     if column.since > revision:
         lacking = f"{_LACKING[column.type]} AS {shown}"
         return f"{lacking}, {lacking.replace(shown, STORED + shown)}" if column.type == TIME else lacking
-    # Compared byte by byte: ids have no language, and are sorted and joined much faster so.
     if column.type == TIME:
         held = f"CASE WHEN {name} BETWEEN {_HELD} THEN {name} WHEN {name} IS NOT NULL THEN now() END"
         return f"{held} AS {name}, {name} AS {STORED}{name}"
-    return f'({name}::text COLLATE "C") AS {shown}' if column.type == "id" else f"{name} AS {shown}"
+    # Compared byte by byte: sorted and joined much faster so, and a column may have a collation that refuses patterns.
+    is_text = column.type in ("id", "text") or column.type.startswith("character")
+    return f'({name}::text COLLATE "C") AS {shown}' if is_text else f"{name} AS {shown}"

@@ -5,11 +5,11 @@ Each table has ``place`` (the old row's), ``legacy_id`` and ``id``.
 
 from typing import Final
 
-from veupath_store.adoption.ids import derived
 from veupath_store.adoption.work import NOBODY, Work, join, resolved
+from veupath_store.inputs.legacy_ids import adopted_id
 from veupath_store.values.streams import DEFAULT_NAME
 
-OWNER: Final = derived(NOBODY.rpartition(":")[2])
+OWNER: Final = adopted_id(NOBODY.rpartition(":")[2])
 """The id of the user to whom rows without an owner are given."""
 
 _OWNER: Final = f"'{OWNER}'::uuid"

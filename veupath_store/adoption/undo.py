@@ -3,17 +3,20 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+import asyncpg
+
 from veupath_store.adoption import record
 from veupath_store.adoption.catalog import new_tables
 from veupath_store.adoption.digests import count_newer
 from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
 from veupath_store.adoption.values import FinishedAdoption, UndoneAdoption
-from veupath_store.adoption.work import own_connection
+from veupath_store.adoption.work import UNHURRIED, own_connection
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.errors import AdoptionRefusedError
 from veupath_store.schema.catalog import expected_catalog, names_of
-from veupath_store.schema.lock import under_lock
+from veupath_store.schema.lock import LOCKED, under_lock
+from veupath_store.schema.names import APP
 
 _AERICH: Final = "aerich"
 
@@ -35,10 +38,10 @@ async def undo_adoption(settings: StoreSettings | None = None, *, discard_newer:
         What was brought back, and what was discarded.
 
     Raises:
-        AdoptionRefusedError: There is no adoption to undo, or something was written since: the error says where.
+        AdoptionRefusedError: There is no adoption to undo, something was written since, or something that is not the
+            store's depends on a new table, as a view: the error says where.
         UnavailableError: As `adopt`.
         OutcomeUnknownError: The connection was lost in COMMIT; run it again to find out.
-        SchemaError: Something that is not the store's depends on a new table, as a view.
         ConfigurationError: As `adopt`.
     """
     patient = (settings or StoreSettings()).for_migrations()
@@ -47,7 +50,7 @@ async def undo_adoption(settings: StoreSettings | None = None, *, discard_newer:
         async with client.pooled_transaction() as transaction, own_connection(transaction) as connection:
             return await _undo(connection, discard_newer=discard_newer)
 
-    return await under_lock(patient, work)
+    return await under_lock(patient, work, again=LOCKED)
 
 
 async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdoption:
@@ -57,6 +60,7 @@ async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdop
         Whether there was something to drop, and its size.
 
     Raises:
+        AdoptionRefusedError: Something that is not the store's depends on an old table, or is in their schema.
         UnavailableError: As `adopt`.
         OutcomeUnknownError: The connection was lost in COMMIT; run it again.
         ConfigurationError: As `adopt`.
@@ -68,35 +72,44 @@ async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdop
             if not await record.is_recorded(connection):
                 return FinishedAdoption(dropped=False, bytes=0)
             size = await connection.fetchval(_SIZE, SCHEMA)
-            await connection.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
+            await _drop(connection, SCHEMA, [*TABLES, VERSION_TABLE, *record.TABLES], f"DROP SCHEMA {SCHEMA}")
             return FinishedAdoption(dropped=True, bytes=size)
 
-    return await under_lock(patient, work)
+    return await under_lock(patient, work, again=LOCKED)
 
 
 async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # noqa: ANN401 - an asyncpg connection
     if not await record.is_recorded(connection):
         raise AdoptionRefusedError([f"schema {SCHEMA} does not keep old tables"], "There is nothing to go back to")
-    await connection.execute("SET LOCAL statement_timeout = 0")
+    await connection.execute(UNHURRIED)
     adopted = await connection.fetchrow(_ADOPTED)
     schema = adopted["schema"]
     there = {row["relname"] for row in await connection.fetch(_THERE, schema, [*new_tables(), _AERICH])}
     ours = sorted(there)
     await connection.execute(f"LOCK TABLE {_named(schema, ours)} IN ACCESS EXCLUSIVE MODE")
     counts = {table: await count_newer(connection, schema, table) for table in ours if table != _AERICH}
+    counts[_AERICH] = await connection.fetchval(f"SELECT count(*) FROM {schema}.{_AERICH} WHERE app <> '{APP}'")
     newer = {table: count for table, count in counts.items() if count}
     if newer and not discard_newer:
         lines = [f"{table}: {count} rows were written or deleted since" for table, count in newer.items()]
         raise AdoptionRefusedError(lines, "Going back would lose what was written since the adoption")
-    await connection.execute(f"DROP TABLE {_named(schema, ours)}")
+    await _drop(connection, schema, ours)
     for function in names_of("function", expected_catalog()):
         await connection.execute(f"DROP FUNCTION IF EXISTS {schema}.{function}")
     for table in (*TABLES, *([VERSION_TABLE] if adopted["versioned"] else [])):
         await connection.execute(f"ALTER TABLE {SCHEMA}.{table} SET SCHEMA {schema}")
-    await connection.execute(f"DROP TABLE {_named(SCHEMA, record.TABLES)}")
-    await connection.execute(f"DROP SCHEMA {SCHEMA}")
+    await _drop(connection, SCHEMA, record.TABLES, f"DROP SCHEMA {SCHEMA}")
     rows = {table: await connection.fetchval(f"SELECT count(*) FROM {schema}.{table}") for table in TABLES}
     return UndoneAdoption(rows=rows, discarded=newer)
+
+
+async def _drop(connection: Any, schema: str, tables: Iterable[str], then: str = "") -> None:  # noqa: ANN401
+    """Drop some tables of a schema, and nothing that hangs on them: that is named."""
+    try:
+        await connection.execute(f"DROP TABLE IF EXISTS {_named(schema, tables)}; {then}")
+    except asyncpg.DependentObjectsStillExistError as exc:
+        lines = (exc.detail or str(exc)).splitlines()
+        raise AdoptionRefusedError(lines, "Something that is not the store's would be dropped as well") from exc
 
 
 def _named(schema: str, tables: Iterable[str]) -> str:

@@ -14,6 +14,11 @@ Progress = Callable[[AdoptionProgress], None]
 BATCH: Final = 5_000
 """Rows of a batch that hold no documents."""
 
+# From PostgreSQL 17 on there are two.
+UNHURRIED: Final = """
+SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('statement_timeout', 'transaction_timeout')"""
+"""Lets a transaction take as long as it takes."""
+
 NOBODY: Final = "adopted:nobody"
 """The external id of the user to whom rows without an owner are given."""
 

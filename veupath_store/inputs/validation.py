@@ -92,7 +92,7 @@ def text(value: object, path: str, longest: int, *, shortest: int = 1) -> str:
 
 _BOM: Final = "\ufeff"
 # `str.isspace` of every character takes a third of a second; a test compares.
-_SPACE: Final = (
+SPACE: Final = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000" + _BOM
 )
@@ -101,7 +101,7 @@ _SPACE: Final = (
 
 def tidied(value: str) -> str:
     """Text in the composed form of Unicode (NFC), without white space and byte order marks around it."""
-    return value.strip() if value.isascii() else unicodedata.normalize("NFC", value).strip(_SPACE)
+    return value.strip() if value.isascii() else unicodedata.normalize("NFC", value).strip(SPACE)
 
 
 def name_of(value: object, path: str = "name", *, shortest: int = 1) -> str:
@@ -210,9 +210,9 @@ def ids_of_genes(value: object, path: str, *, most: int, fewest: int = 0) -> lis
 
 def _trimmed(items: list[Any]) -> list[Any]:
     if set(map(type, items)) != {str}:
-        return [str.strip(item, _SPACE) if isinstance(item, str) else item for item in items]
+        return [str.strip(item, SPACE) if isinstance(item, str) else item for item in items]
     stripped = list(map(str.strip, items))
-    return [item.strip(_SPACE) for item in stripped] if _BOM in "".join(stripped) else stripped
+    return [item.strip(SPACE) for item in stripped] if _BOM in "".join(stripped) else stripped
 
 
 def _all_good(items: list[Any], longest: int) -> bool:

@@ -60,7 +60,7 @@ class Problem(Value):
         Returns:
             A new problem.
         """
-        return type(self)(**{**members, **self.model_dump()})
+        return type(self)(**{**members, **self.model_dump(exclude_none=True)})
 
     def headers(self) -> dict[str, str]:
         """What the response's headers should say beside the media type."""

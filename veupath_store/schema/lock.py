@@ -69,6 +69,10 @@ _ADVANCE_SEQUENCE: Final = """
 """
 
 
+LOCKED: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+"""What the server says where a lock was not to be had."""
+
+
 class MigrationConnection(StoreConnection):
     """A connection that keeps the advisory lock, once it has it, until it closes."""
 
@@ -166,13 +170,16 @@ def locked_orm(settings: StoreSettings) -> dict[str, Any]:
     return config
 
 
-async def under_lock(settings: StoreSettings, work: Callable[[StoreClient], Awaitable[R]]) -> R:
+async def under_lock(
+    settings: StoreSettings, work: Callable[[StoreClient], Awaitable[R]], *, again: tuple[type, ...] = (object,)
+) -> R:
     """Do some work on the schema while no other process does.
 
     Args:
         settings: What `StoreSettings.for_migrations` returned.
         work: What to do, in a separate Tortoise context. Done again, up to `migration_attempts` times, when it
             raises `UnavailableError`, as for a table's lock that was not free.
+        again: For which causes of that alone, as `LOCKED` for work that takes long once it has its locks.
 
     Raises:
         UnavailableError: No server answers, another process holds the advisory lock for longer than
@@ -189,7 +196,7 @@ async def under_lock(settings: StoreSettings, work: Callable[[StoreClient], Awai
                 return await work(client)
             except UnavailableError as exc:
                 obstacles = await _obstacles(client, exc)
-                if attempt >= settings.migration_attempts:
+                if attempt >= settings.migration_attempts or not isinstance(exc.__cause__, again):
                     raise UnavailableError(f"{exc}{obstacles}") from exc
                 logger.info("a migration could not get its locks; attempt %d failed.%s", attempt, obstacles)
             await asyncio.sleep(random.uniform(0.05, 0.5))  # noqa: S311 - to get out of step, not for secrets
@@ -197,7 +204,7 @@ async def under_lock(settings: StoreSettings, work: Callable[[StoreClient], Awai
 
 async def _obstacles(client: StoreClient, error: UnavailableError) -> str:
     """The transactions that a table's lock, or CREATE INDEX CONCURRENTLY, may have waited for."""
-    if not isinstance(error.__cause__, asyncpg.LockNotAvailableError | asyncpg.DeadlockDetectedError):
+    if not isinstance(error.__cause__, LOCKED):
         return ""
     try:
         return _described(await client.execute_rows(_TRANSACTIONS, [client.settings.lock_timeout]), " In its way: ")

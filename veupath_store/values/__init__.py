@@ -2,7 +2,7 @@
 
 from veupath_store.values.accounts import PurgeMode, PurgeReport
 from veupath_store.values.check import CheckReport, Finding, Level
-from veupath_store.values.control_sets import ControlSetSummary, GeneMatch
+from veupath_store.values.control_sets import ControlSetPatch, ControlSetSummary, GeneMatch
 from veupath_store.values.documents import DocumentDelete, DocumentSave
 from veupath_store.values.events import (
     LoggedEvent,
@@ -39,7 +39,7 @@ from veupath_store.values.projections import (
     VerifyReport,
 )
 from veupath_store.values.readiness import Readiness
-from veupath_store.values.streams import DismissReason, ProjectionSort, ProjectionSummary
+from veupath_store.values.streams import DismissReason, ProjectionPatch, ProjectionSort, ProjectionSummary
 from veupath_store.values.system import SYSTEM_SITE_ID, SYSTEM_STREAM_ID, SYSTEM_USER_ID
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
 from veupath_store.values.writer import SaveFailure, WriterStatistics
@@ -50,6 +50,7 @@ __all__ = [
     "SYSTEM_USER_ID",
     "CaughtUp",
     "CheckReport",
+    "ControlSetPatch",
     "ControlSetSummary",
     "DismissReason",
     "DocumentDelete",
@@ -77,6 +78,7 @@ __all__ = [
     "OperationStatusView",
     "OperationSummary",
     "OperationType",
+    "ProjectionPatch",
     "ProjectionSort",
     "ProjectionSummary",
     "PurgeMode",

@@ -87,10 +87,10 @@ class SyncReport(Value):
 
     strategies: list[SyncedStrategy]
 
-    def count(self, outcome: SyncOutcome) -> int:
+    def count(self, outcome: SyncOutcome | str) -> int:
         """How many strategies had this outcome."""
-        return sum(1 for strategy in self.strategies if strategy.outcome is outcome)
+        return sum(1 for strategy in self.strategies if strategy.outcome == outcome)
 
-    def stream_ids(self, outcome: SyncOutcome) -> list[UUID]:
+    def stream_ids(self, outcome: SyncOutcome | str) -> list[UUID]:
         """The conversations of the strategies that had this outcome, in the given order."""
-        return [item.stream_id for item in self.strategies if item.outcome is outcome and item.stream_id is not None]
+        return [item.stream_id for item in self.strategies if item.outcome == outcome and item.stream_id is not None]

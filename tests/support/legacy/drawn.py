@@ -66,7 +66,9 @@ def _written(value) -> str:
 
 
 DOCUMENTS = _VALUES.map(json.dumps) | _VALUES.map(_written)
-LISTS = st.lists(_TEXTS, max_size=3).map(json.dumps) | DOCUMENTS
+_PADDED = st.sampled_from([" a", "a\r\n", "\ufeffa", "\u00a0", "a\u3000"])
+_LISTS = st.lists(_TEXTS | _PADDED, max_size=3)
+LISTS = _LISTS.map(json.dumps) | _LISTS.map(_written) | DOCUMENTS
 PARENTS = st.lists(KEYS | st.integers(), max_size=3).map(json.dumps) | DOCUMENTS
 OBJECTS = st.dictionaries(_TEXTS | st.just("isPrimary"), _VALUES, max_size=3).map(json.dumps) | DOCUMENTS
 PLANS = OBJECTS | st.sampled_from(

@@ -43,7 +43,16 @@ _POSITION = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 # Items of a list, and characters of one.
 GENES, TAGS, PARENTS = (250_000, 100), (100, 100), (1_000, 10**9)
 LIMITS = {"positive_ids": GENES, "negative_ids": GENES, "gene_ids": GENES, "tags": TAGS, "parent_set_ids": PARENTS}
+TEXTS = set(LIMITS) - {"parent_set_ids"}
 PLAN_DEPTH = 200
+
+
+def _trimmed(text: str) -> str:
+    for _ in range(2):
+        while text and (text[-1].isspace() or text[-1] == "\ufeff"):
+            text = text[:-1]
+        text = text[::-1]
+    return text
 
 
 def _is_over(field: str, value: Any) -> bool:
@@ -115,7 +124,8 @@ class Expected:
             return kind()
         whole = isinstance(read.value, kind)
         if read.inexact:
-            self._note(table, key, "inexact_number", field, needed=whole or other is not None)
+            kept = other is not None or (whole and field not in TEXTS)
+            self._note(table, key, "inexact_number", field, needed=kept)
         if whole and _is_over(field, read.value):
             self._note(table, key, "over_limit", field)
         if read.fixed:
@@ -124,6 +134,15 @@ class Expected:
             return read.value
         self._note(table, key, "malformed_document", field)
         return other(read.value) if other else kind()
+
+    def _texts(self, table: str, key: str, row: Row, field: str) -> list[str]:
+        """A list of texts: what else is in it is left out, and genes lose white space around them."""
+        items = self._document(table, key, row, field, list)
+        texts = [item for item in items if isinstance(item, str)]
+        kept = texts if field == "tags" else [_trimmed(item) for item in texts]
+        if kept != items:
+            self._note(table, key, "malformed_document", field)
+        return kept
 
     def _owner(self, table: str, key: str, text: str | None) -> UUID:
         """A user who is there, or the named owner."""
@@ -150,7 +169,7 @@ class Expected:
             "user_id": owner,
             "is_seed": False,
             **filled,
-            **{name: self._document(*at, row, name, list) for name in ("positive_ids", "negative_ids", "tags")},
+            **{name: self._texts(*at, row, name) for name in ("positive_ids", "negative_ids", "tags")},
             **{name: row[name] for name in ("source", "provenance_notes")},
         }
 
@@ -183,7 +202,7 @@ class Expected:
             self._note(*at, "malformed_document", "parent_set_ids")
         columns = {
             **filled,
-            "gene_ids": self._document(*at, row, "gene_ids", list),
+            "gene_ids": self._texts(*at, row, "gene_ids"),
             "parameters": self._parameters(*at, row),
             "parent_set_ids": [str(self.ids["gene_sets"][one]) for one in parents if isinstance(one, str)],
         }

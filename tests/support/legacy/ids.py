@@ -24,8 +24,7 @@ class Ids:
 
     Attributes:
         own: By the text of the row's id.
-        changed: The texts whose UUID is derived.
-        malformed: Those of them for which this was not to be expected.
+        malformed: The texts whose UUID is derived, where this was not to be expected.
     """
 
     def __init__(self, table: str, texts: Iterable[str]) -> None:
@@ -37,9 +36,9 @@ class Ids:
         for lower, group in alike.items():
             keeper = lower if lower in group else min(group)
             self.own.update((text, UUID(text) if text == keeper else uuid5(NAMESPACE, text)) for text in group)
-        self.changed = {text for text, new in self.own.items() if str(new) != text.lower()}
+        changed = {text for text, new in self.own.items() if str(new) != text.lower()}
         expected = _EXPECTED.get(table)
-        self.malformed = {text for text in self.changed if not (expected and expected.fullmatch(text))}
+        self.malformed = {text for text in changed if not (expected and expected.fullmatch(text))}
 
     def __getitem__(self, text: str) -> UUID:
         return self.own[text] if text in self.own else meant(text)
