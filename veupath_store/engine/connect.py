@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -204,10 +205,18 @@ async def _attempt(place: Place, arguments: Mapping[str, Any], seconds: float) -
 async def _loops_to(place: Place) -> "list[asyncio.AbstractEventLoop | _LoopTo]":
     """What connects to each address of a host; of one that has a single address, the event loop itself."""
     loop = asyncio.get_running_loop()
-    if place[0].startswith("/"):
+    if place[0].startswith("/") or _is_address(place[0]):
         return [loop]
     found = dict.fromkeys(info[4][0] for info in await loop.getaddrinfo(*place, type=socket.SOCK_STREAM))
     return [_LoopTo(loop, address) for address in found] if len(found) > 1 else [loop]
+
+
+def _is_address(host: str) -> bool:
+    """Whether nothing need be looked up, for which a thread would have to be free."""
+    with contextlib.suppress(ValueError):
+        ip_address(host)
+        return True
+    return False
 
 
 class _LoopTo:

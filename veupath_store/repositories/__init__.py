@@ -1,4 +1,4 @@
-"""The repositories: all that callers do to the database, and the pages that they return.
+"""The repositories: all that callers do to the database; the patches that they take and the pages that they return.
 
 A repository is made where it is used:
 
@@ -16,15 +16,19 @@ from veupath_store.repositories.operations import OperationRepository
 from veupath_store.repositories.pages import Page
 from veupath_store.repositories.streams import StreamRepository
 from veupath_store.repositories.users import UserRepository
+from veupath_store.values.control_sets import ControlSetPatch
+from veupath_store.values.streams import ProjectionPatch
 
 __all__ = [
     "AccountRepository",
+    "ControlSetPatch",
     "ControlSetRepository",
     "ExperimentRepository",
     "GeneSetRepository",
     "LeaseRepository",
     "OperationRepository",
     "Page",
+    "ProjectionPatch",
     "StreamRepository",
     "UserRepository",
 ]
