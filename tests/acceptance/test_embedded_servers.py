@@ -20,6 +20,7 @@ from tests.support.checkout import REPOSITORY
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
 from veupath_store.errors import ConfigurationError
+from veupath_store.servers.keeper import owner
 from veupath_store.servers.postgres import EmbeddedPostgres
 from veupath_store.servers.redis import EmbeddedRedis, server_program
 
@@ -186,6 +187,23 @@ def test_a_server_is_joined_left_and_ended(place):
     assert len(str(reached)) < 100
     server.leave(wait=True)
     assert not (server.directory / "redis.sock").exists()
+
+
+@pytest.mark.large
+def test_a_server_that_a_crash_ended_is_not_taken_for_another_process_of_its_number(place):
+    server = EmbeddedPostgres(place / "data")
+    server.join()
+    file = server.directory / "postmaster.pid"
+    left = file.read_text()
+    server.leave(wait=True)
+    with subprocess.Popen(["sleep", "60"], **owner(server.directory)) as other:
+        file.write_text(f"{other.pid}\n{left.partition(chr(10))[2]}")
+        shutil.chown(file, server.directory.stat().st_uid)
+        try:
+            server.join()
+        finally:
+            other.kill()
+            server.leave(wait=True)
 
 
 def test_a_directory_of_another_major_version_says_which_and_what_to_do(place):

@@ -173,6 +173,8 @@ WRONG = {
     f"postgresql://ann:1/{SECRET}@h/store": "percent-encode",
     f"postgresql://ann:1?{SECRET}=1@h/store": "percent-encode",
     f"postgresql://ann:%00{SECRET}@h/store": "percent-encode",
+    f"postgresql://ann:\udcfc{SECRET}@h/store": "in UTF-8",
+    f"postgresql://ann:%FC{SECRET}@h/store": "in UTF-8",
     f"postgresql://ann:{SECRET}@h/store?sslmode=on": "sslmode must be one of disable, allow",
     f"postgresql://ann:{SECRET}@h/store?sslmode=disable&sslrootcert=/ca.pem": "sslrootcert needs",
     f"postgresql://ann:{SECRET}@h/store?sslrootcert=/ca.pem": "sslrootcert needs",

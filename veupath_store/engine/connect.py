@@ -240,7 +240,7 @@ class _LoopTo:
 
 async def _opened(place: Place, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
     connection = await asyncpg.connect(host=place[0], port=place[1], timeout=None, **arguments)
-    connection._loop = asyncio.get_running_loop()
+    connection._loop = asyncio.get_running_loop()  # it is asked for its current task, when a statement is cancelled
     try:
         _detect_dead_peer(connection)
         if "statement_cache_size" not in arguments:  # not through PgBouncer

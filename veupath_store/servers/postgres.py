@@ -18,6 +18,7 @@ from veupath_store.servers.server import START_LOCK, EmbeddedServer
 
 VERSION: Final = "18"
 _NEW: Final = ".new"
+_PROCESS: Final = "postmaster.pid"
 _NO_DATA: Final = {USERS, START_LOCK, LOG, "lost+found"}
 """What a directory may hold in which the data are yet to be made."""
 
@@ -39,7 +40,7 @@ class EmbeddedPostgres(EmbeddedServer):
     def is_ready(self, path: Path) -> bool:
         """By the last line of the file that the server keeps for this."""
         try:
-            lines = path.with_name("postmaster.pid").read_bytes().splitlines()  # the path in it may be no UTF-8
+            lines = path.with_name(_PROCESS).read_bytes().splitlines()  # the path in it may be no UTF-8
         except FileNotFoundError:
             return False
         return bool(lines) and lines[-1].strip() == b"ready"
@@ -63,6 +64,9 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def prepare(self) -> None:
         """Make the data beside, and move them: what is there is complete when its PG_VERSION is."""
+        self.wait_for_end()
+        # One that a crash left names a process: after a restart of the machine, perhaps one that runs.
+        (self.directory / _PROCESS).unlink(missing_ok=True)
         if (self.directory / "PG_VERSION").exists():
             return
         new = self.directory / _NEW

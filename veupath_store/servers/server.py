@@ -145,7 +145,15 @@ class EmbeddedServer(ABC):
             if descriptor is not None:
                 os.close(descriptor)
         if wait and self.directory.exists():
-            os.close(self._locked(keeper.LOG, fcntl.LOCK_EX))
+            self.wait_for_end()
+
+    def wait_for_end(self) -> None:
+        """Wait until no process of the server is left.
+
+        Raises:
+            UnavailableError: It takes too long.
+        """
+        os.close(self._locked(keeper.LOG, fcntl.LOCK_EX))
 
     def _make_directory(self, program: Path) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)

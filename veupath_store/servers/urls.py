@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 EMBEDDED_PREFIX: Final = "embedded:"
-ESCAPE: Final = "percent-encode special characters of the user, the password and the path, as %40 for @"
+ESCAPE: Final = "percent-encode special characters of the user, the password and the path, in UTF-8, as %40 for @"
 _HIGHEST_PORT: Final = 65_535
 
 
@@ -31,7 +31,8 @@ def split_url(url: str, schemes: Collection[str], how_to_set: str) -> UrlParts:
         raise ValueError(f"its scheme must be one of {', '.join(schemes)}, embedded. {how_to_set}")
     location, _, query = rest.partition("?")
     authority, _, path = location.partition("/")
-    if "@" in path or "@" in query or "\0" in unquote(rest):  # a raw / or ? of a password ends up here
+    decoded = unquote(rest.encode("utf-8", "surrogatepass"))  # what is no UTF-8, as Latin-1, becomes U+FFFD
+    if "@" in path or "@" in query or {"\0", "\ufffd"} & {*decoded}:  # a raw / or ? of a password ends up here
         raise ValueError(f"it cannot be parsed: {ESCAPE}. {how_to_set}")
     userinfo, at, hosts = authority.rpartition("@")
     user, colon, password = userinfo.partition(":")
