@@ -81,6 +81,11 @@ async def refusals(url, settings=None):
             "ALTER TABLE users DROP CONSTRAINT users_external_id_key",
             "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)",
         ),
+        (
+            "ALTER TABLE users DROP CONSTRAINT users_external_id_key; CREATE UNIQUE INDEX half ON users (external_id);"
+            " UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'half'::regclass",
+            "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)",
+        ),
         ("ALTER TABLE experiments SET UNLOGGED", "Table experiments is unlogged: ALTER TABLE experiments SET LOGGED"),
         (
             "ALTER TABLE gene_sets ENABLE ROW LEVEL SECURITY",

@@ -222,11 +222,12 @@ async def test_columns_may_have_any_collation(settings, empty_url, strategies):
     assert (await adopt(settings)).problems == []
 
 
-async def test_no_timeout_of_the_database_ends_it(settings, empty_url, strategies):
-    await legacy(empty_url, real_world(strategies[:40]))
+async def test_no_timeout_of_the_database_ends_it(settings, empty_url, monkeypatch):
+    await legacy(empty_url, rows.World())
+    monkeypatch.setattr(load, "_STREAMS", f"SELECT pg_sleep(1.1); {load._STREAMS}")
     timeouts = await run(empty_url, "SELECT name FROM pg_settings WHERE name ~ '^(statement|transaction)_timeout$'")
     for row in timeouts:
-        await run(empty_url, f"ALTER DATABASE {parse_database_url(empty_url).database} SET {row['name']} = '100ms'")
+        await run(empty_url, f"ALTER DATABASE {parse_database_url(empty_url).database} SET {row['name']} = '1s'")
     assert not (await adopt(settings)).repeated
     assert not (await undo_adoption(settings)).discarded
 

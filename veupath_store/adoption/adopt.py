@@ -62,14 +62,14 @@ async def plan_adoption(settings: StoreSettings | None = None) -> AdoptionPlan:
         async with own_connection(transaction) as connection:
             # The application goes on writing: all that is read is of one moment.
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            work = Work(connection=connection)
+            await _prepare(work)
             if await record.is_recorded(connection) or await is_store(connection):
                 return AdoptionPlan(variant=None, revision=None)
             free = await free_disk(connection)
             found = await recognise(connection)
             async with old_logs(patient):
                 pass
-            work = Work(connection=connection)
-            await _prepare(work)
             plan = await _survey(work, found, patient, free)
         await transaction.rollback()
     return plan
@@ -117,6 +117,8 @@ def _patient(settings: StoreSettings | None) -> StoreSettings:
 async def _adopt(transaction: StoreTransaction, settings: StoreSettings, progress: Progress | None) -> AdoptionReport:
     started = time.monotonic()
     async with own_connection(transaction) as connection:
+        work = Work(connection=connection, progress=progress)
+        await _prepare(work)
         if await record.is_recorded(connection):
             return await record.recorded(connection)
         if await is_store(connection):
@@ -126,18 +128,15 @@ async def _adopt(transaction: StoreTransaction, settings: StoreSettings, progres
         await check_room(connection, await source.count_bytes(connection, found.schema), free)
         async with old_logs(settings):
             pass  # it answers: else that is found after minutes
-        # Nothing is locked before.
-        work = Work(connection=connection, progress=progress)
-        await _prepare(work)
-        await _lock(work)
+        await _lock(work)  # nothing is locked before
         found = await recognise(connection)
         await _move(work, found)
     await apply_in(transaction)
     async with own_connection(transaction) as connection:
         plan = await _survey(work, replace(found, schema=SCHEMA), settings, free)
         written = await _write(work)
-        if await copy_logs(work, settings):
-            plan = replace(plan, problems=await work.problems())
+        await copy_logs(work, settings)
+        plan = replace(plan, problems=await work.problems())
         adopted_at = await connection.fetchval("SELECT now()")
         report = AdoptionReport(
             **{field.name: getattr(plan, field.name) for field in fields(plan)},

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from veupath_store.adoption.documents import DOCUMENTS
-from veupath_store.adoption.legacy import SCHEMA
-from veupath_store.adoption.notes import ENDED, SOURCES, TYPES
+from veupath_store.adoption.legacy import COLUMNS, KEYS, SCHEMA, Column
+from veupath_store.adoption.notes import ENDED, SOURCES
 from veupath_store.adoption.plans import STEPS
 from veupath_store.adoption.staging import OWNER
 from veupath_store.adoption.work import NOBODY, Work
@@ -21,101 +21,79 @@ SWITCHED: Final = "The application was switched over while this was running."
 
 _DOCUMENTS: Final = {(document.table, document.field): document for document in DOCUMENTS}
 
+_OWNED: Final = " UNION ALL ".join(
+    f"SELECT user_id FROM adopting_{table}"
+    for table in ("control_sets", "experiments", "gene_sets", "streams", "operations")
+)
 _NOBODY: Final = f"""
 INSERT INTO users (id, external_id)
 SELECT '{OWNER}', CASE WHEN NOT EXISTS (SELECT FROM users WHERE external_id = '{NOBODY}') THEN '{NOBODY}' END
 WHERE NOT EXISTS (SELECT FROM users WHERE id = '{OWNER}')
-  AND (EXISTS (SELECT FROM adopting_control_sets WHERE user_id = '{OWNER}')
-   OR EXISTS (SELECT FROM adopting_experiments WHERE user_id = '{OWNER}')
-   OR EXISTS (SELECT FROM adopting_gene_sets WHERE user_id = '{OWNER}')
-   OR EXISTS (SELECT FROM adopting_streams WHERE user_id = '{OWNER}')
-   OR EXISTS (SELECT FROM adopting_operations WHERE user_id = '{OWNER}'))"""
+  AND EXISTS (SELECT FROM ({_OWNED}) AS owned WHERE user_id = '{OWNER}')"""
 
 _HAS_ENDED: Final = f"COALESCE(o.status IN ({ENDED}), false)"
 
+
+def _as_it_was(table: str) -> dict[str, str | None]:
+    """Each column as it is, or where null may not be its default; ``None`` for a JSON column."""
+    gone = {KEYS[table], "steps", "root_step_id"}
+    return {
+        name: None if column.type == "json" else _or_default(f"o.{name}", column)
+        for name, column in COLUMNS[table].items()
+        if name not in gone
+    }
+
+
+def _or_default(value: str, column: Column) -> str:
+    if column.nullable or not column.defaults:
+        return value
+    default = column.defaults[-1]
+    return f"COALESCE({value}, {default if default == 'now()' else repr(default)})"
+
+
 # Each: the columns, and what goes into them (o: the old row, a: the staged row); None for a JSON column.
 _COLUMNS: Final[dict[str, dict[str, str | None]]] = {
-    "users": {
-        "id": "a.id",
-        "external_id": "o.external_id",
-        "created_at": "COALESCE(o.created_at, now())",
-    },
-    "control_sets": {
-        "id": "a.id",
-        "user_id": "a.user_id",
-        "name": "COALESCE(o.name, '')",
-        "site_id": "COALESCE(o.site_id, '')",
-        "record_type": "COALESCE(o.record_type, '')",
-        "positive_ids": None,
-        "negative_ids": None,
-        "source": "o.source",
-        "tags": None,
-        "provenance_notes": "o.provenance_notes",
-        "version": "COALESCE(o.version, 1)",
-        "is_public": "COALESCE(o.is_public, false)",
-        "created_at": "COALESCE(o.created_at, now())",
-    },
+    "users": {**_as_it_was("users"), "id": "a.id"},
+    "control_sets": {**_as_it_was("control_sets"), "id": "a.id", "user_id": "a.user_id"},
     # The document is converted once, and read twice.
     "experiments": {
+        **_as_it_was("experiments"),
         "id": "a.id",
         "user_id": "a.user_id",
-        "site_id": "COALESCE(o.site_id, '')",
-        "name": "COALESCE(o.name, '')",
-        "status": "COALESCE(o.status, 'pending')",
         "data": "c.data",
-        "batch_id": "o.batch_id",
-        "benchmark_id": "o.benchmark_id",
-        "created_at": "COALESCE(o.created_at, now())",
-        "updated_at": "COALESCE(o.updated_at, now())",
         "is_primary": "COALESCE(c.data -> 'isPrimary' = 'true', false)"
         " OR COALESCE(c.data -> 'isPrimaryBenchmark' = 'true', false)",
     },
     "gene_sets": {
+        **_as_it_was("gene_sets"),
         "id": "a.id",
         "user_id": "a.user_id",
-        "site_id": "COALESCE(o.site_id, '')",
-        "name": "COALESCE(o.name, '')",
-        "gene_ids": None,
         "source": f"CASE WHEN o.source IN ({SOURCES}) THEN o.source ELSE 'paste' END",
-        "wdk_strategy_id": "o.wdk_strategy_id",
-        "wdk_step_id": "o.wdk_step_id",
-        "search_name": "o.search_name",
-        "record_type": "o.record_type",
-        "parameters": None,
-        "parent_set_ids": None,
-        "operation": "o.operation",
-        "step_count": "COALESCE(o.step_count, 1)",
-        "created_at": "COALESCE(o.created_at, now())",
     },
     "stream_projections": {
+        **_as_it_was("stream_projections"),
         "stream_id": "a.id",
         "user_id": "a.user_id",
         "site_id": "a.site_id",
         "name": "a.name",
-        "record_type": "o.record_type",
         "wdk_strategy_id": "a.wdk_strategy_id",
-        "is_saved": "COALESCE(o.is_saved, false)",
-        "model_id": "o.model_id",
         "message_count": "GREATEST(o.message_count, 0)",
         "step_count": "GREATEST(o.step_count, 0)",
-        "plan": None,
         "unrooted_steps": f"d_{STEPS.field}.document",
         "result_count": "CASE WHEN o.result_count >= 0 THEN o.result_count END",
         "last_event_id": "COALESCE(a.last_event_id, '0-0')",
         "updated_at": "a.updated_at",
-        "dismissed_at": "o.dismissed_at",
         "dismissed_reason": "CASE WHEN o.dismissed_at IS NOT NULL THEN 'user' END",
         "gene_set_id": "a.gene_set_id",
-        "gene_set_auto_imported": "COALESCE(o.gene_set_auto_imported, false)",
         "unlogged": "(SELECT unlogged FROM adopting_tags)",
     },
     "operations": {
+        **_as_it_was("operations"),
         "id": "a.id",
         "stream_id": "a.stream_id",
         "user_id": "a.user_id",
-        "type": f"CASE WHEN o.type IN ({TYPES}) THEN o.type ELSE '{OperationType.BATCH}' END",
+        "type": f"COALESCE(NULLIF(o.type, ''), '{OperationType.BATCH}')",
         "status": f"CASE WHEN {_HAS_ENDED} THEN o.status ELSE '{OperationStatus.FAILED}' END",
-        "created_at": "COALESCE(o.created_at, now())",
         "completed_at": f"CASE WHEN {_HAS_ENDED} THEN o.completed_at ELSE COALESCE(o.completed_at, now()) END",
         "error": f"CASE WHEN NOT {_HAS_ENDED} THEN '{SWITCHED}' END",
     },

@@ -35,21 +35,16 @@ async def old_logs(settings: StoreSettings) -> AsyncIterator[RedisClient | None]
         await client.close()
 
 
-async def copy_logs(work: Work, settings: StoreSettings) -> bool:
+async def copy_logs(work: Work, settings: StoreSettings) -> None:
     """Copy them, where there is an event log. Idempotent: a key that is there already is left alone.
-
-    Returns:
-        Whether there was something to look for.
 
     Raises:
         UnavailableError: Redis does not answer; the adoption must not commit.
     """
-    found = False
     async with old_logs(settings) as client:
         if client is None:
-            return False
+            return
         async for rows in work.batches(_IDS.format(kind="streams"), BATCH // 10):
-            found = True
             copied: dict[bool, list[str]] = {True: [], False: []}
             for row in rows:
                 copy = _copy(LogKind.STREAM, row, settings.log_prefix)
@@ -60,7 +55,6 @@ async def copy_logs(work: Work, settings: StoreSettings) -> bool:
                 await work.connection.execute(_NOTE, fixed, ProblemKind.RENAMED_LOG, keys)
         async for rows in work.batches(_IDS.format(kind="operations"), BATCH):
             await client.run([_copy(LogKind.OPERATION, row, settings.log_prefix) for row in rows])
-    return found
 
 
 def _copy(kind: LogKind, row: Any, prefix: str) -> Command:  # noqa: ANN401 - a record

@@ -15,13 +15,12 @@ _FAILED: Final = "made failed, and completed at the time of the adoption where c
 _GIVEN: Final = "given to a named owner"
 
 SOURCES: Final = ", ".join(f"'{source}'" for source in GeneSetSource)
-TYPES: Final = ", ".join(f"'{kind}'" for kind in OperationType)
 ENDED: Final = ", ".join(f"'{status}'" for status in OperationStatus if status is not OperationStatus.ACTIVE)
 
 # Columns that are not taken over, or have notes of their own.
 _NOT_ASKED: Final = {
     "stream_projections": {"steps", "site_id", "updated_at", "name"},
-    "operations": {"status"},
+    "operations": {"status", "type"},
 }
 
 _BEGINS: Final = "made 0-0, where logs begin: the messages of its log are counted anew"
@@ -109,5 +108,5 @@ async def _note_unknown(work: Work) -> None:
     unknown = query.format(f"status NOT IN ('{OperationStatus.ACTIVE}', {ENDED})")
     await note(ProblemKind.UNKNOWN_VALUE, "operations", "status", _FAILED, unknown)
     await note(ProblemKind.MISSING_VALUE, "operations", "status", _FAILED, query.format("status IS NULL"))
-    other = query.format(f"type NOT IN ({TYPES})")
-    await note(ProblemKind.UNKNOWN_VALUE, "operations", "type", f"made {OperationType.BATCH}", other)
+    untyped = query.format("COALESCE(type, '') = ''")
+    await note(ProblemKind.MISSING_VALUE, "operations", "type", f"made {OperationType.BATCH}", untyped)

@@ -242,7 +242,8 @@ def _constraints(found: Found, revision: int) -> Check:
 
 def _is_unique(found: Found) -> bool:
     """Whether no two users can have one external id: by a constraint, or by an index."""
-    plain = (row for row in found.indexes if row["unique"] and not row["partial"] and not row["computed"])
+    whole = (row for row in found.indexes if row["unique"] and row["valid"])
+    plain = (row for row in whole if not row["partial"] and not row["computed"])
     named = (row for row in found.constraints if row["type"] == "u")
     return any((row["table"], list(row["columns"])) == _UNIQUE for row in (*plain, *named))
 

@@ -79,9 +79,9 @@ async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdop
 
 
 async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # noqa: ANN401 - an asyncpg connection
+    await connection.execute(UNHURRIED)
     if not await record.is_recorded(connection):
         raise AdoptionRefusedError([f"schema {SCHEMA} does not keep old tables"], "There is nothing to go back to")
-    await connection.execute(UNHURRIED)
     adopted = await connection.fetchrow(_ADOPTED)
     schema = adopted["schema"]
     there = {row["relname"] for row in await connection.fetch(_THERE, schema, [*new_tables(), _AERICH])}

@@ -19,22 +19,11 @@ _KEYS: Final = {"stream_projections": "stream_id"}
 
 _COUNTS: Final = ("message_count", "step_count", "result_count")
 
-# Columns that are the same in both, where the old one has a value; of counts, one that is not below zero.
-_SAME: Final = {
-    "users": ("external_id", "created_at"),
-    "control_sets": (
-        *("name", "site_id", "record_type", "source", "provenance_notes", "version", "is_public", "created_at"),
-    ),
-    "experiments": ("site_id", "name", "status", "batch_id", "benchmark_id", "created_at", "updated_at"),
-    "gene_sets": (
-        *("site_id", "name", "wdk_strategy_id", "wdk_step_id", "search_name", "record_type", "operation"),
-        *("step_count", "created_at"),
-    ),
-    "streams": ("site_id", "created_at"),
-    "stream_projections": (
-        *("record_type", "is_saved", "model_id", *_COUNTS, "updated_at", "dismissed_at", "gene_set_auto_imported"),
-    ),
-    "operations": ("created_at", "completed_at"),
+# Of the plain columns that are no ids, those that may not be the same in both, where the old one has a value.
+_CHANGED: Final = {
+    "gene_sets": {"source"},
+    "stream_projections": {"name", "site_id", "wdk_strategy_id", "last_event_id", "root_step_id"},
+    "operations": {"type", "status"},
 }
 
 _ROWS: Final = """
@@ -70,7 +59,8 @@ async def verify(work: Work) -> None:
 async def _compare_rows(work: Work, table: str) -> None:
     different = " OR ".join(
         f"(o.{name} {kept} AND n.{name} IS DISTINCT FROM o.{name})"
-        for name in _SAME[table]
+        for name, column in COLUMNS[table].items()
+        if column.type not in ("id", "json") and name not in _CHANGED.get(table, ())
         for kept in (">= 0" if table == "stream_projections" and name in _COUNTS else "IS NOT NULL",)
     )
     key = _KEYS.get(table, "id")

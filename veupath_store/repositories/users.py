@@ -7,7 +7,7 @@ from tortoise.models import Model
 
 from veupath_store.errors import NotFoundError
 from veupath_store.inputs import limits
-from veupath_store.inputs.validation import as_uuid, optional_text, text
+from veupath_store.inputs.validation import as_uuid, text
 from veupath_store.models import User
 from veupath_store.models.deletions import DELETE_USER
 from veupath_store.repositories.base import Repository
@@ -62,11 +62,10 @@ class UserRepository(Repository[User]):
             NotFoundError: The repository is restricted to another user, or the login is not its user's.
         """
         identity = as_uuid(user_id, "user_id")
-        login = optional_text(external_id, "external_id", limits.EXTERNAL_ID)
+        login = _login(external_id)
         self._refuse_other_owner(identity)
         if login is None:
             return await self.get_by_id(identity) or await self._upsert("id", identity, None)
-        text(login, "external_id", limits.EXTERNAL_ID)
         user = await self._once_unique(lambda: self._of_both(identity, login), frozenset({_LOGIN_KEY}))
         self._refuse_other_owner(user.id)
         return user
@@ -131,10 +130,7 @@ class UserRepository(Repository[User]):
             ConflictError: The login is another user's (``users_external_id_key``).
             NotFoundError: The repository is restricted to one user, who cannot make others.
         """
-        login = optional_text(external_id, "external_id", limits.EXTERNAL_ID)
-        if login is not None:
-            text(login, "external_id", limits.EXTERNAL_ID)
-        identity = uuid4()
+        login, identity = _login(external_id), uuid4()
         self._refuse_other_owner(identity)
         return await User.create(id=identity, external_id=login, using_db=await self._client())
 
@@ -173,3 +169,7 @@ class UserRepository(Repository[User]):
             [identity, login],
         )
         return instances(User, rows)[0]
+
+
+def _login(external_id: str | None) -> str | None:
+    return None if external_id is None else text(external_id, "external_id", limits.EXTERNAL_ID)

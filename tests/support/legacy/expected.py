@@ -18,7 +18,6 @@ DEFAULT_NAME = "New Conversation"
 SWITCHED = "The application was switched over while this was running."
 SOURCES = ("strategy", "paste", "upload", "derived", "saved")
 ENDED = ("completed", "failed", "cancelled")
-TYPES = ("chat", "workbench_chat", "experiment", "batch", "benchmark")
 
 # Nothing of a row is in a log of the store's yet.
 LOGGED = (
@@ -351,10 +350,9 @@ class Expected:
         stream = self.rows["streams"].get(stream_id)
         if stream is None:
             self._note(*at, "orphan")
-        columns = self._filled(*at, row, type="batch", created_at=self._now)
-        if columns["type"] not in TYPES:
-            columns["type"] = "batch"
-            self._note(*at, "unknown_value")
+        columns = {"type": row["type"] or "batch", **self._filled(*at, row, created_at=self._now)}
+        if not row["type"]:
+            self._note(*at, "missing_value", "type")
         ended = row["status"] in ENDED
         if not ended:
             kind = "operation_ended" if row["status"] == "active" else "unknown_value"
