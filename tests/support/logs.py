@@ -22,12 +22,20 @@ GARBAGE = st.recursive(
     max_leaves=5,
 )
 NAMES = st.sampled_from([*ODD_TEXTS, "Kinases"])
-STEP_IDS = st.sampled_from(["a", "b", "c", "d", 7, "7", "gone", None])
+STEP_IDS = st.sampled_from(["a", "a", "b", "c", "d", 7, "7", None])
+INPUT_IDS = st.sampled_from(["b", "c", "d", "d", 7, "gone", "gone", None])
 
 
-def objects(**fields: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects with some of the fields: each is right most of the time, and sometimes garbage."""
-    return st.fixed_dictionaries({}, optional={key: value | GARBAGE for key, value in fields.items()})
+def mostly(right: st.SearchStrategy[Any], wrong: st.SearchStrategy[Any] = GARBAGE) -> st.SearchStrategy[Any]:
+    return st.sampled_from([right] * 9 + [wrong]).flatmap(lambda it: it)
+
+
+@st.composite
+def objects(draw: st.DrawFn, /, **fields: st.SearchStrategy[Any]) -> dict[str, Any]:
+    """Objects with most of the fields: each is right most of the time, and sometimes garbage."""
+    return {
+        key: draw(mostly(value)) for key, value in fields.items() if draw(st.sampled_from([True, True, True, False]))
+    }
 
 
 STEPS = objects(
@@ -38,9 +46,26 @@ STEPS = objects(
     parameters=st.dictionaries(NAMES, GARBAGE, max_size=2),
     displayName=NAMES,
     colocationParams=st.just({"upstream": 100}),
-    primaryInputStepId=STEP_IDS,
-    secondaryInputStepId=STEP_IDS,
+    primaryInputStepId=INPUT_IDS,
+    secondaryInputStepId=INPUT_IDS,
 )
+SNAPSHOTS = objects(
+    steps=st.lists(mostly(STEPS), max_size=5),
+    rootStepId=STEP_IDS,
+    name=NAMES,
+    graphName=NAMES,
+    recordType=NAMES,
+)
+
+
+def rooted(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """The same snapshot, whose root is its first step."""
+    match snapshot.get("steps"):
+        case [{"id": identity}, *_]:
+            return {**snapshot, "rootStepId": identity}
+    return snapshot
+
+
 PLAN_NODES = st.recursive(
     objects(id=STEP_IDS, searchName=NAMES),
     lambda inner: objects(id=STEP_IDS, searchName=NAMES, operator=NAMES, primaryInput=inner, secondaryInput=inner),
@@ -67,7 +92,11 @@ PATCHES = objects(
     dismissedReason=st.sampled_from(["user", "wdk_orphan", "purge", "boredom", None]),
     geneSetId=st.sampled_from(["11111111-2222-4333-8444-555555555555", "1111", None]),
     geneSetAutoImported=st.booleans(),
-    created=st.booleans(),
+    created=st.sampled_from([False, False, False, True]),
+    whole=st.sampled_from([None, None, None, None, 7, "made", "lost", "trim"]),
+    unrootedSteps=st.lists(STEPS, max_size=2) | st.none(),
+    messagesAfter=st.sampled_from([None, "5-3", "007-0", "x", f"{2**64}-0"]),
+    lost=st.just({"messages": 2}),
     updatedAt=TIMES,
     dismissedAt=TIMES,
     order=st.integers(0, 10**6 + 1),
@@ -79,13 +108,7 @@ DATA: dict[str, st.SearchStrategy[Any]] = {
     "strategy_meta": objects(name=NAMES, recordType=NAMES),
     "strategy_link": objects(wdkStrategyId=st.integers(0, 5), isSaved=st.booleans()),
     "graph_snapshot": objects(
-        graphSnapshot=objects(
-            steps=st.lists(STEPS | GARBAGE, max_size=5),
-            rootStepId=STEP_IDS,
-            name=NAMES,
-            graphName=NAMES,
-            recordType=NAMES,
-        )
+        graphSnapshot=SNAPSHOTS | SNAPSHOTS.map(rooted),
     ),
     "graph_plan": objects(plan=PLANS, name=NAMES, recordType=NAMES),
     "model_selected": objects(modelId=NAMES),
@@ -99,8 +122,9 @@ assert DATA.keys() >= PROJECTING
 RAW = st.sampled_from(
     [b"", b"{", b"[]", b"null", b"7", b"NaN", b'"text"', b'{"name":NaN}', b"\xff", b'{"name":"\xff"}']
 )
-TYPED = st.sampled_from(sorted(DATA)).flatmap(
-    lambda kind: st.tuples(st.just(kind), (DATA[kind] | GARBAGE).map(lambda data: json.dumps(data).encode()) | RAW)
+INTRICATE = ("graph_snapshot", "projection_patched")
+TYPED = st.sampled_from([*sorted(DATA), *INTRICATE * 3]).flatmap(
+    lambda kind: st.tuples(st.just(kind), mostly(mostly(DATA[kind]).map(lambda data: json.dumps(data).encode()), RAW))
 )
 POSITIONS = st.builds(Position, st.integers(0, 30) | st.just(2**64 - 1), st.integers(0, 3))
 ENTRIES = st.builds(lambda position, typed: Entry(position, *typed), POSITIONS, TYPED)

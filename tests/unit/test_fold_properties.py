@@ -24,7 +24,7 @@ def test_the_naive_fold_starts_where_the_fold_does():
     assert columns(INITIAL) == NEW == naive_fold([])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(LOGS | ORDERED_LOGS)
 def test_the_fold_is_what_the_naive_fold_says(entries):
     bad = []
