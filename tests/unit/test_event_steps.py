@@ -35,12 +35,6 @@ def test_a_plan_has_its_root_record_type_and_name():
     }
 
 
-def test_what_is_absent_is_left_out():
-    assert build([{"id": "a", "displayName": None, "operator": None}]) == {
-        "root": {"id": "a", "searchName": "__unknown__"}
-    }
-
-
 def test_all_fields_of_a_step_are_kept():
     own = {
         "searchName": "GenesByLocation",
@@ -79,53 +73,11 @@ def test_a_field_of_a_wrong_type_is_left_out(field, wrong):
     assert root_of({**SEARCH, field: wrong}) == root_of({key: SEARCH[key] for key in SEARCH if key != field})
 
 
-def test_parameters_are_no_text_and_names_are_no_objects():
-    assert root_of({"id": "a", "parameters": "{}", "colocationParams": "{}", "searchName": {}, "operator": {}}) == {
-        "id": "a",
-        "searchName": "__unknown__",
-    }
-
-
-def test_inputs_become_nodes():
-    combine = {"id": "c", "operator": "UNION", "primaryInputStepId": "a", "secondaryInputStepId": "b"}
-    assert root_of(combine, SEARCH, {"id": "b"}, root="c") == {
-        "id": "c",
-        "operator": "UNION",
-        "searchName": "__combine__",
-        "primaryInput": {"id": "a", "searchName": "GenesByTaxon", "parameters": {"organism": "Pf"}},
-        "secondaryInput": {"id": "b", "searchName": "__unknown__"},
-    }
-
-
-@pytest.mark.parametrize("missing", ["gone", None, "", [], {}, 1.5, True])
-def test_an_input_that_is_not_there_is_left_out(missing):
-    assert root_of({**SEARCH, "primaryInputStepId": missing, "secondaryInputStepId": "b"}, {"id": "b"}) == {
-        **root_of(SEARCH),
-        "secondaryInput": {"id": "b", "searchName": "__unknown__"},
-    }
-
-
 @pytest.mark.parametrize("root", ["gone", None, "", 1.5, True, ["a"], {"a": 1}])
 def test_a_root_that_is_not_among_the_steps_is_none(root):
     assert not has_root([SEARCH, {"id": None}, {"id": ""}, {}, "no step"], root)
     assert not has_root([], root)
     assert has_root([SEARCH], SEARCH["id"])
-
-
-def test_steps_that_are_no_objects_and_steps_without_an_id_are_ignored():
-    assert build(["a", 7, None, ["id", "a"], {"searchName": "x"}, {"id": ["a"]}, SEARCH]) == build([SEARCH])
-
-
-def test_a_number_is_an_id_too():
-    assert root_of({"id": 7, "primaryInputStepId": "8"}, {"id": 8}, root="7") == {
-        "id": "7",
-        "searchName": "__unknown__",
-        "primaryInput": {"id": "8", "searchName": "__unknown__"},
-    }
-
-
-def test_of_two_steps_with_one_id_the_last_counts():
-    assert root_of({"id": "a", "searchName": "old"}, {"id": "a", "searchName": "new"})["searchName"] == "new"
 
 
 @pytest.mark.parametrize("length", [1, 2, 50, limits.PLAN_DEPTH])

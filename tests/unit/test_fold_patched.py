@@ -104,44 +104,6 @@ def test_exactly_the_named_field_is_set(column):
     assert patched(columns) == changed(**columns, **follow)
 
 
-def test_a_plan_and_steps_without_a_root_may_be_there_both():
-    columns = {"plan": VALUES["plan"], "unrooted_steps": [{"id": "b"}]}
-    assert patched(columns) == changed(**columns)
-
-
-@pytest.mark.parametrize(
-    "column", ["record_type", "wdk_strategy_id", "model_id", "result_count", "gene_set_id", "unrooted_steps"]
-)
-def test_null_is_a_value_where_the_column_is_nullable(column):
-    assert patched({column: None}) == changed(**{column: None})
-
-
-def test_no_dismissal_is_a_value():
-    assert patched({"dismissed_at": None, "dismissed_reason": None}) == changed(
-        dismissed_at=None, dismissed_reason=None
-    )
-
-
-WRONG = {
-    "name": [7, True, [], {}, ""],
-    "wdk_strategy_id": ["8", 8.0, True, [], {}, -1, limits.INT64_MAX + 1],
-    "is_saved": [0, 1, "true", [], {}],
-    "message_count": ["8", 8.0, True, [], {}, -1, limits.INT32_MAX + 1],
-    "plan": ["{}", 7, True, []],
-    "unrooted_steps": ["[]", 7, True, {}],
-    "gene_set_id": ["", "1111", 7, True, [], {}, "x" * 36],
-    "gene_set_auto_imported": [False, 0, 1, "true", [], {}],
-    "messages_after": ["", "1", "1-", 7, True, [], {}, f"{2**64}-0"],
-    "lost": ["", 7, True, []],
-}
-
-
-@pytest.mark.parametrize(("column", "wrong"), [(column, it) for column in WRONG for it in WRONG[column]])
-def test_a_value_that_the_column_does_not_take_is_ignored_by_itself(column, wrong):
-    assert after(PATCHED, {KEYS[column]: wrong}) == MOVED
-    assert after(PATCHED, {KEYS[column]: wrong, "modelId": "x"}) == changed(model_id="x")
-
-
 @pytest.mark.parametrize("plan", [{"root": 7}, {"root": {"primaryInput": "a"}}, nested_plan(limits.PLAN_DEPTH + 1)])
 def test_a_plan_that_is_no_tree_of_steps_is_what_a_row_may_hold(plan):
     assert patched({"plan": plan, "name": "New"}) == changed(plan=plan, name="New")
