@@ -4,6 +4,7 @@ A test that changes more than rows is marked ``own_database``.
 """
 
 import socket
+from contextlib import nullcontext
 from uuid import uuid4
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.any_log import AnyLog, redis_log
 from tests.support.documents import Failures
 from tests.support.faults import emptied, make_template
 from tests.support.projections import Logs
-from veupath_store import DocumentWriter, Projector, StreamRepository, close_db, session
+from veupath_store import DocumentWriter, Projector, StreamRepository, async_session_factory, close_db, session
 from veupath_store.events.log.entries import LogKey, Position
 from veupath_store.events.log.log import EventLog
 
@@ -74,6 +75,12 @@ def projector(store):
 async def stream(user):
     """The id of a conversation."""
     return (await StreamRepository().create(user.id, "plasmodb")).id
+
+
+@pytest.fixture(params=[nullcontext, async_session_factory], ids=["by itself", "in a session"])
+def unit(request):
+    """Makes what a call is part of: nothing, or a session of its own."""
+    return request.param
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.documents import new_control_set
-from tests.support.plans import explained
-from tests.support.statements import recorded_with_values
 from veupath_store import ControlSetRepository, NotFoundError
 from veupath_store.models import ControlSet
 
@@ -94,28 +92,3 @@ async def test_a_set_of_an_unknown_user_is_refused(store):
     with pytest.raises(NotFoundError) as caught:
         await new_control_set("set", user_id=uuid4())
     assert caught.value.entity == "user"
-
-
-async def test_tags_are_answered_by_the_gin_index_and_lists_by_their_own(user):
-    client = ControlSet._meta.db
-    await client.execute_rows(
-        "INSERT INTO control_sets (id, user_id, name, site_id, record_type, tags, is_public, created_at) "
-        "SELECT gen_random_uuid(), CASE WHEN n % 3 = 0 THEN $1::uuid END, 'set ' || n, 'plasmodb', 'transcript', "
-        "       jsonb_build_array('tag ' || n % 2000), n % 2 = 0, now() - n * interval '1 second' "
-        "FROM generate_series(1, 20000) AS n",
-        [user.id],
-    )
-    await client.execute_script("VACUUM ANALYZE control_sets")
-    repository = ControlSetRepository()
-    with recorded_with_values() as sent:
-        found = await repository.list_by_site("plasmodb", user.id, ["tag 7", "tag 8"], 5)
-        await repository.list_by_site("plasmodb", user.id)
-    assert len(found) == 5
-    assert all(item.tags[0] in ("tag 7", "tag 8") for item in found)
-    by_tag = await explained(client, *sent[0])
-    assert "control_sets_tags_idx" in by_tag.indexes
-    assert not by_tag.sequential_scans
-    plain = await explained(client, *sent[1])
-    assert plain.indexes == {"control_sets_public_idx", "control_sets_own_idx"}
-    assert not plain.sequential_scans
-    assert plain.sorted_rows <= 200

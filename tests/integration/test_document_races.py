@@ -125,16 +125,6 @@ async def test_first_saves_and_a_delete_at_once_end_without_the_document(kind, u
             await kind.save(identity, user, version=0)
 
 
-async def test_a_save_that_comes_after_the_delete_is_refused(kind, user):
-    identity = uuid4()
-    await kind.save(identity, user, version=0)
-    assert await kind.repository().delete(identity)
-    for version in range(3):
-        with pytest.raises(NotFoundError):
-            await kind.save(identity, user, version=version)
-    assert await kind.number(identity) is None
-
-
 async def test_a_first_save_that_waited_for_one_that_was_deleted_at_once_is_refused(kind, user):
     """The gap that a table of tombstones leaves: neither the row nor the tombstone is in the late save's snapshot."""
     identity = uuid4()

@@ -7,12 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.documents import experiment, new_experiment
-from tests.support.plans import explained
-from tests.support.statements import recorded, recorded_with_values
-from veupath_store import ExperimentRepository, InvalidInputError, NotFoundError, UserRepository, async_session_factory
+from tests.support.statements import recorded
+from veupath_store import ExperimentRepository, InvalidInputError, NotFoundError, async_session_factory
 from veupath_store.errors import StaleVersionError
 from veupath_store.inputs import limits
-from veupath_store.models import ExperimentRow
 
 
 async def pages(read, limit):
@@ -105,15 +103,6 @@ async def test_a_version_that_never_was_and_an_unknown_owner_are_not_found(user)
     assert caught.value.entity == "user"
 
 
-async def test_a_save_that_is_rolled_back_leaves_its_id_free(user):
-    identity = uuid4()
-    with pytest.raises(ZeroDivisionError):
-        async with async_session_factory() as session:
-            await ExperimentRepository(session).save(identity, **experiment(user))
-            raise ZeroDivisionError
-    assert await ExperimentRepository().save(identity, **experiment(user)) == 1
-
-
 async def test_many_are_read_in_the_asked_order_in_one_statement(user, stranger):
     ids = [await new_experiment(user, name=str(number)) for number in range(5)]
     foreign = await new_experiment(stranger)
@@ -190,31 +179,6 @@ async def test_a_benchmark_lists_its_primary_first_and_then_the_oldest(user):
     assert found[4].is_primary
 
 
-async def test_lists_read_their_indexes_and_as_few_rows_as_they_show(user):
-    client = ExperimentRow._meta.db
-    await client.execute_rows(
-        "INSERT INTO experiments (id, user_id, site_id, data, batch_id, benchmark_id, is_primary, created_at) "
-        "SELECT gen_random_uuid(), $1, 'plasmodb', '{}', 'b' || n % 20, 'm' || n % 20, n % 400 = 0, "
-        "       now() - n * interval '1 second' FROM generate_series(1, 8000) n",
-        [user.id],
-    )
-    await client.execute_script("VACUUM ANALYZE experiments")
-    repository = ExperimentRepository()
-    for index, read, value in [
-        ("experiments_list_idx", repository.page_summaries, None),
-        ("experiments_site_list_idx", repository.page_summaries, "plasmodb"),
-        ("experiments_batch_idx", repository.page_by_batch, "b0"),
-        ("experiments_benchmark_idx", repository.page_by_benchmark, "m0"),
-    ]:
-        first = await read(user.id, value, limit=5)
-        with recorded_with_values() as sent:
-            await read(user.id, value, limit=5, cursor=first.next_cursor)
-        plan = await explained(client, *sent[0])
-        assert plan.indexes == {index}
-        assert not plan.sequential_scans
-        assert plan.sorted_rows == 0
-
-
 HOSTILE = ["plain", "with space", "a'b", 'a"b', "a,b", "{a}", "a.b", "0", "ü", "'; DROP TABLE users; --", "NULL", "\\"]
 
 
@@ -255,17 +219,3 @@ async def test_fifty_patches_of_different_fields_all_count(user):
     versions = await asyncio.gather(*(repository.patch_field(identity, f"f{n}", n) for n in range(50)))
     assert sorted(versions) == list(range(2, 52))
     assert (await repository.get_by_id(identity)).data == {"n": 0, **{f"f{n}": n for n in range(50)}}
-
-
-async def test_deleting_twice_is_harmless_and_a_users_end_takes_everything(user, stranger):
-    repository, identity = ExperimentRepository(), await new_experiment(user)
-    assert await repository.delete(identity)
-    assert not await repository.delete(str(identity))
-    assert not await repository.for_user(user.id).delete(identity)
-    assert not await repository.for_user(uuid4()).delete(identity)
-    await new_experiment(user)
-    kept = await new_experiment(stranger)
-    await UserRepository().delete(user.id)
-    client = ExperimentRow._meta.db
-    rows = await client.execute_rows("SELECT id FROM experiments UNION ALL SELECT id FROM document_ids")
-    assert [row["id"] for row in rows] == [kept, kept]

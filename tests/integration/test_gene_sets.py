@@ -6,14 +6,12 @@ from uuid import uuid4
 import pytest
 
 from tests.support.documents import gene_set, new_control_set, new_gene_set
-from tests.support.plans import explained
-from tests.support.statements import recorded, recorded_with_values
+from tests.support.statements import recorded
 from veupath_store import (
     ConflictError,
     ControlSetRepository,
     GeneSetRepository,
     InvalidInputError,
-    NotFoundError,
     StreamRepository,
 )
 from veupath_store.errors import StaleVersionError
@@ -152,23 +150,6 @@ async def test_a_search_finds_what_was_stored_however_either_was_written(user, m
     assert [item.id for item in page.items] == [control.id]
 
 
-async def test_the_search_by_gene_reads_its_gin_index(user):
-    client = GeneSetRow._meta.db
-    await client.execute_rows(
-        "INSERT INTO gene_sets (id, user_id, site_id, name, gene_ids) "
-        "SELECT gen_random_uuid(), $1, 'plasmodb', 'set', jsonb_build_array('g' || n, 'h' || n % 100) "
-        "FROM generate_series(1, 20000) n",
-        [user.id],
-    )
-    await client.execute_script("VACUUM ANALYZE gene_sets")
-    with recorded_with_values() as sent:
-        page = await GeneSetRepository().page_containing(user.id, ["g77"])
-    assert len(page.items) == 1
-    plan = await explained(client, *sent[0])
-    assert "gene_sets_gene_ids_idx" in plan.indexes
-    assert not plan.sequential_scans
-
-
 async def conversation(user, **given):
     stream = await StreamRepository().create(user.id, "toxodb")
     await StreamRepository().update_projection(stream.id, wdk_strategy_id=42, record_type="transcript", **given)
@@ -213,19 +194,6 @@ async def test_an_automatic_import_is_done_once_also_when_its_set_was_deleted(us
     by_hand = await repository.import_for_stream(stream_id, name="set", gene_ids=[DHFR])
     projection = await StreamRepository().get_projection(stream_id)
     assert (projection.gene_set_id, projection.gene_set_auto_imported) == (by_hand.id, True)
-
-
-async def test_an_import_for_a_missing_or_foreign_conversation_changes_nothing(user, stranger):
-    stream_id = await conversation(user)
-    for repository, wrong in [
-        (GeneSetRepository(), uuid4()),
-        (GeneSetRepository().for_user(stranger.id), stream_id),
-    ]:
-        with pytest.raises(NotFoundError) as caught:
-            await repository.import_for_stream(wrong, name="set", gene_ids=[])
-        assert caught.value.entity == "stream"
-    assert await GeneSetRow.all().count() == 0
-    assert (await StreamRepository().get_projection(stream_id)).gene_set_id is None
 
 
 @pytest.mark.parametrize("automatic", [True, False])

@@ -10,13 +10,11 @@ from tests.support.statements import recorded
 from veupath_store import (
     ConflictError,
     InvalidInputError,
-    LeaseLostError,
     LeaseRepository,
     NotFoundError,
     OperationActiveError,
     OperationRepository,
     StreamRepository,
-    UserRepository,
     async_session_factory,
 )
 from veupath_store.models import Operation
@@ -94,27 +92,6 @@ async def test_a_taken_id_is_a_conflict(user):
     assert caught.value.constraint == "operations_pkey"
 
 
-async def test_a_foreign_or_missing_conversation_looks_missing(user, stranger):
-    theirs = await new_stream(stranger)
-    for stream_id in (theirs.id, uuid4()):
-        with pytest.raises(NotFoundError) as caught:
-            await registered(user, "chat", stream_id=stream_id)
-        assert caught.value.entity == "stream"
-    with pytest.raises(NotFoundError) as caught:
-        await repository().register(uuid4(), "experiment")
-    assert caught.value.entity == "user"
-    assert await Operation.all().count() == 0
-
-
-async def test_a_status_poll_is_one_small_read(user):
-    lease = await leased(user)
-    with recorded() as sent:
-        view = await repository().get_status(lease.operation_id)
-    assert len(sent) == 1
-    assert (view.status, view.cancel_requested, view.error, view.completed_at) == ("active", False, None, None)
-    assert await repository().get_status(uuid4()) is None
-
-
 async def test_what_no_worker_has_is_cancelled_at_once(user):
     waiting = await registered(user)
     view = await repository().request_cancel(waiting.id)
@@ -164,17 +141,6 @@ async def test_a_row_that_is_read_by_its_id_has_no_token_and_cannot_overwrite_it
             await row.save()
     assert (await stored(lease.operation_id)).lease_token == lease.token
     await LeaseRepository().heartbeat(lease)
-
-
-async def test_an_operation_goes_with_its_conversation_and_its_user(user):
-    stream = await new_stream(user)
-    lease = await leased(user, "chat", stream_id=stream.id)
-    await StreamRepository().delete(stream.id)
-    with pytest.raises(LeaseLostError):
-        await LeaseRepository().heartbeat(lease)
-    made = await registered(user)
-    await UserRepository().delete(user.id)
-    assert await repository().get_status(made.id) is None
 
 
 async def test_the_summary_is_all_that_a_client_may_see():

@@ -71,12 +71,6 @@ async def test_a_stale_save_changes_nothing_and_the_one_that_has_read_again_does
     assert (await StreamRepository().get_projection(stream)).plan == plan("two")
 
 
-async def test_without_what_was_seen_whatever_is_there_is_replaced(stream):
-    await StreamRepository().update_projection(stream, plan=plan("one"))
-    await StreamRepository().update_projection(stream, plan=plan("two"))
-    assert await seen(stream) == 2
-
-
 async def test_what_leaves_the_plan_alone_is_in_nobodys_way(user, stream):
     version = await seen(stream)
     await StreamRepository().update_projection(stream, name="renamed", wdk_strategy_id=7, step_count=3, result_count=1)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support.statements import recorded
-from veupath_store import InvalidInputError, StreamRepository, async_session_factory
+from veupath_store import InvalidInputError, StreamRepository
 from veupath_store.inputs import limits
 from veupath_store.models import StreamProjection
 
@@ -65,12 +65,9 @@ async def test_names_with_brackets_quotes_and_wildcards_are_only_text(user):
         assert made == [name, f"{name} (1)", f"{name} (2)"]
 
 
-@pytest.mark.parametrize("in_session", [False, True])
-async def test_fifty_creators_at_once_get_fifty_names(user, in_session):
+async def test_fifty_creators_at_once_get_fifty_names(user, unit):
     async def create():
-        if not in_session:
-            return await StreamRepository().create(user.id, "plasmodb", name="A")
-        async with async_session_factory() as session:
+        async with unit() as session:
             return await StreamRepository(session).create(user.id, "plasmodb", name="A")
 
     for round_ in range(1, 4):
@@ -78,15 +75,11 @@ async def test_fifty_creators_at_once_get_fifty_names(user, in_session):
         assert await names(user.id) == numbered("A", 50 * round_)
 
 
-@pytest.mark.parametrize("in_session", [False, True])
-async def test_fifty_renames_to_one_name_at_once_get_fifty_names(user, in_session):
+async def test_fifty_renames_to_one_name_at_once_get_fifty_names(user, unit):
     streams = [await StreamRepository().create(user.id, "plasmodb", name=f"old {number}") for number in range(50)]
 
     async def rename(stream):
-        if not in_session:
-            await StreamRepository().update_projection(stream.id, name="A")
-            return
-        async with async_session_factory() as session:
+        async with unit() as session:
             await StreamRepository(session).update_projection(stream.id, name="A", record_type="transcript")
 
     await asyncio.gather(*(rename(stream) for stream in streams))
@@ -122,15 +115,11 @@ async def blocks_read(client):
     return rows[0]["read"]
 
 
-@pytest.mark.parametrize("in_session", [False, True])
-async def test_fifty_claims_of_one_wdk_id_leave_one_owner_of_it(user, in_session):
+async def test_fifty_claims_of_one_wdk_id_leave_one_owner_of_it(user, unit):
     streams = [await StreamRepository().create(user.id, "plasmodb") for _ in range(50)]
 
     async def claim(stream):
-        if not in_session:
-            await StreamRepository().update_projection(stream.id, wdk_strategy_id=7)
-            return
-        async with async_session_factory() as session:
+        async with unit() as session:
             await StreamRepository(session).update_projection(stream.id, wdk_strategy_id=7)
 
     for _ in range(3):

@@ -1,6 +1,5 @@
 """Names are kept in the composed form of Unicode, without white space around them: what looks the same is the same."""
 
-import asyncio
 import unicodedata
 
 import pytest
@@ -34,16 +33,6 @@ async def test_the_two_forms_of_a_name_are_one(user):
     assert made == [COMPOSED, f"{COMPOSED} (1)", f"{COMPOSED} (2)", f"{COMPOSED} (1) (1)"]
 
 
-async def test_of_writers_that_race_for_the_forms_of_one_name_one_gets_it(user):
-    forms = [COMPOSED, DECOMPOSED, f" {COMPOSED}", f"{DECOMPOSED}\u00a0"]
-    other = await StreamRepository().create(user.id, "plasmodb", name="other")
-    await asyncio.gather(
-        *(StreamRepository().create(user.id, "plasmodb", name=form) for form in forms * 5),
-        StreamRepository().update_projection(other.id, name=DECOMPOSED),
-    )
-    assert await names(user) == sorted([COMPOSED, *(f"{COMPOSED} ({number})" for number in range(1, 21))])
-
-
 @pytest.mark.parametrize("blank", BLANK)
 async def test_a_blank_name_is_the_default_of_a_new_conversation_and_no_name_for_one_that_has_one(user, blank):
     stream = await StreamRepository().create(user.id, "plasmodb", name=blank)
@@ -59,16 +48,6 @@ async def test_a_seed_is_found_again_by_either_form_of_its_name(store):
     for name in (COMPOSED, DECOMPOSED, f"{COMPOSED} "):
         await ControlSetRepository().upsert_seed(name=name, **lists)
     assert [item.name for item in await ControlSet.all()] == [COMPOSED]
-
-
-async def test_names_that_are_composed_already_survive_byte_for_byte(user, strategies):
-    exact = [item["name"] for item in strategies]
-    exact += ["a  b", "tab\tinside", "zero\u200bwidth", "\u2126 becomes", "e\u0301", "\U0001f9ec", "x" * 255]
-    for name in exact:
-        stream = await StreamRepository().create(user.id, "plasmodb", name=name)
-        wanted = unicodedata.normalize("NFC", name)
-        assert stream.projection.name in (wanted, f"{wanted} (1)")
-        assert (await StreamRepository().get_projection(stream.id)).name == stream.projection.name
 
 
 @pytest.mark.with_log

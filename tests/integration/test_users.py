@@ -1,82 +1,45 @@
 """Users: the call on every request, and the races around it."""
 
 import asyncio
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from tests.support.statements import recorded
-from veupath_store import ConflictError, NotFoundError, StreamRepository, UserRepository
+from veupath_store import NotFoundError, StreamRepository, UserRepository
 from veupath_store.models import User
 from veupath_store.session import async_session_factory
 
 
-async def test_a_known_user_costs_one_read_and_no_write(user):
+@pytest.mark.parametrize(
+    "known",
+    [
+        lambda users, user: users.get_or_create(user.id),
+        lambda users, user: users.get_or_create(user.id, external_id=user.external_id),
+        lambda users, user: users.get_or_create_by_external_id(user.external_id),
+    ],
+    ids=["id", "id and login", "login"],
+)
+async def test_who_is_known_costs_one_read_and_no_write(store, known):
+    user = await UserRepository().get_or_create(uuid4(), external_id="ada@example.org")
     with recorded() as sent:
-        found = await UserRepository().get_or_create(user.id)
+        found = await known(UserRepository(), user)
     assert found.id == user.id
     assert len(sent) == 1
     assert sent[0].startswith("SELECT")
 
 
-async def test_a_known_external_id_costs_one_read_and_no_write(store):
-    known = await UserRepository().get_or_create_by_external_id("ada@example.org")
-    with recorded() as sent:
-        found = await UserRepository().get_or_create_by_external_id("ada@example.org")
-    assert found.id == known.id
-    assert len(sent) == 1
-    assert sent[0].startswith("SELECT")
+async def test_fifty_requests_of_a_new_user_make_one_row(store, unit):
+    async def request(identity):
+        async with unit() as session:
+            return await UserRepository(session).get_or_create(identity)
 
-
-async def test_an_id_is_accepted_as_text_and_read_back_as_a_uuid(store):
-    identity = uuid4()
-    made = await UserRepository().get_or_create(str(identity))
-    assert isinstance(made.id, UUID)
-    assert made.id == identity
-    assert made.created_at.utcoffset() is not None
-
-
-async def test_fifty_requests_of_a_new_user_make_one_row(store):
     for _ in range(5):
         identity = uuid4()
-        users = await asyncio.gather(*(UserRepository().get_or_create(identity) for _ in range(50)))
+        users = await asyncio.gather(*(request(identity) for _ in range(50)))
         assert {user.id for user in users} == {identity}
         assert len({user.created_at for user in users}) == 1
     assert await User.all().count() == 5
-
-
-async def test_fifty_first_logins_at_once_make_one_user(store):
-    for round_ in range(5):
-        login = f"ada{round_}@example.org"
-        users = await asyncio.gather(*(UserRepository().get_or_create_by_external_id(login) for _ in range(50)))
-        assert len({user.id for user in users}) == 1
-        assert {user.external_id for user in users} == {login}
-    assert await User.all().count() == 5
-
-
-async def test_fifty_sessions_of_a_new_user_make_one_row(store):
-    identity = uuid4()
-
-    async def request():
-        async with async_session_factory() as session:
-            await UserRepository(session).get_or_create(identity)
-
-    await asyncio.gather(*(request() for _ in range(50)))
-    assert await User.all().count() == 1
-
-
-async def test_a_login_that_is_taken_is_a_conflict_named_by_its_constraint(store):
-    await UserRepository().create("ada@example.org")
-    with pytest.raises(ConflictError) as caught:
-        await UserRepository().create("ada@example.org")
-    assert caught.value.constraint == "users_external_id_key"
-    assert "ada" not in str(caught.value)
-    assert "ada" not in str(caught.value.__cause__)
-
-
-async def test_guests_have_no_login_and_may_be_many(store):
-    guests = [await UserRepository().create() for _ in range(3)]
-    assert {guest.external_id for guest in guests} == {None}
 
 
 class TestOfACookieAndALogin:
@@ -86,14 +49,6 @@ class TestOfACookieAndALogin:
         found = await UserRepository().get_or_create(user.id, external_id="ada@example.org")
         assert (found.id, found.external_id) == (user.id, "ada@example.org")
         assert (await UserRepository().get_or_create_by_external_id("ada@example.org")).id == user.id
-
-    async def test_a_known_login_costs_one_read_and_no_write(self, user):
-        await UserRepository().get_or_create(user.id, external_id="ada@example.org")
-        with recorded() as sent:
-            found = await UserRepository().get_or_create(user.id, external_id="ada@example.org")
-        assert found.id == user.id
-        assert len(sent) == 1
-        assert sent[0].startswith("SELECT")
 
     async def test_an_unknown_id_with_an_unknown_login_is_made_with_both(self, store):
         identity = uuid4()

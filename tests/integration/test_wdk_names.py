@@ -7,8 +7,7 @@ import pytest
 
 from tests.support.databases import connected
 from tests.support.statements import recorded
-from veupath_store import Event, Projector, StreamRepository, async_session_factory
-from veupath_store.inputs import limits
+from veupath_store import Event, Projector, StreamRepository
 from veupath_store.models import StreamProjection
 from veupath_store.values import SyncOutcome
 
@@ -131,14 +130,6 @@ async def test_a_strategy_that_is_named_later_gives_its_conversation_that_name(u
     assert await name(user) == "named"
 
 
-async def test_a_name_that_is_too_long_is_refused_and_the_others_are_not(user):
-    await sync(user, "A", "B")
-    assert await sync(user, "x" * (limits.NAME + 1), "B renamed") == ["refused", "updated"]
-    assert (await name(user), await name(user, 2)) == ("A", "B renamed")
-    assert await sync(user, "x" * limits.NAME, "B renamed") == ["updated", "unchanged"]
-    assert await name(user) == "x" * limits.NAME
-
-
 async def test_forms_of_unicode_are_one_name(user):
     composed = "Prote\u00edna"
     await sync(user, composed)
@@ -213,16 +204,13 @@ async def test_a_rename_that_was_taken_over_is_logged_and_what_was_seen_is_not(u
     assert not (await Projector().verify()).suspects
 
 
-@pytest.mark.parametrize("in_session", [False, True])
-async def test_of_syncs_that_race_each_name_is_taken_over_once(user, in_session):
+async def test_of_syncs_that_race_each_name_is_taken_over_once(user, unit):
     """Fifty syncs of the same list and of others' names, with conversations that take those names meanwhile."""
     await sync(user, *(f"s{number}" for number in range(20)))
 
     async def one(round_):
         names = [f"renamed {number % 5}" for number in range(20)]
-        if not in_session:
-            return await sync(user, *names)
-        async with async_session_factory() as session:
+        async with unit() as session:
             outcomes = await sync(user, *names, streams=STREAMS(session))
             assert await STREAMS(session).list_projections(user.id), "the unit of work goes on"
             return outcomes

@@ -12,8 +12,8 @@ _USERS = f"""
 INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, {USERS});
 CREATE TABLE people AS SELECT id, row_number() OVER (ORDER BY id) AS n FROM users;
 CREATE TABLE sources AS
-SELECT g AS n, gen_random_uuid() AS id, p.id AS user_id, 'site' || g % 10 AS site_id,
-       now() - g * interval '1 second' AS at
+SELECT g AS n, gen_random_uuid() AS id, p.id AS user_id, now() - g * interval '1 second' AS at,
+       CASE g / 10 % 10 WHEN 4 THEN 'plasmodb' ELSE 'site' || g % 10 END AS site_id
 FROM generate_series(1, {ROWS}) g JOIN people p ON p.n = CASE WHEN g <= {HEAVY} THEN 1 ELSE g % {USERS} + 1 END;
 """
 _STREAMS = """
@@ -39,7 +39,8 @@ INSERT INTO gene_sets (id, user_id, site_id, name, gene_ids, wdk_strategy_id, cr
 SELECT gen_random_uuid(), user_id, site_id, 'g' || n, jsonb_build_array('G' || n % 50000, 'H' || n % 70000), n, at
 FROM sources;
 INSERT INTO experiments (id, user_id, site_id, data, batch_id, benchmark_id, is_primary, created_at, updated_at)
-SELECT gen_random_uuid(), user_id, site_id, '{}', 'b' || n % 1000, 'm' || n % 1000, n % 7 = 0, at, at FROM sources;
+SELECT gen_random_uuid(), user_id, site_id, '{}', concat('b', nullif(n % 100, 0)), concat('m', nullif(n % 100, 0)),
+       n % 7 = 0, at, at FROM sources;
 INSERT INTO document_ids (user_id, kind, id) SELECT user_id, 'experiments', id FROM experiments;
 """
 _CONTROL_SETS = """

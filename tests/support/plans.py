@@ -8,11 +8,12 @@ from typing import Any
 
 @dataclass
 class Plan:
-    """Which indexes a statement used, and what it did without one."""
+    """Which indexes a statement used, and what it did without one; of rows, the most of one node."""
 
     indexes: set[str] = field(default_factory=set)
     sequential_scans: set[str] = field(default_factory=set)
     sorted_rows: int = 0
+    filtered_rows: int = 0
 
 
 async def explained(client, sql: str, values: list[Any]) -> Plan:
@@ -26,6 +27,8 @@ async def explained(client, sql: str, values: list[Any]) -> Plan:
             plan.indexes.add(node["Index Name"])
         if node["Node Type"] == "Seq Scan":
             plan.sequential_scans.add(node["Relation Name"])
+        removed = sum(node.get(f"Rows Removed by {step}", 0) for step in ("Filter", "Index Recheck", "Join Filter"))
+        plan.filtered_rows = max(plan.filtered_rows, removed * node["Actual Loops"])
         if "Sort" in node["Node Type"]:
             plan.sorted_rows = max(plan.sorted_rows, *(int(child["Actual Rows"]) for child in node["Plans"]))
     return plan
