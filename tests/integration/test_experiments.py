@@ -6,9 +6,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.documents import experiment, new_experiment
+from tests.support.documents import experiment, new_experiment, new_gene_set
 from tests.support.statements import recorded
-from veupath_store import ExperimentRepository, InvalidInputError, NotFoundError, async_session_factory
+from veupath_store import (
+    ExperimentRepository,
+    GeneSetRepository,
+    InvalidInputError,
+    NotFoundError,
+    async_session_factory,
+)
 from veupath_store.errors import StaleVersionError
 from veupath_store.inputs import limits
 
@@ -103,36 +109,48 @@ async def test_a_version_that_never_was_and_an_unknown_owner_are_not_found(user)
     assert caught.value.entity == "user"
 
 
-async def test_many_are_read_in_the_asked_order_in_one_statement(user, stranger):
-    ids = [await new_experiment(user, name=str(number)) for number in range(5)]
-    foreign = await new_experiment(stranger)
+EACH_KIND = pytest.mark.parametrize(
+    ("kind", "new", "document"),
+    [
+        (ExperimentRepository, new_experiment, ("data", {"n": 0})),
+        (GeneSetRepository, new_gene_set, ("gene_ids", ["PF3D7_1343700"])),
+    ],
+    ids=["experiments", "gene sets"],
+)
+
+
+@EACH_KIND
+async def test_many_are_read_in_the_asked_order_in_one_statement(user, stranger, kind, new, document):
+    ids = [await new(user, name=str(number)) for number in range(5)]
+    foreign = await new(stranger)
     asked = [ids[3], uuid4(), str(ids[0]), foreign, ids[4], ids[3]]
     with recorded() as sent:
-        found = await ExperimentRepository().get_many(asked, user_id=user.id)
+        found = await kind().get_many(asked, user_id=user.id)
     assert len(sent) == 1
     assert [row.id for row in found] == [ids[3], ids[0], ids[4]]
-    assert found[0].data == {"n": 0}
-    assert await ExperimentRepository().get_many([], user_id=user.id) == []
-    assert await ExperimentRepository().for_user(stranger.id).get_many(ids, user_id=user.id) == []
+    assert getattr(found[0], document[0]) == document[1]
+    assert await kind().get_many([], user_id=user.id) == []
+    assert await kind().for_user(stranger.id).get_many(ids, user_id=user.id) == []
     for bad in ("text", [1], [uuid4()] * 1001, None):
         with pytest.raises(InvalidInputError):
-            await ExperimentRepository().get_many(bad, user_id=user.id)
+            await kind().get_many(bad, user_id=user.id)
 
 
-async def test_all_are_read_with_their_documents_some_at_a_time(user, stranger, monkeypatch):
+@EACH_KIND
+async def test_all_are_read_with_their_documents_some_at_a_time(user, stranger, monkeypatch, kind, new, document):
     monkeypatch.setattr(limits, "DOCUMENTS", 3)
-    ids = [await new_experiment(user, site_id=("plasmodb", "toxodb")[number % 2]) for number in range(7)]
-    await new_experiment(stranger)
-    repository = ExperimentRepository()
+    ids = [await new(user, site_id=("plasmodb", "toxodb")[number % 2]) for number in range(7)]
+    await new(stranger)
+    repository = kind()
     with recorded() as sent:
         found = [row async for row in repository.iterate(user.id)]
     assert len(sent) == 3
     assert [row.id for row in found] == ids[::-1]
-    assert [row.data for row in found] == [{"n": 0}] * 7
+    assert [getattr(row, document[0]) for row in found] == [document[1]] * 7
     assert [row.id async for row in repository.iterate(user.id, "toxodb")] == [ids[5], ids[3], ids[1]]
     assert [row async for row in repository.for_user(stranger.id).iterate(user.id)] == []
     async with async_session_factory() as session:
-        assert [row.id async for row in ExperimentRepository(session).iterate(user.id)] == ids[::-1]
+        assert [row.id async for row in kind(session).iterate(user.id)] == ids[::-1]
 
 
 async def test_an_iteration_that_ends_at_a_full_read_asks_no_more(user, monkeypatch):

@@ -15,7 +15,6 @@ from veupath_store import (
     StreamRepository,
 )
 from veupath_store.errors import StaleVersionError
-from veupath_store.inputs import limits
 from veupath_store.models import GeneSetRow
 from veupath_store.values import GeneMatch, GeneSetSource
 
@@ -55,28 +54,6 @@ async def test_a_saved_gene_set_reads_back_and_a_save_writes_everything(user):
     assert (again.created_at, again.user_id, again.version) == (read.created_at, user.id, 2)
     with pytest.raises(StaleVersionError):
         await repository.save(identity, **gene_set(user), version=1)
-
-
-async def test_gene_sets_are_read_with_their_genes_by_ids_or_all_of_them(user, stranger, monkeypatch):
-    monkeypatch.setattr(limits, "DOCUMENTS", 2)
-    ids = [
-        await new_gene_set(user, gene_ids=[f"g{number}"], site_id=("plasmodb", "toxodb")[number % 2])
-        for number in range(5)
-    ]
-    foreign = await new_gene_set(stranger)
-    repository = GeneSetRepository()
-    with recorded() as sent:
-        many = await repository.get_many([ids[3], uuid4(), foreign, str(ids[0]), ids[3]], user_id=user.id)
-    assert len(sent) == 1
-    assert [(row.id, row.gene_ids) for row in many] == [(ids[3], ["g3"]), (ids[0], ["g0"])]
-    with recorded() as sent:
-        found = [row async for row in repository.iterate(user.id)]
-    assert len(sent) == 3
-    assert [row.gene_ids for row in found] == [["g4"], ["g3"], ["g2"], ["g1"], ["g0"]]
-    assert [row.id async for row in repository.iterate(user.id, "toxodb")] == [ids[3], ids[1]]
-    theirs = repository.for_user(stranger.id)
-    assert await theirs.get_many(ids, user_id=user.id) == []
-    assert [row async for row in theirs.iterate(user.id)] == []
 
 
 async def test_summaries_have_a_count_and_neither_ids_nor_parameters(user, stranger):

@@ -1,7 +1,6 @@
 """Prepared querysets: what plain ones return, from SQL that is built once."""
 
 import random
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -20,7 +19,6 @@ from veupath_store.repositories import (
     UserRepository,
 )
 from veupath_store.repositories.queries import CLOCK, Condition, Prepared, Sql, instances
-from veupath_store.session import async_session_factory, close_db, get_engine, init_db
 from veupath_store.values import OperationType
 
 DOCUMENTS = [{}, {"a": None}, {"text": "\u2028 é \U0001f600", "deep": [[1, 2.5, {"x": []}]]}, {"big": "x" * 5_000}]
@@ -183,42 +181,6 @@ async def test_the_sql_is_built_once_and_sent_as_the_plain_querysets(store, user
     assert len(built) == 3  # the plain one, and twice with samples
 
 
-@asynccontextmanager
-async def in_autocommit():
-    yield await get_engine().open()
-
-
-@asynccontextmanager
-async def in_a_session():
-    async with async_session_factory() as session:
-        yield session.client
-
-
-@asynccontextmanager
-async def in_a_savepoint():
-    async with async_session_factory() as session, session.savepoint():
-        yield session.client
-
-
-@pytest.mark.parametrize("client_of", [in_autocommit, in_a_session, in_a_savepoint])
-async def test_it_runs_where_its_client_is(store, user, client_of):
-    by_id = Prepared(lambda user: User.filter(pk=user))
-    async with client_of() as client:
-        await User.filter(pk=user.id).using_db(client).update(external_id="mine")
-        assert (await by_id.first(client, user=user.id)).external_id == "mine"
-        if client is not await store.open():
-            assert (await by_id.first(await store.open(), user=user.id)).external_id is None
-
-
-async def test_it_outlives_the_store_that_it_was_built_in(settings):
-    by_id = Prepared(lambda user: User.filter(pk=user))
-    for _ in range(2):
-        engine = await init_db(settings=settings)
-        user = await UserRepository().create()
-        assert (await by_id.first(await engine.open(), user=user.id)).id == user.id
-        await close_db()
-
-
 @pytest.mark.parametrize(
     ("build", "given"),
     [
@@ -246,14 +208,6 @@ async def test_values_that_are_missing_or_none_or_too_many_are_refused_before_an
     with recorded() as sent, pytest.raises(TypeError, match="argument"):
         await by_id.all(client, **values)
     assert sent.statements == []
-
-
-async def test_a_value_that_may_be_left_out_restricts_where_it_is_given(store, user, stranger):
-    mine = (await StreamRepository().create(user.id, "plasmodb")).id
-    found = Prepared(lambda stream, owner=None: Stream.filter(Q(user_id=owner) if owner else Q(), id=stream))
-    client = await store.open()
-    for owner, seen in ((None, True), (user.id, True), (stranger.id, False), (None, True)):
-        assert (await found.first(client, stream=mine, owner=owner) is not None) is seen
 
 
 async def test_constants_stand_in_the_text_as_they_are_and_values_do_not(store):
@@ -296,35 +250,3 @@ async def test_an_array_is_one_value_however_long_it_is(store):
             assert [row.id for row in await by_ids.all(client, ids=wanted)] == [one for one in users if one in wanted]
     assert len(set(sent.statements)) == 1
     assert [row.id for row in await by_logins.all(client, names=["user 2", "nobody"])] == [users[2]]
-
-
-async def test_an_update_says_how_many_rows_it_has_changed(store):
-    for number in range(4):
-        await UserRepository().create(f"user {number}")
-    renamed = Prepared(
-        lambda name, after=None: User.filter(
-            **({} if after is None else {"external_id__gt": after}), created_at__lt=CLOCK
-        ).update(external_id=name, created_at=CLOCK)
-    )
-    client = await store.open()
-    assert await renamed.count(client, name="last", after="user 2") == 1
-    assert await renamed.count(client, name="nobody", after="zzz") == 0
-    assert sorted([row.external_id for row in await User.all()]) == ["last", "user 0", "user 1", "user 2"]
-    cleared = Prepared(lambda name: User.filter(external_id=name).update(external_id=None))
-    assert await cleared.count(client, name="last") == 1
-    assert await User.filter(external_id=None).count() == 1
-
-
-async def test_branches_are_merged_in_the_order_of_the_first_and_cut_once(store, user):
-    names = ["d", "b", "a", "c", "e"]
-    for name in names:
-        await StreamRepository().create(user.id, "plasmodb" if name in "ace" else "toxodb", name=name)
-
-    def sites(user, most):
-        mine = StreamProjection.filter(user_id=user).order_by("-name").limit(most)
-        return [mine.filter(site_id=site).values("name") for site in ("plasmodb", "toxodb")]
-
-    prepared = Prepared(sites)
-    for most in (1, 3, 10):
-        rows = await prepared.all(await store.open(), user=user.id, most=most)
-        assert [row["name"] for row in rows] == sorted(names, reverse=True)[:most]

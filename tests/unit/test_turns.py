@@ -3,7 +3,6 @@
 import json
 from time import process_time
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,50 +120,6 @@ def test_an_answer_holds_all_that_was_logged_of_its_turn():
     assert usage.data["cachedTokens"] == 3
 
 
-def test_pieces_of_a_thought_are_joined_as_they_are():
-    pieces = [("reasoning", {"text": word}) for word in ("I ", "think")]
-    [answer] = answers(chat(said(), *pieces, answered()))
-    assert answer.reasoning == "I think"
-
-
-def test_what_comes_after_an_answer_belongs_to_it_up_to_its_end():
-    entries = chat(
-        said(),
-        began("c1"),
-        answered(),
-        ended("c1", "late"),
-        began("c2"),
-        ("message_end", {"totalTokens": 1}),
-        began("c3"),
-    )
-    [answer] = answers(entries)
-    assert [(call.id, call.result, call.is_done) for call in answer.tool_calls] == [
-        ("c1", "late", True),
-        ("c2", None, False),
-    ]
-    assert answer.token_usage.total_tokens == 1
-
-
-def test_of_several_answers_each_has_what_led_to_it():
-    entries = chat(said(), began("c1", "a"), answered("1"), began("c2", "b"), answered("2"), began("c3", "c"))
-    assert [names(answer) for answer in answers(entries)] == [["a"], ["b", "c"]]
-
-
-def test_a_turn_that_goes_on_shows_its_question_only():
-    [question] = messages(chat(said(), began("c1"), ("reasoning", {"reasoning": "hm"})))
-    assert question.role is MessageRole.USER
-    assert (question.tool_calls, question.reasoning) == ((), None)
-
-
-def test_what_a_failed_attempt_left_is_not_another_ones():
-    failed = [began("c1", "a"), ("error", {"error": "x"}), ("message_end", {"totalTokens": 9})]
-    [answer] = answers(chat(said(), *failed, began("c2", "b"), answered(), ("message_end", {"totalTokens": 1})))
-    assert (names(answer), answer.token_usage.total_tokens) == (["b"], 1)
-    died = [("message_start", {}), began("c1", "a"), ("message_start", {})]
-    [answer] = answers(chat(said(), *died, began("c2", "b"), answered()))
-    assert names(answer) == ["b"]
-
-
 def test_the_last_words_of_a_cancelled_operation_are_not_anothers():
     entries = chat(
         said("1"),
@@ -196,37 +151,6 @@ def test_an_event_without_an_operation_goes_with_the_next_answer_or_the_last():
     assert (one.token_usage, two.token_usage.total_tokens) == (None, 2)
 
 
-def test_what_an_answers_own_event_brings_along_counts_where_nothing_else_was_logged():
-    own = {
-        "content": "x",
-        "toolCalls": [{"id": "c", "name": "own", "result": 1}, "no call"],
-        "citations": [{"title": "own"}],
-        "planningArtifacts": [{"title": "own"}],
-        "reasoning": "own",
-    }
-    [answer] = answers(chat(("assistant_message", own)))
-    assert (names(answer), answer.reasoning) == (["own"], "own")
-    assert answer.citations == answer.planning_artifacts == ({"title": "own"},)
-    [answer] = answers(chat(began("c1", "logged"), ("reasoning", {"reasoning": "logged"}), ("assistant_message", own)))
-    assert (names(answer), answer.reasoning, answer.citations) == (["logged"], "logged", ({"title": "own"},))
-
-
-@pytest.mark.parametrize("bad", [b"", b"no json", b"[1]", b"null"])
-def test_an_entry_that_cannot_be_read_harms_itself_only(bad):
-    entries = chat(
-        ("user_message", bad),
-        began("c1", "a"),
-        ("tool_call_start", bad),
-        ("assistant_message", bad),
-        ended("c1"),
-        answered(),
-        ("message_end", bad),
-        answered("second"),
-    )
-    one, two = messages(entries)
-    assert (names(one), one.tool_calls[0].is_done, two.content) == (["a"], True, "second")
-
-
 def test_wrong_types_inside_are_left_out_field_by_field():
     kinds = sorted(SHOWN - {"user_message"})
     keys = ("id", "name", "arguments", "citations", "planningArtifact", "reasoning", "text", "task", "status")
@@ -237,11 +161,6 @@ def test_wrong_types_inside_are_left_out_field_by_field():
         found = [message.model_dump(mode="json", exclude=NOT_COMPARED) for message in messages(entries)]
         assert found == json.loads(json.dumps(naive_messages(entries)))
         assert found[0]["content"] == "hello"
-
-
-def test_an_event_that_is_told_twice_is_one_call():
-    [answer] = answers(chat(said(), began("c1"), began("c1"), ended("c1"), ended("c1"), answered()))
-    assert len(answer.tool_calls) == 1
 
 
 def test_many_operations_in_one_turn_are_shown_in_seconds():
