@@ -3,16 +3,44 @@
 import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import uuid4
 
+from tests.support.cases import CASES
 from tests.support.hostile import Kind, optional
 from tests.support.hostile_readers import CALLED, NOT_STORED, OTHERWISE, STORING
 from tests.support.hostile_tables import KINDS
-from tests.support.hostile_worlds import FRESH, GIVEN, MORE, examples_of, new_world
 from tests.support.public import public_methods
+from tests.support.world import World, make_world
 from veupath_store import ConflictError, InvalidInputError, NotFoundError, UserRepository, async_session_factory
+from veupath_store.values import ProjectionSort
+
+# Optional parameters that are given all the same: the others then have more right values.
+GIVEN: dict[str, tuple[str, ...]] = {
+    "StreamRepository.page_projections": ("site_id",),
+    "OperationRepository.register": ("stream_id",),
+    "OperationRepository.start": ("stream_id",),
+}
+# Further arguments of a call, for a second round of trials of one parameter, and what that takes.
+MORE: dict[str, tuple[dict[str, Any], str]] = {
+    "StreamRepository.page_projections.cursor": ({"sort": ProjectionSort.NAME}, "by name"),
+}
+# What a call uses up, made anew for each right value: some id, or all of a world.
+FRESH: dict[str, str | None] = {
+    "StreamRepository.ensure": "stream",
+    "StreamRepository.get_or_create_for_experiment": "subject",
+    **dict.fromkeys(("ExperimentRepository.save", "ExperimentRepository.write"), "experiment"),
+    **dict.fromkeys(("GeneSetRepository.save", "GeneSetRepository.write"), "gene_set"),
+    "GeneSetRepository.import_for_stream": None,
+    "AccountRepository.purge": None,
+    "OperationRepository.register": None,
+    "OperationRepository.start": None,
+    **{
+        f"LeaseRepository.{method}": None
+        for method in ("assert_lease", "cancel", "claim", "complete", "fail", "get_outcome", "heartbeat", "release")
+    },
+}
 
 # For a right value: there is no such row, or what is stored forbids it (taken, stale, lost, guarded, active already).
 DOCUMENTED = (NotFoundError, ConflictError)
@@ -33,17 +61,46 @@ def parameters_of(repository: type, method: str) -> dict[str, inspect.Parameter]
     return found
 
 
-async def right_arguments(
-    world: SimpleNamespace, repository: type, method: str, *, fresh: bool = True
-) -> dict[str, Any]:
+class CalledError(Exception):
+    """Instead of a call: what it was called with."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+
+
+class Asked:
+    """In a repository's place: whichever of its methods is called raises `CalledError`."""
+
+    def __init__(self, repository: type) -> None:
+        self._repository = repository
+
+    def __getattr__(self, method: str) -> Any:
+        def note(*arguments: Any, **named: Any) -> None:
+            signature = inspect.signature(getattr(self._repository, method))
+            raise CalledError(signature.bind(self, *arguments, **named).arguments)
+
+        return note
+
+
+def arguments_of(world: World, repository: type, method: str) -> dict[str, Any]:
+    """What the case of a method calls it with."""
+    try:
+        CASES[repository][method].call(Asked(repository), world)
+    except CalledError as called:
+        return called.arguments
+    raise AssertionError(f"the case of {repository.__name__}.{method} does not call it")
+
+
+async def right_arguments(world: World, repository: type, method: str, *, fresh: bool = True) -> dict[str, Any]:
     """The needed arguments of a method; with what a call uses up made anew, or not."""
     key = f"{repository.__name__}.{method}"
-    examples = examples_of(world, repository, method)
     if fresh and key in FRESH:
-        examples |= await FRESH[key](world)
-    found = parameters_of(repository, method)
+        used_up = FRESH[key]
+        world = replace(world, **{used_up: uuid4()}) if used_up else await make_world()
+    right = {"user_id": world.owner} if method == "for_user" else arguments_of(world, repository, method)
     given = GIVEN.get(key, ())
-    return {name: examples[name] for name, it in found.items() if it.default is it.empty or name in given}
+    found = parameters_of(repository, method)
+    return {name: right[name] for name, it in found.items() if it.default is it.empty or name in given}
 
 
 @asynccontextmanager
@@ -78,7 +135,7 @@ def names(path: str, parameter: str) -> bool:
 class Trial:
     """One value for one parameter of one method."""
 
-    world: SimpleNamespace
+    world: World
     repository: type
     method: str
     parameter: str
@@ -137,10 +194,10 @@ class Trial:
 
 async def trials(repository: type) -> AsyncIterator[Trial]:
     for method in public_methods(repository):
-        world = await new_world()
+        world = await make_world()
         for parameter in parameters_of(repository, method):
             yield Trial(world, repository, method, parameter)
             if more := MORE.get(f"{repository.__name__}.{method}.{parameter}"):
                 yield Trial(world, repository, method, parameter, *more)
         # Its ids are free again: another method finds neither them nor their owner.
-        await UserRepository().delete(world.examples["user_id"])
+        await UserRepository().delete(world.owner)
