@@ -1,15 +1,17 @@
 """Experiments and operations are found by the ids that the SQLAlchemy layer gave them, wherever an id is taken.
 
-The calls are found by introspection: a new parameter that names an experiment or an operation fails here.
+The calls are found by introspection, and made as `tests.support.cases` makes them.
 """
 
-import inspect
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.cases import everything
-from tests.support.public import repositories
+from tests.support.cases import everything, methods
+from tests.support.hostile_matrix import arguments_of, call, parameters_of
+from tests.support.public import public_methods, repositories
+from tests.support.world import make_world
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreError
 from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.project.projector import Projector
@@ -34,120 +36,100 @@ NEAR_MISSES = (
     *(" exp_0123456789ab", "exp_0123456789ab\n", "exp-0123456789ab", "exp_0123456789\u0661a", "exp_", ""),
 )
 
-EXPERIMENTS = {
-    "get_by_id": lambda r, u, e: r.get_by_id(e),
-    "delete": lambda r, u, e: r.delete(e),
-    "save": lambda r, u, e: r.save(e, user_id=u, version=1, **RUN),
-    "get_version": lambda r, u, e: r.get_version(e, user_id=u),
-    "patch_field": lambda r, u, e: r.patch_field(e, "notes", 1),
-    "get_many": lambda r, u, e: r.get_many([e], user_id=u),
-}
-STREAMS = {
-    "create": lambda r, u, e: r.create(u, "plasmodb", experiment_id=e),
-    "get_or_create_for_experiment": lambda r, u, e: r.get_or_create_for_experiment(u, "plasmodb", e),
-    "find_by_experiment": lambda r, u, e: r.find_by_experiment(u, e),
-}
-OPERATIONS = {
-    "get_by_id": lambda r, u, o: r.get_by_id(o),
-    "delete": lambda r, u, o: r.delete(o),
-    "get_summary": lambda r, u, o: r.get_summary(o),
-    "get_status": lambda r, u, o: r.get_status(o),
-    "request_cancel": lambda r, u, o: r.request_cancel(o),
-    "register": lambda r, u, o: r.register(u, "batch", operation_id=o),
-    "start": lambda r, u, o: r.start(u, "batch", operation_id=o, worker_id="w", lease_seconds=60),
-}
-LOGS = {
-    "page_operation_events": lambda r, u, o: r.page_operation_events(o),
-    "follow_operation": lambda r, u, o: r.follow_operation(o),
-}
-CALLS = [
-    *((ExperimentRepository, name, call, EXPERIMENT) for name, call in EXPERIMENTS.items()),
-    *((StreamRepository, name, call, EXPERIMENT) for name, call in STREAMS.items()),
-    *((OperationRepository, name, call, OPERATION) for name, call in OPERATIONS.items()),
-    *((LogReader, name, call, OPERATION) for name, call in LOGS.items()),
-]
 MAKES_WHAT_IT_NAMES = {"register", "start", "create", "get_or_create_for_experiment"}
 
 
+def takers(kind, methods):
+    """The methods that take an experiment's or an operation's id, by which parameter, and an old one."""
+    own = {"id", "ids"} if kind in {ExperimentRepository, OperationRepository} else set()
+    for method in methods:
+        for parameter in parameters_of(kind, method).keys() & (own | {"experiment_id", "operation_id"}):
+            is_experiment = kind is ExperimentRepository or parameter == "experiment_id"
+            yield kind, method, parameter, EXPERIMENT if is_experiment else OPERATION
+
+
+OF_LOGS = ("page_operation_events", "follow_operation")
+CALLS = [one for kind in repositories() for one in takers(kind, methods(kind))] + [*takers(LogReader, OF_LOGS)]
+
+
 def each(calls):
-    names = ("repository", "method", "call", "old")
-    return pytest.mark.parametrize(names, calls, ids=lambda it: getattr(it, "__name__", str(it))[:40])
+    names = ("kind", "method", "parameter", "old")
+    return pytest.mark.parametrize(names, calls, ids=lambda it: getattr(it, "__name__", str(it)))
 
 
 EACH = each(CALLS)
-UNDER_ITS_ID = {"experiment_id", "operation_id"}
-
-
-def takers(kind):
-    """The calls of a class that take an experiment's or an operation's id."""
-    own = {"id", "ids"} if kind in {ExperimentRepository, OperationRepository} else set()
-    return {
-        name
-        for name, function in inspect.getmembers(kind, inspect.isfunction)
-        if not name.startswith("_") and (own | UNDER_ITS_ID) & inspect.signature(function).parameters.keys()
-    }
 
 
 @pytest.fixture
 async def there(user):
-    """An experiment, a conversation about it, and an operation, under the ids that stand for the old ones."""
-    await ExperimentRepository().save(adopted_id(EXPERIMENT), user_id=user.id, **RUN)
-    await StreamRepository().create(user.id, "plasmodb", experiment_id=adopted_id(EXPERIMENT))
-    await OperationRepository().register(user.id, "batch", operation_id=adopted_id(OPERATION))
-    return user.id
+    """A world in which an experiment, a conversation about it, and an operation stand under the ids for old ones."""
+    world = await make_world()
+    experiment, operation = adopted_id(EXPERIMENT), adopted_id(OPERATION)
+    await ExperimentRepository().save(experiment, user_id=world.owner, **RUN)
+    await StreamRepository().create(world.owner, "plasmodb", experiment_id=experiment)
+    await OperationRepository().register(world.owner, "batch", operation_id=operation)
+    return replace(world, experiment=experiment, subject=experiment, operation=operation)
 
 
-async def outcome(call):
+async def outcome(world, repository, method, parameter, given):
+    """What a caller can see of a call with this id."""
+    kind = type(repository)
+    arguments = {} if kind is LogReader else arguments_of(world, kind, method)
     try:
-        answer = await call
+        answer = await call(getattr(repository, method), {**arguments, parameter: given})
     except StoreError as exc:
         return type(exc), str(exc)
     return type(answer), len(answer) if isinstance(answer, list) else None, answer if answer is True else None
 
 
 def test_every_call_that_takes_such_an_id_is_tried():
-    tried = {}
-    for kind, name, _, _ in CALLS:
-        tried.setdefault(kind, set()).add(name)
-    tried[LogReader] |= {"page_events", "follow"}  # of a conversation's events, one operation's: see below
-    assert {kind: found for kind in (*repositories(), LogReader) if (found := takers(kind))} == tried
-    assert takers(Projector) == {"append_to_operation"}
+    assert {kind.__name__ for kind, *_ in CALLS} == {
+        *("ExperimentRepository", "OperationRepository", "StreamRepository", "LogReader")
+    }
+    # Of a conversation's events, one operation's: see below.
+    assert {name for _, name, *_ in takers(LogReader, public_methods(LogReader))} == {*OF_LOGS, "page_events", "follow"}
+    assert {name for _, name, *_ in takers(Projector, public_methods(Projector))} == {"append_to_operation"}
+
+
+def of(parameter, identity):
+    return [identity] if parameter == "ids" else identity
 
 
 @EACH
-async def test_the_old_id_is_the_id_that_stands_for_it(there, repository, method, call, old):
+async def test_the_old_id_is_the_id_that_stands_for_it(there, kind, method, parameter, old):
     if method in {"register", "start"}:
         await OperationRepository().delete(adopted_id(old))
     if method == "create":
-        about = await StreamRepository().find_by_experiment(there, adopted_id(old))
+        about = await StreamRepository().find_by_experiment(there.owner, adopted_id(old))
         await StreamRepository().delete(about.id)
-    served = await outcome(call(repository(), there, old))
+    served = await outcome(there, kind(), method, parameter, of(parameter, old))
     assert not issubclass(served[0], StoreError)
     assert served[0] is not type(None)
     if method in {"register", "start"}:
         assert (await OperationRepository().get_status(adopted_id(old))).id == adopted_id(old)
     if method == "create":
-        assert await StreamRepository().find_by_experiment(there, adopted_id(old)) is not None
+        assert await StreamRepository().find_by_experiment(there.owner, adopted_id(old)) is not None
     if method == "delete":
-        assert await repository().get_by_id(adopted_id(old)) is None
+        assert await kind().get_by_id(adopted_id(old)) is None
 
 
 @each([one for one in CALLS if one[1] not in MAKES_WHAT_IT_NAMES])
-async def test_a_foreign_users_old_id_looks_missing(there, repository, method, call, old):
-    del method
-    stranger = (await UserRepository().create()).id
-    unknown = old[:-1] + "c"
-    foreign = await outcome(call(repository().for_user(stranger), stranger, old))
-    assert foreign == await outcome(call(repository().for_user(stranger), stranger, unknown))
+async def test_a_foreign_users_old_id_looks_missing(there, stranger, kind, method, parameter, old):
+    world, theirs = replace(there, owner=stranger.id), kind().for_user(stranger.id)
+    foreign, unknown = [
+        await outcome(world, theirs, method, parameter, of(parameter, one)) for one in (old, old[:-1] + "c")
+    ]
+    assert foreign == unknown
 
 
 @EACH
-async def test_what_nearly_is_an_old_id_is_refused_by_name(there, repository, method, call, old):
+async def test_what_nearly_is_an_old_id_is_refused_by_name(there, kind, method, parameter, old):
     prefix = old.partition("_")[0]
     other = OPERATION if old == EXPERIMENT else EXPERIMENT
     for wrong in (other, *(miss.replace("exp", prefix).replace("EXP", prefix.upper()) for miss in NEAR_MISSES)):
-        with pytest.raises(InvalidInputError, match=f"an old id as {old} is needed"):
-            await call(repository(), there, wrong)
+        error, said = await outcome(there, kind(), method, parameter, of(parameter, wrong))
+        assert error is InvalidInputError
+        assert f"an old id as {old} is needed" in said
 
 
 @pytest.mark.parametrize("old", [EXPERIMENT, OPERATION])
@@ -161,16 +143,16 @@ async def test_nothing_else_takes_an_old_id(there, old):
         lambda: LogReader().page_messages(old),
         lambda: Projector().catch_up(old),
     ]
-    for call in calls:
+    for made in calls:
         with pytest.raises(InvalidInputError, match="a UUID, or its text, is needed"):
-            await call()
+            await made()
     with pytest.raises(InvalidInputError):
         GeneSetSave(id=old, user_id=uuid4(), site_id="plasmodb", name="n", gene_ids=[])
 
 
 async def test_a_save_in_the_background_takes_an_experiments_old_id(there):
     async with DocumentWriter() as writer:
-        writer.put(ExperimentSave(id=EXPERIMENT, user_id=there, **{**RUN, "name": "later"}))
+        writer.put(ExperimentSave(id=EXPERIMENT, user_id=there.owner, **{**RUN, "name": "later"}))
         await writer.flush()
         assert not writer.failures
         assert writer.discard(EXPERIMENT) is False

@@ -76,8 +76,9 @@ class Asked:
 
     def __getattr__(self, method: str) -> Any:
         def note(*arguments: Any, **named: Any) -> None:
-            signature = inspect.signature(getattr(self._repository, method))
-            raise CalledError(signature.bind(self, *arguments, **named).arguments)
+            given = inspect.signature(getattr(self._repository, method)).bind(self, *arguments, **named).arguments
+            del given["self"]
+            raise CalledError(given)
 
         return note
 
