@@ -212,7 +212,7 @@ class Projector:
         """Compare rows with what their logs say, up to the rows' positions. Writes and locks nothing.
 
         What a row holds and its log does not yet is not compared. Cost: the reading of the logs, and a statement for
-        each `TOGETHER` conversations.
+        each `TOGETHER` conversations, and each whose plan is large; few large plans are in memory at once.
 
         Args:
             parallel: How many groups at once.
