@@ -160,7 +160,7 @@ LAW = (
     ),
     defect(
         "the law: a claim that a later page gives up is committed",
-        ("if not at_end and len(turn.waiting) < _MOST_WAITING and _claims(row, entries):", "if False:"),
+        ("if not at_end and part.claims and part.size < _MOST_WAITING:", "if False:"),
     ),
     defect(
         "the law: a log that is begun anew has ids before the row's position",

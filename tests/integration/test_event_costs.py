@@ -18,8 +18,8 @@ from veupath_store import (
 )
 from veupath_store.config import StoreSettings
 from veupath_store.events.log.entries import Event
-from veupath_store.events.project.catch_up import TOGETHER
 from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.selection import TOGETHER
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.values import WdkStrategy
 

@@ -133,8 +133,7 @@ async def test_a_full_log_refuses_further_entries_as_an_internal_error(log, key,
 async def test_a_log_that_is_not_there_has_no_entries(log, key):
     assert await log.read(key, count=10) == await log.read_newest(key, 10) == []
     assert await log.ends([key]) == [None]
-    assert await log.trim(key, LAST, beside=LAST) == await log.make_room(key, LAST) == 0
-    assert list(await log.read_first([key], 10)) == [[]]
+    assert await log.trim(key, LAST, beside=LAST) == 0
     assert await log.step([Step(key, LAST, 10)]) == [
         Stepped(is_there=False, holds_position=False, at_end=True, entries=[], positions=[])
     ]
@@ -168,7 +167,6 @@ async def test_trim_removes_exactly_what_is_before(log, key):
     assert await log.trim(key, appended[333], beside=appended[-1]) == 333
     assert positions(await log.read(key, count=1_000)) == appended[333:]
     assert await log.trim(key, appended[333], beside=appended[-1]) == 0
-    assert await log.make_room(key, appended[334]) == 1
 
 
 async def test_trim_removes_nothing_where_the_entry_that_must_be_there_is_not(log, key, with_ids):
@@ -178,11 +176,11 @@ async def test_trim_removes_nothing_where_the_entry_that_must_be_there_is_not(lo
     assert positions(await log.read(key, count=9)) == [one, two]
 
 
-async def test_the_first_entries_of_several_logs_are_read_at_once(log, key, with_ids):
-    one, two, _ = with_ids("1-0", "2-0", "3-0")
-    of_key, of_none = await log.read_first([key, LogKey.stream(uuid4())], 2)
-    assert (positions(of_key), of_none) == ([one, two], [])
-    assert list(await log.read_first([], 2)) == []
+async def test_several_logs_are_read_at_once(log, key, with_ids):
+    one, two, three = with_ids("1-0", "2-0", "3-0")
+    first, rest, of_none = await log.read_each([(key, None, 2), (key, two, 2), (LogKey.stream(uuid4()), one, 2)])
+    assert (positions(first), positions(rest), of_none) == ([one, two], [three], [])
+    assert await log.read_each([]) == []
 
 
 async def test_all_of_a_log_is_read_page_by_page(log, key):
@@ -278,12 +276,11 @@ async def test_every_method_is_one_round_trip(any_log, key, tmp_path):
             "append": lambda: log.append(key, [message] * 20, new=True),
             "step": lambda: log.step([Step(it, None, 10, "new", [PATCH] * 10) for it in keys]),
             "read": lambda: log.read(key, count=10),
-            "read_first": lambda: log.read_first(keys, 10),
+            "read_each": lambda: log.read_each([(it, None, 10) for it in keys]),
             "read_newest": lambda: log.read_newest(key, 10),
             "ends": lambda: log.ends(keys),
             "count_after": lambda: log.count_after(key, Position(1, 0), 10),
             "trim": lambda: log.trim(key, Position(1, 0), beside=Position(1, 0)),
-            "make_room": lambda: log.make_room(key, Position(1, 0)),
             "scan": lambda: log.scan(key.kind, 0),
             "check_writable": log.check_writable,
             "discard": lambda: log.discard(key, [Position(1, 0), Position(2, 0)]),

@@ -377,7 +377,7 @@ async def test_among_others_a_key_of_another_kind_harms_itself_only(log, key, pr
         beside.set(odd.text(""), SECRET)
     for bad, good in (
         await log.ends([odd, key]),
-        await log.read_first([odd, key], 1),
+        await log.read_each([(odd, None, 1), (key, None, 1)]),
         await log.step([Step(odd, first.position, 10), Step(key, first.position, 10)]),
     ):
         assert isinstance(bad, InternalError)

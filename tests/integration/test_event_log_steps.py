@@ -23,10 +23,18 @@ async def test_a_step_reads_up_to_its_end_or_as_many_as_are_a_page_together(log,
     of_one, of_other = await log.step([Step(other, None, 2_000), Step(key, None, 2_000)])
     assert len(of_other.entries) == 300, "small ones are not fewer because others are large"
     assert not of_one.at_end
-    assert positions(of_one.entries) == [position for batch in large for position in batch][:64]
+    assert sum(len(entry.raw) for entry in of_one.entries) < BYTES // 2 + 64 * 41_000
+    assert positions(of_one.entries) == [position for batch in large for position in batch][: len(of_one.entries)]
     [bounded] = await log.step([Step(other, None, 2_000)])
-    size = sum(len(entry.raw) for entry in bounded.entries)
-    assert BYTES * 0.9 < size <= BYTES
+    assert BYTES < sum(len(entry.raw) for entry in bounded.entries) < BYTES + 64 * 41_000
+
+
+async def test_how_large_entries_are_is_seen_before_many_of_them_are_read(log, key):
+    for _ in range(8):
+        await log.append(key, [delta(text="x" * BYTES)], new=True)
+    [stepped] = await log.step([Step(key, None, 2_000)])
+    assert len(stepped.entries) == 1
+    assert await log.count_after(key, None, 1_000) == (1, stepped.entries[0].position)
 
 
 async def test_a_step_reads_what_follows_the_position_and_appends_to_the_end(log, key, with_ids):

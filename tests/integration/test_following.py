@@ -43,6 +43,17 @@ async def numbers_of(events, until):
     return seen
 
 
+async def numbers_or_gaps(events, until):
+    """The numbers that arrive, and where a gap is told, up to the given one."""
+    seen = []
+    async with asyncio.timeout(SOON):
+        async for event in events:
+            seen.append(GAP if event.type == GAP else event.data["n"])
+            if seen[-1] == until:
+                break
+    return seen
+
+
 def followed_logs():
     return dict(required_log().watch._followed)
 
@@ -392,3 +403,15 @@ async def test_where_an_operation_begins_need_not_be_an_entry(stream, user):
     await Projector().append(stream, tokens(1, operation_id=operation.id))
     _, seen = await some(await LogReader().follow_operation(operation.id), 1)
     assert seen == [("assistant_delta", 1)]
+
+
+async def test_a_follower_that_waits_learns_of_what_is_trimmed_while_much_is_appended(stream, monkeypatch):
+    monkeypatch.setattr("veupath_store.events.log.following.COUNT", 1)
+    monkeypatch.setattr("veupath_store.events.log.following.ROOM", 1_000)
+    waiting = asyncio.create_task(numbers_or_gaps(await LogReader().follow(stream), 499))
+    await until_waiting(1)
+    await Projector().append(stream, tokens(*range(500)))
+    await Projector().catch_up(stream)
+    await Projector().trim(stream, keep=2)
+    seen = await waiting
+    assert GAP in seen or len(seen) == 500

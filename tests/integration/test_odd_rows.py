@@ -1,9 +1,12 @@
 """An odd value in a row harms its own conversation only, whatever has become of its log: all others go on."""
 
+from uuid import UUID, uuid4
+
 import pytest
 
-from tests.support.projections import MESSAGE
+from tests.support.projections import MESSAGE, logged
 from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.selection import TOGETHER
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.repositories import StreamRepository
 
@@ -18,6 +21,11 @@ ODD = [
     *(f"lost = '{lost}', {UNLOGGED}" for lost in ("5", "[]", '{"messages": "x", "after": 7, "at": "x"}')),
     *(f"unlogged = '{tags}'" for tags in ("5", '["name"]', '"x"', '{"name": 5}', '{"name": {}}')),
 ]
+
+_SLOW = f"""
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(9); RETURN NEW; END';
+CREATE TRIGGER slow BEFORE UPDATE ON stream_projections FOR EACH ROW
+WHEN (NEW.stream_id = '{UUID(int=1)}' AND NEW.last_event_id <> OLD.last_event_id) EXECUTE FUNCTION slow()"""
 
 
 @pytest.fixture
@@ -78,3 +86,23 @@ async def test_a_log_that_a_purge_cannot_trim_stops_nobody_else(
     waits = await watcher.fetchval("SELECT log_removed_at IS NULL FROM deleted_ids WHERE id = $1", stream)
     assert waits == (removed_at == "NULL" and odd != "messages_after = 'none'"), "it is tried again"
     assert str(stream) in caplog.text or not waits
+
+
+class TestTooLarge:
+    @pytest.fixture
+    def settings(self, database_url, redis_url, log_prefix):
+        return logged(database_url, redis_url, log_prefix, statement_timeout=0.5)
+
+    @pytest.mark.own_database
+    async def test_a_plan_that_cannot_be_written_in_time_stops_nobody_else(self, user, watcher):
+        made = [
+            await StreamRepository().create(user.id, "plasmodb", stream_id=UUID(int=n + 1)) for n in range(TOGETHER + 1)
+        ]
+        plan = {"root": {"id": "a", "searchName": "x", "parameters": {"ids": [str(uuid4()) for _ in range(2_000)]}}}
+        await ProjectionWorker().drain()
+        await watcher.execute(_SLOW)
+        for number, one in enumerate(made):
+            await StreamRepository().update_projection(one.id, record_type="m", plan=None if number else plan)
+        await ProjectionWorker().drain()
+        left = await watcher.fetch("SELECT stream_id FROM stream_projections WHERE unlogged <> '{}'")
+        assert [row["stream_id"] for row in left] == [made[0].id]

@@ -8,7 +8,7 @@ from veupath_store import StreamRepository
 from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import required_log
 from veupath_store.events.project.projector import Projector
-from veupath_store.events.project.rebuild import TOGETHER
+from veupath_store.events.project.selection import TOGETHER
 from veupath_store.models import StreamProjection
 from veupath_store.values import RebuildOutcome
 

@@ -182,7 +182,7 @@ class StreamLag(Value):
         state: Where it stands.
         position: The last entry that the row has seen, or ``None``.
         newest: The log's newest entry, or ``None``.
-        events: Entries that are not folded in yet, 1,000 at the most.
+        events: Entries that are not folded in yet, 1,000 or some megabytes of them at the most.
         seconds: The age of the oldest of them, by this machine's clock.
         lost: What its log has lost, for good: the number of ``messages``, the entries ``after`` and ``before`` which
             something is gone, and ``at`` what time that was seen; ``None`` for nothing.

@@ -3,8 +3,8 @@
 One request of this process waits for all logs that anybody here follows. A request for each follower would hold a
 connection each, and Redis would read one entry as often as it is followed. Instead, one ``XREAD BLOCK`` names every log
 once, from the place up to which all of its followers have read, and what it brings is handed to them. A follower that
-does not take what it is handed is let go (`Subscription.overflowed`) and reads for itself until it has caught up, so
-that a slow client costs neither memory nor anybody else's time.
+does not take what it is handed, or has more to read than an answer brings, is let go (`Subscription.overflowed`) and
+reads for itself until it has caught up, so that a slow client costs neither memory nor anybody else's time.
 """
 
 import asyncio
@@ -149,8 +149,8 @@ class Subscription:
     Attributes:
         key: The log.
         position: The last entry that was handed over, taken or not.
-        overflowed: Whether more came than was taken in time. Nothing more comes then; what was handed over is whole up
-            to `position`.
+        overflowed: Whether more came than was taken in time, or is handed over. Nothing more comes then; what was
+            handed over is whole up to `position`.
         hinted: Whether what is followed may be over.
     """
 
@@ -189,7 +189,8 @@ class Subscription:
         if not new:
             return
         self._changed.set()
-        if len(self._waiting) + len(new) > ROOM:
+        # After a full answer there may be more, a part of which is trimmed meanwhile: who reads for itself sees that.
+        if len(entries) == COUNT or len(self._waiting) + len(new) > ROOM:
             self.overflowed = True
             return
         self._waiting.extend(new)

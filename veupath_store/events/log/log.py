@@ -1,7 +1,7 @@
 """`EventLog`: the streams of entries in Redis."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -77,8 +77,7 @@ class Step:
     appended: Sequence[Fields] = ()
     """What to append."""
     bound: Position | None = None
-    """For ``new``, the smallest id that the first entry may have; for ``replace``, the last id of the log that is to be
-    replaced."""
+    """The smallest id that a ``new`` log may begin with, or the last id of the log to ``replace``."""
 
 
 class Stepped(NamedTuple):
@@ -170,9 +169,9 @@ class EventLog:
 
     def _step(self, step: Step, size: int) -> Command:
         options = ("" if it is None else str(it) for it in (step.after, step.count, size, step.mode, step.bound))
-        appended = (part for fields in step.appended for part in fields)
-        own = [step.key.of_event(self._prefix, key) for *_, key in step.appended if key]
-        return ("EVAL", scripts.CATCH_UP, 1 + len(own), step.key.text(self._prefix), *own, *options, *appended)
+        keys = [step.key.of_event(self._prefix, key) for *_, key in step.appended if key]
+        appended = (it for fields in step.appended for it in fields)
+        return ("EVAL", scripts.CATCH_UP, 1 + len(keys), step.key.text(self._prefix), *keys, *options, *appended)
 
     async def _ask(self, *command: str | bytes | int | float) -> Any:  # noqa: ANN401 - whatever the server answers
         [reply] = await self._client.run([command])
@@ -196,17 +195,19 @@ class EventLog:
         end = "+" if before is None else f"({before}"
         return entries_of(await self._ask("XREVRANGE", key.text(self._prefix), end, "-", "COUNT", count))
 
-    async def read_first(self, keys: Sequence[LogKey], count: int) -> Iterator[list[Entry] | StoreError]:
-        """Of each of several logs at most so many entries, in their order; a log's are made as it is asked for."""
-        commands = [("XRANGE", key.text(self._prefix), "-", "+", "COUNT", count) for key in keys]
-        replies = await self._client.run_each(commands) if commands else ()
-        return (reply if isinstance(reply, StoreError) else entries_of(reply) for reply in replies)
+    async def read_each(self, places: Iterable[tuple[LogKey, Position | None, int]]) -> list[list[Entry] | StoreError]:
+        """As `read`, for each of several logs, the position and the number."""
+        commands = [
+            ("XRANGE", key.text(self._prefix), "-" if after is None else f"({after}", "+", "COUNT", count)
+            for key, after, count in places
+        ]
+        return await self._of_each(commands, entries_of)
 
     async def pages(
-        self, key: LogKey, start: Position | None = None, *, backwards: bool = False
+        self, key: LogKey, start: Position | None = None, *, backwards: bool = False, size: PageSize | None = None
     ) -> AsyncGenerator[list[Entry], None]:
         """All that a log holds after a position, or before it where `backwards`, in pages of a bounded size."""
-        size, more = PageSize(), True
+        size, more = size or PageSize(), True
         while more:
             entries = await (
                 self.read_newest(key, size.entries, before=start)
@@ -225,21 +226,15 @@ class EventLog:
     async def count_after(self, key: LogKey, after: Position | None, most: int) -> tuple[int, Position | None]:
         """How many entries a log holds after a position, and the first of them; none is transferred.
 
-        Args:
-            after: The position; ``None`` for all.
-            most: How many are counted at the most.
+        At most so many, or of `pages.BYTES`, are counted.
         """
         start = "-" if after is None else f"({after}"
         count, first = await self._ask("EVAL", scripts.COUNT, 1, key.text(self._prefix), start, most)
         return int(count), position_of(first) if first else None
 
     async def trim(self, key: LogKey, before: Position, *, beside: Position) -> int:
-        """Remove all entries before a position, if the log still holds the entry `beside`; returns how many."""
+        """Remove all before a position, if the log holds the entry `beside`, also of a full Redis; returns how many."""
         return int(await self._ask("EVAL", scripts.TRIM, 1, key.text(self._prefix), str(beside), str(before)) or 0)
-
-    async def make_room(self, key: LogKey, before: Position) -> int:
-        """Remove all entries before a position, which Redis does also when its memory is full; returns how many."""
-        return int(await self._ask("XTRIM", key.text(self._prefix), "MINID", "=", str(before)))
 
     async def discard(self, key: LogKey, positions: Sequence[Position]) -> None:
         """Remove single entries."""
@@ -287,11 +282,9 @@ class EventLog:
         return int(after), [key.decode(errors="replace").removeprefix(start) for key in keys]
 
     async def behind(self, limit: int, skip: int = 0) -> list[tuple[UUID, float]]:
-        """The streams that are marked as behind, the oldest mark first. A member that is no stream is removed.
+        """At most so many streams that are marked as behind, the oldest mark first, some of the oldest left out.
 
-        Args:
-            limit: How many at most.
-            skip: How many of the oldest to leave out.
+        A member that is no stream is removed.
 
         Returns:
             Pairs of a stream and its mark: since when it stands in milliseconds, and what `caught_up` takes.

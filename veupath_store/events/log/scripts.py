@@ -8,7 +8,7 @@ from typing import Final
 
 from veupath_store.events.fold.fold import PROJECTING
 from veupath_store.events.log.entries import LAST
-from veupath_store.events.log.pages import FIRST
+from veupath_store.events.log.pages import BYTES
 
 BEHIND: Final = "projections:behind"
 """A sorted set: the streams whose projection is behind, by the milliseconds since when."""
@@ -84,10 +84,28 @@ return ids
 """
 
 
+# How large entries are is not known before they are read: a page grows by a few, until it has so many bytes.
+_PAGE: Final = """
+local function page_after(after, count, bytes)
+    local page, size, last = {}, 0, false
+    while not last and #page < count and size < bytes do
+        local piece = math.min(#page + 1, 64, count - #page)
+        local entries = redis.call('XRANGE', KEYS[1], after, '+', 'COUNT', piece)
+        for _, entry in ipairs(entries) do
+            page[#page + 1] = entry
+            for _, field in ipairs(entry[2]) do size = size + #field end
+        end
+        last = #entries < piece
+        if not last then after = '(' .. entries[piece][1] end
+    end
+    return page, last
+end
+"""
+
 # Reads a page of a log and appends to its end, where the row has reached that (docs/event-log.md, rule 3).
 # ARGV: the row's position or nothing, how many entries to read at most, of how many bytes about, what to do, the
-# smallest id or the last id that goes with it, and for each entry to append its operation, type, data and key. How
-# large entries are is not known: the page grows piece by piece, as its size so far allows. What to do is
+# smallest id or the last id that goes with it, and for each entry to append its operation, type, data and key. What to
+# do is
 # * end: append where the log holds the position, the page is the last one, and nothing on it projects, or is an event
 #   of a unit of work, which a catch-up that died may have appended;
 # * new: append where there is no log; ids are greater than the position;
@@ -96,20 +114,12 @@ return ids
 # Answers whether the log is there, whether it holds the position, whether the page is the last one, the page, and the
 # ids of what was appended.
 _READ_AND_APPEND: Final = """
-local position, count, bytes, mode, bound = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local position, mode, bound = ARGV[1], ARGV[4], ARGV[5]
 local there = redis.call('EXISTS', KEYS[1]) == 1
 local found, page, ids, last = position == '' or position == '0-0', {}, {}, not there or position == 'LAST'
 if there and not found then found = #redis.call('XRANGE', KEYS[1], position, position) == 1 end
-local after, size, piece = position == '' and '-' or '(' .. position, 0, math.min(FIRST, count)
-while not last and piece > 0 do
-    local entries = redis.call('XRANGE', KEYS[1], after, '+', 'COUNT', piece)
-    for _, entry in ipairs(entries) do
-        page[#page + 1] = entry
-        for _, field in ipairs(entry[2]) do size = size + #field end
-    end
-    last = #entries < piece
-    if not last then after = '(' .. entries[piece][1] end
-    piece = math.min(count - #page, math.floor((bytes - size) * #page / size))
+if not last then
+    page, last = page_after(position == '' and '-' or '(' .. position, tonumber(ARGV[2]), tonumber(ARGV[3]))
 end
 local function projects()
     local types = PROJECTING
@@ -162,11 +172,8 @@ end
 return {there and 1 or 0, found and 1 or 0, last and 1 or 0, page, ids}
 """
 _TYPES: Final = ", ".join(f"['{name}'] = true" for name in sorted(PROJECTING))
-CATCH_UP: Final = (
-    _READ_AND_APPEND.replace("PROJECTING", f"{{{_TYPES}}}")
-    .replace("LAST", str(LAST))
-    .replace("FIRST", str(FIRST))
-    .replace("KEPT", str(KEYS_KEPT))
+CATCH_UP: Final = _PAGE + (
+    _READ_AND_APPEND.replace("PROJECTING", f"{{{_TYPES}}}").replace("LAST", str(LAST)).replace("KEPT", str(KEYS_KEPT))
 )
 
 # The first and last entries themselves, which XINFO holds as well and which may have megabytes, stay in the server.
@@ -180,9 +187,9 @@ return {first and first[1] or '', newest and newest[1] or '', found['last-genera
 """
 
 # ARGV: after what to begin, and how many entries are counted at the most.
-COUNT: Final = """
-local found = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
-return {#found, #found > 0 and found[1][1] or ''}
+COUNT: Final = f"""{_PAGE}
+local found = page_after(ARGV[1], tonumber(ARGV[2]), {BYTES})
+return {{#found, #found > 0 and found[1][1] or ''}}
 """
 
 # ARGV: pairs of a stream and the score that was seen.

@@ -11,25 +11,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
-from veupath_store.errors import InvalidInputError, NotFoundError, StoreError
-from veupath_store.events.fold.fold import PROJECTING, Problem, fold_all
+from veupath_store.errors import InvalidInputError, NotFoundError, StoreError, UnavailableError
+from veupath_store.events.fold.fold import PROJECTING, Problem
 from veupath_store.events.fold.patch import DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw, whole_row
 from veupath_store.events.log.entries import FIRST, LAST, Entry, Fields, LogKey, Position
 from veupath_store.events.log.log import EventLog, Step, Stepped
-from veupath_store.events.log.pages import MOST
+from veupath_store.events.log.pages import BYTES, MOST
 from veupath_store.events.project.commit import Committed, Part, commit, is_of_one
 from veupath_store.events.project.losses import accept_loss, beginning_after, from_own, loss, own_beginning
 from veupath_store.events.project.rows import Snapshot, read_rows
+from veupath_store.events.project.selection import TOGETHER
 from veupath_store.session import get_engine
 from veupath_store.values import CaughtUp, LogProblem
 
-TOGETHER: Final = 32
-"""Conversations of one round at the most: so many rows may be locked together for a moment."""
-
 _DISMISSAL: Final = frozenset({"dismissed_at", "dismissed_reason"})
 
-_MOST_WAITING: Final = 20_000
-"""Entries that wait for the end of a log before something that they claim is settled."""
+_MOST_WAITING: Final = 16 * BYTES
+"""Bytes of entries that wait for the end of a log before something that they claim is settled."""
 
 
 class Unfinished(CaughtUp):
@@ -49,8 +47,10 @@ class _Turn:
     """What the log is asked for next, as `Step.mode`, unless something waits."""
     last: Position | None = None
     """The last id of the log that is to be replaced."""
-    waiting: list[Entry] = field(default_factory=list)
-    """Entries that were read and not committed: they claim what a later one may give up."""
+    waiting: Part | None = None
+    """What was read and not committed: it claims what a later entry may give up."""
+    is_large: bool = False
+    """Whether it needs rounds of its own."""
     position: str | None = None
     events: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -65,9 +65,10 @@ class _Turn:
     lost: Mapping[str, Any] | None = None
     """The mark of the loss that a whole row carries which is to be appended."""
 
-    def end(self, error: StoreError | None = None, kind: type[CaughtUp] = CaughtUp) -> None:
+    def end(self, error: StoreError | None = None, kind: type[CaughtUp] = CaughtUp) -> StoreError | CaughtUp:
         """Nothing more is to be done."""
         self.result = error or kind(position=self.position, events=self.events, problems=log_problems(self.problems))
+        return self.result
 
     @property
     def whole(self) -> str:
@@ -97,21 +98,35 @@ async def catch_up_all(
     Returns:
         For each conversation where its row stands now, or what was wrong with it; `Unfinished` for one that was left.
     """
-    turns = [_Turn(stream_id, leaves_changes=rounds is not None) for stream_id in dict.fromkeys(stream_ids)]
-    for start in range(0, len(turns), TOGETHER):
-        group, taken = turns[start : start + TOGETHER], 0
-        while going := [turn for turn in group if turn.result is None and _goes_on(turn, taken, rounds)]:
-            await _round(log, going)
-            taken += 1
-    for turn in turns:
-        if turn.result is None:
-            turn.end(kind=Unfinished)
-    return {turn.stream_id: turn.result for turn in turns if turn.result is not None}
+    ids, done = list(dict.fromkeys(stream_ids)), dict[UUID, CaughtUp | StoreError]()
+    for start in range(0, len(ids), TOGETHER):
+        group = ids[start : start + TOGETHER]
+        done |= await _rounds(log, [_Turn(each, leaves_changes=rounds is not None) for each in group], rounds)
+    return done
 
 
-def _goes_on(turn: _Turn, taken: int, rounds: int | None) -> bool:
-    """Whether there is to be another round; what waits for a claim to be settled would have to be read again."""
-    return rounds is None or taken < rounds or bool(turn.waiting)
+async def _rounds(log: EventLog, turns: list[_Turn], most: int | None) -> dict[UUID, CaughtUp | StoreError]:
+    """Rounds for some together, then for each of those that are too large for that."""
+    taken, done = 0, dict[UUID, CaughtUp | StoreError]()
+    # What waits for a claim to be settled would have to be read again.
+    while going := [
+        turn
+        for turn in turns
+        if turn.result is None and not turn.is_large and (most is None or taken < most or turn.waiting is not None)
+    ]:
+        await _round(log, going)
+        taken += 1
+    while turns:
+        turn = turns.pop()  # what a large one holds goes with it
+        if turn.is_large:
+            turn.is_large = False
+            try:
+                done |= await _rounds(log, [turn], most)
+            except UnavailableError as exc:  # it may be too large for the time that a server has
+                done[turn.stream_id] = exc
+        else:
+            done[turn.stream_id] = turn.result or turn.end(kind=Unfinished)
+    return done
 
 
 async def append_whole(log: EventLog, stream_id: UUID) -> Position:
@@ -130,7 +145,11 @@ async def _round(log: EventLog, turns: Sequence[_Turn]) -> None:
         [turn.stream_id for turn in turns],
         [turn.stream_id for turn in turns if turn.mode != "end" or turn.reason],
     )
-    asked = [turn for turn in turns if _asks(turn, rows.get(turn.stream_id, NotFoundError("stream")))]
+    for turn in turns:
+        turn.is_large = len(turns) > 1 and turn.stream_id not in rows  # or gone, which is seen alone
+    asked = [
+        turn for turn in turns if not turn.is_large and _asks(turn, rows.get(turn.stream_id, NotFoundError("stream")))
+    ]
     for turn, answer in zip(asked, await log.step([turn.step for turn in asked]), strict=True):
         try:
             if isinstance(answer, StoreError):
@@ -156,8 +175,8 @@ def _asks(turn: _Turn, row: Snapshot | StoreError) -> bool:
         turn.row, key, position = row, LogKey.stream(row.stream_id), row.position
         if position is None and turn.mode == "end":
             turn.mode = "new"
-        if turn.waiting:
-            turn.step = Step(key, turn.waiting[-1].position, MOST)
+        if turn.waiting is not None:
+            turn.step = Step(key, turn.waiting.entries[-1].position, MOST)
         else:
             bound = turn.last if turn.mode == "replace" else _after(position) if turn.mode == "new" else None
             turn.step = Step(key, position, MOST, turn.mode, _to_append(turn), bound)
@@ -217,10 +236,10 @@ async def _part(log: EventLog, turn: _Turn) -> Part | None:
         return _with_appended(turn)
     if turn.step.mode == "replace" or not answer.is_there:
         # There is no log where the row has seen one (rule 13), or none any more (rule 10).
-        turn.waiting.clear()
+        turn.waiting = None
         turn.mode = "new"
         return None
-    if turn.row.position is None and not turn.waiting:
+    if turn.row.position is None and turn.waiting is None:
         return await _first(log, turn)
     turn.mode = "end"
     if not answer.holds_position:
@@ -230,7 +249,7 @@ async def _part(log: EventLog, turn: _Turn) -> Part | None:
 
 async def _not_held(log: EventLog, turn: _Turn) -> Part | None:
     """A row whose position is not in its log (rules 11 and 12)."""
-    turn.waiting.clear()
+    turn.waiting = None
     entries = await beginning_after(log, turn.row)
     if entries is not None:
         return _read(turn, entries, at_end=False)
@@ -274,22 +293,20 @@ async def _first(log: EventLog, turn: _Turn) -> Part | None:
 
 def _read(turn: _Turn, read: Sequence[Entry], *, at_end: bool) -> Part | None:
     """What follows the position; a page that ends in a claim is not committed before the next is read (rule 19)."""
-    row, entries = turn.row, [*turn.waiting, *read]
-    if not at_end and len(turn.waiting) < _MOST_WAITING and _claims(row, entries):
+    part, turn.waiting = turn.waiting or Part(turn.row), None
+    part.add(read, folds=not at_end)
+    if not at_end and part.claims and part.size < _MOST_WAITING:
         # Those with a key, too: an event of a unit of work that is not deleted with its commit is appended again.
-        turn.waiting = [*(entry for entry in entries[:-1] if entry.type in PROJECTING or entry.key), entries[-1]]
+        kept = [entry for entry in part.entries[:-1] if entry.type in PROJECTING or entry.key]
+        part.entries, turn.waiting = [*kept, part.entries[-1]], part
         return None
-    turn.waiting = []
-    if entries:
-        return Part(row, entries)
-    turn.position = row.state.last_event_id
+    if part.is_large:
+        part.expected = None
+    if part.entries:
+        return part
+    turn.position = turn.row.state.last_event_id
     turn.end()
     return None
-
-
-def _claims(row: Snapshot, entries: Sequence[Entry]) -> bool:
-    state = fold_all(row.state, entries).state
-    return state.name != row.state.name or state.wdk_strategy_id not in (None, row.state.wdk_strategy_id)
 
 
 def _advance(turn: _Turn, done: Committed | StoreError | None) -> None:
@@ -304,7 +321,7 @@ def _advance(turn: _Turn, done: Committed | StoreError | None) -> None:
         turn.problems += done.problems
         row, answer = turn.row, turn.answer
         all_appended = answer.positions or not (row.state.unlogged or row.waiting or turn.reason)
-        is_left = bool(done.state.unlogged) and not (turn.leaves_changes and answer.positions)
+        is_left = row.has_more or (bool(done.state.unlogged) and not (turn.leaves_changes and answer.positions))
         if answer.holds_position and answer.at_end and all_appended and not is_left:
             turn.end()
 

@@ -35,6 +35,9 @@ _APPENDED: Final = """
 DELETE FROM stream_events e USING unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS d(user_id, stream_id, key)
 WHERE e.user_id = d.user_id AND e.stream_id = d.stream_id AND e.key = d.key"""
 
+_LARGE: Final = 1024 * 1024
+"""Bytes of entries from which on a part has a transaction to itself."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -57,7 +60,33 @@ class Part:
     lost: Mapping[str, Any] | None = None
     after: Sequence[Entry] = ()
     state: State | None = None
-    expected: "Committed | None" = None
+    expected: "Committed | StoreError | None" = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes its entries have."""
+        return sum(len(entry.raw) + 256 for entry in self.entries)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is folded, and written, when no other one is: so many plans are not in memory at once."""
+        return self.size > _LARGE
+
+    @property
+    def claims(self) -> bool:
+        """Whether the row gets something that another row may have."""
+        return isinstance(self.expected, Committed) and self.expected.claims
+
+    def add(self, entries: Sequence[Entry], *, folds: bool) -> None:
+        """Take the entries that follow, and fold them now, or as far as what came before is."""
+        self.entries = [*self.entries, *entries]
+        done = self.expected
+        if isinstance(done, Committed):
+            state, problems, count = fold_all(done.state, entries)
+            keys = [*done.keys, *_keys(entries)]
+            self.expected = Committed(done.row, state, (*done.problems, *problems), done.folded + count, keys)
+        elif folds:
+            self.expected = _folded(self, self.row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +134,24 @@ async def commit(parts: Sequence[Part]) -> dict[UUID, Committed | StoreError | N
     """
     done: dict[UUID, Committed | StoreError | None] = {}
     together: list[Part] = []
-    claiming: list[Part] = []
+    alone: list[Part] = []
     for part in parts:
-        folded = _folded(part, part.row)
-        if isinstance(folded, Committed):
-            part.expected = folded
-            (claiming if folded.claims else together).append(part)
-        else:
-            done[part.row.stream_id] = folded
+        if not part.is_large:
+            part.expected = _folded(part, part.row)
+        is_plain = isinstance(part.expected, Committed) and not part.claims
+        (together if is_plain else alone).append(part)
     if together:
         try:
-            claiming += await despite_deadlocks(lambda: _commit_together(together, done))
+            alone += await despite_deadlocks(lambda: _commit_together(together, done))
         except StoreError as exc:
             if not is_of_one(exc):
                 raise
             if len(parts) == 1:
                 return {parts[0].row.stream_id: exc}
-            claiming += together
-    for part in claiming:
+            alone += together
+    for part in alone:
         done[part.row.stream_id] = await _commit_alone(part)
+        part.expected = None  # its plan may be large
     return done
 
 
@@ -147,7 +175,7 @@ async def _commit_together(parts: Sequence[Part], done: dict[UUID, Committed | S
 
 async def _commit_alone(part: Part) -> Committed | StoreError | None:
     """Fold one part, and settle the name and the WDK strategy that it claims: the last commit holds."""
-    attempts = 0
+    attempts, part.expected = 0, part.expected or _folded(part, part.row)
     while True:
         attempts += 1
         try:
@@ -170,7 +198,7 @@ def is_of_one(error: StoreError) -> bool:
 async def _settled(part: Part) -> Committed | StoreError | None:
     async with async_session_factory() as session:
         client, row = session.client, part.row
-        holder = await _holder(client, row, part.expected.claimed if part.expected else None)
+        holder = await _holder(client, row, part.expected.claimed if isinstance(part.expected, Committed) else None)
         rows = await lock_rows(client, {row.stream_id, *([holder] if holder else [])})
         done = _folded(part, rows.get(row.stream_id))
         if not isinstance(done, Committed):
@@ -183,7 +211,7 @@ async def _settled(part: Part) -> Committed | StoreError | None:
         if done.claims_name:
             done = replace(done, state=await _named(client, done))
         await _write(client, [done])
-        return done
+        return replace(done, state=replace(done.state, plan=None))
 
 
 async def _holder(client: StoreTransaction, row: Row, wdk_strategy_id: int | None) -> UUID | None:

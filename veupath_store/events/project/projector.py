@@ -14,7 +14,7 @@ from veupath_store.events.log.log import required_log
 from veupath_store.events.project.catch_up import catch_up
 from veupath_store.events.project.lag import STUCK_AFTER, lag_of
 from veupath_store.events.project.outbox import keep
-from veupath_store.events.project.rebuild import TOGETHER, make_missing_streams, rebuild_group
+from veupath_store.events.project.rebuild import make_missing_streams, rebuild_group
 from veupath_store.events.project.removal import count_waiting, count_without_row, trim_stream
 from veupath_store.events.project.selection import Chosen, Progress, Selection, for_each
 from veupath_store.events.project.verify import PROVEN, verify_group
@@ -191,7 +191,7 @@ class Projector:
         for one in await make_missing_streams(self.log) if missing else ():
             tally.add(one)
         rebuild = partial(rebuild_group, self.log, force=force)
-        await for_each(selection, rebuild, tally.add, parallel, progress, together=TOGETHER)
+        await for_each(selection, rebuild, tally.add, parallel, progress)
         _refuse_unknown(stream_id, tally.counts)
         return RebuildReport(
             counts=tally.counts,
@@ -212,7 +212,7 @@ class Projector:
         """Compare rows with what their logs say, up to the rows' positions. Writes and locks nothing.
 
         What a row holds and its log does not yet is not compared. Cost: the reading of the logs, and a statement for
-        each `TOGETHER` conversations.
+        each `TOGETHER` conversations, and each whose plan is large; few large plans are in memory at once.
 
         Args:
             parallel: How many groups at once.
@@ -227,7 +227,7 @@ class Projector:
         def verify(group: list[Chosen]) -> Awaitable[list[StreamVerification]]:
             return verify_group(self.log, [one.stream_id for one in group])
 
-        await for_each(selection, verify, tally.add, parallel, progress, together=TOGETHER)
+        await for_each(selection, verify, tally.add, parallel, progress)
         _refuse_unknown(stream_id, tally.counts)
         return VerifyReport(counts=tally.counts, events=tally.events, suspects=tuple(tally.named))
 

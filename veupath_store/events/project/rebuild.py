@@ -21,9 +21,6 @@ from veupath_store.inputs.validation import as_uuid, text
 from veupath_store.session import get_engine
 from veupath_store.values import CaughtUp, RebuildOutcome, StreamRebuild
 
-TOGETHER: Final = 32
-"""Conversations of one transaction at the most: so long may a writer of one of them have to wait."""
-
 _MAKE_ROW: Final = """
 INSERT INTO stream_projections (stream_id, user_id, site_id, name, last_event_id, unlogged, updated_at)
 SELECT s.id, s.user_id, s.site_id, s.id::text, $2, '{}', 'epoch' FROM streams s WHERE s.id = $1
@@ -52,7 +49,9 @@ async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool =
     settled = {one.stream_id for one in done}
     wanted: list[Folded] = []
     new: list[UUID] = []
-    found = await fold_rows(log, [one.stream_id for one in group if one.stream_id not in settled])
+    ids = [one.stream_id for one in group if one.stream_id not in settled]
+    found = await fold_rows(log, ids)
+    large = [Chosen(stream_id, None) for stream_id in ids if stream_id not in found and len(ids) > 1]
     for stream_id, folded in found.items():
         if isinstance(folded, StoreError):
             done.append(_failed(stream_id, folded))
@@ -62,7 +61,12 @@ async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool =
             wanted.append(folded)
         else:
             done.append(_report(stream_id, _outcome(folded), folded))
-    return [*done, *await _written(log, wanted, new)]
+    done += await _written(log, wanted, new)
+    found.clear()
+    wanted.clear()
+    for one in large:
+        done += await rebuild_group(log, [one], force=force)
+    return done
 
 
 async def _written(log: EventLog, wanted: Sequence[Folded], new: Sequence[UUID]) -> list[StreamRebuild]:

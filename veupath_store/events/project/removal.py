@@ -109,10 +109,10 @@ async def _trim_full(log: EventLog, key: LogKey, keep: int | None, before: Posit
     rows = await client.execute_rows(_DECIDE, [key.id, tagged(LOGGED, DECISION)])
     if not rows:
         raise NotFoundError("stream")
-    position = rows[0]["last_event_id"]
-    if position is None:
+    if rows[0]["last_event_id"] is None:
         return 0
-    return await log.make_room(key, await _bound(log, key, Position.parse(position), keep, before))
+    position = Position.parse(rows[0]["last_event_id"])
+    return await log.trim(key, await _bound(log, key, position, keep, before), beside=position)
 
 
 async def _bound(log: EventLog, key: LogKey, position: Position, keep: int | None, before: Position | None) -> Position:

@@ -40,16 +40,27 @@ COLUMNS: Final = tuple(_TYPES)
 _JSON: Final = tuple(column for column, kind in _TYPES.items() if kind == "jsonb")
 _LISTED: Final = ", ".join(f"p.{column}" for column in COLUMNS)
 
+LARGE: Final = 16 * 1024
+"""Bytes of a row's documents, as the table holds them, from which on it is read alone: they may be 90 times as many as
+text, and objects made of that ten times as many again."""
+
+WAITING: Final = 1024 * 1024
+"""Bytes of a conversation's waiting events that are read at once, and one event more."""
+
 # Without a lock, in one statement, so that the row and its waiting events are of one moment (rule 2).
 # The plan comes along as text where it is to be logged, as with a whole row after a loss.
 _READ: Final = f"""
 SELECT p.stream_id, p.user_id, p.site_id, s.experiment_id, s.created_at, {_LISTED},
        CASE WHEN p.stream_id = ANY ($2::uuid[]) OR p.last_event_id IS NULL OR p.unlogged ?| '{{plan,lost}}'
             THEN p.plan END AS plan,
-       (SELECT jsonb_agg(jsonb_build_array(e.operation_id, e.type, e.data, e.key) ORDER BY e.number)
-        FROM stream_events e WHERE e.user_id = p.user_id AND e.stream_id = p.stream_id) AS waiting
-FROM stream_projections p JOIN streams s ON s.user_id = p.user_id AND s.id = p.stream_id
-WHERE p.stream_id = ANY ($1::uuid[])"""
+       e.waiting, e.has_more
+FROM stream_projections p JOIN streams s ON s.user_id = p.user_id AND s.id = p.stream_id, LATERAL (
+    SELECT jsonb_agg(jsonb_build_array(operation_id, type, data, key) ORDER BY number) FILTER (WHERE fits) AS waiting,
+           bool_or(NOT fits) AS has_more
+    FROM (SELECT e.*, sum(octet_length(data) + 1024) OVER (ORDER BY number) - octet_length(data) <= {WAITING} AS fits
+          FROM stream_events e WHERE e.user_id = p.user_id AND e.stream_id = p.stream_id) e) e
+WHERE p.stream_id = ANY ($1::uuid[]) AND (cardinality($1::uuid[]) = 1
+    OR pg_column_size(p.plan) + COALESCE(pg_column_size(p.unrooted_steps), 0) < {LARGE})"""
 
 # In the order of the key, so that two that lock several rows cannot deadlock.
 _LOCK: Final = f"""
@@ -107,12 +118,14 @@ class Snapshot(Row):
         created_at: When it was made.
         documents: The JSON texts of `DOCUMENTS`, where they are to be logged.
         waiting: The events of units of work that are to be appended.
+        has_more: Whether there are more of them, for the next time.
     """
 
     experiment_id: UUID | None
     created_at: datetime
     documents: Mapping[str, str]
     waiting: Sequence[Fields]
+    has_more: bool
 
     @property
     def needs_whole_row(self) -> bool:
@@ -127,11 +140,12 @@ async def read_rows(
 
     Args:
         client: The pool.
-        stream_ids: The conversations; those that are gone have no row.
+        stream_ids: The conversations.
         plans: Those whose plan is wanted also where the log has it.
 
     Returns:
-        The rows by conversation, or why one cannot be read.
+        The rows by conversation, or why one cannot be read. Those that are gone have none; and those of `LARGE`
+        documents, unless only one is asked for.
     """
     records = await client.execute_rows(_READ, [sorted(set(stream_ids)), list(plans)])
     return {record["stream_id"]: _snapshot(record) for record in records}
@@ -207,6 +221,7 @@ def _snapshot(record: Any) -> Snapshot | InternalError:  # noqa: ANN401 - an asy
         record["created_at"],
         {column: record[column] or "null" for column in DOCUMENTS},
         [tuple(event) for event in decode(record["waiting"])] if record["waiting"] else [],
+        bool(record["has_more"]),
     )
 
 

@@ -16,6 +16,9 @@ T = TypeVar("T")
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of conversations that were done since it was called last."""
 
+TOGETHER: Final = 32
+"""Conversations of one group at the most: so many rows may be locked together for a moment."""
+
 CHUNK: Final = 500
 PARALLEL: Final = 64
 
@@ -102,10 +105,8 @@ async def for_each(
     done: Callable[[T], None],
     parallel: int,
     progress: Progress | None,
-    *,
-    together: int,
 ) -> None:
-    """Do something with all conversations, some together, several such groups at once.
+    """Do something with all conversations, `TOGETHER` at a time, several such groups at once.
 
     Args:
         selection: The conversations.
@@ -113,7 +114,6 @@ async def for_each(
         done: Takes each result.
         parallel: How many groups at once.
         progress: Called with the number of conversations of each group that is done.
-        together: Conversations of a group at the most.
 
     Raises:
         InvalidInputError: `parallel` is not from 1 to `PARALLEL`.
@@ -128,7 +128,7 @@ async def for_each(
             tell(len(group))
 
     async for chunk in selection.chunks():
-        groups = (chunk[start : start + together] for start in range(0, len(chunk), together))
+        groups = (chunk[start : start + TOGETHER] for start in range(0, len(chunk), TOGETHER))
         tasks = [asyncio.ensure_future(take(groups)) for _ in range(workers)]
         try:
             await asyncio.gather(*tasks)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeGuard
 from uuid import UUID
 
 from veupath_store.errors import InternalError, InvalidInputError, StoreError
@@ -10,6 +10,7 @@ from veupath_store.events.fold.fold import COLUMNS, INITIAL, Problem, State, fol
 from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.pages import FIRST as FIRST_PAGE
+from veupath_store.events.log.pages import PageSize
 from veupath_store.events.project.catch_up import log_problems
 from veupath_store.events.project.rows import Snapshot, document, read_rows
 from veupath_store.session import get_engine
@@ -17,6 +18,12 @@ from veupath_store.values import FieldDifference, StreamVerification, VerifyOutc
 
 PROVEN: Final = frozenset({VerifyOutcome.EQUAL, VerifyOutcome.EMPTY})
 """What needs no second look: nothing is wrong with these rows."""
+
+_FEW: Final = 4
+"""Entries of a log that are read before it is known how large they are."""
+
+_SMALL: Final = 64 * 1024
+"""Bytes of so many entries, up to which a page of each log of a group is read at once."""
 
 _GENE_SET: Final = "SELECT FROM gene_sets WHERE user_id = $1 AND id = $2"
 
@@ -61,21 +68,37 @@ async def fold_rows(
 ) -> dict[UUID, Folded | StoreError]:
     """Read rows, and fold their logs up to where the rows stand, without a lock: there a log does not change any more.
 
-    One statement and one round trip to Redis; one more for each further page of a log.
+    One statement and two round trips to Redis; one more for each further page of a log.
 
     Args:
-        stream_ids: The conversations; those that are gone have no row.
+        stream_ids: The conversations.
         plans: Whether the rows' plans are read, too.
 
     Returns:
-        By conversation what was found, or why its row or its log cannot be read.
+        By conversation what was found, or why its row or its log cannot be read; as `read_rows`, without those that are
+        gone, and of several without large ones.
     """
     ids = list(stream_ids)
     rows = await read_rows(await get_engine().open(), ids, ids if plans else ())
-    firsts = await log.read_first([LogKey.stream(stream_id) for stream_id in rows], FIRST_PAGE)
+    firsts = await _first_pages(log, [LogKey.stream(stream_id) for stream_id in rows])
     return {
         stream_id: await _folded(log, row, first) for (stream_id, row), first in zip(rows.items(), firsts, strict=True)
     }
+
+
+async def _first_pages(log: EventLog, keys: Sequence[LogKey]) -> list[list[Entry] | StoreError]:
+    """How some logs begin: a few entries of each, and where these are small a page more. Two round trips."""
+    pages = await log.read_each((key, None, _FEW) for key in keys)
+    more = [(n, key, page) for n, (key, page) in enumerate(zip(keys, pages, strict=True)) if _is_small(page)]
+    rest = await log.read_each((key, page[-1].position, FIRST_PAGE) for _, key, page in more)
+    for (n, _, page), following in zip(more, rest, strict=True):
+        pages[n] = [*page, *following] if isinstance(following, list) else following
+    return pages
+
+
+def _is_small(page: list[Entry] | StoreError) -> TypeGuard[list[Entry]]:
+    """Whether a page may have more entries, and these are so small that a page of each log is."""
+    return isinstance(page, list) and len(page) == _FEW and sum(len(entry.raw) for entry in page) < _SMALL
 
 
 async def _folded(
@@ -95,11 +118,14 @@ async def _folded(
 
 
 async def _fold(log: EventLog, found: Folded, end: Position, first: Sequence[Entry]) -> None:
+    has_more = len(first) in (_FEW, _FEW + FIRST_PAGE)  # or perhaps
     if first:
         found.add(first, end)
-        found.is_last = len(first) < FIRST_PAGE and first[-1].position == end
-    if len(first) == FIRST_PAGE and first[-1].position < end:
-        async for page in log.pages(LogKey.stream(found.row.stream_id), first[-1].position):
+        found.is_last = first[-1].position == end and not has_more
+    if has_more and first[-1].position < end:
+        size = PageSize()
+        size.seen(first)
+        async for page in log.pages(LogKey.stream(found.row.stream_id), first[-1].position, size=size):
             found.add(page, end)
             if page[-1].position >= end:
                 break
@@ -113,12 +139,14 @@ async def verify_group(log: EventLog, stream_ids: Iterable[UUID]) -> list[Stream
     """
     ids = list(stream_ids)
     found = await fold_rows(log, ids, plans=True)
-    return [
-        await _verified(log, stream_id, found[stream_id])
-        if stream_id in found
-        else StreamVerification(stream_id=stream_id, outcome=VerifyOutcome.MISSING)
-        for stream_id in ids
-    ]
+    done = [await _verified(log, stream_id, folded) for stream_id, folded in found.items()]
+    left = [stream_id for stream_id in ids if stream_id not in found]
+    if len(ids) == 1:
+        return [*done, *(StreamVerification(stream_id=each, outcome=VerifyOutcome.MISSING) for each in left)]
+    found.clear()
+    for stream_id in left:
+        done += await verify_group(log, [stream_id])
+    return done
 
 
 async def _verified(log: EventLog, stream_id: UUID, found: Folded | StoreError) -> StreamVerification:
