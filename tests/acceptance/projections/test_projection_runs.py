@@ -10,7 +10,7 @@ from tests.support import redis_servers
 from tests.support.processes import started
 from tests.support.servers import until
 from veupath_store import AccountRepository, ProjectionWorker, Projector, StreamRepository
-from veupath_store.events.project.rebuild import TOGETHER
+from veupath_store.events.project.selection import TOGETHER
 from veupath_store.repositories import UserRepository
 
 pytestmark = [pytest.mark.large, pytest.mark.with_log]
