@@ -15,6 +15,7 @@ from tests.support.projections import DELTA, MESSAGE, at_rest, columns_of, logge
 from veupath_store import GeneSetRepository, StreamRepository, async_session_factory
 from veupath_store.errors import UnavailableError
 from veupath_store.events.log.entries import Event
+from veupath_store.events.project.commit import commit
 from veupath_store.events.project.projector import Projector
 from veupath_store.values import RebuildOutcome, VerifyOutcome
 
@@ -96,6 +97,25 @@ async def test_eight_that_catch_up_one_conversation_count_every_message_once(pro
     folded += done.events
     assert folded == 200 * 2 + 100 * 3
     assert (await columns_of(watcher, stream_id))["message_count"] == 400
+    await assert_sound()
+
+
+async def test_a_claim_that_is_one_only_once_the_row_is_locked_is_settled(new, projector, assert_sound, monkeypatch):
+    """The entry says what the row holds when it is read, and takes it back from who has it when it is locked."""
+    one, other = await new("one"), await new("other")
+    await projector.append(one, [link(7)])
+    await projector.catch_up(one)
+    await projector.append(one, [link(7)])
+
+    async def claimed_meanwhile(parts):
+        monkeypatch.undo()
+        await StreamRepository().claim_wdk_strategy(other, wdk_strategy_id=7)
+        return await commit(parts)
+
+    monkeypatch.setattr("veupath_store.events.project.catch_up.commit", claimed_meanwhile)
+    await projector.catch_up(one)
+    held = [(await StreamRepository().get_projection(each)).wdk_strategy_id for each in (one, other)]
+    assert held == [7, None]
     await assert_sound()
 
 

@@ -52,6 +52,7 @@ class Part:
             is.
         state: Instead of folding: what the row is to hold, as far as it is logged.
         expected: What comes of it if the row is not changed before it is locked.
+        claimed: The WDK strategy that it claims, as far as that is seen; who holds it is locked as well.
     """
 
     row: Snapshot
@@ -61,6 +62,7 @@ class Part:
     after: Sequence[Entry] = ()
     state: State | None = None
     expected: "Committed | StoreError | None" = None
+    claimed: int | None = None
 
     @property
     def size(self) -> int:
@@ -176,6 +178,7 @@ async def _commit_together(parts: Sequence[Part], done: dict[UUID, Committed | S
 async def _commit_alone(part: Part) -> Committed | StoreError | None:
     """Fold one part, and settle the name and the WDK strategy that it claims: the last commit holds."""
     attempts, part.expected = 0, part.expected or _folded(part, part.row)
+    part.claimed = part.expected.claimed if isinstance(part.expected, Committed) else None
     while True:
         attempts += 1
         try:
@@ -198,13 +201,14 @@ def is_of_one(error: StoreError) -> bool:
 async def _settled(part: Part) -> Committed | StoreError | None:
     async with async_session_factory() as session:
         client, row = session.client, part.row
-        holder = await _holder(client, row, part.expected.claimed if isinstance(part.expected, Committed) else None)
+        holder = await _holder(client, row, part.claimed)
         rows = await lock_rows(client, {row.stream_id, *([holder] if holder else [])})
         done = _folded(part, rows.get(row.stream_id))
         if not isinstance(done, Committed):
             return done
         found = await _holder(client, row, done.claimed)
         if found is not None and found not in rows:
+            part.claimed = done.claimed  # the row was changed since it was read
             raise ConflictError("Another conversation claimed it meanwhile.", constraint=WDK_KEY)
         if found is not None:
             await write_rows(client, [_released(rows[found])])
