@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.jobs import running
-from tests.support.projections import DELTA, MESSAGE
+from tests.support.projections import DELTA, MESSAGE, new_streams
 from tests.support.servers import until
 from veupath_store.events.log.entries import Event
 from veupath_store.events.log.scripts import BEHIND
@@ -20,12 +20,7 @@ pytestmark = [pytest.mark.with_log, pytest.mark.unlike_log]
 
 @pytest.fixture
 async def streams(user):
-    """Four conversations, each with a message that its row has seen."""
-    made = [(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(4)]
-    for stream in made:
-        await Projector().append(stream, [MESSAGE])
-        await Projector().catch_up(stream)
-    return made
+    return await new_streams(user, 4)
 
 
 @pytest.fixture

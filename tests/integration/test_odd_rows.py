@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.projections import MESSAGE, logged
+from tests.support.projections import MESSAGE, logged, new_streams
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.selection import TOGETHER
 from veupath_store.events.project.worker import ProjectionWorker
@@ -30,12 +30,7 @@ WHEN (NEW.stream_id = '{UUID(int=1)}' AND NEW.last_event_id <> OLD.last_event_id
 
 @pytest.fixture
 async def streams(user):
-    """Three conversations at rest, in the order in which they are caught up."""
-    made = sorted([(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(3)])
-    for stream in made:
-        await Projector().append(stream, [MESSAGE])
-        await Projector().catch_up(stream)
-    return made
+    return await new_streams(user, 3)
 
 
 @pytest.fixture

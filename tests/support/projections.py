@@ -8,7 +8,9 @@ from tests.support.naive_fold import NEW, naive_fold
 from tests.support.redis_servers import client
 from veupath_store.config import StoreSettings
 from veupath_store.events.log.entries import Entry, Event, Position
+from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
+from veupath_store.repositories import StreamRepository
 
 MESSAGE = Event(type="user_message", data={"content": "hello"})
 DELTA = Event(type="assistant_delta", data={"delta": "x"})
@@ -20,6 +22,15 @@ def logged(database_url: str, redis_url: str, prefix: str, **options) -> StoreSe
     """Settings of a store with a log, which is brought up to date when a test says so."""
     options = {"catch_up": False, **options}
     return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix, **options)
+
+
+async def new_streams(user, number: int) -> list[UUID]:
+    """Conversations at rest, each with a message that its row has seen, in the order in which they are caught up."""
+    made = sorted([(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(number)])
+    for stream in made:
+        await Projector().append(stream, [MESSAGE])
+        await Projector().catch_up(stream)
+    return made
 
 
 async def at_rest() -> None:
