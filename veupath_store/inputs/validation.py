@@ -1,18 +1,18 @@
 """Checks at the door of the repositories: bad input is refused before any SQL, with its name.
 
 Each gives what is kept of a value. For anything else it raises `InvalidInputError`, which names the `path` that it is
-given.
+given. Arguments go through them as they are; at the end they are types, for the fields of patches and saves.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PlainValidator, ValidationError, ValidationInfo
 
 from veupath_store.documents.json import LONE_SURROGATE, ZERO, check_text
 from veupath_store.errors import InvalidInputError
@@ -111,11 +111,6 @@ def name_of(value: object, path: str = "name", *, shortest: int = 1) -> str:
         shortest: Characters at least; 0 admits a blank one.
     """
     return text(tidied(str.__str__(value)) if isinstance(value, str) else value, path, limits.NAME, shortest=shortest)
-
-
-def optional_text(value: object, path: str, longest: int) -> str | None:
-    """As `text`, empty text included; ``None`` stays ``None``."""
-    return None if value is None else text(value, path, longest, shortest=0)
 
 
 def integer(value: object, path: str, lowest: int, highest: int) -> int:
@@ -275,3 +270,46 @@ def first_mistake(error: ValidationError) -> InvalidInputError:
     words = _WORDS.get(first["type"])
     reason = words.format(**first.get("ctx", {})) if words else first["msg"]
     return InvalidInputError(".".join(str(part) for part in first["loc"]) or "value", reason)
+
+
+def checked(check: Callable[..., Any], *bounds: Any, none: bool = False, **options: Any) -> PlainValidator:  # noqa: ANN401
+    """One of the checks as the second part of ``Annotated``, whose first part is what a type checker lets be given.
+
+    Args:
+        check: Called with the value, the name of the field, and what follows.
+        bounds: Its further arguments.
+        none: Whether ``None`` stays ``None``.
+        options: Its keyword arguments.
+    """
+
+    def validate(value: object, info: ValidationInfo) -> Any:  # noqa: ANN401
+        return None if none and value is None else check(value, info.field_name or "value", *bounds, **options)
+
+    return PlainValidator(validate)
+
+
+def gene_ids(value: object, path: str) -> list[str]:
+    """As `ids_of_genes`, at most `limits.GENE_IDS` of them."""
+    return ids_of_genes(value, path, most=limits.GENE_IDS)
+
+
+Id: TypeAlias = Annotated[UUID | str, checked(as_uuid)]
+OptionalId: TypeAlias = Annotated[UUID | str | None, checked(as_uuid, none=True)]
+ExperimentId: TypeAlias = Annotated[UUID | str, checked(as_experiment_id)]
+Name: TypeAlias = Annotated[str, checked(name_of)]
+NameOrBlank: TypeAlias = Annotated[str, checked(name_of, shortest=0)]
+SiteId: TypeAlias = Annotated[str, checked(text, limits.SITE_ID)]
+RecordType: TypeAlias = Annotated[str, checked(text, limits.RECORD_TYPE)]
+OptionalRecordType: TypeAlias = Annotated[str | None, checked(text, limits.RECORD_TYPE, shortest=0, none=True)]
+SearchName: TypeAlias = Annotated[str | None, checked(text, limits.SEARCH_NAME, shortest=0, none=True)]
+Status: TypeAlias = Annotated[str, checked(text, limits.STATUS)]
+BatchId: TypeAlias = Annotated[str | None, checked(text, limits.BATCH_ID, shortest=0, none=True)]
+Source: TypeAlias = Annotated[str | None, checked(text, limits.SOURCE, shortest=0, none=True)]
+ProvenanceNotes: TypeAlias = Annotated[str | None, checked(text, limits.PROVENANCE_NOTES, shortest=0, none=True)]
+GeneSetOperation: TypeAlias = Annotated[str | None, checked(text, limits.GENE_SET_OPERATION, shortest=0, none=True)]
+Flag: TypeAlias = Annotated[bool, checked(boolean)]
+Count: TypeAlias = Annotated[int, checked(integer, 0, limits.INT32_MAX)]
+OptionalCount: TypeAlias = Annotated[int | None, checked(integer, 0, limits.INT32_MAX, none=True)]
+WdkId: TypeAlias = Annotated[int | None, checked(integer, 0, limits.INT64_MAX, none=True)]
+GeneIds: TypeAlias = Annotated[Sequence[str], checked(gene_ids)]
+Tags: TypeAlias = Annotated[Sequence[str], checked(texts, most=limits.TAGS, longest=limits.TAG)]

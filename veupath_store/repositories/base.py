@@ -113,16 +113,15 @@ class Repository(Generic[M]):
         """The session's client, or the pool."""
         return await client_of(self._session)
 
-    async def _entire(self, sql: str, values: Sequence[Any], **more: str) -> list[Any]:
-        """Run a statement that returns entire rows of the model, whose columns stand where it says ``{columns}``.
+    async def _entire(self, sql: str, values: Sequence[Any], model: type[Model] | None = None) -> list[Any]:
+        """Run a statement that returns entire rows of a model, whose columns stand where it says ``{columns}``.
 
         By their names, never as ``*``: what a connection has prepared once would fail inside a transaction as soon as
         a migration adds a column.
         """
         client = await self._client()  # first: without it, a model does not know its foreign keys' columns
-        return await client.execute_rows(
-            sql.format(columns=", ".join(self.model._meta.fields_db_projection.values()), **more), values
-        )
+        columns = (model or self.model)._meta.fields_db_projection.values()
+        return await client.execute_rows(sql.format(columns=", ".join(columns)), values)
 
     async def _own_rows(self) -> QuerySet[Any]:
         """The rows that this repository may change."""
@@ -150,7 +149,7 @@ class Repository(Generic[M]):
         user = as_uuid(user_id, "user_id")
         return user if self._owner in (None, user) else uuid4()
 
-    def _refuse_other_owner(self, owner: UUID | None) -> None:
+    def _refuse_other_owner(self, owner: UUID | str | None) -> None:
         """What is written is the restricted user's own; for anybody else it looks as if there were no such user."""
         if self._owner is not None and owner != self._owner:
             raise NotFoundError("user")

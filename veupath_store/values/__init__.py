@@ -1,9 +1,15 @@
 """Frozen values that repositories take and return: what callers hold in their hands beside the models."""
 
-from veupath_store.values.accounts import PurgeMode, PurgeReport
+from veupath_store.values.accounts import (
+    SYSTEM_SITE_ID,
+    SYSTEM_STREAM_ID,
+    SYSTEM_USER_ID,
+    PurgeMode,
+    PurgeReport,
+)
 from veupath_store.values.check import CheckReport, Finding, Level
 from veupath_store.values.control_sets import ControlSetPatch, ControlSetSummary, GeneMatch
-from veupath_store.values.documents import DocumentDelete, DocumentSave
+from veupath_store.values.documents import DocumentDelete, DocumentSave, SaveFailure, WriterStatistics
 from veupath_store.values.events import (
     LoggedEvent,
     LogPage,
@@ -40,9 +46,7 @@ from veupath_store.values.projections import (
 )
 from veupath_store.values.readiness import Readiness
 from veupath_store.values.streams import DismissReason, ProjectionPatch, ProjectionSort, ProjectionSummary
-from veupath_store.values.system import SYSTEM_SITE_ID, SYSTEM_STREAM_ID, SYSTEM_USER_ID
 from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
-from veupath_store.values.writer import SaveFailure, WriterStatistics
 
 __all__ = [
     "SYSTEM_SITE_ID",

@@ -1,9 +1,19 @@
-"""Values of purge and export."""
+"""Values of users: the application's own, by fixed ids, and what a purge does with the others."""
 
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from veupath_store.values.value import Value
+
+SYSTEM_USER_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
+"""The owner of what no user asked for."""
+
+SYSTEM_STREAM_ID: Final = UUID("00000000-0000-4000-8000-000000000002")
+"""The conversation that such work logs to."""
+
+SYSTEM_SITE_ID: Final = "veupathdb"
+"""The site of that conversation: the portal of all."""
 
 
 class PurgeMode(StrEnum):

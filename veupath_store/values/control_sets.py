@@ -1,15 +1,14 @@
 """Values of control sets."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import BeforeValidator, Field
 
 from veupath_store.documents.json import decode, encode
-from veupath_store.inputs.types import Flag, GeneIds, Name, ProvenanceNotes, RecordType, Source, Tags
+from veupath_store.inputs.validation import Flag, GeneIds, Name, ProvenanceNotes, RecordType, Source, Tags
 from veupath_store.values.value import Checked, Value
 
 
@@ -64,15 +63,12 @@ class ControlSetSummary(Value):
 class ControlSetPatch(Checked):
     """The fields of a control set to change. A field that is not given stays; one given as ``None`` is cleared.
 
+    They are those of `ControlSetSummary`, but for these.
+
     Attributes:
-        name: Its name.
-        record_type: What the ids are.
         positive_ids: Genes that a search should find.
         negative_ids: Genes that it should not find.
-        source: Where it comes from, or ``None``.
-        tags: Words to find it by.
         provenance_notes: Free text, or ``None``.
-        is_public: Whether everybody sees it.
     """
 
     name: Name = ""
@@ -83,21 +79,6 @@ class ControlSetPatch(Checked):
     tags: Tags = Field(default_factory=list)
     provenance_notes: ProvenanceNotes = None
     is_public: Flag = False
-
-    if TYPE_CHECKING:
-        # What may be given, where that is more than what is kept.
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            record_type: str = ...,
-            positive_ids: Sequence[str] = ...,
-            negative_ids: Sequence[str] = ...,
-            source: str | None = ...,
-            tags: Sequence[str] = ...,
-            provenance_notes: str | None = ...,
-            is_public: bool = ...,
-        ) -> None: ...
 
     def columns(self) -> dict[str, Any]:
         """The given fields as what is bound to their columns, in the order of the attributes above."""

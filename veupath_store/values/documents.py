@@ -1,26 +1,18 @@
-"""What the descriptions of saves have in common."""
+"""What the descriptions of saves have in common, and what the document writer says of them."""
 
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 from uuid import UUID
 
-from veupath_store.inputs.types import Id
+from veupath_store.inputs.validation import Id
 from veupath_store.values.value import Checked
-
-
-class GivenSave(TypedDict):
-    """What a type checker lets be given for any save, where that is more than what is kept."""
-
-    id: UUID | str
-    user_id: UUID | str
-    site_id: str
-    name: str
 
 
 class DocumentSave(Checked):
     """One document as it is to be saved: checked, frozen, and with its JSON encoded when it is made.
 
-    What the caller does to its dictionaries and lists afterwards does not change it.
+    What the caller does to its dictionaries and lists afterwards does not change it. An id that is given as text is
+    kept as a `UUID`.
 
     Attributes:
         id: The document.
@@ -53,3 +45,39 @@ class DocumentDelete:
     kind: type[DocumentSave]
     id: UUID
     user_id: UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveFailure:
+    """A save, or a deletion, that was given up.
+
+    Attributes:
+        save: What was to be saved, or deleted; it may be put again.
+        error: Why it was not.
+    """
+
+    save: DocumentSave | DocumentDelete
+    error: Exception
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterStatistics:
+    """What a writer has done and has still to do.
+
+    Attributes:
+        waiting: Documents that wait.
+        saving: Documents that are being saved.
+        saved: Saves that are durable.
+        replaced: Saves that a newer one of the same document made needless.
+        retried: Tries that were repeated because the database did not answer.
+        failed: Saves that were given up and reported.
+        is_closed: Whether it takes no more.
+    """
+
+    waiting: int
+    saving: int
+    saved: int
+    replaced: int
+    retried: int
+    failed: int
+    is_closed: bool

@@ -3,25 +3,27 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, NotRequired, TypedDict, Unpack
+from typing import Annotated
 from uuid import UUID
 
 from veupath_store.documents.json import encode
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs import limits
-from veupath_store.inputs.types import (
+from veupath_store.inputs.validation import (
     Count,
     GeneSetOperation,
+    Known,
     Name,
     OptionalRecordType,
     SearchName,
     SiteId,
     WdkId,
+    as_uuid,
     checked,
     gene_ids,
+    one_of,
 )
-from veupath_store.inputs.validation import Known, as_uuid, one_of
-from veupath_store.values.documents import DocumentSave, GivenSave
+from veupath_store.values.documents import DocumentSave
 from veupath_store.values.value import Checked, Value
 
 
@@ -79,62 +81,29 @@ def _parents(value: object, path: str) -> str:
     return encode([str(as_uuid(item, f"{path}[{index}]")) for index, item in enumerate(value)], path)
 
 
-class _Given(TypedDict):
-    name: str
-    gene_ids: Sequence[str]
-    source: NotRequired[GeneSetSource | str]
-    wdk_strategy_id: NotRequired[int | None]
-    wdk_step_id: NotRequired[int | None]
-    search_name: NotRequired[str | None]
-    record_type: NotRequired[str | None]
-    parameters: NotRequired[Mapping[str, object] | Sequence[object] | None]
-    parent_set_ids: NotRequired[Sequence[UUID | str]]
-    operation: NotRequired[str | None]
-    step_count: NotRequired[int]
-
-
-class _GivenSave(_Given, GivenSave): ...
-
-
 class GeneSetContent(Checked):
-    """What a gene set holds, beside whose it is and where it belongs.
+    """What a gene set holds, beside whose it is and where it belongs: fields of `GeneSetSummary`, and what it omits.
 
     Attributes:
-        name: Its name.
-        gene_ids: The ids, trimmed: given as a list, kept as JSON text.
-        source: Where it comes from.
-        wdk_strategy_id: The WDK strategy that it was imported from, or ``None``.
-        wdk_step_id: The step of that strategy, or ``None``.
-        search_name: The search of that step, or ``None``.
-        record_type: What the ids are, or ``None``.
+        gene_ids: The ids, trimmed, in the order that is kept: given as a list, kept as JSON text.
         parameters: The search's parameters, or ``None``: given as a dictionary or list, kept as JSON text.
         parent_set_ids: The sets that it was derived from: given as a list of ids, kept as JSON text.
-        operation: How it was derived, or ``None``.
-        step_count: Steps of the strategy.
     """
 
     name: Name
-    gene_ids: Annotated[str, checked(_genes)]
-    source: Annotated[GeneSetSource, checked(one_of, GeneSetSource)] = GeneSetSource.PASTE
+    gene_ids: Annotated[Sequence[str], checked(_genes)]
+    source: Annotated[GeneSetSource | str, checked(one_of, GeneSetSource)] = GeneSetSource.PASTE
     wdk_strategy_id: WdkId = None
     wdk_step_id: WdkId = None
     search_name: SearchName = None
     record_type: OptionalRecordType = None
-    parameters: Annotated[str | None, checked(encode, none=True)] = None
-    parent_set_ids: Annotated[str, checked(_parents)] = "[]"
+    parameters: Annotated[Mapping[str, object] | Sequence[object] | None, checked(encode, none=True)] = None
+    parent_set_ids: Annotated[Sequence[UUID | str], checked(_parents)] = "[]"
     operation: GeneSetOperation = None
     step_count: Count = 1
-
-    if TYPE_CHECKING:
-
-        def __init__(self, **fields: Unpack[_Given]) -> None: ...
 
 
 class GeneSetSave(DocumentSave, GeneSetContent):
     """A gene set as it is to be saved: a `GeneSetContent` with its owner and site."""
 
     site_id: SiteId
-
-    if TYPE_CHECKING:
-
-        def __init__(self, **fields: Unpack[_GivenSave]) -> None: ...

@@ -3,15 +3,24 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import Field, SkipValidation
+from pydantic import Field
 
 from veupath_store.documents.plans import check_plan
 from veupath_store.errors import InvalidInputError
-from veupath_store.inputs.types import Count, Flag, Name, OptionalCount, OptionalId, RecordType, WdkId, checked
-from veupath_store.inputs.validation import Known
+from veupath_store.inputs.validation import (
+    Count,
+    Flag,
+    Known,
+    Name,
+    OptionalCount,
+    OptionalId,
+    RecordType,
+    WdkId,
+    checked,
+)
 from veupath_store.values.value import Checked, Value
 
 DEFAULT_NAME: Final = "New Conversation"
@@ -109,25 +118,8 @@ class ProjectionPatch(Checked):
     record_type: RecordType = ""
     wdk_strategy_id: WdkId = None
     is_saved: Flag = False
-    # Not copied or converted, as keys would be: `encode` refuses what would not read back equal.
-    plan: Annotated[dict[str, Any], SkipValidation(), checked(_plan)] = Field(default_factory=dict)
+    plan: Annotated[Mapping[str, object], checked(_plan)] = Field(default_factory=dict)
     step_count: Count = 0
     result_count: OptionalCount = None
     gene_set_id: OptionalId = None
     gene_set_auto_imported: Flag = False
-
-    if TYPE_CHECKING:
-        # What may be given, where that is more than what is kept.
-        def __init__(
-            self,
-            *,
-            name: str = ...,
-            record_type: str = ...,
-            wdk_strategy_id: int | None = ...,
-            is_saved: bool = ...,
-            plan: Mapping[str, object] = ...,
-            step_count: int = ...,
-            result_count: int | None = ...,
-            gene_set_id: UUID | str | None = ...,
-            gene_set_auto_imported: bool = ...,
-        ) -> None: ...

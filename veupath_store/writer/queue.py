@@ -10,7 +10,7 @@ from veupath_store.values import DocumentDelete, DocumentSave
 
 CLOSED: Final = "The writer is closed; the document was not taken. Make another writer after init_db."
 
-Key: TypeAlias = tuple[type[DocumentSave], UUID]
+Key: TypeAlias = tuple[type[DocumentSave], UUID | str]
 Change: TypeAlias = DocumentSave | DocumentDelete
 
 
