@@ -3,13 +3,7 @@
 from tests.defects import defect
 
 _SAVE = '"WHERE id = $1 AND user_id = $2 AND version = $3 RETURNING version"'
-_TARGET = """
-WITH target AS (
-    SELECT stream_id FROM stream_projections WHERE stream_id = $1 AND ($2::uuid IS NULL OR user_id = $2)
-),
-changed AS (
-    UPDATE stream_projections p
-    SET dismissed_at = CURRENT_TIMESTAMP"""
+_TARGET = "SELECT stream_id FROM stream_projections WHERE stream_id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
 
 REPOSITORIES = (
     defect("a save writes over another user's document", (_SAVE, _SAVE.replace("user_id = $2", "$2::uuid = $2"))),

@@ -27,17 +27,17 @@ def _taken(name: str) -> str:
     )
 
 
-def _numbered(number: str) -> str:
-    """The base with a number, shortened so that it fits the column."""
+def numbered_in_sql(base: str, number: str) -> str:
+    """As `numbered`, of two expressions of SQL."""
     suffix = f"' (' || {number} || ')'"
-    return f"((SELECT left(base, {limits.NAME} - length({suffix})) FROM asked) || {suffix})"
+    return f"(left({base}, {limits.NAME} - length({suffix})) || {suffix})"
 
 
 FREE_NAME: Final = f"""
 gallop(number) AS (
     SELECT 1 WHERE {_taken("asked.base")}
     UNION ALL
-    SELECT number * 2 FROM gallop WHERE number < 1000000000 AND {_taken(_numbered("number"))}
+    SELECT number * 2 FROM gallop WHERE number < 1000000000 AND {_taken(numbered_in_sql("asked.base", "number"))}
 ),
 bisect(low, high) AS (
     SELECT max(number) / 2, max(number) FROM gallop HAVING count(*) > 0
@@ -45,12 +45,12 @@ bisect(low, high) AS (
     SELECT CASE WHEN step.taken THEN step.middle ELSE step.low END,
            CASE WHEN step.taken THEN step.high ELSE step.middle END
     FROM (
-        SELECT probe.*, {_taken(_numbered("probe.middle"))} AS taken
+        SELECT probe.*, {_taken(numbered_in_sql("asked.base", "probe.middle"))} AS taken
         FROM (SELECT low, high, (low + high) / 2 AS middle FROM bisect WHERE high - low > 1) probe
     ) step
 ),
 free(name) AS (
-    SELECT COALESCE((SELECT {_numbered("min(high)")} FROM bisect), asked.base) FROM asked
+    SELECT COALESCE((SELECT {numbered_in_sql("asked.base", "min(high)")} FROM bisect), asked.base) FROM asked
 )"""
 """Common table expressions after ``WITH RECURSIVE asked(user_id, site_id, named, base) AS (…),``: the last one,
 ``free``, has one row with one column, ``name``. ``asked.named`` is the conversation that is renamed, whose own present

@@ -3,32 +3,22 @@
 from typing import Any, Final
 from uuid import UUID
 
-from orjson import dumps
-
 from veupath_store.documents.json import encode
 from veupath_store.documents.plans import count_searches
 from veupath_store.errors import InvalidInputError
-from veupath_store.models.unlogged import DECISION, LOGGED, WISH, new_tag, tagged
+from veupath_store.models.unlogged import DECISION, WISH, new_tag, tagged
 from veupath_store.repositories.free_names import FREE_NAME
-from veupath_store.values import ProjectionSummary
+from veupath_store.values import DismissReason
 from veupath_store.values.streams import ProjectionPatch
 
-NEW_PROJECTION: Final = {
-    **dict.fromkeys(
-        (*ProjectionSummary.model_fields, "unrooted_steps", "messages_after", "lost", "wdk_name", "wdk_name_of")
-    ),
-    "is_saved": False,
-    "message_count": 0,
-    "step_count": 0,
-    "plan": "{}",
-    "plan_version": 0,
-    "gene_set_auto_imported": False,
-    "unlogged": dumps(dict.fromkeys(LOGGED, WISH)).decode(),
-}
 
-# Several tables, and a name that is free. The projection goes in first, because it is the one whose name may be taken:
-# then there is no stream either. Foreign keys are checked at the end of the whole statement.
-_INSERT: Final = f"""
+def _creation(arbiter: str) -> str:
+    """Several tables, and a name that is free.
+
+    The projection goes in first, because it is the one whose name may be taken: then there is no stream either. Foreign
+    keys are checked at the end of the whole statement.
+    """
+    return f"""
 WITH RECURSIVE asked(user_id, site_id, named, base) AS (
     VALUES ($1::uuid, $2::varchar, NULL::uuid, $4::text)
 ), {FREE_NAME},
@@ -36,50 +26,46 @@ projection AS (
     INSERT INTO stream_projections (stream_id, user_id, site_id, name)
     SELECT $3::uuid, asked.user_id, asked.site_id, free.name FROM asked, free
     WHERE NOT EXISTS (SELECT FROM deleted_ids WHERE kind = 'stream' AND id = $3::uuid)
-    ON CONFLICT {{arbiter}} DO NOTHING
-    RETURNING stream_id, user_id, site_id, name, updated_at
+    ON CONFLICT {arbiter} DO NOTHING
+    RETURNING {{columns}}
 ),
 stream AS (
     INSERT INTO streams (id, user_id, site_id, experiment_id)
     SELECT stream_id, user_id, site_id, $5::uuid FROM projection
     RETURNING id, created_at
 )
-SELECT stream.created_at, projection.name, projection.updated_at FROM stream, projection"""
-CREATE: Final = _INSERT.format(arbiter="(user_id, site_id, name)")
-CREATE_IF_FREE: Final = _INSERT.format(arbiter="")
+SELECT stream.created_at AS stream_created_at, projection.* FROM stream, projection"""
+
+
+CREATE: Final = _creation("(user_id, site_id, name)")
+CREATE_IF_FREE: Final = _creation("")
 
 # `deleted_ids` has no model.
 WAS_DELETED: Final = "SELECT FROM deleted_ids WHERE kind = 'stream' AND id = $1"
 IS_TAKEN: Final = f"SELECT FROM streams WHERE id = $1 AND user_id <> $2 UNION ALL {WAS_DELETED}"
 """Whether an id is somebody else's, or was that of a conversation that was deleted."""
 
-# Whether there is one, and the change where it needs to be: one statement. `unlogged ||` is no queryset's either.
-DISMISS: Final = """
+
+def _switch(state: str, changes: str) -> str:
+    """Whether there is one, and the change where it is in that state: one statement. No queryset says `unlogged ||`."""
+    return f"""
 WITH target AS (
     SELECT stream_id FROM stream_projections WHERE stream_id = $1 AND ($2::uuid IS NULL OR user_id = $2)
 ),
 changed AS (
     UPDATE stream_projections p
-    SET dismissed_at = CURRENT_TIMESTAMP, dismissed_reason = $4, updated_at = GREATEST(p.updated_at, CURRENT_TIMESTAMP),
-        unlogged = p.unlogged || $3::jsonb
-    FROM target WHERE p.stream_id = target.stream_id AND p.dismissed_at IS NULL
+    SET {changes}, updated_at = GREATEST(p.updated_at, CURRENT_TIMESTAMP), unlogged = p.unlogged || $3::jsonb
+    FROM target WHERE p.stream_id = target.stream_id AND p.dismissed_at IS {state}
 )
 SELECT stream_id FROM target"""
 
-# As `DISMISS`.
-RESTORE: Final = """
-WITH target AS (
-    SELECT stream_id FROM stream_projections WHERE stream_id = $1 AND ($2::uuid IS NULL OR user_id = $2)
-),
-changed AS (
-    UPDATE stream_projections p
-    SET dismissed_at = NULL, dismissed_reason = NULL, plan = '{}', unrooted_steps = NULL,
-        plan_version = p.plan_version + 1, step_count = 0,
-        result_count = NULL, message_count = 0, messages_after = p.last_event_id,
-        updated_at = GREATEST(p.updated_at, CURRENT_TIMESTAMP), unlogged = p.unlogged || $3::jsonb
-    FROM target WHERE p.stream_id = target.stream_id AND p.dismissed_at IS NOT NULL
+
+DISMISS: Final = _switch("NULL", f"dismissed_at = CURRENT_TIMESTAMP, dismissed_reason = '{DismissReason.USER.value}'")
+RESTORE: Final = _switch(
+    "NOT NULL",
+    "dismissed_at = NULL, dismissed_reason = NULL, plan = '{}', unrooted_steps = NULL, step_count = 0, "
+    "plan_version = p.plan_version + 1, result_count = NULL, message_count = 0, messages_after = p.last_event_id",
 )
-SELECT stream_id FROM target"""
 
 DISMISSED: Final = ("dismissed_at", "dismissed_reason")
 RESTORED: Final = (

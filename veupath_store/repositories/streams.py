@@ -10,7 +10,7 @@ from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from veupath_store.engine.races import ATTEMPTS, NAME_KEY, WDK_KEY
-from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, StaleVersionError
+from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import (
     as_experiment_id,
@@ -29,14 +29,13 @@ from veupath_store.models.deletions import DELETE_STREAM
 from veupath_store.models.unlogged import tagged
 from veupath_store.repositories.base import Repository, site_or_none
 from veupath_store.repositories.pages import Key, Listing, Page, iterate
-from veupath_store.repositories.queries import Prepared
+from veupath_store.repositories.queries import Prepared, instance
 from veupath_store.repositories.stream_sql import (
     CREATE,
     CREATE_IF_FREE,
     DISMISS,
     DISMISSED,
     IS_TAKEN,
-    NEW_PROJECTION,
     RESTORE,
     RESTORED,
     WAS_DELETED,
@@ -48,7 +47,6 @@ from veupath_store.values import (
     SYSTEM_SITE_ID,
     SYSTEM_STREAM_ID,
     SYSTEM_USER_ID,
-    DismissReason,
     ProjectionSort,
     ProjectionSummary,
     SyncReport,
@@ -67,11 +65,6 @@ def _opened(owner: UUID | None = None, **one: UUID | int) -> QuerySet[StreamProj
 
 
 _OPENED: Final = Prepared[StreamProjection](_opened)
-_EXISTING: Final = Prepared[Any](
-    lambda stream_id, owner=None: StreamProjection.filter(Repository._owned_by(owner), stream_id=stream_id).values(
-        "stream_id"
-    )
-)
 
 
 def _listed(
@@ -144,12 +137,11 @@ class StreamRepository(Repository[Stream]):
             OutcomeUnknownError: Without a session, the answer was lost; with a `stream_id` of yours, look for it.
         """
         values = self._new(user_id, site_id, stream_id, name, experiment_id)
-        client = await self._client()
         for _ in range(ATTEMPTS):
-            rows = await client.execute_rows(CREATE, values)
+            rows = await self._entire(CREATE, values, StreamProjection)
             if rows:
                 return _new_stream(values, rows[0])
-            if await client.execute_rows(WAS_DELETED, [values[2]]):
+            if await (await self._client()).execute_rows(WAS_DELETED, [values[2]]):
                 raise ConflictError(
                     "The id was that of a conversation that was deleted.", constraint="deleted_ids_pkey"
                 )
@@ -356,25 +348,25 @@ class StreamRepository(Repository[Stream]):
             gene_set_auto_imported: ``True`` sets the latch for good; ``False`` changes nothing.
             expected: The `plan_version` that the caller has seen; ``None`` to change whatever is there.
         """
-        optional = {
+        values: dict[str, Any] = {
             "name": name,
             "record_type": record_type,
+            "wdk_strategy_id": wdk_strategy_id,
+            "is_saved": is_saved,
             "plan": plan,
             "step_count": step_count,
+            "result_count": result_count,
+            "gene_set_id": gene_set_id,
             "gene_set_auto_imported": gene_set_auto_imported,
         }
-        given: dict[str, Any] = {field: value for field, value in optional.items() if value is not None}
-        flagged = {
-            "wdk_strategy_id": (wdk_strategy_id, wdk_strategy_id_set),
-            "is_saved": (is_saved, is_saved_set),
-            "result_count": (result_count, result_count_set),
-            "gene_set_id": (gene_set_id, gene_set_id_set),
+        flags = {
+            "wdk_strategy_id": wdk_strategy_id_set,
+            "is_saved": is_saved_set,
+            "result_count": result_count_set,
+            "gene_set_id": gene_set_id_set,
         }
-        given |= {
-            field: value
-            for field, (value, is_set) in flagged.items()
-            if boolean(is_set, f"{field}_set") or value is not None
-        }
+        cleared = {field for field, is_set in flags.items() if boolean(is_set, f"{field}_set")}
+        given = {field: value for field, value in values.items() if value is not None or field in cleared}
         if is_saved is None and is_saved_set:
             given["is_saved"] = False
         await self.patch_projection(stream_id, ProjectionPatch(**given), expected=expected)
@@ -408,7 +400,7 @@ class StreamRepository(Repository[Stream]):
         Raises:
             NotFoundError: No such conversation, or not this user's.
         """
-        await self._switch(DISMISS, stream_id, DISMISSED, DismissReason.USER.value)
+        await self._switch(DISMISS, stream_id, DISMISSED)
 
     async def restore(self, stream_id: UUID | str) -> None:
         """Bring a dismissed conversation back, without its plan, derived counts and messages. One statement.
@@ -566,7 +558,7 @@ class StreamRepository(Repository[Stream]):
             found = await _FOUND.first(client, **wanted)
             if found is not None:
                 return found
-            rows = await client.execute_rows(CREATE_IF_FREE, values)
+            rows = await self._entire(CREATE_IF_FREE, values, StreamProjection)
             return _new_stream(values, rows[0]) if rows else None
 
         found = await _FOUND.first(client, **wanted)
@@ -580,10 +572,9 @@ class StreamRepository(Repository[Stream]):
                 raise NotFoundError(self.entity if await UserRepository(self._session).get_by_id(values[0]) else "user")
         raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
 
-    async def _switch(self, sql: str, stream_id: UUID | str, columns: tuple[str, ...], *values: str) -> None:
-        client = await self._client()
-        arguments = [as_uuid(stream_id, "stream_id"), self._owner, tagged(columns), *values]
-        if not await client.execute_rows(sql, arguments):
+    async def _switch(self, sql: str, stream_id: UUID | str, columns: tuple[str, ...]) -> None:
+        values = [as_uuid(stream_id, "stream_id"), self._owner, tagged(columns)]
+        if not await (await self._client()).execute_rows(sql, values):
             raise NotFoundError(self.entity)
 
     async def _update(self, update: ProjectionUpdate) -> UUID | None:
@@ -599,10 +590,7 @@ class StreamRepository(Repository[Stream]):
         else:
             rows = await write()
         if not rows:
-            which = {"stream_id": update.stream_id, "owner": self._owner}
-            if update.expected is not None and await _EXISTING.first(client, **which):
-                raise StaleVersionError(self.entity)
-            raise NotFoundError(self.entity)
+            raise NotFoundError(self.entity) if update.expected is None else await self._refusal(update.stream_id)
         loser: UUID | None = rows[0].get("released")
         return loser
 
@@ -616,13 +604,12 @@ def _listing(sort: ProjectionSort, dismissed: bool, site_id: str | None) -> List
 
 
 def _new_stream(values: list[Any], row: Any) -> Stream:  # noqa: ANN401 - an asyncpg record
-    """What was just inserted, as models: the given values, and the columns' defaults."""
+    """What was just inserted, as models: the stream of the given values, and the projection of all its columns."""
     user_id, site_id, stream_id, _, experiment_id = values
-    stream = Stream._init_from_db(
-        id=stream_id, user_id=user_id, site_id=site_id, experiment_id=experiment_id, created_at=row["created_at"]
-    )
-    given = {"stream_id": stream_id, "user_id": user_id, "site_id": site_id, **row}
-    projection = StreamProjection._init_from_db(**{**NEW_PROJECTION, **given})
+    (_, created_at), *columns = row.items()
+    given = {"id": stream_id, "user_id": user_id, "site_id": site_id, "experiment_id": experiment_id}
+    stream = instance(Stream, [*given.items(), ("created_at", created_at)])
+    projection = instance(StreamProjection, columns)
     object.__setattr__(stream, "_projection", projection)
     object.__setattr__(projection, "_stream", stream)
     return stream

@@ -30,27 +30,19 @@ from veupath_store.inputs.validation import first_mistake
 from veupath_store.models import StreamProjection
 from veupath_store.models.unlogged import DECISION, WISH, new_tag, tagged
 from veupath_store.repositories.base import client_of
-from veupath_store.repositories.free_names import free_names
+from veupath_store.repositories.free_names import free_names, numbered_in_sql
 from veupath_store.repositories.queries import Condition, Prepared, Sql
 from veupath_store.session.unit_of_work import Session
 from veupath_store.values import DismissReason, SyncOutcome, SyncReport, WdkStrategy
 from veupath_store.values.streams import DEFAULT_NAME
 
 
-def _numbered(base: str, number: str) -> str:
-    suffix = f"' (' || {number} || ')'"
-    return f"(left({base}, {limits.NAME} - length({suffix})) || {suffix})"
-
-
-_NAME_IS_TAKEN: Final = (
-    "EXISTS (SELECT FROM stream_projections taken WHERE taken.user_id = $1 AND taken.site_id = $2 "
-    "AND taken.name = {name})"
-)
-
-
 def _taken(name: str) -> str:
     """Whether a name is taken; it must be qualified, or it would mean the table's own column."""
-    return _NAME_IS_TAKEN.format(name=name)
+    return (
+        "EXISTS (SELECT FROM stream_projections taken WHERE taken.user_id = $1 AND taken.site_id = $2 "
+        f"AND taken.name = {name})"
+    )
 
 
 _UPDATED: Final = ("record_type", "is_saved", "result_count", "step_count")
@@ -143,7 +135,7 @@ gallop(name, number) AS (
     SELECT name, 1::bigint FROM base WHERE taken OR wanted > 1
     UNION ALL
     SELECT name, number * 2 FROM gallop
-    WHERE number < 1000000000 AND {_taken(_numbered("gallop.name", "gallop.number"))}
+    WHERE number < 1000000000 AND {_taken(numbered_in_sql("gallop.name", "gallop.number"))}
 ),
 candidate AS (
     SELECT base.name, c.number, row_number() OVER (PARTITION BY base.name ORDER BY c.number) - 1 AS rank
@@ -152,12 +144,12 @@ candidate AS (
         SELECT greatest(max(number) / 2, 1) AS low, max(number) AS high FROM gallop WHERE gallop.name = base.name
     ) AS span
     CROSS JOIN LATERAL generate_series(span.low, span.high + 2 * base.wanted) AS c(number)
-    WHERE NOT {_taken(_numbered("base.name", "c.number"))}
-      AND NOT EXISTS (SELECT FROM base other WHERE other.name = {_numbered("base.name", "c.number")})
+    WHERE NOT {_taken(numbered_in_sql("base.name", "c.number"))}
+      AND NOT EXISTS (SELECT FROM base other WHERE other.name = {numbered_in_sql("base.name", "c.number")})
 ),
 named AS (
     SELECT u.wdk_strategy_id,
-           CASE WHEN u.rank = 0 AND NOT b.taken THEN u.name ELSE {_numbered("u.name", "c.number")} END AS name
+           CASE WHEN u.rank = 0 AND NOT b.taken THEN u.name ELSE {numbered_in_sql("u.name", "c.number")} END AS name
     FROM unnamed u
     JOIN base b ON b.name = u.name
     LEFT JOIN candidate c ON c.name = u.name AND c.rank = u.rank - CASE WHEN b.taken THEN 0 ELSE 1 END
