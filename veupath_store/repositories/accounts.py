@@ -173,13 +173,9 @@ class AccountRepository(Repository[User]):
         Four statements, whatever the number of rows; two for a dry run.
 
         Args:
-            site_id: Only what belongs to this site; ``None`` for everything.
             mode: What becomes of conversations with a WDK strategy.
             dry_run: Count and change nothing.
             keep_account: The user's row and its login stay, for whoever goes on with an empty account.
-
-        Returns:
-            What was done, by table, with the conversations and operations whose logs must go.
 
         Raises:
             UnavailableError: The database does not answer, or writers held locks for too long; nothing was changed.
@@ -222,12 +218,9 @@ class AccountRepository(Repository[User]):
     async def export(self, user_id: UUID | str, *, site_id: str | None = None) -> AsyncIterator[str]:
         """Everything of one user as JSON lines, for instance to a file: the tables, and what the event log holds.
 
-        One statement for each table and one for each `EXPORT_CHUNK` rows; no more rows than that in memory, and
-        without a session no connection is held between two chunks. With an event log, where an export needs to have no
-        session, one statement for each conversation, and round trips to Redis.
-
-        Args:
-            site_id: Only what belongs to this site; ``None`` for everything.
+        One statement for each table and one for each `EXPORT_CHUNK` rows; no more rows than that in memory. With an
+        event log, where an export needs to have no session, one statement for each conversation, and round trips to
+        Redis.
 
         Yields:
             Lines without line ends: ``{"table": "users", "row": {…}}`` first, then the other tables' rows, those that

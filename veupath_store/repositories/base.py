@@ -44,10 +44,18 @@ class Repository(Generic[M]):
     statements are part of that unit of work, and it never commits; without one, each statement is its own.
     Made by itself it sees every user's rows, which is for jobs; request code uses `for_user`.
 
-    What holds for every call is said here only. ``id``, ``stream_id``, ``operation_id``: which row, a `UUID` or its
-    text. ``user_id``: the owner. ``site_id``: the site; in lists ``None`` for all sites. ``name``: its name.
-    ``lease``: the lease under which a job runs. ``limit``: how many at most, 1 to `limits.PAGE`. ``cursor``:
-    `Page.next_cursor` of the page before, ``None`` for the first page.
+    What holds for every call is said here only; each says what else it does.
+
+    * A row that is not there and one that is another user's look exactly alike: what reads one returns ``None``, what
+      reads several returns nothing of it, `delete` returns whether there was one, and all else raises `NotFoundError`.
+    * A call is one statement unless it says otherwise. A list is read in the order of an index, or found by one, at a
+      cost that does not grow with the table; a summary never reads a document that it does not show.
+    * An iterator raises while iterating; without a session no connection is held between two of its reads.
+
+    ``id``, ``stream_id``, ``operation_id``, ``experiment_id``, ``gene_set_id``: which row, a `UUID` or its text.
+    ``user_id``: the owner. ``site_id``: the site; in lists ``None`` for all sites. ``lease``: the lease under which a
+    job runs. ``limit``: how many at most, 1 to `limits.PAGE`. ``cursor``: `Page.next_cursor` of the page before,
+    ``None`` for the first page. What is a field of a summary, a patch or a save means what it means there.
 
     Raises:
         InvalidInputError: An argument is refused, before any SQL: an id that is no UUID, a cursor of another list.
@@ -73,23 +81,13 @@ class Repository(Generic[M]):
         self._owner: UUID | None = None
 
     def for_user(self, user_id: UUID | str) -> Self:
-        """The same repository, with every read and write restricted to one user's rows in SQL.
-
-        Another user's id then looks exactly like one that does not exist.
-
-        Returns:
-            A new repository on the same session.
-        """
+        """The same repository on the same session, with every read and write restricted to one user's rows in SQL."""
         scoped = copy.copy(self)
         scoped._owner = as_uuid(user_id, "user_id")
         return scoped
 
     async def get_by_id(self, id: UUID | str) -> M | None:  # noqa: A002 - the entity's own word
-        """Read one by its id. One indexed read.
-
-        Returns:
-            The row, or ``None`` when there is none, or it is not this user's.
-        """
+        """Read one by its id."""
         identity = self._identity(id)
         return await self._by_id.first(await self._client(), identity=identity, owner=self._owner)
 

@@ -82,7 +82,11 @@ _CONTAINING: Final = {match: _Newest(build=partial(_readable, operator=GENE_OPER
 
 
 class ControlSetRepository(Repository[ControlSet]):
-    """Reads and writes of control sets. Restricted to a user, it reads public sets too, and changes only own ones."""
+    """Reads and writes of control sets. Restricted to a user, it reads public sets too, and changes only own ones.
+
+    In lists ``user_id`` says whose own sets are added to the public ones: ``None`` for the repository's user, or for
+    none.
+    """
 
     model: ClassVar[type[Model]] = ControlSet
     entity: ClassVar[str] = "control set"
@@ -94,14 +98,10 @@ class ControlSetRepository(Repository[ControlSet]):
         tags: Sequence[str] | None = None,
         limit: int = 100,
     ) -> list[ControlSet]:
-        """Public sets of a site, and the user's own there. One statement.
+        """Public sets of a site, and the user's own there, with their gene lists, newest first.
 
         Args:
-            user_id: Whose own sets to add, or ``None`` for the repository's user, or for public ones only.
             tags: Only sets with any of these tags; ``None`` or empty for all. Found in a GIN index, before the limit.
-
-        Returns:
-            The sets with their gene lists, newest first.
         """
         site, size, wanted = text(site_id, "site_id", limits.SITE_ID), page_size(limit), _tags(tags) or None
         client, reader = await self._client(), self._reader(user_id)
@@ -117,15 +117,7 @@ class ControlSetRepository(Repository[ControlSet]):
         cursor: str | None = None,
         limit: int = 50,
     ) -> "Page[ControlSetSummary]":
-        """One page of a site's public sets and the user's own there. One indexed read; no gene list is read.
-
-        Args:
-            user_id: Whose own sets to add, or ``None`` for the repository's user, or for public ones only.
-            tags: Only sets with any of these tags; ``None`` or empty for all. Found in a GIN index.
-
-        Returns:
-            The page, newest first.
-        """
+        """One page of what `list_by_site` lists, without gene lists."""
         site, wanted = text(site_id, "site_id", limits.SITE_ID), _tags(tags) or None
         reader = self._reader(user_id)
         return await _NEWEST.page(await self._client(), cursor, limit, site=site, reader=reader, tags=wanted)
@@ -140,16 +132,12 @@ class ControlSetRepository(Repository[ControlSet]):
         cursor: str | None = None,
         limit: int = 50,
     ) -> "Page[ControlSetSummary]":
-        """Which of a site's public sets, and of the user's own, contain a gene. One read of two GIN indexes.
+        """Which of a site's public sets, and of the user's own, contain a gene, newest first.
 
         Args:
             gene_ids: The genes, trimmed and then compared exactly; `limits.GENES_SOUGHT` at most.
-            user_id: Whose own sets to add, or ``None`` for the repository's user, or for public ones only.
             match: Whether a set must contain any of the genes or all of them, among its positive ones or among its
                 negative ones.
-
-        Returns:
-            The page, newest first.
         """
         listing = _CONTAINING[one_of(match, "match", GeneMatch)]
         site, reader = text(site_id, "site_id", limits.SITE_ID), self._reader(user_id)
@@ -170,21 +158,10 @@ class ControlSetRepository(Repository[ControlSet]):
         is_public: bool = False,
         user_id: UUID | str | None = None,
     ) -> ControlSet:
-        """A new control set, version 1. One statement.
+        """A new control set, version 1; its name need not be unique. The arguments are fields of `ControlSetPatch`.
 
         Args:
-            name: Its name; need not be unique.
-            record_type: What the ids are, as ``transcript``.
-            positive_ids: Genes that a search should find.
-            negative_ids: Genes that it should not find.
-            source: Where it comes from, as ``curation``.
-            tags: Words to find it by.
-            provenance_notes: Free text.
-            is_public: Whether everybody sees it.
             user_id: The owner, or ``None`` for the repository's user, or no owner.
-
-        Returns:
-            The set.
         """
         owner = as_optional_uuid(user_id, "user_id") or self._owner
         self._refuse_other_owner(owner)
@@ -204,17 +181,13 @@ class ControlSetRepository(Repository[ControlSet]):
         return instance(ControlSet, [*row.items(), *inserted[0].items()])
 
     async def update(self, id: UUID | str, patch: ControlSetPatch, *, version: int | None = None) -> ControlSet:  # noqa: A002
-        """Change the fields that the patch names, and raise the version. One statement.
+        """Change the fields that the patch names, and raise the version; return the set as it is stored now.
 
         Args:
             patch: What to change.
             version: The version that the caller has seen; ``None`` to change whatever is stored.
 
-        Returns:
-            The set as it is stored now.
-
         Raises:
-            NotFoundError: No such set, or not this user's own.
             StaleVersionError: The stored version is another one; nothing was changed.
             InvalidInputError: An argument is refused, or a seed would become private.
         """
@@ -238,11 +211,7 @@ class ControlSetRepository(Repository[ControlSet]):
         return instances(ControlSet, rows)[0]
 
     async def delete(self, id: UUID | str) -> bool:  # noqa: A002
-        """Delete one. One statement.
-
-        Returns:
-            Whether there was one; ``False`` also when it is not this user's.
-        """
+        """Delete one."""
         rows = await self._own_rows()
         return await rows.filter(pk=self._identity(id)).delete() > 0
 
@@ -258,21 +227,9 @@ class ControlSetRepository(Repository[ControlSet]):
         tags: Sequence[str] | None = None,
         provenance_notes: str | None = None,
     ) -> ControlSet:
-        """A public set that the application ships, known by its site and name: made, or brought up to date.
+        """A public set that the application ships, known by its site and name: made, or brought up to date; race-free.
 
-        One statement; race-free. The version is raised only when something changed.
-
-        Args:
-            name: Its name, unique among the site's seeds.
-            record_type: What the ids are.
-            positive_ids: Genes that a search should find.
-            negative_ids: Genes that it should not find.
-            source: Where it comes from.
-            tags: Words to find it by.
-            provenance_notes: Free text.
-
-        Returns:
-            The set as it is stored now.
+        The version is raised only when something changed. The arguments are fields of `ControlSetPatch`.
 
         Raises:
             UnitOfWorkError: The repository is restricted to a user, who has no seeds.
@@ -305,9 +262,5 @@ class ControlSetRepository(Repository[ControlSet]):
 
 
 def _tags(tags: Sequence[str] | None) -> list[str]:
-    """Tags as they are kept and looked for; none for ``None``.
-
-    Raises:
-        InvalidInputError: They are no list of texts, or too many or too long.
-    """
+    """Tags as they are kept and looked for; none for ``None``."""
     return [] if tags is None else texts(tags, "tags", most=limits.TAGS, longest=limits.TAG)

@@ -100,19 +100,17 @@ class DocumentRepository(Repository[M], Generic[M, S, V]):
         cls._many = Prepared(lambda ids, user_id: cls.model.filter(Condition("id = ANY ({})", ids), user_id=user_id))
 
     async def write(self, save: S, *, version: int = 0) -> int:
-        """Save a document that is described already. One statement; one small read more when it is refused.
+        """Save a document that is described already; return its new version. One small read more when it is refused.
+
+        Without a session it is durable then.
 
         Args:
             save: The document.
             version: The version that the caller has seen; 0 for a new document.
 
-        Returns:
-            The version that it has now. Without a session it is durable.
-
         Raises:
             StaleVersionError: The stored version is another one; nothing was changed.
-            NotFoundError: Also for a document that was deleted, was never there, or is somebody else's.
-            InvalidInputError: The version is no version, or the description is not of such a document.
+            NotFoundError: Also for a document that was deleted, or was never there.
             OutcomeUnknownError: Without a session, the answer was lost; `is_written` tells once the database answers,
                 and so does the version that is read back.
         """
@@ -134,17 +132,11 @@ class DocumentRepository(Repository[M], Generic[M, S, V]):
     async def is_written(self, save: S, *, version: int) -> bool:
         """Whether the stored document has a version and is equal to a save: after an `OutcomeUnknownError`.
 
-        One indexed read, which compares in the database.
+        Compared in the database.
 
         Args:
             save: What was to be saved.
             version: The version that it would have now, one more than the one that was seen.
-
-        Returns:
-            Whether it is.
-
-        Raises:
-            InvalidInputError: The version is no version, or the description is not of such a document.
         """
         self._check_save(save)
         reached = integer(version, "version", 1, limits.INT32_MAX)
@@ -157,24 +149,16 @@ class DocumentRepository(Repository[M], Generic[M, S, V]):
             raise InvalidInputError("save", f"a {self.save_type.__name__} is needed")
 
     async def get_version(self, id: UUID | str, *, user_id: UUID | str) -> int | None:  # noqa: A002
-        """The version of a document, to be passed to the next save. One indexed read.
-
-        Returns:
-            The version, or ``None`` when there is none, or it is not this user's.
-        """
+        """The version of a document, to be passed to the next save."""
         wanted = {"identity": self._identity(id), "user_id": self._whose(user_id)}
         row = await self._versions.first(await self._client(), **wanted)
         return None if row is None else row["version"]
 
     async def get_many(self, ids: Sequence[UUID | str], *, user_id: UUID | str) -> list[M]:
-        """Read many with their documents, by their ids. One statement.
+        """Read many with their documents: those that exist and are this user's, in the given order, each once.
 
         Args:
             ids: The documents, `limits.DOCUMENT_IDS` at most.
-            user_id: Their owner.
-
-        Returns:
-            Those that exist and are this user's, in the given order, each once.
         """
         if isinstance(ids, str | bytes) or not isinstance(ids, Sequence) or len(ids) > limits.DOCUMENT_IDS:
             raise InvalidInputError("ids", f"a list of {limits.DOCUMENT_IDS} ids at most is needed")
@@ -186,31 +170,18 @@ class DocumentRepository(Repository[M], Generic[M, S, V]):
     async def page_summaries(
         self, user_id: UUID | str, site_id: str | None = None, *, cursor: str | None = None, limit: int = 50
     ) -> "Page[V]":
-        """One page of the user's, without their documents. One indexed read, whatever the page.
-
-        Returns:
-            The page: experiments the last saved first, gene sets the newest first.
-        """
+        """One page of the user's, without documents: experiments the last saved first, gene sets the newest first."""
         return await self._page(self.listing, cursor, limit, user_id, site_id=site_or_none(site_id))
 
     def iterate_summaries(self, user_id: UUID | str, site_id: str | None = None) -> AsyncIterator[V]:
-        """All of the user's, without their documents; one read for each `limits.PAGE` of them.
-
-        Returns:
-            An asynchronous iterator in the order of `page_summaries`. Without a session no connection is held
-            between two reads. What a call may raise, it raises while iterating.
-        """
+        """All of the user's, in the order of `page_summaries`; one read for each `limits.PAGE` of them."""
         return iterate(lambda cursor, limit: self.page_summaries(user_id, site_id, cursor=cursor, limit=limit))
 
     async def iterate(self, user_id: UUID | str, site_id: str | None = None) -> AsyncIterator[M]:
         """All of the user's, with their documents; one read for each `limits.DOCUMENTS` of them.
 
-        No more than these are in memory at once, however many there are.
-
-        Returns:
-            An asynchronous iterator in the order of `page_summaries`: what is saved meanwhile may move to the part
-            that was read already. Without a session no connection is held between two reads. What a call may raise,
-            it raises while iterating.
+        No more than these are in memory at once, however many there are. In the order of `page_summaries`: what is
+        saved meanwhile may move to the part that was read already.
         """
         values, cursor = {"user_id": self._whose(user_id), "site_id": site_or_none(site_id)}, None
         while True:
@@ -231,9 +202,6 @@ class DocumentRepository(Repository[M], Generic[M, S, V]):
 
         Restricted to a user, it also closes an id that the user has not saved yet: a first save that is still on its
         way is then refused.
-
-        Returns:
-            Whether there was one; ``False`` also when it is not this user's.
         """
         values = [self._identity(id), self._owner, *([new_tag()] if self.sql.has_links else [])]
         client = await self._client()

@@ -60,22 +60,13 @@ class ExperimentRepository(DocumentRepository[ExperimentRow, ExperimentSave, Exp
         is_primary: bool = False,
         version: int = 0,
     ) -> int:
-        """Save an experiment, new or known. One statement; one small read more when it is refused.
+        """Save an experiment, new or known: `write` of an `ExperimentSave`, which has the other arguments as fields.
 
         A save writes all that is given here, and `updated_at`; never the owner or the time of creation.
 
         Args:
             experiment_id: Its id, the caller's own choice.
-            name: Its name; may be empty.
-            status: How far it is.
-            data: The document, a JSON object: a dictionary.
-            batch_id: Its batch.
-            benchmark_id: Its benchmark.
-            is_primary: Whether it is the one that its benchmark is named after.
             version: The version that the caller has seen: what its last save returned; 0 for a new experiment.
-
-        Returns:
-            As `write`, which says also what is raised.
         """
         save = ExperimentSave(
             id=self._identity(experiment_id, "experiment_id"),
@@ -93,21 +84,16 @@ class ExperimentRepository(DocumentRepository[ExperimentRow, ExperimentSave, Exp
     async def patch_field(
         self, experiment_id: UUID | str, field: str, value: JsonInput, *, version: int | None = None
     ) -> int:
-        """Set one top-level field of the document, and raise the version. One statement.
+        """Set one top-level field of the document; return the new version.
 
         Two patches of different fields at once both count, without a version too.
 
         Args:
-            experiment_id: The experiment.
             field: The field's name; it is made if need be.
             value: Its new value, any JSON.
             version: The version that the caller has seen; ``None`` to patch whatever is stored.
 
-        Returns:
-            The version that it has now.
-
         Raises:
-            NotFoundError: No such experiment, or not this user's.
             StaleVersionError: The stored version is another one; nothing was changed.
         """
         identity = self._identity(experiment_id, "experiment_id")
@@ -123,28 +109,14 @@ class ExperimentRepository(DocumentRepository[ExperimentRow, ExperimentSave, Exp
     async def page_by_batch(
         self, user_id: UUID | str, batch_id: str, *, cursor: str | None = None, limit: int = 50
     ) -> "Page[ExperimentSummary]":
-        """One page of the experiments of a batch. One indexed read; no document is read.
-
-        Args:
-            batch_id: The batch.
-
-        Returns:
-            The page, the oldest first.
-        """
+        """One page of the experiments of a batch, the oldest first."""
         batch = text(batch_id, "batch_id", limits.BATCH_ID)
         return await self._page(_OF_BATCH, cursor, limit, user_id, batch_id=batch)
 
     async def page_by_benchmark(
         self, user_id: UUID | str, benchmark_id: str, *, cursor: str | None = None, limit: int = 50
     ) -> "Page[ExperimentSummary]":
-        """One page of the experiments of a benchmark. One indexed read; no document is read.
-
-        Args:
-            benchmark_id: The benchmark.
-
-        Returns:
-            The page, the primary ones first, then the oldest first.
-        """
+        """One page of the experiments of a benchmark, the primary ones first, then the oldest first."""
         benchmark = text(benchmark_id, "benchmark_id", limits.BATCH_ID)
         return await self._page(_OF_BENCHMARK, cursor, limit, user_id, benchmark_id=benchmark)
 

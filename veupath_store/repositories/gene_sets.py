@@ -117,26 +117,13 @@ class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSumma
         step_count: int = 1,
         version: int = 0,
     ) -> int:
-        """Save a gene set, new or known. One statement; one small read more when it is refused.
+        """Save a gene set, new or known: `write` of a `GeneSetSave`, which has the other arguments as fields.
 
         A save writes all that is given here; never the owner or the time of creation.
 
         Args:
             gene_set_id: Its id, the caller's own choice.
-            gene_ids: The ids, in the order that is kept.
-            source: Where it comes from.
-            wdk_strategy_id: The WDK strategy that it was imported from.
-            wdk_step_id: The step of that strategy.
-            search_name: The search of that step.
-            record_type: What the ids are.
-            parameters: The search's parameters, a JSON object or array.
-            parent_set_ids: The sets that it was derived from.
-            operation: How it was derived.
-            step_count: Steps of the strategy.
             version: The version that the caller has seen: what its last save returned; 0 for a new set.
-
-        Returns:
-            As `write`, which says also what is raised.
         """
         save = GeneSetSave(
             id=as_uuid(gene_set_id, "gene_set_id"),
@@ -170,27 +157,16 @@ class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSumma
         step_count: int = 1,
         automatic: bool = False,
     ) -> GeneSetRow:
-        """Make a gene set from a conversation and link it there: both or neither. One statement, race-free.
+        """Make a gene set, version 1, from a conversation, and link it there: both or neither. Race-free.
 
-        Owner, site and WDK strategy are the conversation's.
+        Owner, site and WDK strategy are the conversation's, and so is the record type where none is given. The other
+        arguments are fields of `GeneSetContent`.
 
         Args:
-            name: The set's name.
-            gene_ids: The ids, in the order that is kept.
-            source: Where it comes from.
-            wdk_step_id: The step of the conversation's strategy.
-            search_name: The search of that step.
-            record_type: What the ids are; the conversation's by default.
-            parameters: The search's parameters, a JSON object or array.
-            step_count: Steps of the strategy.
             automatic: Whether it was not asked for. Then the conversation is marked, and never imported automatically
                 again, also after the set was deleted.
 
-        Returns:
-            The set, version 1.
-
         Raises:
-            NotFoundError: No such conversation, or not this user's.
             ConflictError: The conversation has a gene set, or was imported automatically before.
             OutcomeUnknownError: Without a session, the answer was lost; look at the conversation's `gene_set_id`.
         """
@@ -229,15 +205,7 @@ class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSumma
     async def find_by_wdk_strategy(
         self, user_id: UUID | str, wdk_strategy_id: int, site_id: str | None = None
     ) -> GeneSetRow | None:
-        """The user's gene set that was imported from a WDK strategy. One indexed read.
-
-        Args:
-            wdk_strategy_id: The strategy.
-            site_id: One site, or ``None`` for any.
-
-        Returns:
-            The set, the newest where there are several; ``None`` when there is none.
-        """
+        """The user's gene set that was imported from a WDK strategy, the newest where there are several."""
         wdk = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)
         user, site = self._whose(user_id), site_or_none(site_id)
         return await _BY_STRATEGY.first(await self._client(), user_id=user, wdk_strategy_id=wdk, site_id=site)
@@ -252,14 +220,11 @@ class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSumma
         cursor: str | None = None,
         limit: int = 50,
     ) -> "Page[GeneSetSummary]":
-        """Which of the user's gene sets contain a gene. One read of a GIN index; no gene list is returned.
+        """Which of the user's gene sets contain a gene, newest first.
 
         Args:
             gene_ids: The genes, trimmed and then compared exactly; `limits.GENES_SOUGHT` at most.
             match: Whether a set must contain any of the genes or all of them.
-
-        Returns:
-            The page, newest first.
         """
         genes = ids_of_genes(gene_ids, "gene_ids", most=limits.GENES_SOUGHT, fewest=1)
         listing = _CONTAINING[one_of(match, "match", GeneMatch)]

@@ -189,7 +189,7 @@ class LeaseRepository:
     async def claim(
         self, worker_id: str, types: Collection[OperationType | str], *, lease_seconds: float
     ) -> Lease | None:
-        """Take the oldest operation that waits, or whose worker was lost and that may be tried again. One statement.
+        """Take the oldest operation that waits, or whose worker was lost and that may be tried again; or ``None``.
 
         Never waits for another worker, and no two get the same.
 
@@ -197,9 +197,6 @@ class LeaseRepository:
             worker_id: Who takes it, as host and process.
             types: The kinds of job that it can run.
             lease_seconds: How long the lease holds without a heartbeat.
-
-        Returns:
-            The lease, or ``None`` when there is nothing to do.
 
         Raises:
             OutcomeUnknownError: Without a session, the answer was lost. If one was taken its lease expires.
@@ -212,7 +209,7 @@ class LeaseRepository:
         return as_lease(dict(rows[0]), worker, token, span, asked) if rows else None
 
     async def sweep(self, limit: int = 1_000) -> SweepReport:
-        """Take back the operations whose lease has expired. One statement that does not wait for locks.
+        """Take back the operations whose lease has expired. Does not wait for locks.
 
         Those with attempts left wait for another worker, the others have failed, and those that somebody asked to
         cancel are cancelled. A lease that holds is never touched, whatever process runs this; a row that is locked is
@@ -220,9 +217,6 @@ class LeaseRepository:
 
         Args:
             limit: How many at most, 1 to `limits.SWEEP`.
-
-        Returns:
-            The ids of the operations.
         """
         most, client = integer(limit, "limit", 1, limits.SWEEP), await client_of(self._session)
         rows = await client.execute_rows(_SWEEP, [most])
@@ -238,10 +232,7 @@ class LeaseRepository:
         )
 
     async def heartbeat(self, lease: Lease) -> Heartbeat:
-        """Renew a lease for another `Lease.seconds` from now. One statement.
-
-        Returns:
-            When it expires now, and whether somebody asked to cancel the operation.
+        """Renew a lease for another `Lease.seconds` from now.
 
         Raises:
             UnavailableError: The database does not answer, or the operation's row is locked by a unit of work.
@@ -255,11 +246,11 @@ class LeaseRepository:
         )
 
     async def complete(self, lease: Lease) -> None:
-        """End an operation: it is done. One statement; in a unit of work, together with the job's effect."""
+        """End an operation: it is done. In a unit of work, together with the job's effect."""
         await self._end(lease, OperationStatus.COMPLETED)
 
     async def fail(self, lease: Lease, error: str) -> None:
-        """End an operation: it has failed. One statement.
+        """End an operation: it has failed.
 
         Args:
             error: Why, for its owner to read. Cut after `limits.OPERATION_ERROR` characters; U+0000 and lone surrogates
@@ -270,11 +261,11 @@ class LeaseRepository:
         await self._end(lease, OperationStatus.FAILED, recordable(error, limits.OPERATION_ERROR))
 
     async def cancel(self, lease: Lease) -> None:
-        """End an operation: its worker has stopped, as it was asked to. One statement."""
+        """End an operation: its worker has stopped, as it was asked to."""
         await self._end(lease, OperationStatus.CANCELLED)
 
     async def release(self, lease: Lease, *, begun: bool = True) -> OperationStatus:
-        """Give an operation back, as at a shutdown, so that it need not wait for the lease to expire. One statement.
+        """Give an operation back, as at a shutdown, so that it need not wait for the lease to expire.
 
         Args:
             begun: Whether the job was begun. If so the attempt counts, and where it was the last one the operation
@@ -292,11 +283,7 @@ class LeaseRepository:
         return status
 
     async def get_outcome(self, lease: Lease) -> OperationStatus | str | None:
-        """How the holder of this lease has ended the operation: what to ask when an answer was lost. One indexed read.
-
-        Returns:
-            The status, or ``None`` when this lease has not ended it.
-        """
+        """How the holder of this lease has ended the operation, or ``None``: what to ask when an answer was lost."""
         row = await _OUTCOME.first(await client_of(self._session), **_key(as_held(lease)))
         return None if row is None else known(row["status"], OperationStatus)
 
@@ -304,7 +291,7 @@ class LeaseRepository:
         """Lock an operation for this unit of work, if the lease holds: call it before writing a job's effect.
 
         Until COMMIT no other worker can take it, and its own heartbeats wait: keep the unit of work much shorter than
-        the lease. The server ends it when it is idle at the lease's expiry. One statement.
+        the lease. The server ends it when it is idle at the lease's expiry.
 
         Raises:
             UnitOfWorkError: The repository has no session: a lock would not last.
@@ -360,14 +347,9 @@ async def heartbeat_many(leases: Sequence[Lease], *, renew: Collection[UUID] | N
 
 
 def as_lease(row: dict[str, Any], worker_id: str, token: UUID, span: float, asked: float) -> Lease:
-    """The lease that a statement has given out.
+    """The lease that a statement has given out, as its row, which was `asked` for at that ``time.monotonic``.
 
-    Args:
-        row: What it returned.
-        worker_id: Who asked.
-        token: The lease's token.
-        span: How long it holds.
-        asked: ``time.monotonic`` before the statement was sent, so that the deadline is never too late.
+    Before the statement was sent, so that the deadline is never too late.
     """
     return Lease(
         **{**row, "operation_id": row["id"], "expires_at": row["lease_expires_at"]},
@@ -385,11 +367,7 @@ def _several(types: Collection[OperationType | str]) -> Collection[OperationType
 
 
 def as_held(lease: object) -> Lease:
-    """A lease, as the store gave it out.
-
-    Raises:
-        InvalidInputError: It is something else, or a lease made up with a span that none has.
-    """
+    """A lease, as the store gave it out; none that was made up with a span that no lease has."""
     if not isinstance(lease, Lease):
         raise InvalidInputError("lease", "a Lease is needed")
     seconds(lease.seconds, "lease.seconds", limits.LEASE_SECONDS)

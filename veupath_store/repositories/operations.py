@@ -112,7 +112,7 @@ class OperationRepository(Repository[Operation]):
         start_position: str | None = None,
         max_attempts: int = 1,
     ) -> OperationSummary:
-        """A new operation that waits for a worker. One statement.
+        """A new operation that waits for a worker.
 
         Args:
             type: What kind of job it is: an `OperationType`, or text of the application's own.
@@ -121,9 +121,6 @@ class OperationRepository(Repository[Operation]):
             start_position: Where in the log its events begin, as ``1700000000000-0``.
             max_attempts: How often a worker may take it. With 1 a job whose worker is lost has failed; with more it
                 is given to the next, so that a job must bear to be begun again.
-
-        Returns:
-            The operation.
 
         Raises:
             OperationActiveError: It is a chat, and the conversation has an active one.
@@ -146,25 +143,17 @@ class OperationRepository(Repository[Operation]):
         start_position: str | None = None,
         max_attempts: int = 1,
     ) -> Lease:
-        """A new operation together with its lease, for a job that runs in this process. One statement.
+        """A new operation together with its lease, for a job that runs in this process.
 
-        The lease runs from this moment: in a unit of work, commit at once.
+        The lease runs from this moment: in a unit of work, commit at once. Pass it to
+        `veupath_store.jobs.run_under_lease`. All else is as in `register`; this is the first attempt.
 
         Args:
-            type: What kind of job it is.
             worker_id: Who runs it, as host and process.
             lease_seconds: How long the lease holds without a heartbeat.
-            stream_id: As in `register`.
-            operation_id: As in `register`.
-            start_position: As in `register`.
-            max_attempts: As in `register`; this is the first.
-
-        Returns:
-            The lease; pass it to `veupath_store.jobs.run_under_lease`.
 
         Raises:
-            OperationActiveError: As `register`, and all else that it raises. One whose worker was lost counts until a
-                sweep has found it.
+            OperationActiveError: One whose worker was lost counts until a sweep has found it.
             OutcomeUnknownError: Without a session, the answer was lost. If it was saved it fails once it has expired.
         """
         values = self._new(user_id, type, stream_id, operation_id, start_position, max_attempts)
@@ -174,11 +163,9 @@ class OperationRepository(Repository[Operation]):
         return as_lease(await self._insert([*values, worker, token, span]), worker, token, span, asked)
 
     async def get_by_id(self, id: UUID | str) -> Operation | None:  # noqa: A002 - the entity's own word
-        """Read one by its id. One indexed read. Its `lease_token` is ``None``: only the lease's holder knows that.
+        """Read one by its id. Its `lease_token` is ``None``: only the lease's holder knows that.
 
-        Returns:
-            The row, or ``None`` when there is none, or it is not this user's. Its ``save`` wants ``update_fields``,
-            as after Tortoise's ``only``.
+        Its ``save`` wants ``update_fields``, as after Tortoise's ``only``.
         """
         row = await super().get_by_id(id)
         if row is not None:
@@ -187,19 +174,11 @@ class OperationRepository(Repository[Operation]):
         return row
 
     async def get_summary(self, operation_id: UUID | str) -> OperationSummary | None:
-        """What a client may see of an operation, its owner included. One indexed read.
-
-        Returns:
-            The operation, or ``None`` when there is none, or it is not this user's.
-        """
+        """What a client may see of an operation, its owner included."""
         return await self._view(_SUMMARY, OperationSummary, operation_id)
 
     async def get_status(self, operation_id: UUID | str) -> OperationStatusView | None:
-        """How far an operation is; for polling. One small indexed read.
-
-        Returns:
-            Its status, or ``None`` when there is none, or it is not this user's.
-        """
+        """How far an operation is; for polling. One small indexed read."""
         return await self._view(_STATUS, OperationStatusView, operation_id)
 
     async def _view(self, prepared: Prepared[Any], view: type[V], operation_id: UUID | str) -> V | None:
@@ -210,11 +189,7 @@ class OperationRepository(Repository[Operation]):
     async def page(
         self, user_id: UUID | str, *, cursor: str | None = None, limit: int = 50
     ) -> "Page[OperationSummary]":
-        """One page of a user's operations, whatever their status. One indexed read.
-
-        Returns:
-            The page, newest first; empty for another user than the repository's.
-        """
+        """One page of a user's operations, whatever their status, newest first."""
         user = self._whose(user_id)
         return await _NEWEST.page(await self._client(), cursor, limit, user_id=user)
 
@@ -226,49 +201,37 @@ class OperationRepository(Repository[Operation]):
         cursor: str | None = None,
         limit: int = 50,
     ) -> "Page[OperationSummary]":
-        """One page of a user's active operations. One read of an index that holds the active ones only.
+        """One page of a user's active operations, newest first, from an index that holds the active ones only.
 
         Args:
             type: One kind of job, or ``None`` for all.
-
-        Returns:
-            The page, newest first; empty for another user than the repository's.
         """
         user, kind = self._whose(user_id), None if type is None else text(type, "type", limits.OPERATION_TYPE)
         return await _ACTIVE.page(await self._client(), cursor, limit, user_id=user, type=kind)
 
     async def list_active_by_stream(self, stream_id: UUID | str) -> list[OperationSummary]:
-        """The active operations of a conversation: at most one chat, and what else works for it. One indexed read.
+        """The active operations of a conversation, newest first: at most one chat, and what else works for it.
 
-        Returns:
-            The operations, newest first, `limits.PAGE` at most; none for a conversation that is not this user's.
+        `limits.PAGE` at most.
         """
         stream = as_uuid(stream_id, "stream_id")
         rows = await _ACTIVE_BY_STREAM.all(await self._client(), stream=stream, owner=self._owner)
         return [OperationSummary.model_validate(dict(row)) for row in rows]
 
     async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
-        """Delete an operation. One statement. Where it has a log of its own, that is removed soon after the commit.
-
-        Returns:
-            Whether there was one; ``False`` also when it is not this user's.
-        """
+        """Delete an operation. Where it has a log of its own, that is removed soon after the commit."""
         identity, client = self._identity(id), await self._client()
         rows = await client.execute_rows(_DELETE, [identity, self._owner])
         client.changed(of_operation(identity))
         return bool(rows)
 
     async def request_cancel(self, operation_id: UUID | str) -> OperationStatusView:
-        """Ask for an operation to be cancelled, wherever it runs. Idempotent; one statement.
+        """Ask for an operation to be cancelled, wherever it runs; return its status then. Idempotent.
 
         One that no worker has is cancelled at once. The worker of one that runs hears of it at once where it is in this
         process, and within a second in another. One that has ended stays as it is, for one statement more.
 
-        Returns:
-            Its status after the request.
-
         Raises:
-            NotFoundError: No such operation, or not this user's.
             UnavailableError: The database does not answer, or the operation is being written; nothing was saved.
         """
         identity, client = self._identity(operation_id, "operation_id"), await self._client()

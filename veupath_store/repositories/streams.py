@@ -117,19 +117,15 @@ class StreamRepository(Repository[Stream]):
         name: str = "",
         experiment_id: UUID | str | None = None,
     ) -> Stream:
-        """A new conversation: the stream and its projection, both or neither.
+        """A new conversation: the stream, with its ``projection`` loaded, which has the name that it got.
 
-        One statement, with about 2 · log2(n) index probes when n conversations have that name; one statement more
-        for each concurrent writer that takes the chosen name first.
+        Both are made, or neither, in one statement, with about 2 · log2(n) index probes when n conversations have that
+        name; one statement more for each concurrent writer that takes the chosen name first.
 
         Args:
-            site_id: The site, as ``plasmodb``.
             stream_id: Its id; a new one by default.
             name: The wanted name; blank for `DEFAULT_NAME`.
             experiment_id: The experiment that it is about.
-
-        Returns:
-            The stream, its ``projection`` loaded; ``stream.projection.name`` is the name that it got.
 
         Raises:
             ConflictError: The id is taken (``stream_projections_pkey``), or was that of a conversation that was
@@ -150,15 +146,7 @@ class StreamRepository(Repository[Stream]):
     async def ensure(self, user_id: UUID | str, site_id: str, stream_id: UUID | str, *, name: str = "") -> Stream:
         """The user's conversation with this id, made if need be; race-free.
 
-        One indexed read for one that exists; one statement more for a new one.
-
-        Args:
-            site_id: The site of a new one; an existing one keeps its own.
-            stream_id: The id.
-            name: The wanted name of a new one; blank for `DEFAULT_NAME`.
-
-        Returns:
-            The stream.
+        One indexed read for one that exists, which keeps its site and name; one statement more for a new one.
 
         Raises:
             NotFoundError: There is no such user, or the id is somebody else's: the two look alike.
@@ -171,15 +159,8 @@ class StreamRepository(Repository[Stream]):
     ) -> Stream:
         """The user's conversation about an experiment, made if need be; race-free, so that two tabs get one.
 
-        One indexed read for one that exists; one statement more for a new one.
-
-        Args:
-            site_id: The site of a new one.
-            experiment_id: The experiment; it need not be saved yet.
-            name: The wanted name of a new one; blank for `DEFAULT_NAME`.
-
-        Returns:
-            The stream.
+        One indexed read for one that exists, which keeps its site and name; one statement more for a new one. The
+        experiment need not be saved yet.
         """
         values = self._new(user_id, site_id, None, name, as_experiment_id(experiment_id, "experiment_id"))
         return await self._existing_or_new(values, {"user_id": values[0], "experiment_id": values[4]})
@@ -188,46 +169,25 @@ class StreamRepository(Repository[Stream]):
         """The application's own conversation, with the fixed id `SYSTEM_STREAM_ID`, made if need be; race-free.
 
         Two indexed reads where it exists; two statements more where it and its user are made.
-
-        Returns:
-            The stream.
-
-        Raises:
-            NotFoundError: The repository is restricted to another user than the system's.
         """
         self._refuse_other_owner(SYSTEM_USER_ID)
         await UserRepository(self._session).get_system_user()
         return await self.ensure(SYSTEM_USER_ID, SYSTEM_SITE_ID, SYSTEM_STREAM_ID)
 
     async def find_by_experiment(self, user_id: UUID | str, experiment_id: UUID | str) -> Stream | None:
-        """The conversation about an experiment. One indexed read.
-
-        Args:
-            experiment_id: The experiment.
-
-        Returns:
-            The stream, or ``None`` when there is none.
-        """
+        """The conversation about an experiment."""
         experiment = as_experiment_id(experiment_id, "experiment_id")
         return await _FOUND.first(await self._client(), user_id=self._whose(user_id), experiment_id=experiment)
 
     async def get_projection(self, stream_id: UUID | str) -> StreamProjection | None:
-        """Open a conversation: its projection with ``.stream`` loaded. One query.
-
-        Returns:
-            The projection, or ``None`` when there is none, or it is not this user's.
-        """
+        """Open a conversation: its projection with ``.stream`` loaded. One query."""
         stream = as_uuid(stream_id, "stream_id")
         return await _OPENED.first(await self._client(), stream_id=stream, owner=self._owner)
 
     async def get_by_wdk_strategy_id(self, user_id: UUID | str, wdk_strategy_id: int) -> StreamProjection | None:
         """The user's conversation that is linked to a WDK strategy, dismissed or not, ``.stream`` loaded. One query.
 
-        Args:
-            wdk_strategy_id: The WDK strategy's id.
-
-        Returns:
-            The projection; the last changed one where several sites have that id; ``None`` when there is none.
+        The last changed one where several sites have that id.
         """
         user = self._whose(user_id)
         wdk = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)
@@ -236,21 +196,13 @@ class StreamRepository(Repository[Stream]):
     async def list_projections(
         self, user_id: UUID | str, site_id: str | None = None, limit: int = 50
     ) -> list[ProjectionSummary]:
-        """The user's conversations that are not dismissed. One indexed read that reads no plan.
-
-        Returns:
-            Summaries, the last changed first.
-        """
+        """The user's conversations that are not dismissed, the last changed first."""
         return (await self.page_projections(user_id, site_id, limit=limit)).items
 
     async def list_dismissed_projections(
         self, user_id: UUID | str, site_id: str | None = None, limit: int = 50
     ) -> list[ProjectionSummary]:
-        """The user's dismissed conversations. One indexed read that reads no plan.
-
-        Returns:
-            Summaries, the last dismissed first.
-        """
+        """The user's dismissed conversations, the last dismissed first."""
         return (await self.page_projections(user_id, site_id, dismissed=True, limit=limit)).items
 
     async def page_projections(
@@ -263,15 +215,14 @@ class StreamRepository(Repository[Stream]):
         cursor: str | None = None,
         limit: int = 50,
     ) -> "Page[ProjectionSummary]":
-        """One page of the user's conversations. One indexed read, whatever the page; no plan is read.
+        """One page of the user's conversations.
+
+        A conversation that changes between two pages moves to the front of the recent ones, as it does in the list
+        itself; no other is skipped or repeated.
 
         Args:
             dismissed: The dismissed ones instead of the others.
             sort: The order; by name needs a site and is not for dismissed ones.
-
-        Returns:
-            The page. A conversation that changes between two pages moves to the front of the recent ones, as it
-            does in the list itself; no other is skipped or repeated.
         """
         listing = _listing(one_of(sort, "sort", ProjectionSort), boolean(dismissed, "dismissed"), site_id)
         user, site = self._whose(user_id), site_or_none(site_id, limits.STREAM_SITE_ID)
@@ -280,15 +231,7 @@ class StreamRepository(Repository[Stream]):
     def iterate_projections(
         self, user_id: UUID | str, site_id: str | None = None, *, dismissed: bool = False
     ) -> AsyncIterator[ProjectionSummary]:
-        """All of the user's conversations, for exports; one read for each `limits.PAGE` of them.
-
-        Args:
-            dismissed: The dismissed ones instead of the others.
-
-        Returns:
-            An asynchronous iterator in the order of `page_projections`. Without a session no connection is held
-            between two reads. What a call may raise, it raises while iterating.
-        """
+        """All of the user's conversations, in the order of `page_projections`; one read for each `limits.PAGE`."""
         return iterate(
             lambda cursor, limit: self.page_projections(
                 user_id, site_id, dismissed=dismissed, cursor=cursor, limit=limit
@@ -298,12 +241,10 @@ class StreamRepository(Repository[Stream]):
     async def page_gene_set_imports(
         self, user_id: UUID | str, site_id: str, *, cursor: str | None = None, limit: int = 50
     ) -> "Page[ProjectionSummary]":
-        """One page of the conversations whose gene set is still to be imported. One read of an index of just these.
+        """One page of the conversations whose gene set is still to be imported, in the order of their ids.
 
-        That is: with a WDK strategy, not dismissed, without a gene set, and never imported automatically.
-
-        Returns:
-            The page, in the order of the ids.
+        That is: with a WDK strategy, not dismissed, without a gene set, and never imported automatically. An index
+        holds just these.
         """
         user, site = self._whose(user_id), text(site_id, "site_id", limits.STREAM_SITE_ID)
         return await _TO_IMPORT.page(await self._client(), cursor, limit, user_id=user, site_id=site)
@@ -329,24 +270,15 @@ class StreamRepository(Repository[Stream]):
     ) -> None:
         """Change what is given and nothing else; a ``*_set`` flag makes ``None`` a value.
 
-        One statement: `patch_projection` in the documented form, which says also what is raised. ``is_saved=None,
-        is_saved_set=True`` means not saved.
+        `patch_projection` in the documented form, which says also what is raised. Its other arguments are the fields of
+        a `ProjectionPatch`.
 
         Args:
-            name: The wanted name; a number is added where it is taken.
-            record_type: The record type.
-            wdk_strategy_id: The WDK strategy to claim; another conversation of the same user and site loses it.
             wdk_strategy_id_set: Take ``wdk_strategy_id=None`` for "unlink".
-            is_saved: Whether that strategy is saved on the WDK server.
             is_saved_set: Take ``is_saved=None`` for "not saved".
-            plan: The whole new plan; steps and step count follow from it.
-            step_count: The number of steps, where it is not the plan's.
-            result_count: The number of records found.
             result_count_set: Take ``result_count=None`` for "unknown".
-            gene_set_id: One of the owner's gene sets.
             gene_set_id_set: Take ``gene_set_id=None`` for "unlink".
-            gene_set_auto_imported: ``True`` sets the latch for good; ``False`` changes nothing.
-            expected: The `plan_version` that the caller has seen; ``None`` to change whatever is there.
+            expected: As in `patch_projection`.
         """
         values: dict[str, Any] = {
             "name": name,
@@ -388,35 +320,28 @@ class StreamRepository(Repository[Stream]):
 
         Raises:
             StaleVersionError: The plan was changed since; nothing was saved.
-            NotFoundError: No such conversation or gene set, or not this user's.
+            NotFoundError: Also for a gene set that is not this user's.
         """
         seen = None if expected is None else integer(expected, "expected", 0, limits.INT32_MAX)
         update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch, seen)
         await self._update(update)
 
     async def dismiss(self, stream_id: UUID | str) -> None:
-        """Hide a conversation from the main list and from WDK sync. Again: the first date stays. One statement.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
-        """
+        """Hide a conversation from the main list and from WDK sync. Again: the first date stays."""
         await self._switch(DISMISS, stream_id, DISMISSED)
 
     async def restore(self, stream_id: UUID | str) -> None:
-        """Bring a dismissed conversation back, without its plan, derived counts and messages. One statement.
+        """Bring a dismissed conversation back, without its plan, derived counts and messages.
 
         The plan may be stale by now; its absence makes the caller fetch it anew. Messages that its row has counted so
         far are neither counted nor listed any more. A conversation that is not dismissed is left as it is.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
         """
         await self._switch(RESTORE, stream_id, RESTORED)
 
     async def sync_wdk(
         self, user_id: UUID | str, site_id: str, strategies: Sequence[WdkStrategy | Mapping[str, Any]]
     ) -> SyncReport:
-        """Bring the WDK server's list of a user's strategies into the table.
+        """Bring the WDK server's list of a user's strategies into the table, and report on each, in the given order.
 
         What is new becomes a conversation under a unique name; what changed is updated; what did not change is not
         touched, `updated_at` included; what the user dismissed is skipped. An item that cannot be kept is refused by
@@ -434,9 +359,6 @@ class StreamRepository(Repository[Stream]):
             strategies: `limits.SYNC` at most, `WdkStrategy` or dictionaries of its fields; the first newest. Of
                 several with one id the first counts, the others are refused.
 
-        Returns:
-            What was done with each, in the given order.
-
         Raises:
             ConflictError: Other writers won every race.
         """
@@ -452,15 +374,8 @@ class StreamRepository(Repository[Stream]):
         Atomic: never two conversations with one id, never none. One statement; inside a session a savepoint, and
         once more for each concurrent claim that comes first.
 
-        Args:
-            wdk_strategy_id: The strategy.
-            is_saved: Whether it is saved on the WDK server.
-
         Returns:
             The conversation that lost the strategy, or ``None`` when none had it.
-
-        Raises:
-            NotFoundError: No such conversation, or not this user's.
         """
         claimed = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)  # None would unlink
         patch = ProjectionPatch(wdk_strategy_id=claimed, is_saved=is_saved)
@@ -468,16 +383,10 @@ class StreamRepository(Repository[Stream]):
         return await self._update(update)
 
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
-        """Dismiss the conversations whose WDK strategy is gone, with the default guards of `dismiss_wdk_orphans`.
+        """`dismiss_wdk_orphans` with its default guards.
 
-        One statement. An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused:
-        it is more likely partial or foreign than right.
-
-        Args:
-            live_wdk_ids: Every WDK strategy id that the user has on the site.
-
-        Returns:
-            The dismissed conversations' ids, sorted. Nothing is deleted.
+        An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused: it is more likely
+        partial or foreign than right. Nothing is deleted.
 
         Raises:
             PruneRefusedError: The guards refuse; nothing was changed.
@@ -493,17 +402,14 @@ class StreamRepository(Repository[Stream]):
         max_share: float = limits.PRUNE_SHARE,
         allow_empty: bool = False,
     ) -> list[UUID]:
-        """Dismiss the conversations whose WDK strategy is gone, with the reason ``wdk_orphan``. One statement.
+        """Dismiss the conversations whose WDK strategy is gone, with the reason ``wdk_orphan``.
 
-        Conversations without a WDK id and dismissed ones are left alone.
+        Conversations without a WDK id and dismissed ones are left alone. The ids of the others are returned, sorted.
 
         Args:
             live_wdk_ids: Every WDK strategy id that the user has on the site.
             max_share: The share (0 to 1) of the linked conversations that may be dismissed.
             allow_empty: Believe an empty list.
-
-        Returns:
-            The dismissed conversations' ids, sorted.
 
         Raises:
             PruneRefusedError: The list is empty and that is not allowed, or more than the share is orphaned.
@@ -516,12 +422,9 @@ class StreamRepository(Repository[Stream]):
         return await dismiss_orphans(await self._client(), user, site, live, most)
 
     async def delete(self, id: UUID | str) -> bool:  # noqa: A002 - the entity's own word
-        """Delete a conversation, with all that belongs to it. One statement. Its id is never used again.
+        """Delete a conversation, with all that belongs to it. Its id is never used again.
 
         Where there is an event log, its log is removed soon after the commit.
-
-        Returns:
-            Whether there was one; ``False`` also when it is not this user's.
         """
         return bool(await (await self._client()).execute_rows(DELETE_STREAM, [self._identity(id), self._owner]))
 
@@ -546,12 +449,7 @@ class StreamRepository(Repository[Stream]):
         return values
 
     async def _existing_or_new(self, values: list[Any], wanted: dict[str, UUID]) -> Stream:
-        """What is there, or what was inserted: repeated while other writers take the name or the id first.
-
-        Args:
-            values: What to insert.
-            wanted: Finds it among the owner's.
-        """
+        """Find what is `wanted` among the owner's, or insert: again while others take the name or the id first."""
         client = await self._client()
 
         async def find_or_insert() -> Stream | None:
@@ -578,11 +476,7 @@ class StreamRepository(Repository[Stream]):
             raise NotFoundError(self.entity)
 
     async def _update(self, update: ProjectionUpdate) -> UUID | None:
-        """Run one patch.
-
-        Returns:
-            The conversation that lost its WDK strategy to this one, or ``None``.
-        """
+        """Run one patch; return the conversation that lost its WDK strategy to this one, or ``None``."""
         client = await self._client()
         write = partial(client.execute_rows, update.sql, update.values)
         if update.races:

@@ -52,11 +52,7 @@ class UserRepository(Repository[User]):
         id has another login.
 
         Args:
-            user_id: The id.
             external_id: The login at an identity provider, or ``None`` for the user of the id alone.
-
-        Returns:
-            The user.
 
         Raises:
             NotFoundError: The repository is restricted to another user, or the login is not its user's.
@@ -90,9 +86,6 @@ class UserRepository(Repository[User]):
         Args:
             external_id: The login at an identity provider; compared exactly, upper and lower case differ.
 
-        Returns:
-            The user.
-
         Raises:
             NotFoundError: The repository is restricted to a user with another login.
         """
@@ -105,26 +98,14 @@ class UserRepository(Repository[User]):
         return await self._upsert("external_id", uuid4(), login)
 
     async def get_system_user(self) -> User:
-        """The application's own user, with the fixed id `SYSTEM_USER_ID`, made if need be.
-
-        One indexed read where it exists; one upsert more to make it.
-
-        Returns:
-            The user.
-
-        Raises:
-            NotFoundError: The repository is restricted to another user.
-        """
+        """The application's own user, with the fixed id `SYSTEM_USER_ID`, made if need be, as by `get_or_create`."""
         return await self.get_or_create(SYSTEM_USER_ID)
 
     async def create(self, external_id: str | None = None) -> User:
-        """A new user with a new id. One statement.
+        """A new user with a new id.
 
         Args:
             external_id: The login at an identity provider, or ``None`` for a guest.
-
-        Returns:
-            The user.
 
         Raises:
             ConflictError: The login is another user's (``users_external_id_key``).
@@ -139,15 +120,6 @@ class UserRepository(Repository[User]):
 
         Public control sets stay, without an owner. Where there is an event log, what is in it of theirs is removed soon
         after the commit.
-
-        Args:
-            id: The user.
-
-        Returns:
-            Whether there was one; ``False`` also when the repository is restricted to another one.
-
-        Raises:
-            OutcomeUnknownError: Without a session, the answer to COMMIT was lost.
         """
         identity = self._identity(id)
 

@@ -272,11 +272,7 @@ async def dismiss_orphans(
 def _accepted(
     strategies: Sequence[WdkStrategy | Mapping[str, Any]],
 ) -> tuple[_Wanted, _Places, list[_Settled]]:
-    """The strategies that can be kept, and the refusals.
-
-    Raises:
-        InvalidInputError: It is no list, or has more than `limits.SYNC` items.
-    """
+    """The strategies that can be kept, and the refusals."""
     if isinstance(strategies, str | bytes | bytearray | memoryview) or not isinstance(strategies, Sequence):
         raise InvalidInputError("strategies", "a list is needed")
     if len(strategies) > limits.SYNC:
@@ -310,13 +306,7 @@ def _checked_alone(item: object) -> WdkStrategy | str:
 
 
 def _unaffected(found: Iterable[Any], wanted: _Wanted, places: _Places) -> list[_Settled]:
-    """Settle what is dismissed, and what the table has as the list has it; it is no longer wanted.
-
-    Args:
-        found: Rows of `_KNOWN`.
-        wanted: What is to be settled.
-        places: Where it is in the list.
-    """
+    """Settle what is dismissed, and what the table has (rows of `_KNOWN`) as the list has it: no longer wanted."""
     settled = []
     for stream_id, wdk_strategy_id, record_type, is_saved, result_count, step_count, is_dismissed, seen in found:
         strategy = wanted[wdk_strategy_id]
@@ -344,12 +334,7 @@ def _refused(place: int, wdk_strategy_id: int | None, reason: str) -> _Settled:
 
 
 def _columns(rows: Sequence[WdkStrategy], *, numbered: bool) -> list[list[Any]]:
-    """The strategies' fields as one array a column, in the given order.
-
-    Args:
-        rows: The strategies.
-        numbered: Whether their names are made different from each other.
-    """
+    """The strategies' fields as one array a column, in the given order; their names made different if `numbered`."""
     names = [row.name or DEFAULT_NAME for row in rows]
     return [
         [row.wdk_strategy_id for row in rows],
