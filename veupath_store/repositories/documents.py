@@ -66,7 +66,7 @@ class DocumentSql:
         )
         same = " AND ".join(f"{column} IS NOT DISTINCT FROM ${number}" for number, column in enumerate(columns, 4))
         self.equal: Final = f"SELECT FROM {table} WHERE id = $1 AND user_id = $2 AND version = $3 AND {same}"
-        # DO UPDATE, not DO NOTHING: see UserRepository._upsert.
+        # DO UPDATE, not DO NOTHING: as in users.py.
         self.delete: Final = (
             "WITH known AS ("
             f"SELECT user_id, id FROM {table} WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) "

@@ -19,11 +19,15 @@ from veupath_store.values import SYSTEM_USER_ID
 # conversation is added meanwhile, and the next statement sees those whose creation this one has waited for.
 _LOCK: Final = "SELECT 1 FROM users WHERE id = $1 AND ($2::uuid IS NULL OR id = $2) FOR UPDATE"
 _LOGIN_KEY: Final = "users_external_id_key"
-# Tortoise's ON CONFLICT returns no row. A login that is there stays.
-_LINK: Final = """
+# Tortoise's ON CONFLICT returns no row. A login that is there stays. DO UPDATE, not DO NOTHING: under synchronous
+# replication DO NOTHING acknowledges a row that another session wrote and that the standby may not have; it would also
+# return no row.
+_UPSERT: Final = """
 INSERT INTO users (id, external_id) VALUES ($1, $2)
-ON CONFLICT (id) DO UPDATE SET external_id = COALESCE(users.external_id, EXCLUDED.external_id)
-RETURNING id, external_id, created_at"""
+ON CONFLICT ({key}) DO UPDATE SET external_id = COALESCE(users.external_id, EXCLUDED.external_id)
+RETURNING {{columns}}"""
+_UPSERT_ID: Final = _UPSERT.format(key="id")
+_UPSERT_LOGIN: Final = _UPSERT.format(key="external_id")
 _BY_LOGIN: Final = Prepared[User](
     lambda login, owner=None: User.filter(UserRepository._owned_by(owner), external_id=login).limit(1)
 )
@@ -61,22 +65,21 @@ class UserRepository(Repository[User]):
         login = _login(external_id)
         self._refuse_other_owner(identity)
         if login is None:
-            return await self.get_by_id(identity) or await self._upsert("id", identity, None)
+            return await self.get_by_id(identity) or await self._upsert(_UPSERT_ID, identity, None)
         user = await self._once_unique(lambda: self._of_both(identity, login), frozenset({_LOGIN_KEY}))
         self._refuse_other_owner(user.id)
         return user
 
     async def _of_both(self, identity: UUID, login: str) -> User:
         """One try; a conflict where somebody else gets the login meanwhile."""
-        client = await self._client()
-        known = await _BY_LOGIN.first(client, login=login)
+        known = await _BY_LOGIN.first(await self._client(), login=login)
         if known is not None:
             return known
-        [row] = await client.execute_rows(_LINK, [identity, login])
-        if row["external_id"] == login:
-            return instances(User, [row])[0]
+        user = await self._upsert(_UPSERT_ID, identity, login)
+        if user.external_id == login:
+            return user
         self._refuse_other_owner(uuid4())  # the id has another login, and this one gets a user of its own
-        return await self._upsert("external_id", uuid4(), login)
+        return await self._upsert(_UPSERT_LOGIN, uuid4(), login)
 
     async def get_or_create_by_external_id(self, external_id: str) -> User:
         """The user with this login, made (with a new id) if need be; race-free.
@@ -95,7 +98,7 @@ class UserRepository(Repository[User]):
             return known
         if self._owner is not None:
             raise NotFoundError(self.entity)
-        return await self._upsert("external_id", uuid4(), login)
+        return await self._upsert(_UPSERT_LOGIN, uuid4(), login)
 
     async def get_system_user(self) -> User:
         """The application's own user, with the fixed id `SYSTEM_USER_ID`, made if need be, as by `get_or_create`."""
@@ -131,16 +134,8 @@ class UserRepository(Repository[User]):
 
         return await self._in_unit(delete)
 
-    async def _upsert(self, key: str, identity: UUID, login: str | None) -> User:
-        # DO UPDATE, not DO NOTHING: under synchronous replication DO NOTHING acknowledges a row that another
-        # session wrote and that the standby may not have; it would also return no row.
-        client = await self._client()
-        rows = await client.execute_rows(
-            f"INSERT INTO users (id, external_id) VALUES ($1, $2) "
-            f"ON CONFLICT ({key}) DO UPDATE SET {key} = EXCLUDED.{key} RETURNING id, external_id, created_at",
-            [identity, login],
-        )
-        return instances(User, rows)[0]
+    async def _upsert(self, sql: str, identity: UUID, login: str | None) -> User:
+        return instances(User, await self._entire(sql, [identity, login]))[0]
 
 
 def _login(external_id: str | None) -> str | None:

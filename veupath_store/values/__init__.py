@@ -1,108 +1,58 @@
 """Frozen values that repositories take and return: what callers hold in their hands beside the models."""
 
-from veupath_store.values.accounts import (
-    SYSTEM_SITE_ID,
-    SYSTEM_STREAM_ID,
-    SYSTEM_USER_ID,
-    PurgeMode,
-    PurgeReport,
-)
-from veupath_store.values.check import CheckReport, Finding, Level
-from veupath_store.values.control_sets import ControlSetPatch, ControlSetSummary, GeneMatch
-from veupath_store.values.documents import DocumentDelete, DocumentSave, SaveFailure, WriterStatistics
-from veupath_store.values.events import (
-    LoggedEvent,
-    LogPage,
-    Message,
-    MessageRole,
-    SubAgent,
-    TokenUsage,
-    ToolCall,
-)
-from veupath_store.values.experiments import ExperimentSave, ExperimentSummary
-from veupath_store.values.gene_sets import GeneSetContent, GeneSetSave, GeneSetSource, GeneSetSummary
-from veupath_store.values.operations import (
-    Heartbeat,
-    Lease,
-    OperationStatus,
-    OperationStatusView,
-    OperationSummary,
-    OperationType,
-    SweepReport,
-)
-from veupath_store.values.projections import (
-    CaughtUp,
-    FieldDifference,
-    LagReport,
-    LagState,
-    LogProblem,
-    RebuildOutcome,
-    RebuildReport,
-    StreamLag,
-    StreamRebuild,
-    StreamVerification,
-    VerifyOutcome,
-    VerifyReport,
-)
-from veupath_store.values.readiness import Readiness
-from veupath_store.values.streams import DismissReason, ProjectionPatch, ProjectionSort, ProjectionSummary
-from veupath_store.values.wdk import SyncedStrategy, SyncOutcome, SyncReport, WdkStrategy
-
-__all__ = [
-    "SYSTEM_SITE_ID",
-    "SYSTEM_STREAM_ID",
-    "SYSTEM_USER_ID",
-    "CaughtUp",
-    "CheckReport",
-    "ControlSetPatch",
-    "ControlSetSummary",
-    "DismissReason",
-    "DocumentDelete",
-    "DocumentSave",
-    "ExperimentSave",
-    "ExperimentSummary",
-    "FieldDifference",
-    "Finding",
-    "GeneMatch",
-    "GeneSetContent",
-    "GeneSetSave",
-    "GeneSetSource",
-    "GeneSetSummary",
-    "Heartbeat",
-    "LagReport",
-    "LagState",
-    "Lease",
-    "Level",
-    "LogPage",
-    "LogProblem",
-    "LoggedEvent",
-    "Message",
-    "MessageRole",
-    "OperationStatus",
-    "OperationStatusView",
-    "OperationSummary",
-    "OperationType",
-    "ProjectionPatch",
-    "ProjectionSort",
-    "ProjectionSummary",
-    "PurgeMode",
-    "PurgeReport",
-    "Readiness",
-    "RebuildOutcome",
-    "RebuildReport",
-    "SaveFailure",
-    "StreamLag",
-    "StreamRebuild",
-    "StreamVerification",
-    "SubAgent",
-    "SweepReport",
-    "SyncOutcome",
-    "SyncReport",
-    "SyncedStrategy",
-    "TokenUsage",
-    "ToolCall",
-    "VerifyOutcome",
-    "VerifyReport",
-    "WdkStrategy",
-    "WriterStatistics",
-]
+from veupath_store.values.accounts import SYSTEM_SITE_ID as SYSTEM_SITE_ID
+from veupath_store.values.accounts import SYSTEM_STREAM_ID as SYSTEM_STREAM_ID
+from veupath_store.values.accounts import SYSTEM_USER_ID as SYSTEM_USER_ID
+from veupath_store.values.accounts import PurgeMode as PurgeMode
+from veupath_store.values.accounts import PurgeReport as PurgeReport
+from veupath_store.values.check import CheckReport as CheckReport
+from veupath_store.values.check import Finding as Finding
+from veupath_store.values.check import Level as Level
+from veupath_store.values.control_sets import ControlSetPatch as ControlSetPatch
+from veupath_store.values.control_sets import ControlSetSummary as ControlSetSummary
+from veupath_store.values.control_sets import GeneMatch as GeneMatch
+from veupath_store.values.documents import DocumentDelete as DocumentDelete
+from veupath_store.values.documents import DocumentSave as DocumentSave
+from veupath_store.values.documents import SaveFailure as SaveFailure
+from veupath_store.values.documents import WriterStatistics as WriterStatistics
+from veupath_store.values.events import LoggedEvent as LoggedEvent
+from veupath_store.values.events import LogPage as LogPage
+from veupath_store.values.events import Message as Message
+from veupath_store.values.events import MessageRole as MessageRole
+from veupath_store.values.events import SubAgent as SubAgent
+from veupath_store.values.events import TokenUsage as TokenUsage
+from veupath_store.values.events import ToolCall as ToolCall
+from veupath_store.values.experiments import ExperimentSave as ExperimentSave
+from veupath_store.values.experiments import ExperimentSummary as ExperimentSummary
+from veupath_store.values.gene_sets import GeneSetContent as GeneSetContent
+from veupath_store.values.gene_sets import GeneSetSave as GeneSetSave
+from veupath_store.values.gene_sets import GeneSetSource as GeneSetSource
+from veupath_store.values.gene_sets import GeneSetSummary as GeneSetSummary
+from veupath_store.values.operations import Heartbeat as Heartbeat
+from veupath_store.values.operations import Lease as Lease
+from veupath_store.values.operations import OperationStatus as OperationStatus
+from veupath_store.values.operations import OperationStatusView as OperationStatusView
+from veupath_store.values.operations import OperationSummary as OperationSummary
+from veupath_store.values.operations import OperationType as OperationType
+from veupath_store.values.operations import SweepReport as SweepReport
+from veupath_store.values.projections import CaughtUp as CaughtUp
+from veupath_store.values.projections import FieldDifference as FieldDifference
+from veupath_store.values.projections import LagReport as LagReport
+from veupath_store.values.projections import LagState as LagState
+from veupath_store.values.projections import LogProblem as LogProblem
+from veupath_store.values.projections import RebuildOutcome as RebuildOutcome
+from veupath_store.values.projections import RebuildReport as RebuildReport
+from veupath_store.values.projections import StreamLag as StreamLag
+from veupath_store.values.projections import StreamRebuild as StreamRebuild
+from veupath_store.values.projections import StreamVerification as StreamVerification
+from veupath_store.values.projections import VerifyOutcome as VerifyOutcome
+from veupath_store.values.projections import VerifyReport as VerifyReport
+from veupath_store.values.readiness import Readiness as Readiness
+from veupath_store.values.streams import DismissReason as DismissReason
+from veupath_store.values.streams import ProjectionPatch as ProjectionPatch
+from veupath_store.values.streams import ProjectionSort as ProjectionSort
+from veupath_store.values.streams import ProjectionSummary as ProjectionSummary
+from veupath_store.values.wdk import SyncedStrategy as SyncedStrategy
+from veupath_store.values.wdk import SyncOutcome as SyncOutcome
+from veupath_store.values.wdk import SyncReport as SyncReport
+from veupath_store.values.wdk import WdkStrategy as WdkStrategy

@@ -31,7 +31,6 @@ class ControlSetSummary(Value):
     """A control set as a list shows it: counts instead of the gene lists, which are never read for it.
 
     Attributes:
-        id: The set.
         user_id: Its owner, or ``None`` where it has no owner.
         name: Its name.
         record_type: What the ids are.
@@ -39,10 +38,8 @@ class ControlSetSummary(Value):
         negative_count: Genes that it should not find.
         source: Where it comes from, or ``None``.
         tags: Words to find it by.
-        version: Raised by each change.
         is_public: Whether everybody sees it.
         is_seed: Whether the application ships it.
-        created_at: When it was made (UTC).
     """
 
     id: UUID

@@ -12,11 +12,7 @@ class DocumentSave(Checked):
     """One document as it is to be saved: checked, frozen, and with its JSON encoded when it is made.
 
     What the caller does to its dictionaries and lists afterwards does not change it. An id that is given as text is
-    kept as a `UUID`.
-
-    Attributes:
-        id: The document.
-        user_id: Its owner, who stays its owner.
+    kept as a `UUID`. The owner stays the owner.
     """
 
     id: Id
@@ -38,8 +34,6 @@ class DocumentDelete:
 
     Attributes:
         kind: What saves it: `ExperimentSave` or `GeneSetSave`.
-        id: The document.
-        user_id: Its owner.
     """
 
     kind: type[DocumentSave]

@@ -16,14 +16,11 @@ class ExperimentSummary(Value):
     """An experiment as a list shows it: everything but its document, which is never read for it.
 
     Attributes:
-        id: The experiment.
         name: Its name; may be empty, and need not be unique.
         status: How far it is.
         batch_id: Its batch, or ``None``.
         benchmark_id: Its benchmark, or ``None``.
         is_primary: Whether it is the one that its benchmark is named after.
-        version: Raised by each save.
-        created_at: When it was first saved (UTC).
         updated_at: When it was last saved (UTC).
     """
 

@@ -41,7 +41,6 @@ class GeneSetSummary(Value):
     """A gene set as a list shows it: a count instead of the gene ids, and no parameters; they are never read for it.
 
     Attributes:
-        id: The set.
         name: Its name; need not be unique.
         gene_count: How many ids it has.
         source: Where it comes from; text that this version does not know, where a newer one has written it.
@@ -51,8 +50,6 @@ class GeneSetSummary(Value):
         record_type: What the ids are, or ``None``.
         operation: How it was derived from other sets, or ``None``.
         step_count: Steps of the strategy.
-        version: Raised by each save.
-        created_at: When it was first saved (UTC).
     """
 
     id: UUID

@@ -43,11 +43,9 @@ class OperationSummary(Value):
     """All that a client may see of an operation.
 
     Attributes:
-        id: The operation.
         stream_id: The conversation that it works for, or ``None``.
         type: What kind of job it is.
         status: How far it is.
-        created_at: When it was registered (UTC).
         completed_at: When it ended (UTC), however it did; ``None`` while it is active.
         cancel_requested_at: When somebody asked to cancel it (UTC), or ``None``.
         error: Why it failed, or ``None``.
@@ -71,15 +69,7 @@ class OperationSummary(Value):
 
 
 class OperationStatusView(Value):
-    """What a client polls.
-
-    Attributes:
-        id: The operation.
-        status: How far it is.
-        cancel_requested: Whether somebody asked to cancel it.
-        error: Why it failed, or ``None``.
-        completed_at: When it ended (UTC), or ``None``.
-    """
+    """What a client polls: fields of `OperationSummary`, and whether somebody asked to cancel it."""
 
     id: UUID
     status: Known[OperationStatus]
@@ -91,13 +81,9 @@ class OperationStatusView(Value):
 class Lease(Value):
     """A worker's right to run one operation, until it expires. For the worker only: the token is a secret.
 
+    Its other fields are those of `OperationSummary`; `attempts` counts this one.
+
     Attributes:
-        operation_id: The operation.
-        stream_id: The conversation that it works for, or ``None``.
-        type: What kind of job it is.
-        start_position: Where in the log its events begin, or ``None``.
-        attempts: How often a worker took it, this one included.
-        max_attempts: How often one may.
         worker_id: The worker that holds the lease.
         token: Known to the holder only; a new one for each holder. Not in ``repr``.
         seconds: How long the lease holds after a heartbeat.

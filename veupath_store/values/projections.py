@@ -28,8 +28,6 @@ class CaughtUp(Value):
 
     Attributes:
         position: The last entry that is folded in now; ``None`` where the log has none.
-        events: How many entries were folded.
-        problems: Those of them that were skipped.
     """
 
     position: str | None
@@ -57,10 +55,7 @@ class StreamRebuild(Value):
     """The rebuilding of one conversation.
 
     Attributes:
-        stream_id: The conversation.
         outcome: What became of it.
-        events: Entries that were folded.
-        problems: Those of them that were skipped.
         reason: Why it cannot be read, or what it waited for in vain; empty otherwise.
     """
 
@@ -80,8 +75,6 @@ class RebuildReport(Value):
     """What a rebuild did.
 
     Attributes:
-        counts: Conversations by their outcome.
-        events: Entries that were folded.
         refused: The conversations that were left as they were.
         problems: Entries that were skipped, by conversation.
     """
@@ -127,11 +120,8 @@ class StreamVerification(Value):
     """One conversation's comparison.
 
     Attributes:
-        stream_id: The conversation.
         outcome: What was found.
-        events: Entries that were folded.
         differences: Column by column.
-        problems: Entries that were skipped.
         reason: Why it cannot be read; empty otherwise.
     """
 
@@ -147,8 +137,6 @@ class VerifyReport(Value):
     """What a verification found.
 
     Attributes:
-        counts: Conversations by what was found.
-        events: Entries that were folded.
         suspects: The conversations whose row is not proven by its log: all but the equal and the empty ones.
     """
 
@@ -178,7 +166,6 @@ class StreamLag(Value):
     """How far one row is behind its log.
 
     Attributes:
-        stream_id: The conversation.
         state: Where it stands.
         position: The last entry that the row has seen, or ``None``.
         newest: The log's newest entry, or ``None``.
@@ -203,7 +190,6 @@ class LagReport(Value):
     """How far rows are behind their logs.
 
     Attributes:
-        counts: Conversations by where they stand.
         events: Entries that are not folded in yet, of all of them.
         seconds: The age of the oldest of these.
         removals: Logs of deleted conversations and operations that are still to be removed.

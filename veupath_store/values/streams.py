@@ -48,7 +48,6 @@ class ProjectionSummary(Value):
     """A conversation as a list shows it: everything but its plan, which is never read for it.
 
     Attributes:
-        stream_id: The conversation.
         name: Unique within owner and site.
         record_type: As in the plan, or ``None``.
         wdk_strategy_id: Its saved strategy on the WDK server, or ``None``.
@@ -60,7 +59,6 @@ class ProjectionSummary(Value):
         result_count: Records that the plan's root finds, or ``None`` while unknown.
         last_event_id: The last log entry that is folded in, or ``None``.
         experiment_id: The experiment that it is about, or ``None``.
-        created_at: When it was made (UTC).
         updated_at: When it last changed (UTC).
         dismissed_at: When it was dismissed (UTC), or ``None``.
         dismissed_reason: Why it was dismissed, or ``None``; text that this version does not know, where a newer one has

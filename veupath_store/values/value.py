@@ -10,7 +10,10 @@ from veupath_store.inputs.validation import first_mistake
 class Value(BaseModel):
     """A frozen value.
 
-    Two fields mean the same in every one, and are described here only. ``user_id``: its owner. ``site_id``: its site.
+    Some fields mean the same in every one, and are described here only. ``id``: which one it is. ``stream_id``: the
+    conversation. ``user_id``: the owner. ``site_id``: the site. ``created_at``: when it was made (UTC). ``version``:
+    raised by each change. ``events``: entries of the log that were folded. ``problems``: those of them that were
+    skipped. ``counts``: conversations by their outcome, or state.
 
     Its validator is made with the first one: all of them together would take an eighth of a second of each import.
     """
