@@ -187,16 +187,10 @@ def check_text(value: str, path: str | Sequence[str | int], note: str = "") -> N
     Raises:
         InvalidInputError: It contains U+0000 or a lone surrogate.
     """
-    reason = _unstorable(value)
-    if reason is not None:
-        raise InvalidInputError(f"{path if isinstance(path, str) else _path(path)}{note}", reason)
-
-
-def _unstorable(value: str) -> str | None:
-    if "\x00" in value:
-        return ZERO
+    reason = ZERO if "\x00" in value else None
     try:
         value.encode()
     except UnicodeEncodeError:
-        return LONE_SURROGATE
-    return None
+        reason = reason or LONE_SURROGATE
+    if reason is not None:
+        raise InvalidInputError(f"{path if isinstance(path, str) else _path(path)}{note}", reason)

@@ -23,14 +23,8 @@ COPIED: Final = ("searchName", "operator", "parameters", "displayName", "colocat
 
 
 def root_step_id(plan: Mapping[str, object]) -> str | None:
-    """The id of the root step.
-
-    Returns:
-        The id as text, or ``None`` where the plan has no root or its root has no id.
-    """
-    root = plan.get("root")
-    identity = root.get("id") if isinstance(root, Mapping) else None
-    return None if identity is None else str(identity)
+    """The id of the root step as text, or ``None`` where the plan has no root or its root has no id."""
+    return _identity(plan.get("root"))
 
 
 def flatten_plan(plan: Mapping[str, object]) -> list[Step]:

@@ -242,9 +242,13 @@ class AccountRepository(Repository[User]):
             raise NotFoundError(self.entity)
         yield _line("users", decode(rows[0]["row"]))
         for owned in reversed(OWNED_TABLES):
+            sql = (
+                f"SELECT to_jsonb(t) AS row FROM {owned.table} t "
+                f"WHERE t.user_id = $1 AND t.{owned.key} = ANY ($2::uuid[]) ORDER BY t.{owned.key}"
+            )
             keys = await self._keys(client, owned, owner, site)
             for start in range(0, len(keys), EXPORT_CHUNK):
-                for row in await self._chunk(client, owned, owner, keys[start : start + EXPORT_CHUNK]):
+                for row in await client.execute_rows(sql, [owner, keys[start : start + EXPORT_CHUNK]]):
                     yield _line(owned.table, decode(row["row"]))
         async for event in engine.logged_events(owner, site):
             yield _line("events", event)
@@ -261,14 +265,6 @@ class AccountRepository(Repository[User]):
             values,
         )
         return [row["key"] for row in rows]
-
-    @staticmethod
-    async def _chunk(client: Statements, owned: OwnedTable, owner: UUID, keys: list[UUID]) -> list[Any]:
-        return await client.execute_rows(
-            f"SELECT to_jsonb(t) AS row FROM {owned.table} t "
-            f"WHERE t.user_id = $1 AND t.{owned.key} = ANY ($2::uuid[]) ORDER BY t.{owned.key}",
-            [owner, keys],
-        )
 
 
 def _line(table: str, row: dict[str, Any]) -> str:

@@ -27,10 +27,11 @@ from veupath_store.values import (
     GeneSetSummary,
 )
 
+_GIVEN: Final = ("record_type", "name", "gene_ids", "source", "wdk_step_id", "search_name", "parameters", "step_count")
 # Three tables in one statement. The conversation's row is locked first: of several imports at once the first one makes
 # the set, and the others then see it. An automatic import that was done once is not done again after its set was
 # deleted.
-_IMPORT: Final = """
+_IMPORT: Final = f"""
 WITH target AS MATERIALIZED (
     SELECT stream_id, user_id, site_id, wdk_strategy_id, record_type,
            gene_set_id IS NULL AND NOT ($4 AND gene_set_auto_imported) AS is_open
@@ -41,11 +42,10 @@ taken AS (
     SELECT user_id, 'gene_sets', $3::uuid FROM target WHERE is_open RETURNING id
 ),
 made AS (
-    INSERT INTO gene_sets (id, user_id, site_id, wdk_strategy_id, record_type, name, gene_ids, source, wdk_step_id,
-                           search_name, parameters, step_count)
+    INSERT INTO gene_sets (id, user_id, site_id, wdk_strategy_id, {", ".join(_GIVEN)})
     SELECT taken.id, user_id, site_id, wdk_strategy_id, COALESCE($5, record_type), $6, $7, $8, $9, $10, $11, $12
     FROM target, taken
-    RETURNING {columns}
+    RETURNING {{columns}}
 ),
 linked AS (
     UPDATE stream_projections p
@@ -180,21 +180,9 @@ class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSumma
             parameters=parameters,
             step_count=step_count,
         )
-        values: list[Any] = [
-            as_uuid(stream_id, "stream_id"),
-            self._owner,
-            uuid4(),
-            boolean(automatic, "automatic"),
-            content.record_type,
-            content.name,
-            content.gene_ids,
-            content.source,
-            content.wdk_step_id,
-            content.search_name,
-            content.parameters,
-            content.step_count,
-            tagged(("gene_set_id", *(("gene_set_auto_imported",) if automatic else ()))),
-        ]
+        which = [as_uuid(stream_id, "stream_id"), self._owner, uuid4(), boolean(automatic, "automatic")]
+        changed = ("gene_set_id", "gene_set_auto_imported") if automatic else ("gene_set_id",)
+        values = [*which, *(getattr(content, column) for column in _GIVEN), tagged(changed)]
         rows = await self._entire(_IMPORT, values)
         if not rows:
             raise NotFoundError("stream")

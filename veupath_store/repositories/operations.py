@@ -128,8 +128,8 @@ class OperationRepository(Repository[Operation]):
             NotFoundError: There is no such user or stream, or it is not this user's.
             OutcomeUnknownError: Without a session, the answer was lost; with an `operation_id` of yours, look for it.
         """
-        values = self._new(user_id, type, stream_id, operation_id, start_position, max_attempts)
-        return OperationSummary.model_validate(await self._insert([*values, None, None, None]))
+        row = await self._insert(user_id, type, stream_id, operation_id, start_position, max_attempts)
+        return OperationSummary.model_validate(row)
 
     async def start(
         self,
@@ -156,11 +156,12 @@ class OperationRepository(Repository[Operation]):
             OperationActiveError: One whose worker was lost counts until a sweep has found it.
             OutcomeUnknownError: Without a session, the answer was lost. If it was saved it fails once it has expired.
         """
-        values = self._new(user_id, type, stream_id, operation_id, start_position, max_attempts)
         worker = text(worker_id, "worker_id", limits.WORKER_ID)
         span = seconds(lease_seconds, "lease_seconds", limits.LEASE_SECONDS)
         token, asked = uuid4(), time.monotonic()
-        return as_lease(await self._insert([*values, worker, token, span]), worker, token, span, asked)
+        lease = (worker, token, span)
+        row = await self._insert(user_id, type, stream_id, operation_id, start_position, max_attempts, lease)
+        return as_lease(row, worker, token, span, asked)
 
     async def get_by_id(self, id: UUID | str) -> Operation | None:  # noqa: A002 - the entity's own word
         """Read one by its id. Its `lease_token` is ``None``: only the lease's holder knows that.
@@ -244,7 +245,7 @@ class OperationRepository(Repository[Operation]):
             raise NotFoundError(self.entity)
         return ended
 
-    def _new(  # noqa: PLR0917 - as `register`
+    async def _insert(  # noqa: PLR0917 - as `register`
         self,
         user_id: UUID | str,
         type: OperationType | str,  # noqa: A002
@@ -252,8 +253,8 @@ class OperationRepository(Repository[Operation]):
         operation_id: UUID | str | None,
         start_position: str | None,
         max_attempts: int,
-    ) -> list[Any]:
-        """The first arguments of `_INSERT`, checked."""
+        lease: tuple[str | None, UUID | None, float | None] = (None, None, None),
+    ) -> dict[str, Any]:
         owner, stream = as_uuid(user_id, "user_id"), as_optional_uuid(stream_id, "stream_id")
         kind = text(type, "type", limits.OPERATION_TYPE)
         if kind in CHATS and stream is None:
@@ -265,11 +266,9 @@ class OperationRepository(Repository[Operation]):
             kind,
             _position(start_position),
             integer(max_attempts, "max_attempts", 1, limits.ATTEMPTS),
+            *lease,
         ]
         self._refuse_other_owner(owner)
-        return values
-
-    async def _insert(self, values: list[Any]) -> dict[str, Any]:
         client = await self._client()
         rows = await client.execute_rows(_INSERT, values)
         if not rows:

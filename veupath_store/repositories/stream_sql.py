@@ -90,8 +90,6 @@ class ProjectionUpdate:
     ) -> None:
         if not isinstance(patch, ProjectionPatch):
             raise InvalidInputError("patch", "a ProjectionPatch is needed")
-        self.stream_id: Final = stream_id
-        self.expected: Final = expected
         self.values: list[Any] = [stream_id]
         self._patch = patch
         # A latch that is not set changes nothing, the time of the last change included.

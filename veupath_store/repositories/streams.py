@@ -27,20 +27,10 @@ from veupath_store.inputs.validation import (
 from veupath_store.models import Stream, StreamProjection
 from veupath_store.models.deletions import DELETE_STREAM
 from veupath_store.models.unlogged import tagged
+from veupath_store.repositories import stream_sql as sql
 from veupath_store.repositories.base import Repository, site_or_none
 from veupath_store.repositories.pages import Key, Listing, Page, iterate
 from veupath_store.repositories.queries import Prepared, instance
-from veupath_store.repositories.stream_sql import (
-    CREATE,
-    CREATE_IF_FREE,
-    DISMISS,
-    DISMISSED,
-    IS_TAKEN,
-    RESTORE,
-    RESTORED,
-    WAS_DELETED,
-    ProjectionUpdate,
-)
 from veupath_store.repositories.users import UserRepository
 from veupath_store.repositories.wdk_sync import dismiss_orphans, sync
 from veupath_store.values import (
@@ -134,10 +124,10 @@ class StreamRepository(Repository[Stream]):
         """
         values = self._new(user_id, site_id, stream_id, name, experiment_id)
         for _ in range(ATTEMPTS):
-            rows = await self._entire(CREATE, values, StreamProjection)
+            rows = await self._entire(sql.CREATE, values, StreamProjection)
             if rows:
                 return _new_stream(values, rows[0])
-            if await (await self._client()).execute_rows(WAS_DELETED, [values[2]]):
+            if await (await self._client()).execute_rows(sql.WAS_DELETED, [values[2]]):
                 raise ConflictError(
                     "The id was that of a conversation that was deleted.", constraint="deleted_ids_pkey"
                 )
@@ -323,12 +313,11 @@ class StreamRepository(Repository[Stream]):
             NotFoundError: Also for a gene set that is not this user's.
         """
         seen = None if expected is None else integer(expected, "expected", 0, limits.INT32_MAX)
-        update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch, seen)
-        await self._update(update)
+        await self._update(stream_id, patch, seen)
 
     async def dismiss(self, stream_id: UUID | str) -> None:
         """Hide a conversation from the main list and from WDK sync. Again: the first date stays."""
-        await self._switch(DISMISS, stream_id, DISMISSED)
+        await self._switch(sql.DISMISS, stream_id, sql.DISMISSED)
 
     async def restore(self, stream_id: UUID | str) -> None:
         """Bring a dismissed conversation back, without its plan, derived counts and messages.
@@ -336,7 +325,7 @@ class StreamRepository(Repository[Stream]):
         The plan may be stale by now; its absence makes the caller fetch it anew. Messages that its row has counted so
         far are neither counted nor listed any more. A conversation that is not dismissed is left as it is.
         """
-        await self._switch(RESTORE, stream_id, RESTORED)
+        await self._switch(sql.RESTORE, stream_id, sql.RESTORED)
 
     async def sync_wdk(
         self, user_id: UUID | str, site_id: str, strategies: Sequence[WdkStrategy | Mapping[str, Any]]
@@ -378,9 +367,7 @@ class StreamRepository(Repository[Stream]):
             The conversation that lost the strategy, or ``None`` when none had it.
         """
         claimed = integer(wdk_strategy_id, "wdk_strategy_id", 0, limits.INT64_MAX)  # None would unlink
-        patch = ProjectionPatch(wdk_strategy_id=claimed, is_saved=is_saved)
-        update = ProjectionUpdate(as_uuid(stream_id, "stream_id"), self._owner, patch)
-        return await self._update(update)
+        return await self._update(stream_id, ProjectionPatch(wdk_strategy_id=claimed, is_saved=is_saved))
 
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
         """`dismiss_wdk_orphans` with its default guards.
@@ -456,7 +443,7 @@ class StreamRepository(Repository[Stream]):
             found = await _FOUND.first(client, **wanted)
             if found is not None:
                 return found
-            rows = await self._entire(CREATE_IF_FREE, values, StreamProjection)
+            rows = await self._entire(sql.CREATE_IF_FREE, values, StreamProjection)
             return _new_stream(values, rows[0]) if rows else None
 
         found = await _FOUND.first(client, **wanted)
@@ -466,17 +453,19 @@ class StreamRepository(Repository[Stream]):
             found = await self._once_unique(find_or_insert, frozenset({_EXPERIMENT_KEY}))
             if found is not None:
                 return found
-            if "id" in wanted and await client.execute_rows(IS_TAKEN, [values[2], values[0]]):
+            if "id" in wanted and await client.execute_rows(sql.IS_TAKEN, [values[2], values[0]]):
                 raise NotFoundError(self.entity if await UserRepository(self._session).get_by_id(values[0]) else "user")
         raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
 
-    async def _switch(self, sql: str, stream_id: UUID | str, columns: tuple[str, ...]) -> None:
+    async def _switch(self, statement: str, stream_id: UUID | str, columns: tuple[str, ...]) -> None:
         values = [as_uuid(stream_id, "stream_id"), self._owner, tagged(columns)]
-        if not await (await self._client()).execute_rows(sql, values):
+        if not await (await self._client()).execute_rows(statement, values):
             raise NotFoundError(self.entity)
 
-    async def _update(self, update: ProjectionUpdate) -> UUID | None:
+    async def _update(self, stream_id: UUID | str, patch: ProjectionPatch, expected: int | None = None) -> UUID | None:
         """Run one patch; return the conversation that lost its WDK strategy to this one, or ``None``."""
+        identity = as_uuid(stream_id, "stream_id")
+        update = sql.ProjectionUpdate(identity, self._owner, patch, expected)
         client = await self._client()
         write = partial(client.execute_rows, update.sql, update.values)
         if update.races:
@@ -484,7 +473,7 @@ class StreamRepository(Repository[Stream]):
         else:
             rows = await write()
         if not rows:
-            raise NotFoundError(self.entity) if update.expected is None else await self._refusal(update.stream_id)
+            raise NotFoundError(self.entity) if expected is None else await self._refusal(identity)
         loser: UUID | None = rows[0].get("released")
         return loser
 
