@@ -114,16 +114,9 @@ def decode(text: str | bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def check(document: Any, path: str) -> None:  # noqa: ANN401
-    """Refuse what JSON, orjson or PostgreSQL cannot keep, naming the first place where it is.
+    """Refuse what JSON, orjson or PostgreSQL cannot keep, naming the first place where it is. Raises as `encode`.
 
     Walks without recursion, and builds no path before one is needed: neither depth nor width exhausts anything.
-
-    Args:
-        document: A dict or a list.
-        path: What to call it.
-
-    Raises:
-        InvalidInputError: As `encode`.
     """
     trail: list[str | int] = [path]
     walks = [_entries(document, trail)]
@@ -177,16 +170,7 @@ def _path(trail: Sequence[str | int]) -> str:
 
 
 def check_text(value: str, path: str | Sequence[str | int], note: str = "") -> None:
-    """Refuse text that PostgreSQL cannot store.
-
-    Args:
-        value: The text.
-        path: What to call it, or the names that lead to it.
-        note: Added to the path.
-
-    Raises:
-        InvalidInputError: It contains U+0000 or a lone surrogate.
-    """
+    """Refuse text with U+0000 or a lone surrogate, which PostgreSQL cannot store; a note is added to the path."""
     reason = ZERO if "\x00" in value else None
     try:
         value.encode()

@@ -73,12 +73,7 @@ def _as_adopted(value: object, path: str, legacy: re.Pattern[str], example: str)
 
 
 def text(value: object, path: str, longest: int, *, shortest: int = 1) -> str:
-    """Text of a length that its column takes, of characters that PostgreSQL can store.
-
-    Args:
-        longest: Characters at most.
-        shortest: Characters at least; 0 admits empty text.
-    """
+    """Text of a length that its column takes, of characters that PostgreSQL can store."""
     if not isinstance(value, str):
         raise InvalidInputError(path, "text is needed")
     plain = str.__str__(value)  # what is stored, and what a caller gets back, is no subclass of str
@@ -105,11 +100,7 @@ def tidied(value: str) -> str:
 
 
 def name_of(value: object, path: str = "name", *, shortest: int = 1) -> str:
-    """A name, as `tidied` makes it: what looks the same is the same.
-
-    Args:
-        shortest: Characters at least; 0 admits a blank one.
-    """
+    """A name, as `tidied` makes it: what looks the same is the same."""
     return text(tidied(str.__str__(value)) if isinstance(value, str) else value, path, limits.NAME, shortest=shortest)
 
 
@@ -175,13 +166,7 @@ def page_size(value: object) -> int:
 
 
 def texts(value: object, path: str, *, most: int, longest: int, fewest: int = 0) -> list[str]:
-    """A list (or tuple) of non-empty texts.
-
-    Args:
-        most: Items at most.
-        longest: Characters of one item at most.
-        fewest: Items at least.
-    """
+    """A list (or tuple) of non-empty texts, so many of them at most and at least."""
     items = _items(value, path, most)
     if len(items) < fewest:
         raise InvalidInputError(path, "it must not be empty" if fewest == 1 else f"it must have {fewest} items or more")
@@ -195,10 +180,6 @@ def ids_of_genes(value: object, path: str, *, most: int, fewest: int = 0) -> lis
 
     So ids that were pasted or read from a file are stored, and looked for, as the databases write them. 250,000 take
     30 ms more than as `texts` (Python 3.11).
-
-    Args:
-        most: Ids at most.
-        fewest: Ids at least.
     """
     return texts(_trimmed(_items(value, path, most)), path, most=most, longest=limits.GENE_ID, fewest=fewest)
 
@@ -225,10 +206,6 @@ def integers(value: object, path: str, *, most: int, highest: int) -> list[int]:
     """A list, tuple or set of whole numbers from 0 on.
 
     Items of a set have no index: of one that is refused, the path is the set's.
-
-    Args:
-        most: Items at most.
-        highest: The largest number.
     """
     items = _items(value, path, most, sets=True)
     if set(map(type, items)) == {int} and min(items) >= 0 and max(items) <= highest:
@@ -275,11 +252,7 @@ def first_mistake(error: ValidationError) -> InvalidInputError:
 def checked(check: Callable[..., Any], *bounds: Any, none: bool = False, **options: Any) -> PlainValidator:  # noqa: ANN401
     """One of the checks as the second part of ``Annotated``, whose first part is what a type checker lets be given.
 
-    Args:
-        check: Called with the value, the name of the field, and what follows.
-        bounds: Its further arguments.
-        none: Whether ``None`` stays ``None``.
-        options: Its keyword arguments.
+    It is called with the value, the name of the field, the bounds and the options; not for ``None`` where that may be.
     """
 
     def validate(value: object, info: ValidationInfo) -> Any:  # noqa: ANN401

@@ -46,12 +46,7 @@ def new_tag(kind: str = WISH) -> str:
 
 
 def tagged(columns: Iterable[str], kind: str = WISH) -> str:
-    """What a statement adds to ``unlogged`` for the columns that it sets: JSON text, to be bound.
-
-    Args:
-        columns: Those of `LOGGED`.
-        kind: `WISH`, `DECISION` or `PAST`.
-    """
+    """What a statement adds to ``unlogged`` for the columns of `LOGGED` that it sets: JSON text, to be bound."""
     return orjson.dumps(dict.fromkeys(columns, new_tag(kind))).decode()
 
 

@@ -58,13 +58,10 @@ name counts as free; null for a new one."""
 
 
 def free_names(group: Iterable[tuple[Key, str]]) -> Iterator[tuple[Key, str]]:
-    """New names for those whose name another one keeps. Pure; its cost is linear.
+    """For those whose name another one keeps: their keys, and the smallest free ``name (n)`` of each, shortened to fit.
 
-    Args:
-        group: All conversations of one user and site with their names, in the order in which they keep theirs.
-
-    Yields:
-        The keys of those that are renamed, and the smallest free ``name (n)`` of each, shortened to fit.
+    Pure; its cost is linear. The group is all conversations of one user and site with their names, in the order in
+    which they keep theirs.
     """
     rows = list(group)
     taken = {name for _, name in rows}

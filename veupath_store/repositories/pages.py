@@ -52,13 +52,7 @@ class Page(Value, Generic[S]):
 
 @dataclass(frozen=True)
 class Key:
-    """One part of a sort key.
-
-    Attributes:
-        name: The column, and the summary's field.
-        kind: The value's type: ``datetime``, ``UUID``, ``str`` or ``bool``.
-        negated: Whether rows are sorted by ``NOT`` the column.
-    """
+    """One part of a sort key: a column, which is a field of the summary, too. If negated, ``NOT`` it is sorted by."""
 
     name: str
     kind: type
@@ -100,13 +94,7 @@ class Listing(Generic[S]):
     _prepared: dict[tuple[bool, int], Prepared[Any]] = field(default_factory=dict, init=False, repr=False)
 
     async def page(self, client: Statements, cursor: str | None, limit: int, **values: Any) -> "Page[S]":  # noqa: ANN401
-        """Read one page. One statement.
-
-        Args:
-            client: What runs the statement.
-            cursor: `Page.next_cursor` of the page before, or ``None`` for the first.
-            limit: Rows at most, 1 to `limits.PAGE`.
-            values: What `build` makes the queryset from.
+        """Read one page of what `build` makes of the values. One statement.
 
         Raises:
             InvalidInputError: The cursor is damaged or another list's, or the limit is out of bounds.
@@ -188,11 +176,7 @@ class Listing(Generic[S]):
 
 
 async def iterate(read: Callable[[str | None, int], Awaitable[Page[S]]]) -> AsyncIterator[S]:
-    """All items of a list, page after page, `limits.PAGE` rows at a time; no connection is held in between.
-
-    Args:
-        read: Reads the page after a cursor, of a size.
-    """
+    """All items of a list, page after page, `limits.PAGE` rows at a time; no connection is held in between."""
     cursor = None
     while True:
         page = await read(cursor, limits.PAGE)

@@ -79,10 +79,7 @@ _LATCH: Final = "gene_set_auto_imported"
 class ProjectionUpdate:
     """The statement for one patch, built from constants; every value is bound.
 
-    Args:
-        owner: The user whose it must be, or ``None``.
-        patch: What to change.
-        expected: The version of the plan that it must have, or ``None``.
+    It finds the row only where it is the owner's and has the expected version of the plan, if these are given.
     """
 
     def __init__(

@@ -258,17 +258,10 @@ class StreamRepository(Repository[Stream]):
         gene_set_auto_imported: bool | None = None,
         expected: int | None = None,
     ) -> None:
-        """Change what is given and nothing else; a ``*_set`` flag makes ``None`` a value.
+        """Change what is given and nothing else; a ``*_set`` flag makes ``None`` a value: unlinked, unknown, not saved.
 
-        `patch_projection` in the documented form, which says also what is raised. Its other arguments are the fields of
-        a `ProjectionPatch`.
-
-        Args:
-            wdk_strategy_id_set: Take ``wdk_strategy_id=None`` for "unlink".
-            is_saved_set: Take ``is_saved=None`` for "not saved".
-            result_count_set: Take ``result_count=None`` for "unknown".
-            gene_set_id_set: Take ``gene_set_id=None`` for "unlink".
-            expected: As in `patch_projection`.
+        `patch_projection` in the documented form, which says also what is raised, and what `expected` is. The other
+        arguments are the fields of a `ProjectionPatch`.
         """
         values: dict[str, Any] = {
             "name": name,
