@@ -208,11 +208,8 @@ changed AS (
 SELECT counts.linked, counts.orphaned, (SELECT array_agg(stream_id ORDER BY stream_id) FROM changed) AS dismissed
 FROM counts"""
 
-_Wanted: TypeAlias = dict[int, WdkStrategy]
-"""Strategies that are still to be settled, by their WDK ids, in the order of the list."""
-
-_Places: TypeAlias = dict[int, int]
-"""Where strategies are in the list, by their WDK ids."""
+_Wanted: TypeAlias = dict[int, tuple[int, WdkStrategy]]
+"""Strategies that are still to be settled, with their places in the list, by their WDK ids; in the list's order."""
 
 _LIST: Final = TypeAdapter(list[WdkStrategy], config=ConfigDict(defer_build=True))
 
@@ -221,34 +218,33 @@ async def sync(
     session: Session | None, user_id: UUID, site_id: str, strategies: Sequence[WdkStrategy | Mapping[str, Any]]
 ) -> SyncReport:
     """Bring a list into the table: see `StreamRepository.sync_wdk`."""
-    wanted, places, settled = _accepted(strategies)
+    wanted, settled = _accepted(strategies)
     client = await client_of(session)
     if wanted:
         found = await _KNOWN.all(client, user_id=user_id, site_id=site_id, ids=list(wanted))
-        settled += _unaffected(found, wanted, places)
+        settled += _unaffected(found, wanted)
     if wanted:
         are_new = wanted.keys().isdisjoint(row["wdk_strategy_id"] for row in found)
-        settled += await _written(session, client, [user_id, site_id], wanted, places, are_new=are_new)
+        settled += await _written(session, client, [user_id, site_id], wanted, are_new=are_new)
     return SyncReport(strategies=sorted(settled, key=attrgetter("position")))
 
 
 async def _written(
-    session: Session | None, client: Statements, where: list[Any], wanted: _Wanted, places: _Places, *, are_new: bool
+    session: Session | None, client: Statements, where: list[Any], wanted: _Wanted, *, are_new: bool
 ) -> list[SyncedStrategy]:
     """Write the strategies until each is settled."""
     settled: list[SyncedStrategy] = []
     savepoint = session.savepoint if session else nullcontext
     for statement in chain([_ADD] if are_new else [], repeat(_SYNC, ATTEMPTS)):
-        arguments = [*where, *_columns(list(wanted.values()), numbered=statement is _ADD)]
+        rest = [strategy for _, strategy in wanted.values()]
+        arguments = [*where, *_columns(rest, numbered=statement is _ADD)]
         if statement is _SYNC:
             arguments += [tagged(_UPDATED), new_tag("")]
             write = partial(client.execute_rows, _SYNC, arguments)
             rows = await once_unique(write, frozenset({NAME_KEY}), savepoint)
         else:
             rows = await client.execute_rows(_ADD, arguments)
-        for wdk_strategy_id, stream_id, outcome in rows:
-            settled.append(_settled(places, wdk_strategy_id, SyncOutcome(outcome), stream_id))
-            del wanted[wdk_strategy_id]
+        settled += [_settled(wanted, *row) for row in rows]
         if not wanted:
             return settled
     raise ConflictError("Other writers took every name that was tried.", constraint=NAME_KEY)
@@ -266,25 +262,22 @@ async def dismiss_orphans(
     return dismissed
 
 
-def _accepted(
-    strategies: Sequence[WdkStrategy | Mapping[str, Any]],
-) -> tuple[_Wanted, _Places, list[SyncedStrategy]]:
+def _accepted(strategies: Sequence[WdkStrategy | Mapping[str, Any]]) -> tuple[_Wanted, list[SyncedStrategy]]:
     """The strategies that can be kept, and the refusals."""
     if isinstance(strategies, str | bytes | bytearray | memoryview) or not isinstance(strategies, Sequence):
         raise InvalidInputError("strategies", "a list is needed")
     if len(strategies) > limits.SYNC:
         raise InvalidInputError("strategies", f"it must not have more than {limits.SYNC} items")
     wanted: _Wanted = {}
-    places: _Places = {}
     refused: list[SyncedStrategy] = []
     for place, strategy in enumerate(_checked(list(strategies))):
         if isinstance(strategy, str):
             refused.append(_refused(place, None, strategy))
-        elif places.setdefault(strategy.wdk_strategy_id, place) == place:
-            wanted[strategy.wdk_strategy_id] = strategy
-        else:
+        elif strategy.wdk_strategy_id in wanted:
             refused.append(_refused(place, strategy.wdk_strategy_id, "wdk_strategy_id: it is in the list twice"))
-    return wanted, places, refused
+        else:
+            wanted[strategy.wdk_strategy_id] = place, strategy
+    return wanted, refused
 
 
 def _checked(items: list[object]) -> Sequence[WdkStrategy | str]:
@@ -302,11 +295,11 @@ def _checked_alone(item: object) -> WdkStrategy | str:
         return str(first_mistake(exc))
 
 
-def _unaffected(found: Iterable[Any], wanted: _Wanted, places: _Places) -> list[SyncedStrategy]:
+def _unaffected(found: Iterable[Any], wanted: _Wanted) -> list[SyncedStrategy]:
     """Settle what is dismissed, and what the table has (rows of `_KNOWN`) as the list has it: no longer wanted."""
     settled = []
     for stream_id, wdk_strategy_id, record_type, is_saved, result_count, step_count, is_dismissed, seen in found:
-        strategy = wanted[wdk_strategy_id]
+        _, strategy = wanted[wdk_strategy_id]
         is_kept = (
             strategy.result_count == result_count
             and strategy.step_count == step_count
@@ -316,13 +309,14 @@ def _unaffected(found: Iterable[Any], wanted: _Wanted, places: _Places) -> list[
         is_seen = not strategy.name or seen == strategy.name
         if is_dismissed or (is_seen and is_kept):
             outcome = SyncOutcome.SKIPPED if is_dismissed else SyncOutcome.UNCHANGED
-            settled.append(_settled(places, wdk_strategy_id, outcome, stream_id))
-            del wanted[wdk_strategy_id]
+            settled.append(_settled(wanted, wdk_strategy_id, stream_id, outcome))
     return settled
 
 
-def _settled(places: _Places, key: int, outcome: SyncOutcome, stream_id: UUID) -> SyncedStrategy:
-    return SyncedStrategy(position=places[key], wdk_strategy_id=key, outcome=outcome, stream_id=stream_id)
+def _settled(wanted: _Wanted, key: int, stream_id: UUID, outcome: str) -> SyncedStrategy:
+    """What became of a strategy, which is no longer wanted then."""
+    place, _ = wanted.pop(key)
+    return SyncedStrategy(position=place, wdk_strategy_id=key, outcome=SyncOutcome(outcome), stream_id=stream_id)
 
 
 def _refused(place: int, key: int | None, reason: str) -> SyncedStrategy:
