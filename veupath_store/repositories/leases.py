@@ -202,7 +202,9 @@ class LeaseRepository:
             OutcomeUnknownError: Without a session, the answer was lost. If one was taken its lease expires.
         """
         worker = text(worker_id, "worker_id", limits.WORKER_ID)
-        kinds = sorted({text(kind, "types", limits.OPERATION_TYPE) for kind in _several(types)})
+        if isinstance(types, str) or not isinstance(types, Collection) or not types:
+            raise InvalidInputError("types", "a collection of types, not empty, is needed")
+        kinds = sorted({text(kind, "types", limits.OPERATION_TYPE) for kind in types})
         span = seconds(lease_seconds, "lease_seconds", limits.LEASE_SECONDS)
         token, asked = uuid4(), time.monotonic()
         rows = await (await client_of(self._session)).execute_rows(_CLAIM, [kinds, worker, token, span])
@@ -347,9 +349,9 @@ async def heartbeat_many(leases: Sequence[Lease], *, renew: Collection[UUID] | N
 
 
 def as_lease(row: dict[str, Any], worker_id: str, token: UUID, span: float, asked: float) -> Lease:
-    """The lease that a statement has given out, as its row, which was `asked` for at that ``time.monotonic``.
+    """The lease that a statement has given out with its row.
 
-    Before the statement was sent, so that the deadline is never too late.
+    `asked` is ``time.monotonic`` before the statement was sent, so that the deadline is never too late.
     """
     return Lease(
         **{**row, "operation_id": row["id"], "expires_at": row["lease_expires_at"]},
@@ -360,14 +362,8 @@ def as_lease(row: dict[str, Any], worker_id: str, token: UUID, span: float, aske
     )
 
 
-def _several(types: Collection[OperationType | str]) -> Collection[OperationType | str]:
-    if isinstance(types, str) or not isinstance(types, Collection) or not types:
-        raise InvalidInputError("types", "a collection of types, not empty, is needed")
-    return types
-
-
 def as_held(lease: object) -> Lease:
-    """A lease, as the store gave it out; none that was made up with a span that no lease has."""
+    """A lease that the store gave out, as far as its span tells."""
     if not isinstance(lease, Lease):
         raise InvalidInputError("lease", "a Lease is needed")
     seconds(lease.seconds, "lease.seconds", limits.LEASE_SECONDS)

@@ -66,9 +66,6 @@ class Condition(Q):
         super().__init__()
         self._criterion = _Text(sql, values)
 
-    def __bool__(self) -> bool:
-        return True
-
     def resolve(self, resolve_context: ResolveContext) -> QueryModifier:
         """The condition as a part of WHERE."""
         del resolve_context
@@ -203,8 +200,6 @@ def _sent(value: Any) -> Any:  # noqa: ANN401 - of any kind
 
 def _literal(value: object) -> str:
     match value:
-        case None:
-            return "NULL"
         case bool() | int():
             return str(value).lower()
         case str():
