@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
-from pydantic import Field, PlainValidator, ValidationError, ValidationInfo
+from pydantic import BeforeValidator, Field, SkipValidation, ValidationError, ValidationInfo
 
 from veupath_store.documents.json import LONE_SURROGATE, ZERO, check_text
 from veupath_store.errors import InvalidInputError
@@ -249,16 +249,17 @@ def first_mistake(error: ValidationError) -> InvalidInputError:
     return InvalidInputError(".".join(str(part) for part in first["loc"]) or "value", reason)
 
 
-def checked(check: Callable[..., Any], *bounds: Any, none: bool = False, **options: Any) -> PlainValidator:  # noqa: ANN401
-    """One of the checks as the second part of ``Annotated``, whose first part is what a type checker lets be given.
+def checked(check: Callable[..., Any], *bounds: Any, none: bool = False, **options: Any) -> BeforeValidator:  # noqa: ANN401
+    """One of the checks as a part of ``Annotated``, whose first part is what a type checker lets be given.
 
     It is called with the value, the name of the field, the bounds and the options; not for ``None`` where that may be.
+    What it returns is kept as it is where `SkipValidation` stands between the two.
     """
 
     def validate(value: object, info: ValidationInfo) -> Any:  # noqa: ANN401
         return None if none and value is None else check(value, info.field_name or "value", *bounds, **options)
 
-    return PlainValidator(validate)
+    return BeforeValidator(validate)
 
 
 def gene_ids(value: object, path: str) -> list[str]:
@@ -284,5 +285,5 @@ Flag: TypeAlias = Annotated[bool, checked(boolean)]
 Count: TypeAlias = Annotated[int, checked(integer, 0, limits.INT32_MAX)]
 OptionalCount: TypeAlias = Annotated[int | None, checked(integer, 0, limits.INT32_MAX, none=True)]
 WdkId: TypeAlias = Annotated[int | None, checked(integer, 0, limits.INT64_MAX, none=True)]
-GeneIds: TypeAlias = Annotated[Sequence[str], checked(gene_ids)]
-Tags: TypeAlias = Annotated[Sequence[str], checked(texts, most=limits.TAGS, longest=limits.TAG)]
+GeneIds: TypeAlias = Annotated[Sequence[str], SkipValidation(), checked(gene_ids)]
+Tags: TypeAlias = Annotated[Sequence[str], SkipValidation(), checked(texts, most=limits.TAGS, longest=limits.TAG)]

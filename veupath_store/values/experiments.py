@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
+from pydantic import SkipValidation
+
 from veupath_store.documents.json import encode
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs.validation import BatchId, ExperimentId, Flag, NameOrBlank, SiteId, Status, checked
@@ -54,7 +56,7 @@ class ExperimentSave(DocumentSave):
     site_id: SiteId
     name: NameOrBlank
     status: Status
-    data: Annotated[Mapping[str, object] | str, checked(_object)]
+    data: Annotated[Mapping[str, object] | str, SkipValidation(), checked(_object)]
     batch_id: BatchId = None
     benchmark_id: BatchId = None
     is_primary: Flag = False

@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
+from pydantic import SkipValidation
+
 from veupath_store.documents.json import encode
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs import limits
@@ -88,14 +90,16 @@ class GeneSetContent(Checked):
     """
 
     name: Name
-    gene_ids: Annotated[Sequence[str], checked(_genes)]
+    gene_ids: Annotated[Sequence[str], SkipValidation(), checked(_genes)]
     source: Annotated[GeneSetSource | str, checked(one_of, GeneSetSource)] = GeneSetSource.PASTE
     wdk_strategy_id: WdkId = None
     wdk_step_id: WdkId = None
     search_name: SearchName = None
     record_type: OptionalRecordType = None
-    parameters: Annotated[Mapping[str, object] | Sequence[object] | None, checked(encode, none=True)] = None
-    parent_set_ids: Annotated[Sequence[UUID | str], checked(_parents)] = "[]"
+    parameters: Annotated[
+        Mapping[str, object] | Sequence[object] | None, SkipValidation(), checked(encode, none=True)
+    ] = None
+    parent_set_ids: Annotated[Sequence[UUID | str], SkipValidation(), checked(_parents)] = "[]"
     operation: GeneSetOperation = None
     step_count: Count = 1
 

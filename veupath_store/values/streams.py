@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, SkipValidation
 
 from veupath_store.documents.plans import check_plan
 from veupath_store.errors import InvalidInputError
@@ -116,7 +116,7 @@ class ProjectionPatch(Checked):
     record_type: RecordType = ""
     wdk_strategy_id: WdkId = None
     is_saved: Flag = False
-    plan: Annotated[Mapping[str, object], checked(_plan)] = Field(default_factory=dict)
+    plan: Annotated[Mapping[str, object], SkipValidation(), checked(_plan)] = Field(default_factory=dict)
     step_count: Count = 0
     result_count: OptionalCount = None
     gene_set_id: OptionalId = None
