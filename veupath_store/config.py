@@ -28,11 +28,7 @@ _URL_FIELDS: Final = {
     "redis_url": "REDIS_URL",
 }
 
-_FROM_CODE: Final = "redis_password"
-"""The option that no variable sets."""
-
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-PoolSize = Annotated[int, Field(ge=1, le=1_000)]
 
 
 class StoreSettings(BaseSettings):
@@ -86,7 +82,7 @@ class StoreSettings(BaseSettings):
     pool_min_size: Annotated[int, Field(ge=0, le=1_000)] = 1
     """Connections that are kept open, once opened."""
 
-    pool_max_size: PoolSize = 10
+    pool_max_size: Annotated[int, Field(ge=1, le=1_000)] = 10
     """Connections that this process may hold at most."""
 
     connect_timeout: Seconds = 5.0
@@ -265,9 +261,8 @@ def _option(name: str) -> str:
 
 
 def _options() -> set[str]:
-    return {field.upper() for field in StoreSettings.model_fields} - {
-        field.upper() for field in (*_URL_FIELDS, _FROM_CODE)
-    }
+    """The options that a variable with the prefix sets: not the URLs, nor what only code gives."""
+    return {field.upper() for field in StoreSettings.model_fields.keys() - {*_URL_FIELDS, "redis_password"}}
 
 
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables

@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from tortoise.models import Model
 
 from veupath_store.documents.json import decode
 from veupath_store.engine.statements import Statements
@@ -18,7 +17,6 @@ from veupath_store.models.deletions import REMEMBER
 from veupath_store.models.unlogged import tagged
 from veupath_store.repositories.base import Repository, site_or_none
 from veupath_store.session import get_engine
-from veupath_store.session.unit_of_work import Session
 from veupath_store.values import DismissReason, PurgeMode, PurgeReport
 
 
@@ -83,11 +81,6 @@ A table with a ``user_id`` that is not listed here fails tests/integration/test_
 EXPORT_CHUNK: Final = 50
 """Rows that an export holds in memory at once; each may carry a document of megabytes."""
 
-_EXPORTED_IN_A_SESSION: Final = (
-    "An export reads the event log, for which no transaction may wait: call it on AccountRepository(), "
-    "without a session."
-)
-
 # Of one statement, `_PURGE`; a Tortoise UPDATE returns no row, and has no `unlogged ||`.
 _KEPT: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND $3 AND t.wdk_strategy_id IS NOT NULL"
 _RELEASED: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND t.is_public"
@@ -147,9 +140,9 @@ _COUNT: Final = _statement(dry_run=True)
 class AccountRepository(Repository[User]):
     """Purge and export: everything that one user has, whatever the table. Several tables, which no queryset says."""
 
-    model: ClassVar[type[Model]] = User
-    entity: ClassVar[str] = "user"
-    owner_column: ClassVar[str] = "id"
+    model = User
+    entity = "user"
+    owner_column = "id"
 
     async def purge(
         self,
@@ -187,11 +180,7 @@ class AccountRepository(Repository[User]):
         dry = boolean(dry_run, "dry_run")
         goes = not boolean(keep_account, "keep_account") and site is None and not keep
         self._refuse_other_owner(owner)
-
-        async def purge(session: Session) -> PurgeReport:
-            return await self._purged(session.client, (owner, site, keep, goes), dry)
-
-        return await self._in_unit(purge)
+        return await self._in_unit(lambda session: self._purged(session.client, (owner, site, keep, goes), dry))
 
     async def _purged(self, client: Statements, which: tuple[UUID, str | None, bool, bool], dry: bool) -> PurgeReport:
         """One try, in a transaction: ``$1`` to ``$4`` of all its statements."""
@@ -235,7 +224,10 @@ class AccountRepository(Repository[User]):
         self._refuse_other_owner(owner)
         engine = get_engine()
         if self._session is not None and engine.settings.log_target is not None:
-            raise UnitOfWorkError(_EXPORTED_IN_A_SESSION)
+            raise UnitOfWorkError(
+                "An export reads the event log, for which no transaction may wait: call it on AccountRepository(), "
+                "without a session."
+            )
         client = await self._client()
         rows = await client.execute_rows("SELECT to_jsonb(t) AS row FROM users t WHERE id = $1", [owner])
         if not rows:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from tortoise.expressions import Q
-from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from veupath_store.errors import InvalidInputError, UnitOfWorkError
@@ -88,8 +87,8 @@ class ControlSetRepository(Repository[ControlSet]):
     none.
     """
 
-    model: ClassVar[type[Model]] = ControlSet
-    entity: ClassVar[str] = "control set"
+    model = ControlSet
+    entity = "control set"
 
     async def list_by_site(
         self,

@@ -4,11 +4,10 @@ import re
 import time
 from datetime import datetime
 from functools import partial
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 from tortoise.expressions import Q
-from tortoise.models import Model
 from tortoise.queryset import QuerySet, ValuesQuery
 
 from veupath_store.engine.changes import WORK, of_operation
@@ -99,8 +98,8 @@ class OperationRepository(Repository[Operation]):
     is guarded in its UPDATE.
     """
 
-    model: ClassVar[type[Model]] = Operation
-    entity: ClassVar[str] = "operation"
+    model = Operation
+    entity = "operation"
 
     async def register(
         self,
