@@ -27,21 +27,20 @@ class OwnedTable:
     Attributes:
         table: Its name.
         key: The column that identifies a row.
-        purged: Which of a user's rows a purge deletes, over the alias ``t``; ``$2`` is the site or null, ``$3``
-            whether conversations with a WDK strategy are kept, ``$4`` whether the user goes.
+        on_site: Which of a user's rows belong to the site ``$2``, or all where that is null, over the alias ``t``.
+        purged: Which of a user's rows a purge deletes, where it is not all of these; ``$3`` is whether conversations
+            with a WDK strategy are kept, ``$4`` whether the user goes.
         noted: Columns beside the key that a purge reads of what it deletes: never whole rows, which hold documents.
-        site: Which rows belong to the site ``$2``, over the alias ``t``; ``None`` where rows belong to no site.
     """
 
     table: str
     key: str
-    purged: str
-    site: str | None
+    on_site: str
+    purged: str | None = None
     noted: tuple[str, ...] = ()
 
 
-_ON_SITE: Final = "t.site_id = $2"
-_ANY_SITE: Final = "($2::text IS NULL OR t.site_id = $2)"
+_ON_SITE: Final = "($2::text IS NULL OR t.site_id = $2)"
 
 
 def _doomed(stream: str) -> str:
@@ -57,22 +56,22 @@ def _doomed(stream: str) -> str:
     )
 
 
-# What was said in a conversation, and what was done for it, goes in any mode, also of one that is kept.
 _OF_STREAM: Final = (
-    "EXISTS (SELECT FROM streams s WHERE s.id = t.stream_id AND s.user_id = t.user_id AND s.site_id = $2)"
+    "($2::text IS NULL OR "
+    "EXISTS (SELECT FROM streams s WHERE s.id = t.stream_id AND s.user_id = t.user_id AND s.site_id = $2))"
 )
-_SAID: Final = f"($2::text IS NULL OR {_OF_STREAM})"
 
 OWNED_TABLES: Final = (
-    OwnedTable(table="stream_events", key="key", purged=_SAID, site=_OF_STREAM),
-    OwnedTable(table="operations", key="id", noted=("stream_id",), purged=_SAID, site=_OF_STREAM),
-    OwnedTable(table="stream_projections", key="stream_id", purged=_doomed("t.stream_id"), site=_ON_SITE),
-    OwnedTable(table="streams", key="id", purged=_doomed("t.id"), site=_ON_SITE),
-    OwnedTable(table="gene_sets", key="id", purged=_ANY_SITE, site=_ON_SITE),
-    OwnedTable(table="experiments", key="id", purged=_ANY_SITE, site=_ON_SITE),
-    OwnedTable(table="control_sets", key="id", purged=f"NOT t.is_public AND {_ANY_SITE}", site=_ON_SITE),
-    # They stay as long as the user does: a save that comes late must not bring back what was purged.
-    OwnedTable(table="document_ids", key="id", purged="$4::boolean", site=None),
+    # What was said in a conversation, and what was done for it, goes in any mode, also of one that is kept.
+    OwnedTable(table="stream_events", key="key", on_site=_OF_STREAM),
+    OwnedTable(table="operations", key="id", on_site=_OF_STREAM, noted=("stream_id",)),
+    OwnedTable(table="stream_projections", key="stream_id", on_site=_ON_SITE, purged=_doomed("t.stream_id")),
+    OwnedTable(table="streams", key="id", on_site=_ON_SITE, purged=_doomed("t.id")),
+    OwnedTable(table="gene_sets", key="id", on_site=_ON_SITE),
+    OwnedTable(table="experiments", key="id", on_site=_ON_SITE),
+    OwnedTable(table="control_sets", key="id", on_site=_ON_SITE, purged=f"NOT t.is_public AND {_ON_SITE}"),
+    # Of no site. They stay as long as the user does: a save that comes late must not bring back what was purged.
+    OwnedTable(table="document_ids", key="id", on_site="$2::text IS NULL", purged="$4::boolean"),
 )
 """Every table that holds rows of users, in an order in which rows can be deleted and, backwards, inserted again.
 
@@ -82,8 +81,8 @@ EXPORT_CHUNK: Final = 50
 """Rows that an export holds in memory at once; each may carry a document of megabytes."""
 
 # Of one statement, `_PURGE`; a Tortoise UPDATE returns no row, and has no `unlogged ||`.
-_KEPT: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND $3 AND t.wdk_strategy_id IS NOT NULL"
-_RELEASED: Final = "t.user_id = $1 AND ($2::text IS NULL OR t.site_id = $2) AND t.is_public"
+_KEPT: Final = f"t.user_id = $1 AND {_ON_SITE} AND $3 AND t.wdk_strategy_id IS NOT NULL"
+_RELEASED: Final = f"t.user_id = $1 AND {_ON_SITE} AND t.is_public"
 _DISMISS: Final = (
     "UPDATE stream_projections t "
     "SET dismissed_at = COALESCE(t.dismissed_at, CURRENT_TIMESTAMP), "
@@ -115,16 +114,15 @@ def _statement(dry_run: bool) -> str:
     parts = {}
     for owned in OWNED_TABLES:
         columns = ", ".join(f"t.{name}" for name in (owned.key, *owned.noted))
-        rows = f"FROM {owned.table} t WHERE t.user_id = $1 AND {owned.purged}"
+        rows = f"FROM {owned.table} t WHERE t.user_id = $1 AND {owned.purged or owned.on_site}"
         parts[owned.table] = f"SELECT {columns} {rows}" if dry_run else f"DELETE {rows} RETURNING {columns}"
     kept = f"SELECT t.stream_id FROM stream_projections t WHERE {_KEPT}"
     parts["kept"] = kept if dry_run else _DISMISS
     parts["released"] = f"SELECT t.id FROM control_sets t WHERE {_RELEASED}" if dry_run else _RELEASE
+    counts = ", ".join(f"(SELECT count(*) FROM gone_{name}) AS {name}" for name in parts)
     if not dry_run:
         parts["remembered"] = _REMEMBER
     expressions = ", ".join(f"gone_{name} AS ({sql})" for name, sql in parts.items())
-    parts.pop("remembered", None)
-    counts = ", ".join(f"(SELECT count(*) FROM gone_{name}) AS {name}" for name in parts)
     return (
         f"WITH {expressions} SELECT {counts}, "
         "ARRAY (SELECT stream_id FROM gone_kept ORDER BY stream_id) AS kept_ids, "
@@ -234,29 +232,15 @@ class AccountRepository(Repository[User]):
             raise NotFoundError(self.entity)
         yield _line("users", decode(rows[0]["row"]))
         for owned in reversed(OWNED_TABLES):
-            sql = (
-                f"SELECT to_jsonb(t) AS row FROM {owned.table} t "
-                f"WHERE t.user_id = $1 AND t.{owned.key} = ANY ($2::uuid[]) ORDER BY t.{owned.key}"
-            )
-            keys = await self._keys(client, owned, owner, site)
+            key, theirs = f"t.{owned.key}", f"FROM {owned.table} t WHERE t.user_id = $1"
+            all_keys = f"SELECT DISTINCT {key} {theirs} AND {owned.on_site} ORDER BY {key}"
+            chunk = f"SELECT to_jsonb(t) AS row {theirs} AND {key} = ANY ($2::uuid[]) ORDER BY {key}"
+            keys = [row[0] for row in await client.execute_rows(all_keys, [owner, site])]
             for start in range(0, len(keys), EXPORT_CHUNK):
-                for row in await client.execute_rows(sql, [owner, keys[start : start + EXPORT_CHUNK]]):
+                for row in await client.execute_rows(chunk, [owner, keys[start : start + EXPORT_CHUNK]]):
                     yield _line(owned.table, decode(row["row"]))
         async for event in engine.logged_events(owner, site):
             yield _line("events", event)
-
-    @staticmethod
-    async def _keys(client: Statements, owned: OwnedTable, owner: UUID, site: str | None) -> list[UUID]:
-        if site is not None and owned.site is None:
-            return []
-        values: list[Any] = [owner] if site is None else [owner, site]
-        condition = "" if site is None else f" AND {owned.site}"
-        rows = await client.execute_rows(
-            f"SELECT DISTINCT t.{owned.key} AS key FROM {owned.table} t WHERE t.user_id = $1{condition} "
-            f"ORDER BY t.{owned.key}",
-            values,
-        )
-        return [row["key"] for row in rows]
 
 
 def _line(table: str, row: dict[str, Any]) -> str:

@@ -33,9 +33,6 @@ from veupath_store.repositories.queries import CLOCK, Prepared
 from veupath_store.session.unit_of_work import Session
 from veupath_store.values import Heartbeat, Lease, OperationStatus, OperationType, SweepReport
 
-WORKER_LOST: Final = "the worker was lost"
-WORKER_STOPPED: Final = "the worker was shut down"
-
 # What becomes of an operation that its worker does not go on with.
 _NEXT_STATUS: Final = """CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
     WHEN attempts {used_up} max_attempts THEN 'failed' ELSE 'active' END"""
@@ -83,7 +80,7 @@ WITH expired AS MATERIALIZED (
 UPDATE operations o SET status = expired.next, lease_token = NULL, heartbeat_at = NULL, lease_expires_at = NULL,
     worker_id = CASE WHEN expired.next <> 'active' THEN o.worker_id END,
     completed_at = CASE WHEN expired.next <> 'active' THEN clock_timestamp() END,
-    error = CASE WHEN expired.next = 'failed' THEN '{WORKER_LOST}' END
+    error = CASE WHEN expired.next = 'failed' THEN 'the worker was lost' END
 FROM expired WHERE o.id = expired.id
   AND CASE WHEN o.lease_expires_at <= statement_timestamp() THEN o.status = 'active' AND o.lease_token IS NOT NULL END
 RETURNING o.id, o.status"""
@@ -135,7 +132,7 @@ WITH held AS MATERIALIZED (
 )
 UPDATE operations o SET status = held.next, attempts = o.attempts - (NOT $4::boolean)::integer,
     completed_at = CASE WHEN held.next <> 'active' THEN clock_timestamp() END,
-    error = CASE WHEN held.next = 'failed' THEN '{WORKER_STOPPED}' END,
+    error = CASE WHEN held.next = 'failed' THEN 'the worker was shut down' END,
     worker_id = CASE WHEN held.next <> 'active' THEN o.worker_id END,
     lease_token = CASE WHEN held.next <> 'active' THEN o.lease_token END,
     heartbeat_at = CASE WHEN held.next <> 'active' THEN o.heartbeat_at END,

@@ -150,15 +150,13 @@ class ProjectionUpdate:
             plan = self._bind(encode(self._patch.plan, "plan"))
             columns.append(f"plan = {plan}::jsonb, unrooted_steps = NULL, plan_version = p.plan_version + 1")
         if self._given & {"plan", "step_count"}:
-            columns.append(f"step_count = {self._bind(self._step_count())}")
+            count = self._patch.step_count if "step_count" in self._given else count_searches(self._patch.plan)
+            columns.append(f"step_count = {self._bind(count)}")
         if "gene_set_auto_imported" in self._given:
             columns.append(
                 f"gene_set_auto_imported = p.gene_set_auto_imported OR {self._bind(self._patch.gene_set_auto_imported)}"
             )
         return columns
-
-    def _step_count(self) -> int:
-        return self._patch.step_count if "step_count" in self._given else count_searches(self._patch.plan)
 
     def _logged(self) -> set[str]:
         """The columns that are set, the name left out."""

@@ -326,20 +326,15 @@ def _refused(place: int, key: int | None, reason: str) -> SyncedStrategy:
 def _columns(rows: Sequence[WdkStrategy], *, numbered: bool) -> list[list[Any]]:
     """The strategies' fields as one array a column, in the given order; their names made different if `numbered`."""
     names = [row.name or DEFAULT_NAME for row in rows]
+    if numbered and len(set(names)) < len(names):
+        renamed = dict(free_names(enumerate(names)))
+        names = [renamed.get(place, name) for place, name in enumerate(names)]
     return [
         [row.wdk_strategy_id for row in rows],
-        _different(names) if numbered else names,
+        names,
         [row.name for row in rows],
         [row.record_type for row in rows],
         [row.is_saved for row in rows],
         [row.result_count for row in rows],
         [row.step_count for row in rows],
     ]
-
-
-def _different(names: list[str]) -> list[str]:
-    """The first of a name keeps it, the others are numbered, past what another one is called."""
-    if len(set(names)) == len(names):
-        return names
-    renamed = dict(free_names(enumerate(names)))
-    return [renamed.get(place, name) for place, name in enumerate(names)]
