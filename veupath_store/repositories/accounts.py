@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import orjson
+from tortoise.models import Model
 
 from veupath_store.documents.json import decode
 from veupath_store.engine.statements import Statements
@@ -138,9 +139,9 @@ _COUNT: Final = _statement(dry_run=True)
 class AccountRepository(Repository[User]):
     """Purge and export: everything that one user has, whatever the table. Several tables, which no queryset says."""
 
-    model = User
-    entity = "user"
-    owner_column = "id"
+    model: ClassVar[type[Model]] = User
+    entity: ClassVar[str] = "user"
+    owner_column: ClassVar[str] = "id"
 
     async def purge(
         self,

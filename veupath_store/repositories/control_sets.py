@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID, uuid4
 
 from tortoise.expressions import Q
+from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from veupath_store.errors import InvalidInputError, UnitOfWorkError
@@ -87,8 +88,8 @@ class ControlSetRepository(Repository[ControlSet]):
     none.
     """
 
-    model = ControlSet
-    entity = "control set"
+    model: ClassVar[type[Model]] = ControlSet
+    entity: ClassVar[str] = "control set"
 
     async def list_by_site(
         self,

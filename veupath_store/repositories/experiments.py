@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
+
+from tortoise.models import Model
 
 from veupath_store.documents.json import JsonInput, encode
 from veupath_store.inputs import limits
@@ -12,7 +14,7 @@ from veupath_store.inputs.validation import as_experiment_id, integer, text
 from veupath_store.models import ExperimentRow
 from veupath_store.repositories.documents import DocumentRepository, DocumentSql
 from veupath_store.repositories.pages import Key, Listing, Page
-from veupath_store.values import ExperimentSave, ExperimentSummary
+from veupath_store.values import DocumentSave, ExperimentSave, ExperimentSummary
 
 _SQL: Final = DocumentSql("experiments", ExperimentSave.columns(), touched="updated_at")
 # No queryset says `||`, and a Tortoise UPDATE returns no row.
@@ -38,11 +40,11 @@ _OF_BENCHMARK: Final = _Listing(
 class ExperimentRepository(DocumentRepository[ExperimentRow, ExperimentSave, ExperimentSummary]):
     """Reads and writes of experiments."""
 
-    model = ExperimentRow
-    entity = "experiment"
-    sql = _SQL
-    listing = _RECENT
-    save_type = ExperimentSave
+    model: ClassVar[type[Model]] = ExperimentRow
+    entity: ClassVar[str] = "experiment"
+    sql: ClassVar[DocumentSql] = _SQL
+    listing: ClassVar[Listing[Any]] = _RECENT
+    save_type: ClassVar[type[DocumentSave]] = ExperimentSave
 
     async def save(
         self,

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID, uuid4
 
+from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from veupath_store.errors import ConflictError, NotFoundError
@@ -18,6 +19,7 @@ from veupath_store.repositories.documents import DocumentRepository, DocumentSql
 from veupath_store.repositories.pages import Key, Listing, Page
 from veupath_store.repositories.queries import Condition, Prepared, instances
 from veupath_store.values import (
+    DocumentSave,
     GeneMatch,
     GeneSetContent,
     GeneSetSave,
@@ -90,11 +92,11 @@ _BY_STRATEGY: Final = Prepared[GeneSetRow](
 class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSummary]):
     """Reads and writes of gene sets. Deleting one takes it out of the conversation that it was made from."""
 
-    model = GeneSetRow
-    entity = "gene set"
-    sql = DocumentSql("gene_sets", GeneSetSave.columns(), unlink=_UNLINK)
-    listing = _NEWEST
-    save_type = GeneSetSave
+    model: ClassVar[type[Model]] = GeneSetRow
+    entity: ClassVar[str] = "gene set"
+    sql: ClassVar[DocumentSql] = DocumentSql("gene_sets", GeneSetSave.columns(), unlink=_UNLINK)
+    listing: ClassVar[Listing[Any]] = _NEWEST
+    save_type: ClassVar[type[DocumentSave]] = GeneSetSave
 
     async def save(
         self,

@@ -4,10 +4,11 @@ import re
 import time
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 from uuid import UUID, uuid4
 
 from tortoise.expressions import Q
+from tortoise.models import Model
 from tortoise.queryset import QuerySet, ValuesQuery
 
 from veupath_store.engine.changes import WORK, of_operation
@@ -98,8 +99,8 @@ class OperationRepository(Repository[Operation]):
     is guarded in its UPDATE.
     """
 
-    model = Operation
-    entity = "operation"
+    model: ClassVar[type[Model]] = Operation
+    entity: ClassVar[str] = "operation"
 
     async def register(
         self,

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID, uuid4
 
+from tortoise.models import Model
 from tortoise.queryset import QuerySet
 
 from veupath_store.engine.races import ATTEMPTS, NAME_KEY, WDK_KEY
@@ -94,8 +95,8 @@ class StreamRepository(Repository[Stream]):
     A name is unique within its user and site: a taken one gets `` (1)``, `` (2)``, …
     """
 
-    model = Stream
-    entity = "stream"
+    model: ClassVar[type[Model]] = Stream
+    entity: ClassVar[str] = "stream"
 
     async def create(
         self,

@@ -1,7 +1,9 @@
 """Users."""
 
-from typing import Final
+from typing import ClassVar, Final
 from uuid import UUID, uuid4
+
+from tortoise.models import Model
 
 from veupath_store.errors import NotFoundError
 from veupath_store.inputs import limits
@@ -37,9 +39,9 @@ class UserRepository(Repository[User]):
     A call that makes a user if need be, and whose answer was lost (`OutcomeUnknownError`), is to be repeated.
     """
 
-    model = User
-    entity = "user"
-    owner_column = "id"
+    model: ClassVar[type[Model]] = User
+    entity: ClassVar[str] = "user"
+    owner_column: ClassVar[str] = "id"
 
     async def get_or_create(self, user_id: UUID | str, *, external_id: str | None = None) -> User:
         """The user with this id, made if need be; race-free. On every authenticated request.
