@@ -53,9 +53,9 @@ class Repository(Generic[M]):
     * An iterator raises while iterating; without a session no connection is held between two of its reads.
 
     ``id``, ``stream_id``, ``operation_id``, ``experiment_id``, ``gene_set_id``: which row, a `UUID` or its text.
-    ``user_id``: the owner. ``site_id``: the site; in lists ``None`` for all sites. ``lease``: the lease under which a
-    job runs. ``limit``: how many at most, 1 to `limits.PAGE`. ``cursor``: `Page.next_cursor` of the page before,
-    ``None`` for the first page. What is a field of a summary, a patch or a save means what it means there.
+    ``user_id``: the owner. ``site_id``: the site; ``None``, where it may be, for all sites. ``lease``: the lease under
+    which a job runs. ``limit``: how many at most, 1 to `limits.PAGE`. ``cursor``: `Page.next_cursor` of the page
+    before, ``None`` for the first page. What is a field of a summary, a patch or a save means what it means there.
 
     Raises:
         InvalidInputError: An argument is refused, before any SQL: an id that is no UUID, a cursor of another list.

@@ -158,9 +158,17 @@ class ControlSetRepository(Repository[ControlSet]):
         is_public: bool = False,
         user_id: UUID | str | None = None,
     ) -> ControlSet:
-        """A new control set, version 1; its name need not be unique. The arguments are fields of `ControlSetPatch`.
+        """A new control set, version 1.
 
         Args:
+            name: Its name; need not be unique.
+            record_type: What the ids are, as ``transcript``.
+            positive_ids: Genes that a search should find.
+            negative_ids: Genes that it should not find.
+            source: Where it comes from, as ``curation``.
+            tags: Words to find it by.
+            provenance_notes: Free text.
+            is_public: Whether everybody sees it.
             user_id: The owner, or ``None`` for the repository's user, or no owner.
         """
         owner = as_optional_uuid(user_id, "user_id") or self._owner
@@ -229,7 +237,7 @@ class ControlSetRepository(Repository[ControlSet]):
     ) -> ControlSet:
         """A public set that the application ships, known by its site and name: made, or brought up to date; race-free.
 
-        The version is raised only when something changed. The arguments are fields of `ControlSetPatch`.
+        The version is raised only when something changed. The arguments are those of `create`.
 
         Raises:
             UnitOfWorkError: The repository is restricted to a user, who has no seeds.

@@ -132,7 +132,7 @@ class DocumentRepository(Repository[M], Generic[M, S, V]):
     async def is_written(self, save: S, *, version: int) -> bool:
         """Whether the stored document has a version and is equal to a save: after an `OutcomeUnknownError`.
 
-        Compared in the database.
+        Compared in the database; ``False`` also where there is no such document.
 
         Args:
             save: What was to be saved.

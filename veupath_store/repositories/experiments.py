@@ -60,12 +60,14 @@ class ExperimentRepository(DocumentRepository[ExperimentRow, ExperimentSave, Exp
         is_primary: bool = False,
         version: int = 0,
     ) -> int:
-        """Save an experiment, new or known: `write` of an `ExperimentSave`, which has the other arguments as fields.
+        """Save an experiment, new or known; return its new version. Raises what `write` does.
 
-        A save writes all that is given here, and `updated_at`; never the owner or the time of creation.
+        A save writes all that is given here, and `updated_at`; never the owner or the time of creation. What the other
+        arguments mean `ExperimentSummary` says.
 
         Args:
             experiment_id: Its id, the caller's own choice.
+            data: The document, a JSON object: a dictionary.
             version: The version that the caller has seen: what its last save returned; 0 for a new experiment.
         """
         save = ExperimentSave(

@@ -117,12 +117,16 @@ class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSumma
         step_count: int = 1,
         version: int = 0,
     ) -> int:
-        """Save a gene set, new or known: `write` of a `GeneSetSave`, which has the other arguments as fields.
+        """Save a gene set, new or known; return its new version. Raises what `write` does.
 
-        A save writes all that is given here; never the owner or the time of creation.
+        A save writes all that is given here; never the owner or the time of creation. What the other arguments mean
+        `GeneSetSummary` says.
 
         Args:
             gene_set_id: Its id, the caller's own choice.
+            gene_ids: The ids, trimmed, in the order that is kept.
+            parameters: The parameters of the search of that step, a JSON object or array.
+            parent_set_ids: The sets that it was derived from.
             version: The version that the caller has seen: what its last save returned; 0 for a new set.
         """
         save = GeneSetSave(
@@ -159,8 +163,8 @@ class GeneSetRepository(DocumentRepository[GeneSetRow, GeneSetSave, GeneSetSumma
     ) -> GeneSetRow:
         """Make a gene set, version 1, from a conversation, and link it there: both or neither. Race-free.
 
-        Owner, site and WDK strategy are the conversation's, and so is the record type where none is given. The other
-        arguments are fields of `GeneSetContent`.
+        Owner, site and WDK strategy are the conversation's, and so is the record type where none is given. What the
+        others mean `GeneSetSummary` and `save` say.
 
         Args:
             automatic: Whether it was not asked for. Then the conversation is marked, and never imported automatically

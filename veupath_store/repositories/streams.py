@@ -136,7 +136,8 @@ class StreamRepository(Repository[Stream]):
     async def ensure(self, user_id: UUID | str, site_id: str, stream_id: UUID | str, *, name: str = "") -> Stream:
         """The user's conversation with this id, made if need be; race-free.
 
-        One indexed read for one that exists, which keeps its site and name; one statement more for a new one.
+        One indexed read for one that exists, which keeps its site and name; one statement more for a new one,
+        which gets its name as by `create`.
 
         Raises:
             NotFoundError: There is no such user, or the id is somebody else's: the two look alike.
@@ -149,8 +150,8 @@ class StreamRepository(Repository[Stream]):
     ) -> Stream:
         """The user's conversation about an experiment, made if need be; race-free, so that two tabs get one.
 
-        One indexed read for one that exists, which keeps its site and name; one statement more for a new one. The
-        experiment need not be saved yet.
+        One indexed read for one that exists, which keeps its site and name; one statement more for a new one,
+        which gets its name as by `create`. The experiment need not be saved yet.
         """
         values = self._new(user_id, site_id, None, name, as_experiment_id(experiment_id, "experiment_id"))
         return await self._existing_or_new(values, {"user_id": values[0], "experiment_id": values[4]})
@@ -363,10 +364,10 @@ class StreamRepository(Repository[Stream]):
         return await self._update(stream_id, ProjectionPatch(wdk_strategy_id=claimed, is_saved=is_saved))
 
     async def prune_wdk_orphans(self, user_id: UUID | str, site_id: str, live_wdk_ids: Collection[int]) -> list[UUID]:
-        """`dismiss_wdk_orphans` with its default guards.
+        """Dismiss the conversations whose WDK strategy is gone: `dismiss_wdk_orphans` with its default guards.
 
-        An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of them, is refused: it is more likely
-        partial or foreign than right. Nothing is deleted.
+        An empty list, or one that would dismiss more than `limits.PRUNE_SHARE` of the linked conversations, is refused:
+        it is more likely partial or foreign than right. Nothing is deleted.
 
         Raises:
             PruneRefusedError: The guards refuse; nothing was changed.
@@ -384,7 +385,7 @@ class StreamRepository(Repository[Stream]):
     ) -> list[UUID]:
         """Dismiss the conversations whose WDK strategy is gone, with the reason ``wdk_orphan``.
 
-        Conversations without a WDK id and dismissed ones are left alone. The ids of the others are returned, sorted.
+        Returns their ids, sorted. Conversations without a WDK id and dismissed ones are left alone.
 
         Args:
             live_wdk_ids: Every WDK strategy id that the user has on the site.

@@ -60,12 +60,15 @@ class ControlSetSummary(Value):
 class ControlSetPatch(Checked):
     """The fields of a control set to change. A field that is not given stays; one given as ``None`` is cleared.
 
-    They are those of `ControlSetSummary`, but for these.
-
     Attributes:
+        name: Its name; need not be unique.
+        record_type: What the ids are.
         positive_ids: Genes that a search should find.
         negative_ids: Genes that it should not find.
+        source: Where it comes from, or ``None``.
+        tags: Words to find it by.
         provenance_notes: Free text, or ``None``.
+        is_public: Whether everybody sees it.
     """
 
     name: Name = ""

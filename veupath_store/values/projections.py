@@ -28,6 +28,8 @@ class CaughtUp(Value):
 
     Attributes:
         position: The last entry that is folded in now; ``None`` where the log has none.
+        events: How many entries were folded.
+        problems: Those of them that were skipped.
     """
 
     position: str | None
@@ -56,6 +58,8 @@ class StreamRebuild(Value):
 
     Attributes:
         outcome: What became of it.
+        events: How many entries were folded.
+        problems: Those of them that were skipped.
         reason: Why it cannot be read, or what it waited for in vain; empty otherwise.
     """
 
@@ -75,6 +79,8 @@ class RebuildReport(Value):
     """What a rebuild did.
 
     Attributes:
+        counts: Conversations by their outcome.
+        events: How many entries were folded.
         refused: The conversations that were left as they were.
         problems: Entries that were skipped, by conversation.
     """
@@ -121,7 +127,9 @@ class StreamVerification(Value):
 
     Attributes:
         outcome: What was found.
+        events: How many entries were folded.
         differences: Column by column.
+        problems: Entries that were skipped.
         reason: Why it cannot be read; empty otherwise.
     """
 
@@ -137,6 +145,8 @@ class VerifyReport(Value):
     """What a verification found.
 
     Attributes:
+        counts: Conversations by what was found.
+        events: How many entries were folded.
         suspects: The conversations whose row is not proven by its log: all but the equal and the empty ones.
     """
 
@@ -190,6 +200,7 @@ class LagReport(Value):
     """How far rows are behind their logs.
 
     Attributes:
+        counts: Conversations by where they stand.
         events: Entries that are not folded in yet, of all of them.
         seconds: The age of the oldest of these.
         removals: Logs of deleted conversations and operations that are still to be removed.

@@ -12,8 +12,7 @@ class Value(BaseModel):
 
     Some fields mean the same in every one, and are described here only. ``id``: which one it is. ``stream_id``: the
     conversation. ``user_id``: the owner. ``site_id``: the site. ``created_at``: when it was made (UTC). ``version``:
-    raised by each change. ``events``: entries of the log that were folded. ``problems``: those of them that were
-    skipped. ``counts``: conversations by their outcome, or state.
+    raised by each change.
 
     Its validator is made with the first one: all of them together would take an eighth of a second of each import.
     """
