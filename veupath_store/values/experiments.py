@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import SkipValidation
+from pydantic import PlainSerializer, SkipValidation
 
 from veupath_store.documents.json import encode
 from veupath_store.errors import InvalidInputError
@@ -56,7 +56,7 @@ class ExperimentSave(DocumentSave):
     site_id: SiteId
     name: NameOrBlank
     status: Status
-    data: Annotated[Mapping[str, object] | str, SkipValidation(), checked(_object)]
+    data: Annotated[Mapping[str, object], SkipValidation(), checked(_object), PlainSerializer(str)]
     batch_id: BatchId = None
     benchmark_id: BatchId = None
     is_primary: Flag = False
