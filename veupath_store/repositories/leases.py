@@ -172,7 +172,7 @@ class LeaseRepository:
     """What workers do with operations. They serve every user: there is no ``for_user``.
 
     With a session, all its statements are part of that unit of work, and it never commits; without one, each statement
-    is its own. Arguments and errors that all calls have are described at `Repository`; besides:
+    is its own. Arguments, costs and errors that all calls have are described at `Repository`; besides:
 
     Raises:
         LeaseLostError: A lease that is given has expired, or its operation was deleted or has ended, also by the same

@@ -385,7 +385,8 @@ class StreamRepository(Repository[Stream]):
     ) -> list[UUID]:
         """Dismiss the conversations whose WDK strategy is gone, with the reason ``wdk_orphan``.
 
-        Returns their ids, sorted. Conversations without a WDK id and dismissed ones are left alone.
+        Returns their ids, sorted. Conversations without a WDK id, dismissed ones and those of another user than the
+        repository's are left alone.
 
         Args:
             live_wdk_ids: Every WDK strategy id that the user has on the site.
