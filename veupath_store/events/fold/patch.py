@@ -6,6 +6,8 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from pydantic.alias_generators import to_camel
+
 from veupath_store.documents.json import encode, encode_decoded
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.fold import fields
@@ -13,46 +15,19 @@ from veupath_store.events.fold.fields import Changes, Data
 from veupath_store.events.fold.text import decoded
 from veupath_store.events.log.entries import Entry
 from veupath_store.inputs import limits
+from veupath_store.models.unlogged import LOGGED
 
 PATCHED: Final = "projection_patched"
 
-KEYS: Final[Mapping[str, str]] = {
-    "name": "name",
-    "record_type": "recordType",
-    "wdk_strategy_id": "wdkStrategyId",
-    "is_saved": "isSaved",
-    "model_id": "modelId",
-    "message_count": "messageCount",
-    "step_count": "stepCount",
-    "plan": "plan",
-    "unrooted_steps": "unrootedSteps",
-    "result_count": "resultCount",
-    "dismissed_at": "dismissedAt",
-    "dismissed_reason": "dismissedReason",
-    "gene_set_id": "geneSetId",
-    "gene_set_auto_imported": "geneSetAutoImported",
-    "messages_after": "messagesAfter",
-    "lost": "lost",
-}
+KEYS: Final[Mapping[str, str]] = {column: to_camel(column) for column in (*LOGGED, "lost")}
 """The key of each column in the data."""
 
 DOCUMENTS: Final = ("plan", "unrooted_steps")
 """Columns whose JSON text goes from the table into the log as it is."""
 
-_NULLABLE: Final = {
-    column: KEYS[column]
-    for column in (
-        "record_type",
-        "wdk_strategy_id",
-        "model_id",
-        "result_count",
-        "dismissed_reason",
-        "gene_set_id",
-        "unrooted_steps",
-        "messages_after",
-    )
-}
 _PLAIN: Final = {column: key for column, key in KEYS.items() if column not in (*DOCUMENTS, "dismissed_at")}
+_NOT_NULLABLE: Final = {"name", "is_saved", "message_count", "step_count", "gene_set_auto_imported", "lost"}
+_NULLABLE: Final = {column: KEYS[column] for column in ("unrooted_steps", *_PLAIN) if column not in _NOT_NULLABLE}
 # A patch says what a row is to hold: a WDK server's record type may be empty text, and a newer version's reason
 # one that this version does not know.
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {

@@ -13,9 +13,9 @@ from veupath_store.events.log.entries import Event, LogKey, Position
 from veupath_store.events.log.log import required_log
 from veupath_store.events.project.catch_up import catch_up
 from veupath_store.events.project.lag import STUCK_AFTER, lag_of
-from veupath_store.events.project.outbox import keep
 from veupath_store.events.project.rebuild import make_missing_streams, rebuild_group
 from veupath_store.events.project.removal import count_waiting, count_without_row, trim_stream
+from veupath_store.events.project.rows import keep_events
 from veupath_store.events.project.selection import Chosen, Progress, Selection, for_each
 from veupath_store.events.project.verify import PROVEN, verify_group
 from veupath_store.inputs import limits
@@ -78,7 +78,7 @@ class Projector:
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
         if session is not None:
-            await keep(session, key.id, events)
+            await keep_events(session, key.id, events)
             return []
         try:
             positions = await self.log.append(key, events)
