@@ -121,7 +121,7 @@ class Projector:
         Folds what the log holds after the row's position, and writes to the log what the row holds and the log does
         not. Nothing to do: one indexed read and one round trip to Redis. Otherwise for each page (up to 2,000 entries,
         of about 4 MiB) also a transaction of two statements, which locks the row; and where a name or a WDK id is
-        claimed, one to four statements more. No lock is held while Redis is asked.
+        claimed, one to three statements more. No lock is held while Redis is asked.
 
         Returns:
             Where the row stands now, and the entries that were skipped.
