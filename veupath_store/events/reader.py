@@ -19,9 +19,8 @@ from veupath_store.events.log.entries import Entry, LogKey, Position
 from veupath_store.events.log.following import GAP, Hints, follow
 from veupath_store.events.log.log import EventLog, required_log
 from veupath_store.events.log.pages import Ended, walk
-from veupath_store.events.message_pages import page_of_messages
 from veupath_store.events.project.catch_up import catch_up
-from veupath_store.events.turns import operation_of
+from veupath_store.events.turns import ASKED, SHOWN, is_cut, is_message, messages, operation_of
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_operation_id, as_uuid, boolean, integer, legacy_operation_id
 from veupath_store.session import get_engine, on_change
@@ -37,21 +36,22 @@ FOLLOW_SECONDS: Final = 15.0
 OPERATION_SECONDS: Final = 1.0
 """Seconds between two looks at whether an operation that is followed has ended."""
 
-_STREAM: Final = """
-SELECT p.messages_after, p.stream_id IS NOT NULL AND p.last_event_id IS NULL AS is_unlogged
+TURN: Final = 20_000
+"""Entries of a turn that are read beyond one end of a page of messages at most; each word of a model is an entry. Of a
+turn that is longer, what is further away is left out of the messages at that end."""
+
+_STREAMS: Final = """
+SELECT s.id, p.messages_after, p.stream_id IS NOT NULL AND p.last_event_id IS NULL AS is_unlogged
 FROM streams s LEFT JOIN stream_projections p ON p.user_id = s.user_id AND p.stream_id = s.id
-WHERE s.id = $1 AND ($2::uuid IS NULL OR s.user_id = $2)"""
+WHERE """
+_STREAM: Final = _STREAMS + "s.id = $1 AND ($2::uuid IS NULL OR s.user_id = $2)"
+_USERS_STREAMS: Final = _STREAMS + "s.user_id = $1 AND ($2::text IS NULL OR s.site_id = $2) ORDER BY s.id"
 _OPERATION: Final = """
 SELECT stream_id, start_position FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)"""
 # As long as there is a row, there is something to follow.
 _STREAM_GOES_ON: Final = "SELECT FROM streams WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
 _OPERATION_GOES_ON: Final = f"""
 SELECT FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND status = '{OperationStatus.ACTIVE}'"""
-
-_USERS_STREAMS: Final = """
-SELECT s.id, p.stream_id IS NOT NULL AND p.last_event_id IS NULL AS is_unlogged
-FROM streams s LEFT JOIN stream_projections p ON p.user_id = s.user_id AND p.stream_id = s.id
-WHERE s.user_id = $1 AND ($2::text IS NULL OR s.site_id = $2) ORDER BY s.id"""
 _USERS_OPERATIONS: Final = "SELECT id FROM operations WHERE user_id = $1 AND stream_id IS NULL ORDER BY id"
 
 
@@ -112,7 +112,7 @@ class LogReader:
             newest_first: Read backwards from the end.
 
         Returns:
-            The page. About `pages.READ` entries are read for it at most, and `message_pages.TURN` more at either end
+            The page. About `pages.READ` entries are read for it at most, and `TURN` more at either end
             where a turn is cut: of one that is longer than that, what is further away is left out.
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
@@ -122,7 +122,7 @@ class LogReader:
         after = await self._messages_after(key.id)
         if not backwards and after is not None:
             start = max(start or after, after)
-        found, ended = await page_of_messages(self._log, key, start, most, backwards=backwards, floor=after)
+        found, ended = await _page_of_messages(self._log, key, start, most, backwards=backwards, floor=after)
         return _log_page(found, ended)
 
     async def iterate_messages(self, stream_id: UUID | str) -> AsyncIterator[Message]:
@@ -303,6 +303,46 @@ class LogReader:
 def _log_page(found: list[E], ended: Ended) -> LogPage[E]:
     position, at_end = ended
     return LogPage(items=tuple(found), position=None if position is None else str(position), at_end=at_end)
+
+
+async def _page_of_messages(
+    log: EventLog, key: LogKey, position: Position | None, most: int, *, backwards: bool, floor: Position | None
+) -> tuple[list[Message], Ended]:
+    """Messages from a position on. A turn that an end of the page cuts is read whole, so that each is shown whole."""
+    entries: list[Entry] = []
+    listed: set[str] = set()
+
+    def take(entry: Entry) -> bool:
+        if entry.type in SHOWN:
+            entries.append(entry)
+        if is_message(entry):
+            listed.add(str(entry.position))
+        return len(listed) == most
+
+    ended = await walk(log, key, position, take, backwards=backwards, floor=floor)
+    first, last = position and position.after, ended[0]
+    if backwards:
+        entries.reverse()
+        first, last = ended[0], position and position.before
+    before: list[Entry] = []
+    after: list[Entry] = []
+    if first is not None and is_cut(entries):
+        await walk(log, key, first, _rest_of_turn(before), backwards=True, floor=floor, most=TURN)
+    if last is not None and is_cut(reversed(entries)):
+        await walk(log, key, last, _rest_of_turn(after), most=TURN)
+    found = [message for message in messages([*before[::-1], *entries, *after]) if message.id in listed]
+    return found[::-1] if backwards else found, ended
+
+
+def _rest_of_turn(found: list[Entry]) -> Callable[[Entry], bool]:
+    """Takes entries up to where the turn begins, or another one."""
+
+    def take(entry: Entry) -> bool:
+        if entry.type in SHOWN:
+            found.append(entry)
+        return entry.type == ASKED
+
+    return take
 
 
 def events_of(operation: UUID | None) -> Callable[[Entry], LoggedEvent | None]:

@@ -48,18 +48,9 @@ def is_message(entry: Entry) -> bool:
     return entry.type in (ASKED, ANSWERED) and decoded(entry.raw) is not None
 
 
-def begins_within(entries: Iterable[Entry]) -> bool:
-    """Whether the first message of some entries belongs to a turn that begins before them."""
-    return next(_said(entries), ASKED) == ANSWERED
-
-
-def ends_within(entries: Sequence[Entry]) -> bool:
-    """Whether the last message of some entries belongs to a turn that may go on after them."""
-    return next(_said(reversed(entries)), ASKED) == ANSWERED
-
-
-def _said(entries: Iterable[Entry]) -> Iterator[str]:
-    return (entry.type for entry in entries if entry.type in (ASKED, ANSWERED))
+def is_cut(entries: Iterable[Entry]) -> bool:
+    """Whether the turn of the first message is cut there, as the message is an answer; in reverse, of the last one."""
+    return next((entry.type for entry in entries if entry.type in (ASKED, ANSWERED)), ASKED) == ANSWERED
 
 
 def operation_of(entry: Entry) -> UUID | None:
