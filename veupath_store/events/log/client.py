@@ -63,7 +63,7 @@ class RedisClient:
         try:
             import redis.asyncio.connection  # noqa: F401, PLC0415 - an extra
 
-            from veupath_store.events.log import connection, errors, sentinel  # noqa: PLC0415 - need it
+            from veupath_store.events.log import connection, errors  # noqa: PLC0415 - need it
         except ImportError as exc:
             raise ConfigurationError(
                 "REDIS_URL is set, and the event log needs the package redis: pip install 'veupath-store[events]'"
@@ -73,8 +73,8 @@ class RedisClient:
 
             EmbeddedRedis(target.embedded).command()  # refuses where the wheel is missing
         self._errors = errors
-        self._open = sentinel.open_master if target.sentinels else connection.open_connection
-        self._named_master, self._asked = sentinel.named_master, 0.0
+        self._open = connection.open_master if target.sentinels else connection.open_connection
+        self._named_master, self._asked = connection.named_master, 0.0
         self._target = target
         self._timeout = timeout
         self._idle: list[AbstractConnection] = []
