@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -16,7 +16,7 @@ from veupath_store.events.project.lag import STUCK_AFTER, lag_of
 from veupath_store.events.project.rebuild import make_missing_streams, rebuild_group
 from veupath_store.events.project.removal import count_waiting, count_without_row, trim_stream
 from veupath_store.events.project.rows import keep_events
-from veupath_store.events.project.selection import Chosen, Progress, Selection, for_each
+from veupath_store.events.project.selection import Progress, Selection, for_each
 from veupath_store.events.project.verify import PROVEN, verify_group
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_uuid, integer, seconds
@@ -223,11 +223,7 @@ class Projector:
         """
         selection = Selection(stream_id, user_id, site_id)
         tally = _Tally[StreamVerification](lambda one: one.outcome not in PROVEN)
-
-        def verify(group: list[Chosen]) -> Awaitable[list[StreamVerification]]:
-            return verify_group(self.log, [one.stream_id for one in group])
-
-        await for_each(selection, verify, tally.add, parallel, progress)
+        await for_each(selection, partial(verify_group, self.log), tally.add, parallel, progress)
         _refuse_unknown(stream_id, tally.counts)
         return VerifyReport(counts=tally.counts, events=tally.events, suspects=tuple(tally.named))
 

@@ -13,6 +13,7 @@ from veupath_store.events.log.pages import FIRST as FIRST_PAGE
 from veupath_store.events.log.pages import PageSize
 from veupath_store.events.project.catch_up import log_problems
 from veupath_store.events.project.rows import Snapshot, document, read_rows
+from veupath_store.events.project.selection import Chosen
 from veupath_store.session import get_engine
 from veupath_store.values import FieldDifference, StreamVerification, VerifyOutcome
 
@@ -132,21 +133,15 @@ async def _fold(log: EventLog, found: Folded, end: Position, first: Sequence[Ent
     found.is_held = end == FIRST or found.state.last_event_id == found.row.state.last_event_id
 
 
-async def verify_group(log: EventLog, stream_ids: Iterable[UUID]) -> list[StreamVerification]:
+async def verify_group(log: EventLog, group: Sequence[Chosen]) -> list[StreamVerification]:
     """Compare rows with the folds of their logs up to the rows' positions, in all but the rows' unlogged columns.
 
-    What a row has not seen yet is lag, not a difference.
+    What a row has not seen yet is lag, not a difference. Of several, large ones and those without a row are left out.
     """
-    ids = list(stream_ids)
-    found = await fold_rows(log, ids, plans=True)
-    done = [await _verified(log, stream_id, folded) for stream_id, folded in found.items()]
-    left = [stream_id for stream_id in ids if stream_id not in found]
-    if len(ids) == 1:
-        return [*done, *(StreamVerification(stream_id=each, outcome=VerifyOutcome.MISSING) for each in left)]
-    found.clear()
-    for stream_id in left:
-        done += await verify_group(log, [stream_id])
-    return done
+    found = await fold_rows(log, [one.stream_id for one in group], plans=True)
+    if not found and len(group) == 1:
+        return [StreamVerification(stream_id=group[0].stream_id, outcome=VerifyOutcome.MISSING)]
+    return [await _verified(log, stream_id, folded) for stream_id, folded in found.items()]
 
 
 async def _verified(log: EventLog, stream_id: UUID, found: Folded | StoreError) -> StreamVerification:
