@@ -27,6 +27,7 @@ from veupath_store.events.fold.text import decoded
 from veupath_store.events.log.entries import Entry, Position
 from veupath_store.inputs import limits
 from veupath_store.models.unlogged import LOGGED, is_past, is_wish
+from veupath_store.values.projections import LogProblem
 from veupath_store.values.streams import DEFAULT_NAME
 
 PROJECTING: Final = frozenset({*EFFECTS, *MESSAGES, PATCHED})
@@ -74,20 +75,12 @@ INITIAL: Final = State()
 """Before the first entry."""
 
 
-class Problem(NamedTuple):
-    """An entry that was skipped, or whose plan was left out."""
-
-    position: Position
-    type: str
-    reason: str
-    """What is wrong with it; nothing of its content."""
-
-
 class Folded(NamedTuple):
     """What some entries add up to."""
 
     state: State
-    problems: tuple[Problem, ...]
+    problems: tuple[LogProblem, ...]
+    """The entries that were skipped, or whose plans were left out."""
     folded: int
     """How many entries were new: all but those that the state has seen."""
 
@@ -138,7 +131,7 @@ def fold_all(state: State, entries: Iterable[Entry]) -> Folded:
     """
     last = _BEFORE_ALL if state.last_event_id is None else Position.parse(state.last_event_id)
     row = _Row(state)
-    problems: list[Problem] = []
+    problems: list[LogProblem] = []
     folded = 0
     for entry in entries:
         if entry.position <= last:
@@ -148,7 +141,7 @@ def fold_all(state: State, entries: Iterable[Entry]) -> Folded:
         if entry.type in PROJECTING:
             reason = row.apply(entry)
             if reason is not None:
-                problems.append(Problem(entry.position, entry.type, reason))
+                problems.append(LogProblem(position=str(entry.position), type=entry.type, reason=reason))
     return Folded(row.state(last) if folded else state, tuple(problems), folded)
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreError, UnavailableError
-from veupath_store.events.fold.fold import PROJECTING, Problem
-from veupath_store.events.fold.patch import DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw, whole_row
+from veupath_store.events.fold.fold import PROJECTING
+from veupath_store.events.fold.patch import DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw
 from veupath_store.events.log.entries import FIRST, LAST, Entry, Fields, LogKey, Position
 from veupath_store.events.log.log import EventLog, Step, Stepped
 from veupath_store.events.log.pages import BYTES, MOST
@@ -53,7 +53,7 @@ class _Turn:
     """Whether it needs rounds of its own."""
     position: str | None = None
     events: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LogProblem] = field(default_factory=list)
     appended: Position | None = None
     """Where the whole row is that was to be appended."""
     result: StoreError | CaughtUp | None = None
@@ -67,7 +67,7 @@ class _Turn:
 
     def end(self, error: StoreError | None = None, kind: type[CaughtUp] = CaughtUp) -> StoreError | CaughtUp:
         """Nothing more is to be done."""
-        self.result = error or kind(position=self.position, events=self.events, problems=log_problems(self.problems))
+        self.result = error or kind(position=self.position, events=self.events, problems=tuple(self.problems))
         return self.result
 
     @property
@@ -212,15 +212,7 @@ def _patch(turn: _Turn) -> Fields:
         tags=state.unlogged,
         updated_at=state.updated_at or row.created_at,
         documents={column: row.documents[column] for column in columns if column in DOCUMENTS},
-        whole=whole_row(
-            turn.whole,
-            user_id=row.user_id,
-            site_id=row.site_id,
-            experiment_id=row.experiment_id,
-            created_at=row.created_at,
-        )
-        if turn.whole
-        else None,
+        whole={"whole": turn.whole, **row.identity} if turn.whole else None,
     )
     return "", PATCHED, raw, ""
 
@@ -324,10 +316,3 @@ def _advance(turn: _Turn, done: Committed | StoreError | None) -> None:
         is_left = row.has_more or (bool(done.state.unlogged) and not (turn.leaves_changes and answer.positions))
         if answer.holds_position and answer.at_end and all_appended and not is_left:
             turn.end()
-
-
-def log_problems(problems: Iterable[Problem]) -> tuple[LogProblem, ...]:
-    """The fold's problems as the report shows them."""
-    return tuple(
-        LogProblem(position=str(problem.position), type=problem.type, reason=problem.reason) for problem in problems
-    )

@@ -16,7 +16,7 @@ import asyncpg
 from veupath_store.engine import StoreTransaction
 from veupath_store.engine.races import NAME_KEY, WDK_KEY, OutOfOrderError, despite_deadlocks, once_unique
 from veupath_store.errors import ConflictError, InternalError, InvalidInputError, NotFoundError, StoreError
-from veupath_store.events.fold.fold import Problem, State, fold_all
+from veupath_store.events.fold.fold import State, fold_all
 from veupath_store.events.log.entries import FIRST, Entry, Position
 from veupath_store.events.project.rows import Row, Snapshot, lock_rows, write_rows
 from veupath_store.inputs import limits
@@ -24,6 +24,7 @@ from veupath_store.inputs.validation import tidied
 from veupath_store.models.unlogged import DECISION, new_tag
 from veupath_store.repositories.free_names import FREE_NAME
 from veupath_store.session import async_session_factory
+from veupath_store.values import LogProblem
 
 _FREE: Final = f"""
 WITH RECURSIVE asked(user_id, site_id, named, base) AS (VALUES ($1::uuid, $2::varchar, $3::uuid, $4::text)),
@@ -94,7 +95,7 @@ class Committed:
     """The row, as it was when it was locked."""
     state: State
     """What it holds now."""
-    problems: Sequence[Problem] = ()
+    problems: Sequence[LogProblem] = ()
     """Entries that were skipped."""
     folded: int = 0
     """How many entries were folded."""

@@ -11,7 +11,7 @@ from veupath_store.events.fold.fold import State
 from veupath_store.events.fold.patch import whole_data
 from veupath_store.events.log.entries import LogKey, LogKind
 from veupath_store.events.log.log import EventLog
-from veupath_store.events.project.catch_up import catch_up_all, log_problems
+from veupath_store.events.project.catch_up import catch_up_all
 from veupath_store.events.project.commit import Committed, Part, commit
 from veupath_store.events.project.removal import strays
 from veupath_store.events.project.selection import Chosen
@@ -124,7 +124,7 @@ def _report(
     stream_id: UUID, outcome: RebuildOutcome, folded: Folded | None, after: CaughtUp | StoreError | None = None
 ) -> StreamRebuild:
     """What was done with a row, what a catch-up has folded after it included."""
-    events, problems = (folded.events, log_problems(folded.problems)) if folded else (0, ())
+    events, problems = (folded.events, tuple(folded.problems)) if folded else (0, ())
     if isinstance(after, CaughtUp):
         events, problems = events + after.events, (*problems, *after.problems)
     return StreamRebuild(stream_id=stream_id, outcome=outcome, events=events, problems=problems)

@@ -127,6 +127,12 @@ class Snapshot(Row):
         """Whether nothing of it is in the log, or a loss is not (rule 12)."""
         return "lost" in self.state.unlogged or set(LOGGED) <= self.state.unlogged.keys()
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a whole row says beside its columns, so that a log alone can give its conversation back."""
+        whose = {"userId": self.user_id, "siteId": self.site_id}
+        return {**whose, "experimentId": self.experiment_id, "createdAt": self.created_at}
+
 
 async def read_rows(
     client: Statements, stream_ids: Iterable[UUID], plans: Iterable[UUID] = ()

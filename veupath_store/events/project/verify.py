@@ -6,16 +6,15 @@ from typing import Final, TypeGuard
 from uuid import UUID
 
 from veupath_store.errors import InternalError, InvalidInputError, StoreError
-from veupath_store.events.fold.fold import COLUMNS, INITIAL, Problem, State, fold_all
+from veupath_store.events.fold.fold import COLUMNS, INITIAL, State, fold_all
 from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.pages import FIRST as FIRST_PAGE
 from veupath_store.events.log.pages import PageSize
-from veupath_store.events.project.catch_up import log_problems
 from veupath_store.events.project.rows import Snapshot, document, read_rows
 from veupath_store.events.project.selection import Chosen
 from veupath_store.session import get_engine
-from veupath_store.values import FieldDifference, StreamVerification, VerifyOutcome
+from veupath_store.values import FieldDifference, LogProblem, StreamVerification, VerifyOutcome
 
 PROVEN: Final = frozenset({VerifyOutcome.EQUAL, VerifyOutcome.EMPTY})
 """What needs no second look: nothing is wrong with these rows."""
@@ -44,7 +43,7 @@ class Folded:
 
     row: Snapshot
     state: State = INITIAL
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LogProblem] = field(default_factory=list)
     events: int = 0
     is_held: bool = False
     is_last: bool = False
@@ -179,7 +178,7 @@ async def _compared(found: Folded) -> StreamVerification:
         outcome=outcome,
         events=found.events,
         differences=differences if found.events else (),
-        problems=log_problems(found.problems),
+        problems=tuple(found.problems),
     )
 
 
