@@ -83,12 +83,9 @@ class LogReader:
         self._owner: UUID | None = None
 
     def for_user(self, user_id: UUID | str) -> Self:
-        """The same reader, for one user's conversations and operations only.
+        """A reader of one user's conversations and operations only.
 
         Another user's id then looks exactly like one that does not exist. Each call costs an indexed read for it.
-
-        Returns:
-            A new reader.
         """
         scoped = copy.copy(self)
         scoped._owner = as_uuid(user_id, "user_id")

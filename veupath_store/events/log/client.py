@@ -23,7 +23,6 @@ Command: TypeAlias = tuple[str | bytes | int | float, ...]
 CONNECTIONS: Final = 32
 """Connections that one process may hold at most; further calls wait, within their timeout."""
 
-
 ASK_EVERY: Final = 1.0
 """Seconds after which Sentinels are asked again whether the master is still the one that is used."""
 
@@ -84,12 +83,7 @@ class RedisClient:
         self._process = os.getpid()
 
     async def run(self, commands: Iterable[Command], *, writes: bool = False) -> list[Any]:
-        """As `run_each`, but what the server says against a command is raised.
-
-        Raises:
-            UnavailableError: It refuses for now.
-            InternalError: It refused a command.
-        """
+        """As `run_each`, but what the server says against a command is raised."""
         replies = await self.run_each(commands, writes=writes)
         for reply in replies:
             if isinstance(reply, StoreError):
@@ -100,7 +94,6 @@ class RedisClient:
         """Send commands in one write and read all their answers.
 
         Args:
-            commands: The commands.
             writes: Whether they must not be repeated when their answer is lost.
 
         Returns:

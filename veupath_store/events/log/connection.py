@@ -61,10 +61,6 @@ async def open_connection(target: RedisTarget, *, is_master: bool = False) -> "A
 
     Args:
         is_master: Whether it must be a master, as a Sentinel said.
-
-    Raises:
-        UnavailableError: The server is out of reach, or is no master.
-        ConfigurationError: No repeat will have it accept a connection, or it is a cluster.
     """
     try:
         connection = await open_any(target)
@@ -73,7 +69,7 @@ async def open_connection(target: RedisTarget, *, is_master: bool = False) -> "A
             raise
         connection = await open_any(target)
     try:
-        _check(await _facts(connection), target, is_master=is_master)
+        await _refuse_unfit(connection, target, is_master=is_master)
     except DRIVER_ERRORS as exc:
         raise not_connected(exc, target) from exc
     except BaseException:
@@ -143,13 +139,10 @@ def _new(target: RedisTarget, password: str | None) -> "AbstractConnection":
     return kinds.SSLConnection(**options, **target.tls)
 
 
-async def _facts(connection: "AbstractConnection") -> dict[bytes, Any]:
-    """What the server says of itself; no user can be denied that. Nothing where it does not know the question."""
+async def _refuse_unfit(connection: "AbstractConnection", target: RedisTarget, *, is_master: bool) -> None:
+    """By what the server says of itself, which no user can be denied; not where it does not know the question."""
     [answer] = await converse(connection, [("HELLO", 2)])
-    return {} if isinstance(answer, ResponseError) else dict(zip(answer[::2], answer[1::2], strict=False))
-
-
-def _check(facts: dict[bytes, Any], target: RedisTarget, *, is_master: bool) -> None:
+    facts = {} if isinstance(answer, ResponseError) else dict(zip(answer[::2], answer[1::2], strict=False))
     if facts.get(b"mode") == b"cluster":
         raise ConfigurationError(_CLUSTER)
     if facts.get(b"mode") == b"sentinel":
@@ -182,12 +175,7 @@ async def _why_lost(target: RedisTarget) -> Reason | None:
 
 
 async def _tls_alert(target: RedisTarget) -> ssl.SSLError | None:
-    """What a server has against a TLS connection on which nothing is sent; ``None`` where it waits for something.
-
-    Raises:
-        OSError: It does not speak TLS.
-        TimeoutError: It does not answer.
-    """
+    """What a server has against a TLS connection on which nothing is sent; ``None`` where it waits for something."""
     context = ssl.create_default_context()
     # It gets no word of ours, whoever it is: it need not be verified.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -214,10 +202,6 @@ async def open_master(target: RedisTarget) -> "AbstractConnection":
     """Connect to the master of the target's service.
 
     What the first Sentinel names is tried, and what another one names where that is no master any more, or not yet.
-
-    Raises:
-        UnavailableError: No Sentinel answers, or what they name does not.
-        ConfigurationError: No repeat will change that.
     """
     refusals: list[StoreError] = []
     tried: set[Place] = set()
@@ -272,12 +256,12 @@ async def _asked_of(target: RedisTarget, place: Place) -> Place:
         raise ConfigurationError(_SENTINEL_REFUSED.sentence(sentinel.place)) from exc
     try:
         [answer] = await converse(connection, [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.service)])
+        if isinstance(answer, Exception):
+            raise answer
     except DRIVER_ERRORS as exc:
         raise not_connected(exc, sentinel) from exc
     finally:
         await drop(connection)
-    if isinstance(answer, Exception):
-        raise not_connected(answer, sentinel) from answer
     if answer is None:
         raise ConfigurationError(
             f"{sentinel.place}: this Sentinel watches no master of the name {target.service!r}. Correct it in the URL."

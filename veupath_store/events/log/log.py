@@ -267,11 +267,7 @@ class EventLog:
         return f"{self._prefix}{scripts.GONE}{operation_id}"
 
     async def scan(self, kind: LogKind, cursor: int) -> tuple[int, list[str]]:
-        """Go through some of the keys that Redis holds.
-
-        Args:
-            kind: Whose logs.
-            cursor: 0, then what this returned.
+        """Go through some of the keys that Redis holds, from 0 or where the last call ended.
 
         Returns:
             Where to go on, 0 at the end; and what the keys of logs have in the place of an id, some perhaps twice.
@@ -319,11 +315,7 @@ class EventLog:
         return await self._ask("EVAL", scripts.CLAIM, 1, key, max(1, int(span * 1000))) is not None
 
     async def hold(self, database: str) -> str:
-        """Say for a day that the logs under this prefix belong to a database, unless they belong to another one.
-
-        Returns:
-            The database that they belong to.
-        """
+        """Have a database hold the prefix's logs for a day, unless another one does; returns which of them does."""
         key = f"{self._prefix}{scripts.HOLDER}"
         return str((await self._ask("EVAL", scripts.HOLD, 1, key, database, scripts.HELD)).decode(errors="replace"))
 
@@ -337,11 +329,7 @@ class EventLog:
         await self._ask("PING")
 
     async def check_writable(self) -> None:
-        """Ask Redis whether it takes writes.
-
-        Raises:
-            UnavailableError: It takes none: it is a replica, its memory is full, or it cannot persist its data.
-        """
+        """An `UnavailableError` where Redis takes no writes: a replica, or full, or unable to persist its data."""
         await self._ask(*never_written(self._prefix))
 
     async def close(self) -> None:
@@ -351,11 +339,7 @@ class EventLog:
 
 
 def required_log() -> EventLog:
-    """As `event_log`, where nothing can be done without one.
-
-    Raises:
-        ConfigurationError: The store has no log, or the extra ``events`` is not installed.
-    """
+    """As `event_log`, where nothing can be done without one: a `ConfigurationError` where the store has no log."""
     log = event_log()
     if log is None:
         raise ConfigurationError(NO_LOG)
@@ -363,10 +347,7 @@ def required_log() -> EventLog:
 
 
 def event_log() -> EventLog | None:
-    """The log that ``REDIS_URL`` configures, made on first use; connects to nothing.
-
-    Returns:
-        The log, or ``None`` where the store has none: the variable is unset, or empty.
+    """The log that ``REDIS_URL`` configures, made on first use; ``None`` where that is unset, or empty.
 
     Raises:
         ConfigurationError: The extra ``events`` is not installed.

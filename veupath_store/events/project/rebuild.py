@@ -142,10 +142,8 @@ async def make_missing_streams(log: EventLog) -> list[StreamRebuild]:
     So it is after a restore of PostgreSQL to an earlier moment. What was deleted here stays deleted. The rows come with
     `rebuild_group`. A round trip to Redis and a statement for each 1,000 keys, and the first page of each such log.
 
-    A log whose owner is not there, or that names none, makes none.
-
-    Returns:
-        Those whose logs cannot be read, or name what cannot be.
+    A log whose owner is not there, or that names none, makes none. Returns those whose logs cannot be read, or name
+    what cannot be.
     """
     refused: list[StreamRebuild] = []
     async for found in strays(log, limits.INT32_MAX):

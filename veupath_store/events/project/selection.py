@@ -51,11 +51,7 @@ class Chosen:
 
 
 class Selection:
-    """All conversations, one user's, one site's, or one.
-
-    Args:
-        stream_id: Only this one.
-    """
+    """All conversations, one user's, one site's, or one."""
 
     def __init__(
         self, stream_id: UUID | str | None = None, user_id: UUID | str | None = None, site_id: str | None = None

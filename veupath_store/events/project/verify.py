@@ -1,6 +1,6 @@
 """Verification: whether rows are the folds of their logs, without writing anything (docs/event-log.md, rule 22)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeGuard
 from uuid import UUID
@@ -30,23 +30,16 @@ _GENE_SET: Final = "SELECT FROM gene_sets WHERE user_id = $1 AND id = $2"
 
 @dataclass(slots=True)
 class Folded:
-    """A row, and what its log says up to the row's position.
-
-    Attributes:
-        row: The row.
-        state: The fold.
-        problems: Entries that were skipped.
-        events: How many were folded.
-        is_held: Whether the log holds an entry at that position.
-        is_last: Whether that was the log's last entry, as is seen where the log is one page.
-    """
+    """A row, and what its log says up to the row's position."""
 
     row: Snapshot
     state: State = INITIAL
     problems: list[LogProblem] = field(default_factory=list)
     events: int = 0
     is_held: bool = False
+    """Whether the log holds an entry at that position."""
     is_last: bool = False
+    """Whether that was the log's last entry, as is seen where the log is one page."""
 
     @property
     def is_level(self) -> bool:
@@ -64,22 +57,20 @@ class Folded:
 
 
 async def fold_rows(
-    log: EventLog, stream_ids: Iterable[UUID], *, plans: bool = False
+    log: EventLog, stream_ids: Sequence[UUID], *, plans: bool = False
 ) -> dict[UUID, Folded | StoreError]:
     """Read rows, and fold their logs up to where the rows stand, without a lock: there a log does not change any more.
 
     One statement and two round trips to Redis; one more for each further page of a log.
 
     Args:
-        stream_ids: The conversations.
         plans: Whether the rows' plans are read, too.
 
     Returns:
-        By conversation what was found, or why its row or its log cannot be read; as `read_rows`, without those that are
-        gone, and of several without large ones.
+        By conversation what was found, or why its row or its log cannot be read; without those that `read_rows` leaves
+        out.
     """
-    ids = list(stream_ids)
-    rows = await read_rows(await get_engine().open(), ids, ids if plans else ())
+    rows = await read_rows(await get_engine().open(), stream_ids, stream_ids if plans else ())
     firsts = await _first_pages(log, [LogKey.stream(stream_id) for stream_id in rows])
     return {
         stream_id: await _folded(log, row, first) for (stream_id, row), first in zip(rows.items(), firsts, strict=True)

@@ -113,11 +113,7 @@ def caught_up(results: Mapping[UUID, CaughtUp | StoreError]) -> set[UUID]:
 
 
 class Background:
-    """One process's task that writes to the logs what its rows hold.
-
-    Args:
-        engine: The open store.
-    """
+    """One process's task that writes to the logs what its rows hold."""
 
     def __init__(self, engine: Engine) -> None:
         self._changed = asyncio.Event()
