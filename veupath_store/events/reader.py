@@ -22,7 +22,7 @@ from veupath_store.events.log.pages import Ended, walk
 from veupath_store.events.project.catch_up import catch_up
 from veupath_store.events.turns import ASKED, SHOWN, is_cut, is_message, messages, operation_of
 from veupath_store.inputs import limits
-from veupath_store.inputs.validation import as_operation_id, as_uuid, boolean, integer, legacy_operation_id
+from veupath_store.inputs.validation import as_operation_id, as_uuid, boolean, integer
 from veupath_store.session import get_engine, on_change
 from veupath_store.values import LoggedEvent, LogPage, Message, OperationStatus
 
@@ -344,21 +344,16 @@ def _rest_of_turn(found: list[Entry]) -> Callable[[Entry], bool]:
 
 def events_of(operation: UUID | None) -> Callable[[Entry], LoggedEvent | None]:
     """Takes all events but the store's own, or one operation's."""
-    usual = str(operation)
-
-    def is_its(entry: Entry) -> bool:
-        """Whether it is the operation's, by its id, however that is written, or by its old one."""
-        given = entry.operation_id
-        return given.lower() == usual or (legacy_operation_id(given) is not None and operation_of(entry) == operation)
 
     def event(entry: Entry) -> LoggedEvent | None:
-        if entry.type == PATCHED or not (operation is None or entry.type == GAP or is_its(entry)):
+        named = operation_of(entry.operation_id)
+        if entry.type == PATCHED or not (operation is None or entry.type == GAP or named == operation):
             return None
         return LoggedEvent(
             id=str(entry.position),
             created_at=entry.position.time,
             type=entry.type,
-            operation_id=operation_of(entry),
+            operation_id=named,
             data=decoded(entry.raw),
         )
 

@@ -12,6 +12,7 @@ which is how the fold counts; a user's begins a turn all the same.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -53,10 +54,11 @@ def is_cut(entries: Iterable[Entry]) -> bool:
     return next((entry.type for entry in entries if entry.type in (ASKED, ANSWERED)), ASKED) == ANSWERED
 
 
-def operation_of(entry: Entry) -> UUID | None:
-    """The operation that an entry belongs to; ``None`` for none, or an older application's that is no id."""
+@lru_cache(maxsize=1_000)
+def operation_of(text: str) -> UUID | None:
+    """The operation that an entry names, however that is written; ``None`` for none, or for what is no id."""
     try:
-        return as_operation_id(entry.operation_id, "operation_id")
+        return as_operation_id(text, "operation_id")
     except ValueError:
         return None
 
@@ -133,7 +135,7 @@ def _message(entry: Entry, role: MessageRole, data: dict[str, Any], merged: dict
         role=role,
         message_id=message_id if isinstance(message_id, str) else None,
         content=content if isinstance(content, str) else "",
-        operation_id=operation_of(entry),
+        operation_id=operation_of(entry.operation_id),
         data=data,
         **merged,
     )

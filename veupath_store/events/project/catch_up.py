@@ -286,7 +286,7 @@ async def _first(log: EventLog, turn: _Turn) -> Part | None:
 def _read(turn: _Turn, read: Sequence[Entry], *, at_end: bool) -> Part | None:
     """What follows the position; a page that ends in a claim is not committed before the next is read (rule 19)."""
     part, turn.waiting = turn.waiting or Part(turn.row), None
-    part.add(read, folds=not at_end)
+    part.add(read)
     if not at_end and part.claims and part.size < _MOST_WAITING:
         # Those with a key, too: an event of a unit of work that is not deleted with its commit is appended again.
         kept = [entry for entry in part.entries[:-1] if entry.type in PROJECTING or entry.key]

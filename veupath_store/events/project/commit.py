@@ -76,14 +76,14 @@ class Part:
         """Whether the row gets something that another row may have."""
         return isinstance(self.expected, Committed) and self.expected.claims
 
-    def add(self, entries: Sequence[Entry], *, folds: bool) -> None:
-        """Take the entries that follow, and fold them now, or as far as what came before is."""
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Take the entries that follow, and fold them."""
         self.entries = [*self.entries, *entries]
         done = self.expected
         if isinstance(done, Committed):
             state, problems, count = fold_all(done.state, entries)
             self.expected = Committed(done.row, state, (*done.problems, *problems), done.folded + count)
-        elif folds:
+        else:
             self.expected = _folded(self, self.row)
 
 
