@@ -164,16 +164,10 @@ class LogReader:
     async def page_operation_events(
         self, operation_id: UUID | str, *, position: str | None = None, limit: int = 500
     ) -> LogPage[LoggedEvent]:
-        """A page of an operation's events, whichever log they are in. One indexed read, and round trips to Redis.
+        """As `page_events`, of an operation's, whichever log they are in.
 
         A conversation's operation has them in the conversation's log, from its `start_position` on; others have a log
         of their own.
-
-        Args:
-            position: Only events after this entry; ``None`` for all.
-
-        Returns:
-            The page; go on with its `position` until `at_end`, then wait for new ones.
         """
         most = integer(limit, "limit", 1, limits.PAGE)
         return await self._page(await self._place_of_operation(LogKey.operation_given(operation_id), position), most)
@@ -210,9 +204,6 @@ class LogReader:
         As `follow`. How the operation ended is not an event: read it from the table afterwards
         (`OperationRepository.get_status`). Every `OPERATION_SECONDS` one indexed read sees whether it has, and at once
         when this process has ended it.
-
-        Args:
-            position: Only events after this entry; ``None`` for all.
 
         Returns:
             An asynchronous generator, which ends when the operation has ended or is gone: at once where this process
@@ -265,12 +256,7 @@ class LogReader:
         return Place(key, start, events_of(operation))
 
     async def _place_of_operation(self, own: LogKey, position: str | None) -> Place:
-        """Where an operation's events are after a position.
-
-        Args:
-            own: The log that it has where it works for no conversation. An old one holds them also where it does,
-                if it is there.
-        """
+        """Where an operation's events are: in its own log if it has no conversation, or is an old one with that log."""
         start = None if position is None else Position.parse(position)
         client = await get_engine().open()
         rows = await client.execute_rows(_OPERATION, [own.id, self._owner])

@@ -98,18 +98,7 @@ _BEFORE_ALL: Final = Position(-1, -1)
 
 
 def fold(state: State, entry: Entry) -> State:
-    """The state after one more entry.
-
-    Args:
-        state: The state before; it is not changed.
-        entry: The entry. One that the state has seen already changes nothing; a bad one only moves the position.
-
-    Returns:
-        The new state.
-
-    Raises:
-        InvalidInputError: The state's own position is none.
-    """
+    """As `fold_all`, of one more entry."""
     return fold_all(state, (entry,)).state
 
 
@@ -121,7 +110,8 @@ def fold_all(state: State, entries: Iterable[Entry]) -> Folded:
 
     Args:
         state: The state before; it is not changed.
-        entries: The entries in the order of the log. Those at or before the last one are skipped.
+        entries: The entries in the order of the log. Those that the state has seen already change nothing; a bad one
+            only moves the position.
 
     Returns:
         The new state, which may share its plan with the given one; and what was wrong.

@@ -129,7 +129,6 @@ class EventLog:
         The stream is marked as behind when one of them changes the projection.
 
         Args:
-            events: The events. U+0000 and lone surrogates in their data become U+FFFD.
             new: Whether the log is made when it is not there.
 
         Returns:
@@ -377,5 +376,5 @@ def _stream(member: bytes) -> UUID | None:
 def _ends(reply: Sequence[Any] | None) -> LogEnds | None:
     if not reply:
         return None
-    first, newest, last = reply
-    return LogEnds(position_of(first) if first else None, position_of(newest) if newest else None, position_of(last))
+    first, newest = (position_of(it) if it else None for it in reply[:2])
+    return LogEnds(first, newest, position_of(reply[2]))

@@ -178,18 +178,14 @@ def _asks(turn: _Turn, row: Snapshot | StoreError) -> bool:
         if turn.waiting is not None:
             turn.step = Step(key, turn.waiting.entries[-1].position, MOST)
         else:
-            bound = turn.last if turn.mode == "replace" else _after(position) if turn.mode == "new" else None
+            if turn.mode == "new" and position == LAST:
+                raise InvalidInputError("position", "no entry can follow it")
+            bound = {"replace": turn.last, "new": position and position.after}.get(turn.mode)
             turn.step = Step(key, position, MOST, turn.mode, _to_append(turn), bound)
     except StoreError as exc:
         turn.end(exc)
         return False
     return True
-
-
-def _after(position: Position | None) -> Position | None:
-    if position == LAST:
-        raise InvalidInputError("position", "no entry can follow it")
-    return position and position.after
 
 
 def _to_append(turn: _Turn) -> list[Fields]:

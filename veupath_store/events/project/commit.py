@@ -179,27 +179,23 @@ def is_of_one(error: StoreError) -> bool:
 async def _settled(part: Part) -> Committed | StoreError | None:
     async with async_session_factory() as session:
         client, row = session.client, part.row
-        holder = await _holder(client, row, part.claimed)
-        rows = await lock_rows(client, {row.stream_id, *([holder] if holder else [])})
+        claim = [row.user_id, row.site_id, part.claimed, row.stream_id]
+        found = await client.execute_rows(_HOLDER, claim) if part.claimed is not None else []
+        rows = await lock_rows(client, [row.stream_id, *(each["stream_id"] for each in found)])
         done = _folded(part, rows.get(row.stream_id))
         if not isinstance(done, Committed):
             return done
         if done.claimed != part.claimed:  # the row was changed since it was read
             part.claimed = done.claimed
             raise OutOfOrderError("Another row is to be locked with it.")
-        if holder in rows and rows[holder].state.wdk_strategy_id == done.claimed:
-            await write_rows(client, [_released(rows[holder])])
+        for each in found:
+            holder = rows.get(each["stream_id"])
+            if holder is not None and holder.state.wdk_strategy_id == done.claimed:
+                await write_rows(client, [_released(holder)])
         if done.claims_name:
             done = replace(done, state=await _named(client, done))
         await _write(client, [(part, done)])
         return replace(done, state=replace(done.state, plan=None))
-
-
-async def _holder(client: StoreTransaction, row: Row, wdk_strategy_id: int | None) -> UUID | None:
-    if wdk_strategy_id is None:
-        return None
-    found = await client.execute_rows(_HOLDER, [row.user_id, row.site_id, wdk_strategy_id, row.stream_id])
-    return found[0]["stream_id"] if found else None
 
 
 def _released(holder: Row) -> Row:

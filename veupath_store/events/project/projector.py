@@ -42,8 +42,12 @@ _OPERATION: Final = "SELECT FROM operations WHERE id = $1"
 class Projector:
     """Appends events to conversations' logs, and keeps rows and logs together. For jobs: it sees every user's.
 
-    Every method raises `NotFoundError` where there is no conversation of the id that it is given. Where that is not
-    needed all conversations are meant by default, or those of one user, or of one site.
+    Every method raises `NotFoundError` where there is no conversation of the id that it is given, and
+    `UnavailableError` where a server does not answer, or a row is locked for too long: nothing was appended, what was
+    rebuilt until then is, and the call may be repeated.
+
+    Where no id is needed all conversations are meant by default, or those of one user, or of one site; `progress` is
+    called as they are done, and `parallel` says how many groups of them are worked on at once.
 
     Raises:
         ConfigurationError: No log is configured.
@@ -73,7 +77,6 @@ class Projector:
         Raises:
             NotFoundError: No such conversation, or an event is of an operation that a purge has deleted.
             InvalidInputError: An event cannot be kept; the path names it, as ``events[3].data.content``.
-            UnavailableError: Redis does not answer; nothing was appended.
             OutcomeUnknownError: The answer was lost: read the log back, or append again if each event has a key.
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
@@ -89,21 +92,12 @@ class Projector:
         return [str(position) for position in positions]
 
     async def append_to_operation(self, operation_id: UUID | str, events: Sequence[Event]) -> list[str]:
-        """Append events to the log of an operation that belongs to no conversation.
+        """As `append`, to the log of an operation that belongs to no conversation.
 
         One round trip to Redis; for the first events one indexed read and one round trip more.
 
-        Args:
-            events: The events, in their order.
-
-        Returns:
-            The entries' ids, ``ms-seq``.
-
         Raises:
             NotFoundError: There is no such operation, or no longer.
-            InvalidInputError: An event cannot be kept.
-            UnavailableError: A server does not answer; nothing was appended.
-            OutcomeUnknownError: The answer was lost: read the log back, or append again if each event has a key.
         """
         key = LogKey.operation_given(operation_id)
         try:
@@ -125,9 +119,6 @@ class Projector:
 
         Returns:
             Where the row stands now, and the entries that were skipped.
-
-        Raises:
-            UnavailableError: A server does not answer, or the row is locked for too long; the call may be repeated.
         """
         return await catch_up(self.log, as_uuid(stream_id, "stream_id"))
 
@@ -177,14 +168,7 @@ class Projector:
             missing: First make the conversations anew whose logs are there and whose rows are not, as after a restore
                 of PostgreSQL, for the owners that the logs name.
             force: Fold also what would be refused. **The row then holds only what the log still says.**
-            parallel: How many transactions at once, each on a connection of the pool.
-            progress: Called as they are done.
-
-        Returns:
-            What was done.
-
-        Raises:
-            UnavailableError: A server does not answer. What was rebuilt until then is.
+            parallel: Each group's transaction is on a connection of the pool.
         """
         selection = Selection(stream_id, user_id, site_id)
         tally = _Tally[StreamRebuild](lambda one: one.refused or bool(one.problems))
@@ -209,17 +193,10 @@ class Projector:
         parallel: int = 4,
         progress: Progress | None = None,
     ) -> VerifyReport:
-        """Compare rows with what their logs say, up to the rows' positions. Writes and locks nothing.
+        """Compare rows with what their logs say, up to the rows' positions, column by column. Writes and locks nothing.
 
         What a row holds and its log does not yet is not compared. Cost: the reading of the logs, and a statement for
         each `TOGETHER` conversations, and each whose plan is large; few large plans are in memory at once.
-
-        Args:
-            parallel: How many groups at once.
-            progress: Called as they are done.
-
-        Returns:
-            What was found, with the differences column by column.
         """
         selection = Selection(stream_id, user_id, site_id)
         tally = _Tally[StreamVerification](lambda one: one.outcome not in PROVEN)
@@ -243,10 +220,6 @@ class Projector:
 
         Args:
             stuck_after: Seconds after which a row that is behind counts as stuck.
-            progress: Called as they are done.
-
-        Returns:
-            Where they stand.
         """
         selection = Selection(stream_id, user_id, site_id)
         limit = seconds(stuck_after, "stuck_after", limits.LEASE_SECONDS)

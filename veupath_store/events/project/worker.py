@@ -212,10 +212,7 @@ class ProjectionWorker:
     async def drain(self) -> int:
         """Catch up what is marked as behind and what is not logged, once.
 
-        Those that cannot be caught up keep their marks, and are passed over.
-
-        Returns:
-            How many conversations were caught up.
+        Those that cannot be caught up keep their marks, and are passed over. Returns how many were caught up.
 
         Raises:
             UnavailableError: A server does not answer, or the log takes no entries; what is marked was caught up all
@@ -246,10 +243,8 @@ class ProjectionWorker:
         """Compare all conversations with their logs, catch up those that are behind, and remove logs of none.
 
         For each 500 conversations one read and one round trip to Redis, and a catch-up for each that is behind; for
-        each 1,000 keys in Redis the same, to find logs of what was deleted, or ended long ago.
-
-        Returns:
-            How many conversations were behind.
+        each 1,000 keys in Redis the same, to find logs of what was deleted, or ended long ago. Returns how many
+        conversations were behind.
         """
         await remove_logs(self.log)
         behind = 0
