@@ -62,8 +62,8 @@ class Place:
     key: LogKey
     after: Position | None
     """They come after this entry."""
-    wanted: Callable[[Entry], LoggedEvent | None]
-    """Which of the entries they are."""
+    operation: UUID | None = None
+    """Whose they are, in a conversation's log; ``None`` for all of it."""
     is_seen: bool = True
     """Whether the entry `after` was read from the log, which should hold it then."""
 
@@ -230,7 +230,7 @@ class LogReader:
         entries = follow(self._log, place.key, place.after, is_over, every, is_seen=place.is_seen, hints=hints)
         async with aclosing(entries):
             async for entry in entries:
-                event = place.wanted(entry)
+                event = event_of(entry, place.operation)
                 if event is not None:
                     yield event
 
@@ -238,7 +238,7 @@ class LogReader:
         found: list[LoggedEvent] = []
 
         def take(entry: Entry) -> bool:
-            event = place.wanted(entry)
+            event = event_of(entry, place.operation)
             if event is not None:
                 found.append(event)
             return len(found) == most
@@ -253,7 +253,7 @@ class LogReader:
         start = None if position is None else Position.parse(position)
         operation = None if operation_id is None else as_operation_id(operation_id, "operation_id")
         await self._messages_after(key.id)
-        return Place(key, start, events_of(operation))
+        return Place(key, start, operation)
 
     async def _place_of_operation(self, own: LogKey, position: str | None) -> Place:
         """Where an operation's events are: in its own log if it has no conversation, or is an old one with that log."""
@@ -266,10 +266,10 @@ class LogReader:
         # Of an operation that says where it begins all is in the conversation's log.
         may_have_own = own.name or begins is None
         if stream_id is None or (may_have_own and (await self._log.ends([own]))[0] is not None):
-            return Place(own, start, events_of(None))
+            return Place(own, start)
         if start is None and begins is not None:
-            return Place(LogKey.stream(stream_id), Position.parse(begins).before, events_of(own.id), is_seen=False)
-        return Place(LogKey.stream(stream_id), start, events_of(own.id))
+            return Place(LogKey.stream(stream_id), Position.parse(begins).before, own.id, is_seen=False)
+        return Place(LogKey.stream(stream_id), start, own.id)
 
     async def _messages_after(self, stream_id: UUID) -> Position | None:
         """The entry up to which messages are not listed; refuses a conversation that is not this user's."""
@@ -328,22 +328,18 @@ def _rest_of_turn(found: list[Entry]) -> Callable[[Entry], bool]:
     return take
 
 
-def events_of(operation: UUID | None) -> Callable[[Entry], LoggedEvent | None]:
-    """Takes all events but the store's own, or one operation's."""
-
-    def event(entry: Entry) -> LoggedEvent | None:
-        named = operation_of(entry.operation_id)
-        if entry.type == PATCHED or not (operation is None or entry.type == GAP or named == operation):
-            return None
-        return LoggedEvent(
-            id=str(entry.position),
-            created_at=entry.position.time,
-            type=entry.type,
-            operation_id=named,
-            data=decoded(entry.raw),
-        )
-
-    return event
+def event_of(entry: Entry, operation: UUID | None = None) -> LoggedEvent | None:
+    """What an entry shows; ``None`` for the store's own, and where one operation's are wanted, for another's."""
+    named = operation_of(entry.operation_id)
+    if entry.type == PATCHED or not (operation is None or entry.type == GAP or named == operation):
+        return None
+    return LoggedEvent(
+        id=str(entry.position),
+        created_at=entry.position.time,
+        type=entry.type,
+        operation_id=named,
+        data=decoded(entry.raw),
+    )
 
 
 async def logged_events(user_id: UUID, site_id: str | None) -> AsyncIterator[dict[str, Any]]:
@@ -368,9 +364,8 @@ async def logged_events(user_id: UUID, site_id: str | None) -> AsyncIterator[dic
 
 
 async def _events(log: EventLog, key: LogKey) -> AsyncIterator[dict[str, Any]]:
-    wanted = events_of(None)
     async for entries in log.pages(key):
         for entry in entries:
-            event = wanted(entry)
+            event = event_of(entry)
             if event is not None:
                 yield event.model_dump(mode="json")

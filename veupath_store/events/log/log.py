@@ -287,12 +287,18 @@ class EventLog:
         if limit < 1:
             return []
         reply = await self._ask("ZRANGE", self._behind, skip, skip + limit - 1, "WITHSCORES")
-        odd = [member for member in reply[::2] if _stream(member) is None]
+        found: list[tuple[UUID, float]] = []
+        odd: list[bytes] = []
+        for member, score in zip(reply[::2], reply[1::2], strict=True):
+            try:
+                found.append((UUID(member.decode()), float(score)))
+            except ValueError:
+                odd.append(member)
         if odd:
             logger.warning("%s holds %d members that are no streams, which are removed", self._behind, len(odd))
             await self._ask("ZREM", self._behind, *odd)
             return await self.behind(limit, skip)
-        return [(UUID(member.decode()), float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)]
+        return found
 
     async def caught_up(self, seen: Iterable[tuple[UUID, float]]) -> None:
         """Take marks away, except for those of streams to which something was appended since `behind` gave them."""
@@ -364,13 +370,6 @@ def never_written(prefix: str) -> Command:
 def _stepped(reply: Sequence[Any]) -> Stepped:
     there, found, last, page, ids = reply
     return Stepped(bool(there), bool(found), bool(last), entries_of(page), [position_of(it) for it in ids])
-
-
-def _stream(member: bytes) -> UUID | None:
-    try:
-        return UUID(member.decode())
-    except ValueError:
-        return None
 
 
 def _ends(reply: Sequence[Any] | None) -> LogEnds | None:

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Mapping
+from typing import Final
 from uuid import UUID
 
 from veupath_store.engine import start_detached
@@ -59,6 +59,7 @@ PATIENCE: Final = 5.0
 DRAIN: Final = 5.0
 """Seconds that `close_db` waits for what is not logged yet. What is left then is logged by whoever looks next."""
 
+CANNOT: Final = "projections cannot be caught up"
 _MOVING: Final = {LagState.BEHIND, LagState.STUCK, LagState.AHEAD, LagState.UNLOGGED}
 
 
@@ -138,19 +139,15 @@ class Background:
 
     async def _once(self) -> bool:
         """Whether nothing is left."""
+        return await guarded(self._log(), "the event log cannot be brought up to date") is not None
+
+    async def _log(self) -> int:
         try:
             log = event_log()
-            if log is not None:
-                await log_unlogged(log)
+            return 0 if log is None else await log_unlogged(log)
         except StoreClosedError:
             self._closing = True
-        except StoreError as exc:
-            logger.warning("the event log cannot be brought up to date now: %s", exc)
-            return False
-        except Exception:
-            logger.exception("the event log cannot be brought up to date")
-            return False
-        return True
+            return 0
 
     async def _close(self) -> None:
         """End the task, and write what is left if that can be done soon."""
@@ -199,7 +196,7 @@ class ProjectionWorker:
         sweeping = start_detached(self._sweep_until_stopped())
         try:
             while not self._stopping.is_set():
-                if not await self._guarded(self.drain()):
+                if not await guarded(self.drain(), CANNOT):
                     await _wait(self._stopping, self._poll_seconds)
         finally:
             self.stop()
@@ -274,7 +271,7 @@ class ProjectionWorker:
 
     async def _sweep_until_stopped(self) -> None:
         while not self._stopping.is_set():
-            behind = await self._guarded(self._sweep_in_turn())
+            behind = await guarded(self._sweep_in_turn(), CANNOT)
             if behind:
                 logger.info("%d projections were behind without a mark", behind)
             await _wait(self._stopping, self._sweep_every)
@@ -288,15 +285,16 @@ class ProjectionWorker:
             logger.warning("another database uses the same prefix of the event log: %s; set LOG_PREFIX", other)
         return await self.sweep()
 
-    async def _guarded(self, work: Coroutine[Any, Any, int]) -> int:
-        try:
-            return await work
-        except StoreError as exc:
-            logger.warning("projections cannot be caught up now: %s", exc)
-        except Exception:
-            # A defect that one conversation shows must not end the worker.
-            logger.exception("projections cannot be caught up")
-        return 0
+
+async def guarded(work: Awaitable[int], failure: str) -> int | None:
+    """What it returns; ``None`` where it failed, which is logged: a defect that one conversation shows ends nothing."""
+    try:
+        return await work
+    except StoreError as exc:
+        logger.warning("%s now: %s", failure, exc)
+    except Exception:
+        logger.exception(failure)
+    return None
 
 
 async def _wait(event: asyncio.Event, span: float) -> None:
