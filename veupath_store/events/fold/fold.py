@@ -22,7 +22,7 @@ from uuid import UUID
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.fold.effects import CLEARED, EFFECTS, MESSAGES
 from veupath_store.events.fold.fields import Changes, Data
-from veupath_store.events.fold.patch import PATCHED, Patch, read_patch
+from veupath_store.events.fold.patch import DISMISSAL, PATCHED, Patch, read_patch
 from veupath_store.events.fold.text import decoded
 from veupath_store.events.log.entries import Entry, Position
 from veupath_store.inputs import limits
@@ -92,7 +92,6 @@ COLUMNS: Final = tuple(
 
 _VALUES: Final = attrgetter(*COLUMNS)
 _NEW: Final = {column: getattr(INITIAL, column) for column in COLUMNS if column not in (LATEST, "lost", "plan")}
-_DISMISSAL: Final = ("dismissed_at", "dismissed_reason")
 _ALL: Final = frozenset(LOGGED)
 _BEFORE_ALL: Final = Position(-1, -1)
 
@@ -198,7 +197,7 @@ class _Row:
 
     def _is_logged_by(self, column: str, changes: Changes, tags: Mapping[str, str]) -> bool:
         """Whether a patch holds what the row does: of a dismissal both its time and its reason."""
-        together = _DISMISSAL if column in _DISMISSAL else (column,)
+        together = DISMISSAL if column in DISMISSAL else (column,)
         return all(one in changes and self._is_said(one, changes[one], tags.get(one)) for one in together)
 
     def _is_said(self, column: str, value: Any, tag: str | None) -> bool:  # noqa: ANN401 - a column's value

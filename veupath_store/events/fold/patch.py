@@ -25,6 +25,9 @@ KEYS: Final[Mapping[str, str]] = {column: to_camel(column) for column in (*LOGGE
 DOCUMENTS: Final = ("plan", "unrooted_steps")
 """Columns whose JSON text goes from the table into the log as it is."""
 
+DISMISSAL: Final = frozenset({"dismissed_at", "dismissed_reason"})
+"""The time and the reason of a dismissal: neither says anything without the other."""
+
 _PLAIN: Final = {column: key for column, key in KEYS.items() if column not in (*DOCUMENTS, "dismissed_at")}
 _NOT_NULLABLE: Final = {"name", "is_saved", "message_count", "step_count", "gene_set_auto_imported", "lost"}
 _NULLABLE: Final = {column: KEYS[column] for column in ("unrooted_steps", *_PLAIN) if column not in _NOT_NULLABLE}

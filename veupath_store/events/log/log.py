@@ -253,11 +253,11 @@ class EventLog:
             logger.warning("marks of streams that are behind cannot be removed: %s", unmarked)
 
     async def refuse(self, operation_ids: Sequence[UUID]) -> None:
-        """Have conversations' logs take no more events of some operations, for `scripts.GONE_KEPT` seconds.
+        """Have conversations' logs take no more events of some operations, for `scripts.DAY` seconds.
 
         A full Redis has no room for this, which is no error: it takes no events either.
         """
-        commands: list[Command] = [("SET", self._gone(str(one)), "", "EX", scripts.GONE_KEPT) for one in operation_ids]
+        commands: list[Command] = [("SET", self._gone(str(one)), "", "EX", scripts.DAY) for one in operation_ids]
         failed = [it for it in await self._of_each(commands, bool) if isinstance(it, StoreError)]
         if failed:
             logger.warning("%d deleted operations may still append to logs: %s", len(failed), failed[0])
@@ -322,7 +322,7 @@ class EventLog:
     async def hold(self, database: str) -> str:
         """Have a database hold the prefix's logs for a day, unless another one does; returns which of them does."""
         key = f"{self._prefix}{scripts.HOLDER}"
-        return str((await self._ask("EVAL", scripts.HOLD, 1, key, database, scripts.HELD)).decode(errors="replace"))
+        return str((await self._ask("EVAL", scripts.HOLD, 1, key, database, scripts.DAY)).decode(errors="replace"))
 
     async def holder(self) -> str | None:
         """The database that the logs under this prefix belong to; ``None`` where none has claimed them."""

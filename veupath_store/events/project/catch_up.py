@@ -13,7 +13,7 @@ from uuid import UUID
 
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreError, UnavailableError
 from veupath_store.events.fold.fold import PROJECTING
-from veupath_store.events.fold.patch import DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw
+from veupath_store.events.fold.patch import DISMISSAL, DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw
 from veupath_store.events.log.entries import FIRST, LAST, Entry, Fields, LogKey, Position
 from veupath_store.events.log.log import EventLog, Step, Stepped
 from veupath_store.events.log.pages import BYTES, MOST
@@ -23,8 +23,6 @@ from veupath_store.events.project.rows import Snapshot, read_rows
 from veupath_store.events.project.selection import TOGETHER
 from veupath_store.session import get_engine
 from veupath_store.values import CaughtUp, LogProblem
-
-_DISMISSAL: Final = frozenset({"dismissed_at", "dismissed_reason"})
 
 _MOST_WAITING: Final = 16 * BYTES
 """Bytes of entries that wait for the end of a log before something that they claim is settled."""
@@ -198,8 +196,7 @@ def _patch(turn: _Turn) -> Fields:
     row, state = turn.row, turn.row.state
     if turn.lost is not None:
         state = replace(state, message_count=0, lost=turn.lost)
-    # A dismissal has its time beside its reason: one of the two says nothing by itself.
-    named = {*state.unlogged, *(_DISMISSAL if _DISMISSAL & state.unlogged.keys() else ())}
+    named = {*state.unlogged, *(DISMISSAL if DISMISSAL & state.unlogged.keys() else ())}
     columns = [
         column for column in KEYS if (turn.whole or column in named) and (column != "lost" or state.lost is not None)
     ]

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -176,7 +176,6 @@ class Projector:
             tally.add(one)
         rebuild = partial(rebuild_group, self.log, force=force)
         await for_each(selection, rebuild, tally.add, parallel, progress)
-        _refuse_unknown(stream_id, tally.counts)
         return RebuildReport(
             counts=tally.counts,
             events=tally.events,
@@ -201,7 +200,6 @@ class Projector:
         selection = Selection(stream_id, user_id, site_id)
         tally = _Tally[StreamVerification](lambda one: one.outcome not in PROVEN)
         await for_each(selection, partial(verify_group, self.log), tally.add, parallel, progress)
-        _refuse_unknown(stream_id, tally.counts)
         return VerifyReport(counts=tally.counts, events=tally.events, suspects=tuple(tally.named))
 
     async def lag(
@@ -231,7 +229,6 @@ class Projector:
                     lagging.append(one)
             if progress is not None:
                 progress(len(chunk))
-        _refuse_unknown(stream_id, counts)
         return LagReport(
             counts=counts,
             events=sum(one.events for one in lagging),
@@ -263,8 +260,3 @@ def _ago(age: timedelta) -> Position:
     if not isinstance(age, timedelta) or age < timedelta():
         raise InvalidInputError("older_than", "a timedelta, not below zero, is needed")
     return Position(max(0, int((time.time() - age.total_seconds()) * 1000)), 0)
-
-
-def _refuse_unknown(stream_id: UUID | str | None, counts: Mapping[Any, int]) -> None:
-    if stream_id is not None and not counts:
-        raise NotFoundError("stream")

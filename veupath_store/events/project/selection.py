@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 from veupath_store.documents.json import decode
+from veupath_store.errors import NotFoundError
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_optional_uuid, integer, text
 from veupath_store.session import get_engine
@@ -69,11 +70,17 @@ class Selection:
         return streams
 
     async def chunks(self) -> AsyncIterator[list[Chosen]]:
-        """Them, `CHUNK` at a time, in the order of their ids. No connection is held between two reads."""
+        """Them, `CHUNK` at a time, in the order of their ids. No connection is held between two reads.
+
+        Raises:
+            NotFoundError: The one is not there.
+        """
         last: UUID | None = None
         while True:
             client = await get_engine().open()
             rows = await client.execute_rows(_PAGE, [*self._values, last])
+            if last is None and not rows and self._values[0] is not None:
+                raise NotFoundError("stream")
             if rows:
                 yield [Chosen(**{**row, "lost": _lost(row["lost"])}) for row in rows]
             if len(rows) < CHUNK:
