@@ -21,7 +21,6 @@ from veupath_store.events.project.commit import Committed, Part, commit, is_of_o
 from veupath_store.events.project.losses import accept_loss, beginning_after, from_own, loss, own_beginning
 from veupath_store.events.project.rows import Snapshot, read_rows
 from veupath_store.events.project.selection import TOGETHER
-from veupath_store.session import get_engine
 from veupath_store.values import CaughtUp, LogProblem
 
 _MOST_WAITING: Final = 16 * BYTES
@@ -138,11 +137,8 @@ async def append_whole(log: EventLog, stream_id: UUID) -> Position:
 
 
 async def _round(log: EventLog, turns: Sequence[_Turn]) -> None:
-    rows = await read_rows(
-        await get_engine().open(),
-        [turn.stream_id for turn in turns],
-        [turn.stream_id for turn in turns if turn.mode != "end" or turn.reason],
-    )
+    plans = [turn.stream_id for turn in turns if turn.mode != "end" or turn.reason]
+    rows = await read_rows([turn.stream_id for turn in turns], plans)
     for turn in turns:
         turn.is_large = len(turns) > 1 and turn.stream_id not in rows  # or gone, which is seen alone
     asked = [
@@ -179,21 +175,17 @@ def _asks(turn: _Turn, row: Snapshot | StoreError) -> bool:
             if turn.mode == "new" and position == LAST:
                 raise InvalidInputError("position", "no entry can follow it")
             bound = {"replace": turn.last, "new": position and position.after}.get(turn.mode)
-            turn.step = Step(key, position, MOST, turn.mode, _to_append(turn), bound)
+            own = [_patch(turn)] if turn.whole or row.state.unlogged else []
+            turn.step = Step(key, position, MOST, turn.mode, [*own, *row.waiting], bound)
     except StoreError as exc:
         turn.end(exc)
         return False
     return True
 
 
-def _to_append(turn: _Turn) -> list[Fields]:
-    row = turn.row
-    turn.lost = loss(row, FIRST, row.state.message_count) if turn.whole == "lost" else None
-    return [*([_patch(turn)] if turn.whole or row.state.unlogged else []), *row.waiting]
-
-
 def _patch(turn: _Turn) -> Fields:
     row, state = turn.row, turn.row.state
+    turn.lost = loss(row, FIRST, state.message_count) if turn.whole == "lost" else None
     if turn.lost is not None:
         state = replace(state, message_count=0, lost=turn.lost)
     named = {*state.unlogged, *(DISMISSAL if DISMISSAL & state.unlogged.keys() else ())}
@@ -279,7 +271,8 @@ async def _first(log: EventLog, turn: _Turn) -> Part | None:
 def _read(turn: _Turn, read: Sequence[Entry], *, at_end: bool) -> Part | None:
     """What follows the position; a page that ends in a claim is not committed before the next is read (rule 19)."""
     part, turn.waiting = turn.waiting or Part(turn.row), None
-    part.add(read)
+    if read:
+        part.add(read)
     if not at_end and part.claims and part.size < _MOST_WAITING:
         # Those with a key, too: an event of a unit of work that is not deleted with its commit is appended again.
         kept = [entry for entry in part.entries[:-1] if entry.type in PROJECTING or entry.key]

@@ -65,7 +65,7 @@ async def accept_loss(log: EventLog, row: Snapshot) -> None:
     position, key = row.position, LogKey.stream(row.stream_id)
     if position is None:
         return
-    seen = await log.read_newest(key, 1, before=Position(position.ms, position.seq + 1))
+    seen = await log.read_newest(key, 1, before=position.after)
     low = seen[0].position if seen else FIRST
     count = await count_messages(log, row, low)
     async with async_session_factory() as session:

@@ -18,6 +18,7 @@ from veupath_store.events.fold.patch import DOCUMENTS
 from veupath_store.events.log.entries import FIRST, Event, Fields, Position, encode_event
 from veupath_store.models import StreamProjection
 from veupath_store.models.unlogged import LOGGED
+from veupath_store.session import get_engine
 from veupath_store.session.unit_of_work import Session
 
 COLUMNS: Final = (*(column for column in FOLDED if column != "plan"), "last_event_id", "unlogged")
@@ -134,9 +135,7 @@ class Snapshot(Row):
         return {**whose, "experimentId": self.experiment_id, "createdAt": self.created_at}
 
 
-async def read_rows(
-    client: Statements, stream_ids: Iterable[UUID], plans: Iterable[UUID] = ()
-) -> dict[UUID, Snapshot | InternalError]:
+async def read_rows(stream_ids: Iterable[UUID], plans: Iterable[UUID]) -> dict[UUID, Snapshot | InternalError]:
     """Rows by conversation, without a lock, or why one cannot be read. One statement.
 
     Those that are gone are left out; and those of `LARGE` documents, unless only one is asked for.
@@ -144,6 +143,7 @@ async def read_rows(
     Args:
         plans: Those whose plan is wanted also where the log has it.
     """
+    client = await get_engine().open()
     records = await client.execute_rows(_READ, [sorted(set(stream_ids)), list(plans)])
     return {record["stream_id"]: _snapshot(record) for record in records}
 

@@ -70,7 +70,7 @@ async def fold_rows(
         By conversation what was found, or why its row or its log cannot be read; without those that `read_rows` leaves
         out.
     """
-    rows = await read_rows(await get_engine().open(), stream_ids, stream_ids if plans else ())
+    rows = await read_rows(stream_ids, stream_ids if plans else ())
     firsts = await _first_pages(log, [LogKey.stream(stream_id) for stream_id in rows])
     return {
         stream_id: await _folded(log, row, first) for (stream_id, row), first in zip(rows.items(), firsts, strict=True)
