@@ -54,7 +54,7 @@ def is_cut(entries: Iterable[Entry]) -> bool:
     return next((entry.type for entry in entries if entry.type in (ASKED, ANSWERED)), ASKED) == ANSWERED
 
 
-@lru_cache(maxsize=1_000)
+@lru_cache(maxsize=128)
 def operation_of(text: str) -> UUID | None:
     """The operation that an entry names, however that is written; ``None`` for none, or for what is no id."""
     try:
@@ -77,10 +77,9 @@ def _turns(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 def _messages(turn: Sequence[Entry]) -> list[Message]:
     """The messages of one turn."""
     found: list[tuple[Entry, Message]] = []
-    if turn[0].type == ASKED:
-        data = decoded(turn[0].raw)
-        if data is not None:
-            found.append((turn[0], _message(turn[0], MessageRole.USER, data, {})))
+    data = decoded(turn[0].raw) if turn[0].type == ASKED else None
+    if data is not None:
+        found.append((turn[0], _message(turn[0], MessageRole.USER, data, {})))
     for group in _by_operation(turn):
         found += _answers(group)
     return [message for _, message in sorted(found, key=lambda pair: pair[0].position)]
