@@ -19,7 +19,6 @@ from veupath_store import (
     async_session_factory,
 )
 from veupath_store.errors import UnitOfWorkError
-from veupath_store.events import message_pages
 from veupath_store.events.log import pages
 from veupath_store.values import PurgeMode
 
@@ -146,7 +145,7 @@ async def test_of_a_turn_that_is_longer_than_a_call_reads_the_messages_are_all_l
     for newest_first in (False, True):
         messages = await paged(stream, 1, newest_first)
         assert [len(message.tool_calls) for message in messages] == [0, 1, 0, 1]
-    monkeypatch.setattr(message_pages, "TURN", 100)
+    monkeypatch.setattr("veupath_store.events.reader.TURN", 100)
     messages = await paged(stream, 1, newest_first=True)
     assert [(message.content, len(message.tool_calls)) for message in messages] == [
         ("question 1", 0),
@@ -161,7 +160,7 @@ async def test_a_page_reads_no_more_of_the_log_than_it_says(stream, monkeypatch)
     for number in range(3):
         await Projector().append(stream, turn(number, deltas=2_000))
     monkeypatch.setattr(pages, "READ", 1_000)
-    monkeypatch.setattr(message_pages, "TURN", 500)
+    monkeypatch.setattr("veupath_store.events.reader.TURN", 500)
     reader, read = LogReader(), 0
     original = reader._log.read
 

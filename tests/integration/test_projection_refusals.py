@@ -14,7 +14,7 @@ from veupath_store.errors import InvalidInputError, UnavailableError
 from veupath_store.events.log.entries import Event
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.project.projector import Projector
-from veupath_store.events.project.worker import ProjectionWorker
+from veupath_store.events.project.worker import CANNOT, ProjectionWorker, guarded
 from veupath_store.inputs import limits
 from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
 
@@ -236,7 +236,7 @@ class TestOfRedis:
                 assert NOT_NOW in str(error.value)
             assert await asked.row() == row
             with caplog.at_level(logging.WARNING, "veupath_store.events"):
-                await worker._guarded(worker.drain())
+                await guarded(worker.drain(), CANNOT)
             [message] = caplog.messages
             assert message.startswith("projections cannot be caught up now: ")
             assert NOT_NOW in message

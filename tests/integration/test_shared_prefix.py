@@ -14,7 +14,7 @@ from veupath_store.check.probe import probing
 from veupath_store.check.readiness import check_readiness
 from veupath_store.config import StoreSettings
 from veupath_store.events.holder import database_identity
-from veupath_store.events.log.scripts import HELD, HOLDER
+from veupath_store.events.log.scripts import DAY, HOLDER
 from veupath_store.session import get_engine
 from veupath_store.values import Level
 
@@ -63,7 +63,7 @@ async def test_what_was_restored_or_moved_has_the_prefix_once_the_other_is_not_s
     await shared(both[0])
     with client(both[0].redis_url.get_secret_value()) as beside:
         key = f"{both[0].log_prefix}{HOLDER}"
-        assert HELD - 60 < beside.ttl(key) <= HELD
+        assert DAY - 60 < beside.ttl(key) <= DAY
         assert await shared(both[1]) is True
         beside.expire(key, 100)
         assert await shared(both[1]) is True

@@ -7,8 +7,9 @@ import pytest
 from tests.support.folding import AT, FULL, MOVED, after, changed
 from tests.support.logs import entry, log
 from veupath_store.errors import InvalidInputError
-from veupath_store.events.fold.fold import INITIAL, PROJECTING, Folded, Problem, State, fold, fold_all
+from veupath_store.events.fold.fold import INITIAL, PROJECTING, Folded, State, fold, fold_all
 from veupath_store.inputs import limits
+from veupath_store.values import LogProblem
 from veupath_store.values.streams import DEFAULT_NAME
 
 
@@ -82,7 +83,7 @@ def test_a_plan_is_taken_whole_and_its_searches_are_counted():
 @pytest.mark.parametrize("raw", [b"{", b"[]", b"null", b"7", b'"x"', b'{"name":NaNa}', b"\xff", b'{"a":1}{}', b" "])
 def test_an_event_whose_data_is_no_object_is_skipped_counted_and_reported(kind, raw):
     assert fold_all(FULL, [entry(kind, raw, AT.ms, AT.seq)]) == Folded(
-        MOVED, (Problem(AT, kind, "its data is no JSON object"),), 1
+        MOVED, (LogProblem(position=str(AT), type=kind, reason="its data is no JSON object"),), 1
     )
 
 

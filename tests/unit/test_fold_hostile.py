@@ -13,7 +13,7 @@ from veupath_store.inputs import limits
 
 def folded(kind, data):
     result = fold_all(FULL, [entry(kind, data, AT.ms, AT.seq)])
-    assert [(problem.position, problem.type) for problem in result.problems] == [(AT, kind)]
+    assert [(problem.position, problem.type) for problem in result.problems] == [(str(AT), kind)]
     return result.state, result.problems[0].reason
 
 

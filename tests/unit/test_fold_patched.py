@@ -17,7 +17,6 @@ from veupath_store.events.fold.patch import (
     is_unsettled,
     patch_raw,
     whole_data,
-    whole_row,
 )
 from veupath_store.inputs import limits
 from veupath_store.models.unlogged import LOGGED
@@ -69,7 +68,7 @@ def patched(columns, state=FULL, **more):
 
 
 def whole(reason="made"):
-    return whole_row(reason, user_id=OWNER, site_id="plasmodb", experiment_id=None, created_at=TIME)
+    return {"whole": reason, "userId": OWNER, "siteId": "plasmodb", "experimentId": None, "createdAt": TIME}
 
 
 def test_every_column_has_a_key_and_a_value_here():
@@ -114,7 +113,7 @@ def test_a_plan_that_the_table_would_not_take_is_left_out_and_reported():
     folded = fold_all(FULL, [entry(PATCHED, {"plan": deep, "name": "New"}, AT.ms, AT.seq)])
     assert folded.state == changed(name="New")
     reason = f"it is nested more than {limits.DOCUMENT_DEPTH} levels deep"
-    assert [problem[:2] for problem in folded.problems] == [(AT, PATCHED)]
+    assert [(problem.position, problem.type) for problem in folded.problems] == [(str(AT), PATCHED)]
     assert folded.problems[0].reason.endswith(reason)
     whole_row = {"plan": deep, "whole": "made", "name": "New"}
     assert fold_all(FULL, [entry(PATCHED, whole_row, AT.ms, AT.seq)]).state.plan is None, "as it was"

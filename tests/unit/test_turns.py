@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support.chats import CHATS
 from tests.support.naive_turns import naive_messages
 from veupath_store.events.log.entries import Entry, Position
-from veupath_store.events.turns import SHOWN, begins_within, ends_within, messages
+from veupath_store.events.turns import SHOWN, is_cut, messages
 from veupath_store.values import MessageRole
 
 NOT_COMPARED = {"created_at", "operation_id"}
@@ -77,8 +77,8 @@ def test_a_part_says_whether_it_cuts_a_turn(entries, data):
     end = data.draw(st.integers(begin, len(entries)))
     part = entries[begin:end]
     ids = {str(entry.position) for entry in part}
-    before = entries[:begin] if begins_within(part) else []
-    after = entries[end:] if ends_within(part) else []
+    before = entries[:begin] if is_cut(part) else []
+    after = entries[end:] if is_cut(reversed(part)) else []
     wanted = [message for message in messages(entries) if message.id in ids]
     assert [message for message in messages([*before, *part, *after]) if message.id in ids] == wanted
 

@@ -1,6 +1,6 @@
 """What is merged into an assistant's message: tool calls, citations, plans, reasoning, sub-agents, token usage."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +11,15 @@ from veupath_store.values import SubAgent, TokenUsage, ToolCall
 
 RUNNING: Final = "running"
 DONE: Final = "done"
+
+END: Final = "message_end"
+"""The end of an operation's work on a message, and what it has cost."""
+
+_USAGE: Final = frozenset({"token_usage", "token_usage_partial", END})
+_CALLS: Final = frozenset({"tool_call_start", "tool_call_end"})
+_AGENTS: Final = frozenset({"subkani_task_start", "subkani_task_end", *(f"subkani_{call}" for call in _CALLS)})
+TAKEN: Final = frozenset({"citations", "planning_artifact", "reasoning", *_USAGE, *_CALLS, *_AGENTS})
+"""The types of events that add to a message."""
 
 
 @dataclass(slots=True)
@@ -62,107 +71,58 @@ class Parts:
 
 
 class Gathering:
-    """One operation's events of a turn while they are gathered.
-
-    Attributes:
-        parts: What belongs to the message that comes next, or if none comes, to the one before.
-    """
+    """One operation's events of a turn while they are gathered."""
 
     def __init__(self) -> None:
         self.parts = Parts()
+        """What belongs to the message that comes next, or if none comes, to the one before."""
         self._calls: dict[tuple[str, str], tuple[list[ToolCall], int]] = {}  # where each is, by its task and id
         self._agents: dict[str, _Agent] = {}
 
     def take(self, kind: str, data: Data) -> None:
         """Take one event's part; types that are not merged, and data of a wrong type, are left out."""
-        if kind in TAKEN:
-            TAKEN[kind](self, data)
+        if kind == "citations":
+            self.parts.citations += _objects(data.get("citations"))
+        elif kind == "planning_artifact":
+            self.parts.plans += _objects([data.get("planningArtifact")])
+        elif kind == "reasoning":
+            self.parts.think(_text(data.get("reasoning")))
+            self.parts.reasoning += _text(data.get("text"))  # a piece of one
+        elif kind in _USAGE:
+            self.parts.usage |= _counts(data)
+        elif kind in _CALLS:
+            self._take_of_call(kind, "", self.parts.calls, data)
+        elif kind in _AGENTS and _text(data.get("task")):
+            self._take_of_agent(kind, _text(data.get("task")), data)
 
     def next(self) -> Parts:
         """Give away what was gathered, to begin with the next message. What goes on until then can still end."""
         parts, self.parts = self.parts, Parts()
         return parts
 
-    def _call_start(self, data: Data) -> None:
-        self._begin("", self.parts.calls, data)
-
-    def _call_end(self, data: Data) -> None:
-        self._end("", data)
-
-    def _citations(self, data: Data) -> None:
-        self.parts.citations += _objects(data.get("citations"))
-
-    def _plan(self, data: Data) -> None:
-        self.parts.plans += _objects([data.get("planningArtifact")])
-
-    def _reasoning(self, data: Data) -> None:
-        self.parts.think(_text(data.get("reasoning")))
-        self.parts.reasoning += _text(data.get("text"))  # a piece of one
-
-    def _task_start(self, data: Data) -> None:
-        self._agent(data)
-
-    def _task_call_start(self, data: Data) -> None:
-        agent = self._agent(data)
-        if agent is not None:
-            self._begin(agent.task, agent.calls, data)
-
-    def _task_call_end(self, data: Data) -> None:
-        self._end(_text(data.get("task")), data)
-
-    def _task_end(self, data: Data) -> None:
-        agent = self._agent(data)
-        if agent is not None:
+    def _take_of_agent(self, kind: str, task: str, data: Data) -> None:
+        agent = self._agents.get(task) or _Agent(task)
+        if task not in self._agents and kind != "subkani_tool_call_end":
+            self._agents[task] = agent
+            self.parts.agents.append(agent)
+        if kind == "subkani_task_end":
             agent.status = _text(data.get("status")) or DONE
             agent.usage |= _counts(data)
+        elif kind != "subkani_task_start":
+            self._take_of_call(kind.removeprefix("subkani_"), task, agent.calls, data)
 
-    def _usage(self, data: Data) -> None:
-        self.parts.usage |= _counts(data)
-
-    def _begin(self, task: str, calls: list[ToolCall], data: Data) -> None:
-        """A call begins; one that is begun already is ignored."""
+    def _take_of_call(self, kind: str, task: str, calls: list[ToolCall], data: Data) -> None:
+        """A call begins, or one that has begun ends; one that begins once more is ignored."""
         call = _call(data)
-        if not (call.id or call.name) or (task, call.id) in self._calls:
-            return
-        if call.id:
-            self._calls[task, call.id] = calls, len(calls)
-        calls.append(call)
-
-    def _end(self, task: str, data: Data) -> None:
-        place = self._calls.get((task, _text(data.get("id"))))
-        if place is not None:
-            calls, number = place
-            calls[number] = calls[number].model_copy(update={"result": data.get("result"), "is_done": True})
-
-    def _agent(self, data: Data) -> _Agent | None:
-        """The sub-agent that an event names; ``None`` where it names none."""
-        task = _text(data.get("task"))
-        if not task:
-            return None
-        if task not in self._agents:
-            self._agents[task] = _Agent(task)
-            self.parts.agents.append(self._agents[task])
-        return self._agents[task]
-
-
-END: Final = "message_end"
-"""The end of an operation's work on a message, and what it has cost."""
-
-TAKEN: Final[Mapping[str, Callable[[Gathering, Data], None]]] = {
-    "tool_call_start": Gathering._call_start,
-    "tool_call_end": Gathering._call_end,
-    "citations": Gathering._citations,
-    "planning_artifact": Gathering._plan,
-    "reasoning": Gathering._reasoning,
-    "subkani_task_start": Gathering._task_start,
-    "subkani_tool_call_start": Gathering._task_call_start,
-    "subkani_tool_call_end": Gathering._task_call_end,
-    "subkani_task_end": Gathering._task_end,
-    "token_usage": Gathering._usage,
-    "token_usage_partial": Gathering._usage,
-    END: Gathering._usage,
-}
-"""What each type of event adds to a message."""
+        found = self._calls.get((task, call.id))
+        if kind == "tool_call_end":
+            if found is not None:
+                begun, number = found
+                begun[number] = begun[number].model_copy(update={"result": data.get("result"), "is_done": True})
+        elif (call.id or call.name) and found is None:
+            if call.id:
+                self._calls[task, call.id] = calls, len(calls)
+            calls.append(call)
 
 
 def _text(value: object) -> str:

@@ -19,11 +19,10 @@ from veupath_store.events.log.entries import Entry, LogKey, Position
 from veupath_store.events.log.following import GAP, Hints, follow
 from veupath_store.events.log.log import EventLog, required_log
 from veupath_store.events.log.pages import Ended, walk
-from veupath_store.events.message_pages import page_of_messages
 from veupath_store.events.project.catch_up import catch_up
-from veupath_store.events.turns import operation_of
+from veupath_store.events.turns import ASKED, SHOWN, is_cut, is_message, messages, operation_of
 from veupath_store.inputs import limits
-from veupath_store.inputs.validation import as_operation_id, as_uuid, boolean, integer, legacy_operation_id
+from veupath_store.inputs.validation import as_operation_id, as_uuid, boolean, integer
 from veupath_store.session import get_engine, on_change
 from veupath_store.values import LoggedEvent, LogPage, Message, OperationStatus
 
@@ -37,21 +36,22 @@ FOLLOW_SECONDS: Final = 15.0
 OPERATION_SECONDS: Final = 1.0
 """Seconds between two looks at whether an operation that is followed has ended."""
 
-_STREAM: Final = """
-SELECT p.messages_after, p.stream_id IS NOT NULL AND p.last_event_id IS NULL AS is_unlogged
+TURN: Final = 20_000
+"""Entries of a turn that are read beyond one end of a page of messages at most; each word of a model is an entry. Of a
+turn that is longer, what is further away is left out of the messages at that end."""
+
+_STREAMS: Final = """
+SELECT s.id, p.messages_after, p.stream_id IS NOT NULL AND p.last_event_id IS NULL AS is_unlogged
 FROM streams s LEFT JOIN stream_projections p ON p.user_id = s.user_id AND p.stream_id = s.id
-WHERE s.id = $1 AND ($2::uuid IS NULL OR s.user_id = $2)"""
+WHERE """
+_STREAM: Final = _STREAMS + "s.id = $1 AND ($2::uuid IS NULL OR s.user_id = $2)"
+_USERS_STREAMS: Final = _STREAMS + "s.user_id = $1 AND ($2::text IS NULL OR s.site_id = $2) ORDER BY s.id"
 _OPERATION: Final = """
 SELECT stream_id, start_position FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)"""
 # As long as there is a row, there is something to follow.
 _STREAM_GOES_ON: Final = "SELECT FROM streams WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2)"
 _OPERATION_GOES_ON: Final = f"""
 SELECT FROM operations WHERE id = $1 AND ($2::uuid IS NULL OR user_id = $2) AND status = '{OperationStatus.ACTIVE}'"""
-
-_USERS_STREAMS: Final = """
-SELECT s.id, p.stream_id IS NOT NULL AND p.last_event_id IS NULL AS is_unlogged
-FROM streams s LEFT JOIN stream_projections p ON p.user_id = s.user_id AND p.stream_id = s.id
-WHERE s.user_id = $1 AND ($2::text IS NULL OR s.site_id = $2) ORDER BY s.id"""
 _USERS_OPERATIONS: Final = "SELECT id FROM operations WHERE user_id = $1 AND stream_id IS NULL ORDER BY id"
 
 
@@ -62,8 +62,8 @@ class Place:
     key: LogKey
     after: Position | None
     """They come after this entry."""
-    wanted: Callable[[Entry], LoggedEvent | None]
-    """Which of the entries they are."""
+    operation: UUID | None = None
+    """Whose they are, in a conversation's log; ``None`` for all of it."""
     is_seen: bool = True
     """Whether the entry `after` was read from the log, which should hold it then."""
 
@@ -83,12 +83,9 @@ class LogReader:
         self._owner: UUID | None = None
 
     def for_user(self, user_id: UUID | str) -> Self:
-        """The same reader, for one user's conversations and operations only.
+        """A reader of one user's conversations and operations only.
 
         Another user's id then looks exactly like one that does not exist. Each call costs an indexed read for it.
-
-        Returns:
-            A new reader.
         """
         scoped = copy.copy(self)
         scoped._owner = as_uuid(user_id, "user_id")
@@ -112,7 +109,7 @@ class LogReader:
             newest_first: Read backwards from the end.
 
         Returns:
-            The page. About `pages.READ` entries are read for it at most, and `message_pages.TURN` more at either end
+            The page. About `pages.READ` entries are read for it at most, and `TURN` more at either end
             where a turn is cut: of one that is longer than that, what is further away is left out.
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
@@ -122,7 +119,7 @@ class LogReader:
         after = await self._messages_after(key.id)
         if not backwards and after is not None:
             start = max(start or after, after)
-        found, ended = await page_of_messages(self._log, key, start, most, backwards=backwards, floor=after)
+        found, ended = await _page_of_messages(self._log, key, start, most, backwards=backwards, floor=after)
         return _log_page(found, ended)
 
     async def iterate_messages(self, stream_id: UUID | str) -> AsyncIterator[Message]:
@@ -167,16 +164,10 @@ class LogReader:
     async def page_operation_events(
         self, operation_id: UUID | str, *, position: str | None = None, limit: int = 500
     ) -> LogPage[LoggedEvent]:
-        """A page of an operation's events, whichever log they are in. One indexed read, and round trips to Redis.
+        """As `page_events`, of an operation's, whichever log they are in.
 
         A conversation's operation has them in the conversation's log, from its `start_position` on; others have a log
         of their own.
-
-        Args:
-            position: Only events after this entry; ``None`` for all.
-
-        Returns:
-            The page; go on with its `position` until `at_end`, then wait for new ones.
         """
         most = integer(limit, "limit", 1, limits.PAGE)
         return await self._page(await self._place_of_operation(LogKey.operation_given(operation_id), position), most)
@@ -214,9 +205,6 @@ class LogReader:
         (`OperationRepository.get_status`). Every `OPERATION_SECONDS` one indexed read sees whether it has, and at once
         when this process has ended it.
 
-        Args:
-            position: Only events after this entry; ``None`` for all.
-
         Returns:
             An asynchronous generator, which ends when the operation has ended or is gone: at once where this process
             did that, and a second later at most where another did.
@@ -242,7 +230,7 @@ class LogReader:
         entries = follow(self._log, place.key, place.after, is_over, every, is_seen=place.is_seen, hints=hints)
         async with aclosing(entries):
             async for entry in entries:
-                event = place.wanted(entry)
+                event = event_of(entry, place.operation)
                 if event is not None:
                     yield event
 
@@ -250,7 +238,7 @@ class LogReader:
         found: list[LoggedEvent] = []
 
         def take(entry: Entry) -> bool:
-            event = place.wanted(entry)
+            event = event_of(entry, place.operation)
             if event is not None:
                 found.append(event)
             return len(found) == most
@@ -265,15 +253,10 @@ class LogReader:
         start = None if position is None else Position.parse(position)
         operation = None if operation_id is None else as_operation_id(operation_id, "operation_id")
         await self._messages_after(key.id)
-        return Place(key, start, events_of(operation))
+        return Place(key, start, operation)
 
     async def _place_of_operation(self, own: LogKey, position: str | None) -> Place:
-        """Where an operation's events are after a position.
-
-        Args:
-            own: The log that it has where it works for no conversation. An old one holds them also where it does,
-                if it is there.
-        """
+        """Where an operation's events are: in its own log if it has no conversation, or is an old one with that log."""
         start = None if position is None else Position.parse(position)
         client = await get_engine().open()
         rows = await client.execute_rows(_OPERATION, [own.id, self._owner])
@@ -283,10 +266,10 @@ class LogReader:
         # Of an operation that says where it begins all is in the conversation's log.
         may_have_own = own.name or begins is None
         if stream_id is None or (may_have_own and (await self._log.ends([own]))[0] is not None):
-            return Place(own, start, events_of(None))
+            return Place(own, start)
         if start is None and begins is not None:
-            return Place(LogKey.stream(stream_id), Position.parse(begins).before, events_of(own.id), is_seen=False)
-        return Place(LogKey.stream(stream_id), start, events_of(own.id))
+            return Place(LogKey.stream(stream_id), Position.parse(begins).before, own.id, is_seen=False)
+        return Place(LogKey.stream(stream_id), start, own.id)
 
     async def _messages_after(self, stream_id: UUID) -> Position | None:
         """The entry up to which messages are not listed; refuses a conversation that is not this user's."""
@@ -305,27 +288,58 @@ def _log_page(found: list[E], ended: Ended) -> LogPage[E]:
     return LogPage(items=tuple(found), position=None if position is None else str(position), at_end=at_end)
 
 
-def events_of(operation: UUID | None) -> Callable[[Entry], LoggedEvent | None]:
-    """Takes all events but the store's own, or one operation's."""
-    usual = str(operation)
+async def _page_of_messages(
+    log: EventLog, key: LogKey, position: Position | None, most: int, *, backwards: bool, floor: Position | None
+) -> tuple[list[Message], Ended]:
+    """Messages from a position on. A turn that an end of the page cuts is read whole, so that each is shown whole."""
+    entries: list[Entry] = []
+    listed: set[str] = set()
 
-    def is_its(entry: Entry) -> bool:
-        """Whether it is the operation's, by its id, however that is written, or by its old one."""
-        given = entry.operation_id
-        return given.lower() == usual or (legacy_operation_id(given) is not None and operation_of(entry) == operation)
+    def take(entry: Entry) -> bool:
+        if entry.type in SHOWN:
+            entries.append(entry)
+        if is_message(entry):
+            listed.add(str(entry.position))
+        return len(listed) == most
 
-    def event(entry: Entry) -> LoggedEvent | None:
-        if entry.type == PATCHED or not (operation is None or entry.type == GAP or is_its(entry)):
-            return None
-        return LoggedEvent(
-            id=str(entry.position),
-            created_at=entry.position.time,
-            type=entry.type,
-            operation_id=operation_of(entry),
-            data=decoded(entry.raw),
-        )
+    ended = await walk(log, key, position, take, backwards=backwards, floor=floor)
+    first, last = position and position.after, ended[0]
+    if backwards:
+        entries.reverse()
+        first, last = ended[0], position and position.before
+    before: list[Entry] = []
+    after: list[Entry] = []
+    if first is not None and is_cut(entries):
+        await walk(log, key, first, _rest_of_turn(before), backwards=True, floor=floor, most=TURN)
+    if last is not None and is_cut(reversed(entries)):
+        await walk(log, key, last, _rest_of_turn(after), most=TURN)
+    found = [message for message in messages([*before[::-1], *entries, *after]) if message.id in listed]
+    return found[::-1] if backwards else found, ended
 
-    return event
+
+def _rest_of_turn(found: list[Entry]) -> Callable[[Entry], bool]:
+    """Takes entries up to where the turn begins, or another one."""
+
+    def take(entry: Entry) -> bool:
+        if entry.type in SHOWN:
+            found.append(entry)
+        return entry.type == ASKED
+
+    return take
+
+
+def event_of(entry: Entry, operation: UUID | None = None) -> LoggedEvent | None:
+    """What an entry shows; ``None`` for the store's own, and where one operation's are wanted, for another's."""
+    named = operation_of(entry.operation_id)
+    if entry.type == PATCHED or not (operation is None or entry.type == GAP or named == operation):
+        return None
+    return LoggedEvent(
+        id=str(entry.position),
+        created_at=entry.position.time,
+        type=entry.type,
+        operation_id=named,
+        data=decoded(entry.raw),
+    )
 
 
 async def logged_events(user_id: UUID, site_id: str | None) -> AsyncIterator[dict[str, Any]]:
@@ -350,9 +364,8 @@ async def logged_events(user_id: UUID, site_id: str | None) -> AsyncIterator[dic
 
 
 async def _events(log: EventLog, key: LogKey) -> AsyncIterator[dict[str, Any]]:
-    wanted = events_of(None)
     async for entries in log.pages(key):
         for entry in entries:
-            event = wanted(entry)
+            event = event_of(entry)
             if event is not None:
                 yield event.model_dump(mode="json")

@@ -12,6 +12,7 @@ which is how the fold counts; a user's begins a turn all the same.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,24 +49,16 @@ def is_message(entry: Entry) -> bool:
     return entry.type in (ASKED, ANSWERED) and decoded(entry.raw) is not None
 
 
-def begins_within(entries: Iterable[Entry]) -> bool:
-    """Whether the first message of some entries belongs to a turn that begins before them."""
-    return next(_said(entries), ASKED) == ANSWERED
+def is_cut(entries: Iterable[Entry]) -> bool:
+    """Whether the turn of the first message is cut there, as the message is an answer; in reverse, of the last one."""
+    return next((entry.type for entry in entries if entry.type in (ASKED, ANSWERED)), ASKED) == ANSWERED
 
 
-def ends_within(entries: Sequence[Entry]) -> bool:
-    """Whether the last message of some entries belongs to a turn that may go on after them."""
-    return next(_said(reversed(entries)), ASKED) == ANSWERED
-
-
-def _said(entries: Iterable[Entry]) -> Iterator[str]:
-    return (entry.type for entry in entries if entry.type in (ASKED, ANSWERED))
-
-
-def operation_of(entry: Entry) -> UUID | None:
-    """The operation that an entry belongs to; ``None`` for none, or an older application's that is no id."""
+@lru_cache(maxsize=128)
+def operation_of(text: str) -> UUID | None:
+    """The operation that an entry names, however that is written; ``None`` for none, or for what is no id."""
     try:
-        return as_operation_id(entry.operation_id, "operation_id")
+        return as_operation_id(text, "operation_id")
     except ValueError:
         return None
 
@@ -84,10 +77,9 @@ def _turns(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 def _messages(turn: Sequence[Entry]) -> list[Message]:
     """The messages of one turn."""
     found: list[tuple[Entry, Message]] = []
-    if turn[0].type == ASKED:
-        data = decoded(turn[0].raw)
-        if data is not None:
-            found.append((turn[0], _message(turn[0], MessageRole.USER, data, {})))
+    data = decoded(turn[0].raw) if turn[0].type == ASKED else None
+    if data is not None:
+        found.append((turn[0], _message(turn[0], MessageRole.USER, data, {})))
     for group in _by_operation(turn):
         found += _answers(group)
     return [message for _, message in sorted(found, key=lambda pair: pair[0].position)]
@@ -142,7 +134,7 @@ def _message(entry: Entry, role: MessageRole, data: dict[str, Any], merged: dict
         role=role,
         message_id=message_id if isinstance(message_id, str) else None,
         content=content if isinstance(content, str) else "",
-        operation_id=operation_of(entry),
+        operation_id=operation_of(entry.operation_id),
         data=data,
         **merged,
     )

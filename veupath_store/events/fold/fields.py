@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeAlias
-from uuid import UUID
 
-from veupath_store.errors import InvalidInputError
 from veupath_store.events.log.entries import Position
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_uuid
@@ -29,39 +27,8 @@ def whole(value: object, highest: int) -> int | None:
     return value if type(value) is int and 0 <= value <= highest else None
 
 
-def truth(value: object) -> bool | None:
-    """True or false, nothing that is merely one of them."""
-    return value if isinstance(value, bool) else None
-
-
-def _latch(value: object) -> bool | None:
-    return True if value is True else None
-
-
-_REASONS: Final = frozenset(DismissReason)
-
-
-def _reason(value: object) -> str | None:
-    """One of the reasons that the table's check admits."""
-    return value if isinstance(value, str) and value in _REASONS else None
-
-
-def _position(value: object) -> str | None:
-    try:
-        return str(Position.parse(value)) if isinstance(value, str) else None
-    except InvalidInputError:
-        return None
-
-
-def _object(value: object) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None
-
-
-def _uuid(value: object) -> UUID | None:
-    try:
-        return as_uuid(value, "")
-    except InvalidInputError:
-        return None
+def _only(kind: type, value: object) -> Any:  # noqa: ANN401 - of that type
+    return value if isinstance(value, kind) else None
 
 
 _FIRST_YEAR: Final = 1970
@@ -72,35 +39,33 @@ READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "name": partial(text, longest=limits.NAME),
     "record_type": partial(text, longest=limits.RECORD_TYPE),
     "wdk_strategy_id": partial(whole, highest=limits.INT64_MAX),
-    "is_saved": truth,
+    "is_saved": partial(_only, bool),
     "model_id": partial(text, longest=limits.MODEL_ID),
     "message_count": _count,
     "step_count": _count,
     "result_count": _count,
-    "dismissed_reason": _reason,
-    "gene_set_id": _uuid,
-    "gene_set_auto_imported": _latch,
-    "messages_after": _position,
-    "lost": _object,
+    "dismissed_reason": lambda value: DismissReason(value).value,
+    "gene_set_id": lambda value: as_uuid(value, ""),
+    "gene_set_auto_imported": lambda value: value is True or None,
+    "messages_after": lambda value: str(Position.parse(value)),
+    "lost": partial(_only, dict),
 }
-"""Every column that an event may set, but the plan and the steps without a root; ``None``
-stands for a value that is ignored."""
+"""Every column that an event may set, but the plan and the steps without a root. A value for which a reader gives
+``None``, or raises a `ValueError`, is ignored."""
 
 
 def read(
     data: Data, changes: Changes, keys: Mapping[str, str], readers: Mapping[str, Callable[[Any], Any]] = READERS
 ) -> None:
-    """Add the columns that the data sets to the changes, but for values that are of a wrong type.
-
-    Args:
-        data: The data of an event.
-        changes: The new values, by column.
-        keys: The key of each column in the data.
-        readers: The reader of each column.
-    """
+    """Add the columns that the data sets, under the keys of each, to the changes, but for values of a wrong type."""
     for column, key in keys.items():
         given = data.get(key)
-        value = None if given is None else readers[column](given)
+        if given is None:
+            continue
+        try:
+            value = readers[column](given)
+        except ValueError:
+            continue
         if value is not None:
             changes[column] = value
 

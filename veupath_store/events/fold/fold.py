@@ -22,11 +22,12 @@ from uuid import UUID
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.fold.effects import CLEARED, EFFECTS, MESSAGES
 from veupath_store.events.fold.fields import Changes, Data
-from veupath_store.events.fold.patch import PATCHED, Patch, read_patch
+from veupath_store.events.fold.patch import DISMISSAL, PATCHED, Patch, read_patch
 from veupath_store.events.fold.text import decoded
 from veupath_store.events.log.entries import Entry, Position
 from veupath_store.inputs import limits
 from veupath_store.models.unlogged import LOGGED, is_past, is_wish
+from veupath_store.values.projections import LogProblem
 from veupath_store.values.streams import DEFAULT_NAME
 
 PROJECTING: Final = frozenset({*EFFECTS, *MESSAGES, PATCHED})
@@ -74,20 +75,12 @@ INITIAL: Final = State()
 """Before the first entry."""
 
 
-class Problem(NamedTuple):
-    """An entry that was skipped, or whose plan was left out."""
-
-    position: Position
-    type: str
-    reason: str
-    """What is wrong with it; nothing of its content."""
-
-
 class Folded(NamedTuple):
     """What some entries add up to."""
 
     state: State
-    problems: tuple[Problem, ...]
+    problems: tuple[LogProblem, ...]
+    """The entries that were skipped, or whose plans were left out."""
     folded: int
     """How many entries were new: all but those that the state has seen."""
 
@@ -99,24 +92,12 @@ COLUMNS: Final = tuple(
 
 _VALUES: Final = attrgetter(*COLUMNS)
 _NEW: Final = {column: getattr(INITIAL, column) for column in COLUMNS if column not in (LATEST, "lost", "plan")}
-_DISMISSAL: Final = ("dismissed_at", "dismissed_reason")
 _ALL: Final = frozenset(LOGGED)
 _BEFORE_ALL: Final = Position(-1, -1)
 
 
 def fold(state: State, entry: Entry) -> State:
-    """The state after one more entry.
-
-    Args:
-        state: The state before; it is not changed.
-        entry: The entry. One that the state has seen already changes nothing; a bad one only moves the position.
-
-    Returns:
-        The new state.
-
-    Raises:
-        InvalidInputError: The state's own position is none.
-    """
+    """As `fold_all`, of one more entry."""
     return fold_all(state, (entry,)).state
 
 
@@ -128,7 +109,8 @@ def fold_all(state: State, entries: Iterable[Entry]) -> Folded:
 
     Args:
         state: The state before; it is not changed.
-        entries: The entries in the order of the log. Those at or before the last one are skipped.
+        entries: The entries in the order of the log. Those that the state has seen already change nothing; a bad one
+            only moves the position.
 
     Returns:
         The new state, which may share its plan with the given one; and what was wrong.
@@ -138,7 +120,7 @@ def fold_all(state: State, entries: Iterable[Entry]) -> Folded:
     """
     last = _BEFORE_ALL if state.last_event_id is None else Position.parse(state.last_event_id)
     row = _Row(state)
-    problems: list[Problem] = []
+    problems: list[LogProblem] = []
     folded = 0
     for entry in entries:
         if entry.position <= last:
@@ -148,7 +130,7 @@ def fold_all(state: State, entries: Iterable[Entry]) -> Folded:
         if entry.type in PROJECTING:
             reason = row.apply(entry)
             if reason is not None:
-                problems.append(Problem(entry.position, entry.type, reason))
+                problems.append(LogProblem(position=str(entry.position), type=entry.type, reason=reason))
     return Folded(row.state(last) if folded else state, tuple(problems), folded)
 
 
@@ -215,7 +197,7 @@ class _Row:
 
     def _is_logged_by(self, column: str, changes: Changes, tags: Mapping[str, str]) -> bool:
         """Whether a patch holds what the row does: of a dismissal both its time and its reason."""
-        together = _DISMISSAL if column in _DISMISSAL else (column,)
+        together = DISMISSAL if column in DISMISSAL else (column,)
         return all(one in changes and self._is_said(one, changes[one], tags.get(one)) for one in together)
 
     def _is_said(self, column: str, value: Any, tag: str | None) -> bool:  # noqa: ANN401 - a column's value

@@ -4,55 +4,33 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple
-from uuid import UUID
 
-from veupath_store.documents.json import encode, encode_decoded
+import orjson
+from pydantic.alias_generators import to_camel
+
+from veupath_store.documents.json import encode_decoded
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.fold import fields
 from veupath_store.events.fold.fields import Changes, Data
 from veupath_store.events.fold.text import decoded
 from veupath_store.events.log.entries import Entry
 from veupath_store.inputs import limits
+from veupath_store.models.unlogged import LOGGED
 
 PATCHED: Final = "projection_patched"
 
-KEYS: Final[Mapping[str, str]] = {
-    "name": "name",
-    "record_type": "recordType",
-    "wdk_strategy_id": "wdkStrategyId",
-    "is_saved": "isSaved",
-    "model_id": "modelId",
-    "message_count": "messageCount",
-    "step_count": "stepCount",
-    "plan": "plan",
-    "unrooted_steps": "unrootedSteps",
-    "result_count": "resultCount",
-    "dismissed_at": "dismissedAt",
-    "dismissed_reason": "dismissedReason",
-    "gene_set_id": "geneSetId",
-    "gene_set_auto_imported": "geneSetAutoImported",
-    "messages_after": "messagesAfter",
-    "lost": "lost",
-}
+KEYS: Final[Mapping[str, str]] = {column: to_camel(column) for column in (*LOGGED, "lost")}
 """The key of each column in the data."""
 
 DOCUMENTS: Final = ("plan", "unrooted_steps")
 """Columns whose JSON text goes from the table into the log as it is."""
 
-_NULLABLE: Final = {
-    column: KEYS[column]
-    for column in (
-        "record_type",
-        "wdk_strategy_id",
-        "model_id",
-        "result_count",
-        "dismissed_reason",
-        "gene_set_id",
-        "unrooted_steps",
-        "messages_after",
-    )
-}
+DISMISSAL: Final = frozenset({"dismissed_at", "dismissed_reason"})
+"""The time and the reason of a dismissal: neither says anything without the other."""
+
 _PLAIN: Final = {column: key for column, key in KEYS.items() if column not in (*DOCUMENTS, "dismissed_at")}
+_NOT_NULLABLE: Final = {"name", "is_saved", "message_count", "step_count", "gene_set_auto_imported", "lost"}
+_NULLABLE: Final = {column: KEYS[column] for column in ("unrooted_steps", *_PLAIN) if column not in _NOT_NULLABLE}
 # A patch says what a row is to hold: a WDK server's record type may be empty text, and a newer version's reason
 # one that this version does not know.
 _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -68,47 +46,23 @@ def patch_raw(
     *,
     tags: Mapping[str, str],
     updated_at: datetime,
-    documents: Mapping[str, str] | None = None,
-    whole: Mapping[str, Any] | None = None,
+    documents: Mapping[str, str],
+    whole: Mapping[str, Any] | None,
 ) -> bytes:
-    """The data of a `PATCHED` entry, as the log holds it.
+    """The data of a `PATCHED` entry, as the log holds it: JSON text.
 
     Args:
         columns: The values by column, those of `KEYS` that are no documents.
         tags: The tags of the columns that the entry logs.
         updated_at: When the row was changed last.
         documents: The JSON texts of `DOCUMENTS`: as large and as deep as a document may be, and not decoded for this.
-        whole: Of a whole row, why it is appended and whose it is (`whole_row`); ``None`` for a part of it.
-
-    Returns:
-        JSON text.
+        whole: Of a whole row, why it is appended (``made``, ``lost`` or ``trim``) and whose it is; ``None`` for a part.
     """
-    data = {
-        **(whole or {}),
-        **{KEYS[column]: _json(value) for column, value in columns.items()},
-        "tags": dict(tags),
-        "updatedAt": updated_at.isoformat(),
-    }
-    parts = [encode(data, "patch")[1:-1]]
-    parts += [f'"{KEYS[column]}":{text}' for column, text in (documents or {}).items()]
-    return f"{{{','.join(parts)}}}".encode()
-
-
-def whole_row(reason: str, *, user_id: UUID, site_id: str, experiment_id: UUID | None, created_at: datetime) -> Data:
-    """What a whole row says beside its columns, so that a log alone can give its conversation back.
-
-    Args:
-        reason: ``made``, ``lost`` or ``trim``.
-        experiment_id: The experiment that it is about.
-        created_at: When the conversation was made.
-    """
-    return {
-        "whole": reason,
-        "userId": str(user_id),
-        "siteId": site_id,
-        "experimentId": None if experiment_id is None else str(experiment_id),
-        "createdAt": created_at.isoformat(),
-    }
+    values = {KEYS[column]: value for column, value in columns.items()}
+    data = {**(whole or {}), **values, "tags": tags, "updatedAt": updated_at}
+    parts = [orjson.dumps(data, default=str)[1:-1]]  # asyncpg's UUIDs are of a class of their own
+    parts += [f'"{KEYS[column]}":{text}'.encode() for column, text in documents.items()]
+    return b"{%s}" % b",".join(parts)
 
 
 def whole_data(entry: Entry) -> dict[str, Any] | None:
@@ -151,12 +105,7 @@ class Patch(NamedTuple):
 
 
 def read_patch(entry: Entry, data: Data) -> Patch:
-    """Read a `PATCHED` event, which sets exactly the fields that it names.
-
-    Args:
-        entry: The entry, for its position and time.
-        data: Its data, decoded.
-    """
+    """Read a `PATCHED` event, which sets exactly the fields that its data, decoded, name."""
     tags, stamp, whole = data.get("tags"), fields.time(data.get("updatedAt")), is_whole(data)
     changes: Changes = {column: None for column, key in _NULLABLE.items() if data.get(key, "") is None}
     fields.read(data, changes, _PLAIN, _READERS)
@@ -184,11 +133,3 @@ def _read_documents(data: Data, changes: Changes) -> InvalidInputError | None:
     except InvalidInputError as exc:
         return exc
     return None
-
-
-def _json(value: Any) -> Any:  # noqa: ANN401 - a column's value
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str.__str__(value) if isinstance(value, str) else value  # an enum's value, not its name

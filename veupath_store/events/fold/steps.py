@@ -63,11 +63,7 @@ def build_plan(steps: Sequence[Any], root_id: object, *, record_type: str | None
 
 
 def given_steps(steps: Sequence[Any]) -> list[Any]:
-    """The steps of a graph that has no root: those that are objects.
-
-    Raises:
-        InvalidInputError: They are no document that the table takes.
-    """
+    """The steps of a graph that has no root: those that are objects, and make a document that the table takes."""
     objects = [step for step in steps if isinstance(step, dict)]
     if len(objects) > limits.PLAN_STEPS:
         raise InvalidInputError("steps", f"there are more than {limits.PLAN_STEPS} of them")

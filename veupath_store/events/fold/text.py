@@ -19,8 +19,7 @@ _PAIR_OR_ONE: Final = re.compile(rb"(\\u[dD][89abAB]..\\u[dD][c-fC-F]..)|\\u....
 def clean(raw: bytes) -> bytes:
     r"""JSON text without the characters that no column takes.
 
-    Args:
-        raw: JSON text; what is none is left for the decoder to refuse.
+    What is no JSON is left for the decoder to refuse.
 
     Returns:
         The text with each ``\u0000`` and each lone surrogate as ``\ufffd``; pairs of surrogates, and backslashes that
@@ -41,9 +40,6 @@ def _cleaned(run: re.Match[bytes]) -> bytes:
 
 def decoded(raw: bytes) -> dict[str, Any] | None:
     """The data of an entry.
-
-    Args:
-        raw: Its JSON text.
 
     Returns:
         A new object that is not shared, cleaned; ``NaN`` and the infinities, which Python's own encoder writes, as

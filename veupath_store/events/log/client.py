@@ -23,7 +23,6 @@ Command: TypeAlias = tuple[str | bytes | int | float, ...]
 CONNECTIONS: Final = 32
 """Connections that one process may hold at most; further calls wait, within their timeout."""
 
-
 ASK_EVERY: Final = 1.0
 """Seconds after which Sentinels are asked again whether the master is still the one that is used."""
 
@@ -63,7 +62,7 @@ class RedisClient:
         try:
             import redis.asyncio.connection  # noqa: F401, PLC0415 - an extra
 
-            from veupath_store.events.log import connection, errors, sentinel  # noqa: PLC0415 - need it
+            from veupath_store.events.log import connection, errors  # noqa: PLC0415 - need it
         except ImportError as exc:
             raise ConfigurationError(
                 "REDIS_URL is set, and the event log needs the package redis: pip install 'veupath-store[events]'"
@@ -73,8 +72,8 @@ class RedisClient:
 
             EmbeddedRedis(target.embedded).command()  # refuses where the wheel is missing
         self._errors = errors
-        self._open = sentinel.open_master if target.sentinels else connection.open_connection
-        self._named_master, self._asked = sentinel.named_master, 0.0
+        self._open = connection.open_master if target.sentinels else connection.open_connection
+        self._named_master, self._asked = connection.named_master, 0.0
         self._target = target
         self._timeout = timeout
         self._idle: list[AbstractConnection] = []
@@ -84,12 +83,7 @@ class RedisClient:
         self._process = os.getpid()
 
     async def run(self, commands: Iterable[Command], *, writes: bool = False) -> list[Any]:
-        """As `run_each`, but what the server says against a command is raised.
-
-        Raises:
-            UnavailableError: It refuses for now.
-            InternalError: It refused a command.
-        """
+        """As `run_each`, but what the server says against a command is raised."""
         replies = await self.run_each(commands, writes=writes)
         for reply in replies:
             if isinstance(reply, StoreError):
@@ -100,7 +94,6 @@ class RedisClient:
         """Send commands in one write and read all their answers.
 
         Args:
-            commands: The commands.
             writes: Whether they must not be repeated when their answer is lost.
 
         Returns:

@@ -1,16 +1,23 @@
-"""Making a connection to Redis, or saying why that failed."""
+"""Making a connection to Redis, or saying why that failed.
+
+With Sentinels it is to the master that they name, asked for each new connection, and from time to time for the others.
+After a failover that is another server, and the old one need not know: it may go on for ten seconds as if it were the
+master, and lose what it acknowledges.
+"""
 
 import asyncio
-import contextlib
 import inspect
 import os
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.asyncio import connection as kinds
 from redis.exceptions import ResponseError
 
-from veupath_store.errors import ConfigurationError, UnavailableError
+from veupath_store.errors import ConfigurationError, StoreError, UnavailableError
 from veupath_store.events.log.client import NotWritableError, WrongPasswordError, converse, drop
 from veupath_store.events.log.errors import DRIVER_ERRORS, TLS_OPTIONS, is_lost, not_connected
 from veupath_store.servers.inherited import keep_from_children
@@ -35,6 +42,16 @@ _CLUSTER: Final = (
 )
 _SENTINEL: Final = "REDIS_URL names a Sentinel as if it held the log: write redis+sentinel://HOST:PORT/SERVICE."
 
+Place: TypeAlias = tuple[str, int]
+
+_NAMING: Final = 0.25
+"""Seconds for which a call waits to hear whether its master is still the one."""
+
+_SENTINEL_REFUSED: Final = Reason(
+    "this Sentinel refused the user or its password, or wants one",
+    "Correct sentinel_username and sentinel_password in REDIS_URL",
+)
+
 
 async def open_connection(target: RedisTarget, *, is_master: bool = False) -> "AbstractConnection":
     """Connect to the target's host or socket, and see that it can hold a log.
@@ -44,10 +61,6 @@ async def open_connection(target: RedisTarget, *, is_master: bool = False) -> "A
 
     Args:
         is_master: Whether it must be a master, as a Sentinel said.
-
-    Raises:
-        UnavailableError: The server is out of reach, or is no master.
-        ConfigurationError: No repeat will have it accept a connection, or it is a cluster.
     """
     try:
         connection = await open_any(target)
@@ -56,7 +69,7 @@ async def open_connection(target: RedisTarget, *, is_master: bool = False) -> "A
             raise
         connection = await open_any(target)
     try:
-        _check(await _facts(connection), target, is_master=is_master)
+        await _refuse_unfit(connection, target, is_master=is_master)
     except DRIVER_ERRORS as exc:
         raise not_connected(exc, target) from exc
     except BaseException:
@@ -126,13 +139,10 @@ def _new(target: RedisTarget, password: str | None) -> "AbstractConnection":
     return kinds.SSLConnection(**options, **target.tls)
 
 
-async def _facts(connection: "AbstractConnection") -> dict[bytes, Any]:
-    """What the server says of itself; no user can be denied that. Nothing where it does not know the question."""
+async def _refuse_unfit(connection: "AbstractConnection", target: RedisTarget, *, is_master: bool) -> None:
+    """By what the server says of itself, which no user can be denied; not where it does not know the question."""
     [answer] = await converse(connection, [("HELLO", 2)])
-    return {} if isinstance(answer, ResponseError) else dict(zip(answer[::2], answer[1::2], strict=False))
-
-
-def _check(facts: dict[bytes, Any], target: RedisTarget, *, is_master: bool) -> None:
+    facts = {} if isinstance(answer, ResponseError) else dict(zip(answer[::2], answer[1::2], strict=False))
     if facts.get(b"mode") == b"cluster":
         raise ConfigurationError(_CLUSTER)
     if facts.get(b"mode") == b"sentinel":
@@ -143,7 +153,7 @@ def _check(facts: dict[bytes, Any], target: RedisTarget, *, is_master: bool) -> 
 
 async def _why_silent(target: RedisTarget) -> Reason | None:
     """Of a server that leaves a TLS handshake unanswered: whether it answers a PING in clear text."""
-    with contextlib.suppress(OSError, TimeoutError):
+    with suppress(OSError, TimeoutError):
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_connection(target.host, target.port)
             try:
@@ -156,7 +166,7 @@ async def _why_silent(target: RedisTarget) -> Reason | None:
 
 async def _why_lost(target: RedisTarget) -> Reason | None:
     """Of a server that hung up: whether it wants TLS, or another client certificate."""
-    with contextlib.suppress(OSError, TimeoutError):
+    with suppress(OSError, TimeoutError):
         alert = await _tls_alert(target)
         if target.tls is None:
             return _WANTS_TLS
@@ -165,12 +175,7 @@ async def _why_lost(target: RedisTarget) -> Reason | None:
 
 
 async def _tls_alert(target: RedisTarget) -> ssl.SSLError | None:
-    """What a server has against a TLS connection on which nothing is sent; ``None`` where it waits for something.
-
-    Raises:
-        OSError: It does not speak TLS.
-        TimeoutError: It does not answer.
-    """
+    """What a server has against a TLS connection on which nothing is sent; ``None`` where it waits for something."""
     context = ssl.create_default_context()
     # It gets no word of ours, whoever it is: it need not be verified.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -191,3 +196,85 @@ async def _tls_alert(target: RedisTarget) -> ssl.SSLError | None:
             raise
         return exc
     return None
+
+
+async def open_master(target: RedisTarget) -> "AbstractConnection":
+    """Connect to the master of the target's service.
+
+    What the first Sentinel names is tried, and what another one names where that is no master any more, or not yet.
+    """
+    refusals: list[StoreError] = []
+    tried: set[Place] = set()
+    async with aclosing(_named(target)) as named:
+        async for place in named:
+            try:
+                if isinstance(place, StoreError):
+                    raise place
+                if place not in tried:
+                    tried.add(place)
+                    return await open_connection(replace(target, host=place[0], port=place[1]), is_master=True)
+            except StoreError as exc:
+                refusals.append(exc)
+    raise _none_accepts(target, refusals)
+
+
+async def named_master(target: RedisTarget) -> Place | None:
+    """What the first Sentinel names that answers in time; ``None`` where none does."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_NAMING), aclosing(_named(target)) as named:
+            async for place in named:
+                if not isinstance(place, StoreError):
+                    return place
+    return None
+
+
+async def _named(target: RedisTarget) -> AsyncGenerator[Place | StoreError, None]:
+    """What each Sentinel says, as they answer. All are asked at once: redis-py would wait for one after the other."""
+    answers = [asyncio.ensure_future(_asked_of(target, place)) for place in target.sentinels]
+    try:
+        for answer in asyncio.as_completed(answers):
+            try:
+                said: Place | StoreError = await answer
+            except StoreError as exc:
+                said = exc
+            yield said
+    finally:
+        for task in answers:
+            task.cancel()
+        await asyncio.wait(answers)
+
+
+async def _asked_of(target: RedisTarget, place: Place) -> Place:
+    """Where the master is, in one Sentinel's view."""
+    user, password = target.sentinel_user, target.sentinel_password
+    sentinel = replace(
+        target, host=place[0], port=place[1], user=user, password=password, ask_password=None, database=0
+    )
+    try:
+        connection = await open_any(sentinel)
+    except WrongPasswordError as exc:
+        raise ConfigurationError(_SENTINEL_REFUSED.sentence(sentinel.place)) from exc
+    try:
+        [answer] = await converse(connection, [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.service)])
+        if isinstance(answer, Exception):
+            raise answer
+    except DRIVER_ERRORS as exc:
+        raise not_connected(exc, sentinel) from exc
+    finally:
+        await drop(connection)
+    if answer is None:
+        raise ConfigurationError(
+            f"{sentinel.place}: this Sentinel watches no master of the name {target.service!r}. Correct it in the URL."
+        )
+    host, port = answer
+    return host.decode(), int(port)
+
+
+def _none_accepts(target: RedisTarget, refusals: Sequence[StoreError]) -> StoreError:
+    """One error for all, with each one's own reason."""
+    permanent = all(isinstance(refusal, ConfigurationError) for refusal in refusals)
+    kind = ConfigurationError if permanent else UnavailableError
+    reasons = dict.fromkeys(map(str, refusals))  # two Sentinels name one master
+    summary = kind(" ".join((f"No master {target.service!r} accepts a connection.", *reasons)))
+    summary.__cause__ = refusals[-1].__cause__
+    return summary

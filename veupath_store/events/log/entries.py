@@ -56,11 +56,7 @@ class LogKey:
 
     @classmethod
     def operation_given(cls, operation_id: object) -> "LogKey":
-        """The same, of an operation that a caller names: by its old id it is the log under its old name.
-
-        Raises:
-            InvalidInputError: It is no id of an operation.
-        """
+        """The same, of an operation that a caller names: by its old id it is the log under its old name."""
         identity = as_operation_id(operation_id, "operation_id")
         return cls(LogKind.OPERATION, identity, legacy_operation_id(operation_id) or "")
 
@@ -81,13 +77,7 @@ class Position(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Position":
-        """A position from its text.
-
-        Args:
-            text: As Redis writes it: ``1700000000000-0``.
-
-        Returns:
-            The position.
+        """A position from its text, as Redis writes it: ``1700000000000-0``.
 
         Raises:
             InvalidInputError: It is not two unsigned 64-bit integers and a dash.
@@ -165,7 +155,6 @@ def encode_event(event: Event, path: str) -> Fields:
     one character is wrong must not be lost. ``NaN`` and the infinities become null; ids and times become text.
 
     Args:
-        event: The event.
         path: What to call it in an error, as ``events[3]``.
 
     Raises:
@@ -195,21 +184,17 @@ def _encode(data: object, path: str) -> str:
 def _cleaned(value: Any, levels: int, path: str) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
     if not isinstance(value, dict | list):
-        return _cleaned_value(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
     if not levels:
         raise InvalidInputError(path, f"it is nested more than {limits.DOCUMENT_DEPTH} levels deep")
     if isinstance(value, list):
         return [_cleaned(item, levels - 1, path) for item in value]
     return {_cleaned(key, 0, path): _cleaned(item, levels - 1, path) for key, item in value.items()}
-
-
-def _cleaned_value(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def entries_of(reply: Iterable[Sequence[Any]] | None) -> list[Entry]:

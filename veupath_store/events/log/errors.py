@@ -35,10 +35,7 @@ _BY_CLASS: Final[dict[type[Exception], str]] = {
     redis_errors.ReadOnlyError: "READONLY",
     redis_errors.OutOfMemoryError: "OOM",
     redis_errors.NoPermissionError: "NOPERM",
-    redis_errors.ExecAbortError: "EXECABORT",
     redis_errors.MasterDownError: "MASTERDOWN",
-    redis_errors.TryAgainError: "TRYAGAIN",
-    redis_errors.ClusterDownError: "CLUSTERDOWN",
 }
 # The server has done nothing, and the cause will pass, by itself or by an operator's hand.
 _PASSING: Final = {
@@ -49,8 +46,6 @@ _PASSING: Final = {
     "MISCONF": "it cannot persist its data",
     "MASTERDOWN": "it has lost its master",
     "NOREPLICAS": "too few replicas are in reach",
-    "TRYAGAIN": "its slots are being moved",
-    "CLUSTERDOWN": "its cluster is down",
     "UNBLOCKED": "it ended the command",
 }
 _KINDS: Final = {

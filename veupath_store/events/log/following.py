@@ -67,7 +67,6 @@ async def follow(
     Holds nothing while its consumer is busy: no connection, and no more than `ROOM` entries.
 
     Args:
-        key: The log to follow.
         position: The last entry that is known already; ``None`` for none.
         is_over: Whether nothing more will be appended. The log is read once more afterwards, so that what was appended
             before it became true is not missed.
@@ -121,11 +120,7 @@ async def _held(
 
 
 async def _gap_after(log: "EventLog", key: LogKey, known: Position, after: Sequence[Entry]) -> Entry | None:
-    """What tells that a known entry is not there, at the place from which to go on; ``None`` where nothing is missing.
-
-    Args:
-        after: Those that follow it.
-    """
+    """What tells that a known entry is not there, and from where to go on; ``None`` where nothing is missing."""
     before = await log.read_newest(key, 1, before=known)
     if not before and after and after[0].position.before == known:
         return None
@@ -144,33 +139,24 @@ def _begins_anew(entry: Entry) -> bool:
 
 
 class Subscription:
-    """One follower's place in a log.
+    """One follower's place in a log."""
 
-    Attributes:
-        key: The log.
-        position: The last entry that was handed over, taken or not.
-        overflowed: Whether more came than was taken in time, or is handed over. Nothing more comes then; what was
-            handed over is whole up to `position`.
-        hinted: Whether what is followed may be over.
-    """
-
-    def __init__(self, key: LogKey, position: Position) -> None:
-        self.key = key
+    def __init__(self, position: Position) -> None:
         self.position: Position = position
+        """The last entry that was handed over, taken or not."""
         self.overflowed: bool = False
+        """Whether more came than was taken in time, or is handed over. Nothing more comes then; what was handed over is
+        whole up to `position`."""
         self.hinted: bool = False
+        """Whether what is followed may be over."""
         self._waiting: list[Entry] = []
         self._changed = asyncio.Event()
         self._failure: StoreError | None = None
 
     async def take(self, patience: float) -> list[Entry]:
-        """What was appended since the last call, in order; nothing after a hint, or where nothing more will come.
+        """What was appended since the last call, in order, after so many seconds at most.
 
-        Args:
-            patience: Seconds to wait when that is nothing.
-
-        Raises:
-            UnavailableError: Redis does not answer, or the store is being closed.
+        Nothing after a hint, or where nothing more will come. Raises what `fail` was given.
         """
         if not self._waiting:
             with contextlib.suppress(TimeoutError):
@@ -219,14 +205,10 @@ class LogWatch:
 
     @contextmanager
     def subscribe(self, key: LogKey, after: Position | None) -> Iterator[Subscription]:
-        """Follow a log, which need not be there yet, while the block lasts.
-
-        Args:
-            after: The last entry that is known already; ``None`` for none.
-        """
+        """Follow a log, which need not be there yet, while the block lasts."""
         if self._closed:
             raise StoreClosedError(_CLOSED)
-        subscription, text = Subscription(key, after or FIRST), key.text(self._prefix)
+        subscription, text = Subscription(after or FIRST), key.text(self._prefix)
         self._followed.setdefault(text, set()).add(subscription)
         if self._waiting is None:
             self._waiting = start_detached(self._wait(), name="event log watch")

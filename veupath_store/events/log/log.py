@@ -129,7 +129,6 @@ class EventLog:
         The stream is marked as behind when one of them changes the projection.
 
         Args:
-            events: The events. U+0000 and lone surrogates in their data become U+FFFD.
             new: Whether the log is made when it is not there.
 
         Returns:
@@ -254,11 +253,11 @@ class EventLog:
             logger.warning("marks of streams that are behind cannot be removed: %s", unmarked)
 
     async def refuse(self, operation_ids: Sequence[UUID]) -> None:
-        """Have conversations' logs take no more events of some operations, for `scripts.GONE_KEPT` seconds.
+        """Have conversations' logs take no more events of some operations, for `scripts.DAY` seconds.
 
         A full Redis has no room for this, which is no error: it takes no events either.
         """
-        commands: list[Command] = [("SET", self._gone(str(one)), "", "EX", scripts.GONE_KEPT) for one in operation_ids]
+        commands: list[Command] = [("SET", self._gone(str(one)), "", "EX", scripts.DAY) for one in operation_ids]
         failed = [it for it in await self._of_each(commands, bool) if isinstance(it, StoreError)]
         if failed:
             logger.warning("%d deleted operations may still append to logs: %s", len(failed), failed[0])
@@ -267,11 +266,7 @@ class EventLog:
         return f"{self._prefix}{scripts.GONE}{operation_id}"
 
     async def scan(self, kind: LogKind, cursor: int) -> tuple[int, list[str]]:
-        """Go through some of the keys that Redis holds.
-
-        Args:
-            kind: Whose logs.
-            cursor: 0, then what this returned.
+        """Go through some of the keys that Redis holds, from 0 or where the last call ended.
 
         Returns:
             Where to go on, 0 at the end; and what the keys of logs have in the place of an id, some perhaps twice.
@@ -292,12 +287,18 @@ class EventLog:
         if limit < 1:
             return []
         reply = await self._ask("ZRANGE", self._behind, skip, skip + limit - 1, "WITHSCORES")
-        odd = [member for member in reply[::2] if _stream(member) is None]
+        found: list[tuple[UUID, float]] = []
+        odd: list[bytes] = []
+        for member, score in zip(reply[::2], reply[1::2], strict=True):
+            try:
+                found.append((UUID(member.decode()), float(score)))
+            except ValueError:
+                odd.append(member)
         if odd:
             logger.warning("%s holds %d members that are no streams, which are removed", self._behind, len(odd))
             await self._ask("ZREM", self._behind, *odd)
             return await self.behind(limit, skip)
-        return [(UUID(member.decode()), float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)]
+        return found
 
     async def caught_up(self, seen: Iterable[tuple[UUID, float]]) -> None:
         """Take marks away, except for those of streams to which something was appended since `behind` gave them."""
@@ -319,13 +320,9 @@ class EventLog:
         return await self._ask("EVAL", scripts.CLAIM, 1, key, max(1, int(span * 1000))) is not None
 
     async def hold(self, database: str) -> str:
-        """Say for a day that the logs under this prefix belong to a database, unless they belong to another one.
-
-        Returns:
-            The database that they belong to.
-        """
+        """Have a database hold the prefix's logs for a day, unless another one does; returns which of them does."""
         key = f"{self._prefix}{scripts.HOLDER}"
-        return str((await self._ask("EVAL", scripts.HOLD, 1, key, database, scripts.HELD)).decode(errors="replace"))
+        return str((await self._ask("EVAL", scripts.HOLD, 1, key, database, scripts.DAY)).decode(errors="replace"))
 
     async def holder(self) -> str | None:
         """The database that the logs under this prefix belong to; ``None`` where none has claimed them."""
@@ -337,11 +334,7 @@ class EventLog:
         await self._ask("PING")
 
     async def check_writable(self) -> None:
-        """Ask Redis whether it takes writes.
-
-        Raises:
-            UnavailableError: It takes none: it is a replica, its memory is full, or it cannot persist its data.
-        """
+        """An `UnavailableError` where Redis takes no writes: a replica, or full, or unable to persist its data."""
         await self._ask(*never_written(self._prefix))
 
     async def close(self) -> None:
@@ -351,11 +344,7 @@ class EventLog:
 
 
 def required_log() -> EventLog:
-    """As `event_log`, where nothing can be done without one.
-
-    Raises:
-        ConfigurationError: The store has no log, or the extra ``events`` is not installed.
-    """
+    """As `event_log`, where nothing can be done without one: a `ConfigurationError` where the store has no log."""
     log = event_log()
     if log is None:
         raise ConfigurationError(NO_LOG)
@@ -363,10 +352,7 @@ def required_log() -> EventLog:
 
 
 def event_log() -> EventLog | None:
-    """The log that ``REDIS_URL`` configures, made on first use; connects to nothing.
-
-    Returns:
-        The log, or ``None`` where the store has none: the variable is unset, or empty.
+    """The log that ``REDIS_URL`` configures, made on first use; ``None`` where that is unset, or empty.
 
     Raises:
         ConfigurationError: The extra ``events`` is not installed.
@@ -386,15 +372,8 @@ def _stepped(reply: Sequence[Any]) -> Stepped:
     return Stepped(bool(there), bool(found), bool(last), entries_of(page), [position_of(it) for it in ids])
 
 
-def _stream(member: bytes) -> UUID | None:
-    try:
-        return UUID(member.decode())
-    except ValueError:
-        return None
-
-
 def _ends(reply: Sequence[Any] | None) -> LogEnds | None:
     if not reply:
         return None
-    first, newest, last = reply
-    return LogEnds(position_of(first) if first else None, position_of(newest) if newest else None, position_of(last))
+    first, newest = (position_of(it) if it else None for it in reply[:2])
+    return LogEnds(first, newest, position_of(reply[2]))

@@ -22,21 +22,13 @@ Ended: TypeAlias = tuple[Position | None, bool]
 
 
 class PageSize:
-    """How many entries the next page may have, from the size of those that were read.
-
-    Attributes:
-        entries: That number.
-    """
+    """How many entries the next page may have, from the size of those that were read."""
 
     def __init__(self) -> None:
         self.entries: int = FIRST
 
     def seen(self, page: Sequence[Entry]) -> bool:
-        """Learn from a page.
-
-        Returns:
-            Whether it was full, so that there may be more.
-        """
+        """Learn from a page; whether it was full, so that there may be more."""
         full = len(page) == self.entries
         size = sum(len(entry.raw) for entry in page)
         fitting = max(1, len(page) * BYTES // max(1, size))

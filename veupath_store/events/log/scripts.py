@@ -22,17 +22,12 @@ NEVER: Final = "projections:never"
 HOLDER: Final = "projections:database"
 """Which database the logs under a prefix belong to, for as long as that is in use."""
 
-HELD: Final = 86_400
-"""Seconds for which the logs belong to a database that is not seen any more."""
-
-KEYS_KEPT: Final = 86_400
-"""Seconds for which the key of an event makes its repetition harmless."""
+DAY: Final = 86_400
+"""Seconds for which logs belong to a database that is not seen any more, the key of an event makes its repetition
+harmless, and events of a deleted operation are refused. Its worker has lost its lease long before."""
 
 GONE: Final = "operations:gone:"
 """What is there says that the operation behind it was deleted: nothing of it is appended any more."""
-
-GONE_KEPT: Final = 86_400
-"""Seconds for which that is kept. Its worker has lost its lease long before."""
 
 # KEYS: the log, the marks, what says of each operation that it is gone, a key for each event that has one. ARGV: 1 to
 # make the log where it is not there, the stream to mark or nothing, the number of operations, and for each event its
@@ -74,7 +69,7 @@ for i = 4, #ARGV, 4 do
     if not id then
         id = redis.call('XADD', KEYS[1], '*', 'op', ARGV[i], 'type', ARGV[i + 1], 'data', ARGV[i + 2])
         if key then
-            redis.call('SET', key, id, 'EX', {KEYS_KEPT})
+            redis.call('SET', key, id, 'EX', {DAY})
             known[key] = id
         end
     end
@@ -173,7 +168,7 @@ return {there and 1 or 0, found and 1 or 0, last and 1 or 0, page, ids}
 """
 _TYPES: Final = ", ".join(f"['{name}'] = true" for name in sorted(PROJECTING))
 CATCH_UP: Final = _PAGE + (
-    _READ_AND_APPEND.replace("PROJECTING", f"{{{_TYPES}}}").replace("LAST", str(LAST)).replace("KEPT", str(KEYS_KEPT))
+    _READ_AND_APPEND.replace("PROJECTING", f"{{{_TYPES}}}").replace("LAST", str(LAST)).replace("KEPT", str(DAY))
 )
 
 # The first and last entries themselves, which XINFO holds as well and which may have megabytes, stay in the server.

@@ -12,8 +12,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreError, UnavailableError
-from veupath_store.events.fold.fold import PROJECTING, Problem
-from veupath_store.events.fold.patch import DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw, whole_row
+from veupath_store.events.fold.fold import PROJECTING
+from veupath_store.events.fold.patch import DISMISSAL, DOCUMENTS, KEYS, PATCHED, is_unsettled, patch_raw
 from veupath_store.events.log.entries import FIRST, LAST, Entry, Fields, LogKey, Position
 from veupath_store.events.log.log import EventLog, Step, Stepped
 from veupath_store.events.log.pages import BYTES, MOST
@@ -21,10 +21,7 @@ from veupath_store.events.project.commit import Committed, Part, commit, is_of_o
 from veupath_store.events.project.losses import accept_loss, beginning_after, from_own, loss, own_beginning
 from veupath_store.events.project.rows import Snapshot, read_rows
 from veupath_store.events.project.selection import TOGETHER
-from veupath_store.session import get_engine
 from veupath_store.values import CaughtUp, LogProblem
-
-_DISMISSAL: Final = frozenset({"dismissed_at", "dismissed_reason"})
 
 _MOST_WAITING: Final = 16 * BYTES
 """Bytes of entries that wait for the end of a log before something that they claim is settled."""
@@ -53,7 +50,7 @@ class _Turn:
     """Whether it needs rounds of its own."""
     position: str | None = None
     events: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LogProblem] = field(default_factory=list)
     appended: Position | None = None
     """Where the whole row is that was to be appended."""
     result: StoreError | CaughtUp | None = None
@@ -67,7 +64,7 @@ class _Turn:
 
     def end(self, error: StoreError | None = None, kind: type[CaughtUp] = CaughtUp) -> StoreError | CaughtUp:
         """Nothing more is to be done."""
-        self.result = error or kind(position=self.position, events=self.events, problems=log_problems(self.problems))
+        self.result = error or kind(position=self.position, events=self.events, problems=tuple(self.problems))
         return self.result
 
     @property
@@ -140,11 +137,8 @@ async def append_whole(log: EventLog, stream_id: UUID) -> Position:
 
 
 async def _round(log: EventLog, turns: Sequence[_Turn]) -> None:
-    rows = await read_rows(
-        await get_engine().open(),
-        [turn.stream_id for turn in turns],
-        [turn.stream_id for turn in turns if turn.mode != "end" or turn.reason],
-    )
+    plans = [turn.stream_id for turn in turns if turn.mode != "end" or turn.reason]
+    rows = await read_rows([turn.stream_id for turn in turns], plans)
     for turn in turns:
         turn.is_large = len(turns) > 1 and turn.stream_id not in rows  # or gone, which is seen alone
     asked = [
@@ -178,32 +172,23 @@ def _asks(turn: _Turn, row: Snapshot | StoreError) -> bool:
         if turn.waiting is not None:
             turn.step = Step(key, turn.waiting.entries[-1].position, MOST)
         else:
-            bound = turn.last if turn.mode == "replace" else _after(position) if turn.mode == "new" else None
-            turn.step = Step(key, position, MOST, turn.mode, _to_append(turn), bound)
+            if turn.mode == "new" and position == LAST:
+                raise InvalidInputError("position", "no entry can follow it")
+            bound = {"replace": turn.last, "new": position and position.after}.get(turn.mode)
+            own = [_patch(turn)] if turn.whole or row.state.unlogged else []
+            turn.step = Step(key, position, MOST, turn.mode, [*own, *row.waiting], bound)
     except StoreError as exc:
         turn.end(exc)
         return False
     return True
 
 
-def _after(position: Position | None) -> Position | None:
-    if position == LAST:
-        raise InvalidInputError("position", "no entry can follow it")
-    return position and position.after
-
-
-def _to_append(turn: _Turn) -> list[Fields]:
-    row = turn.row
-    turn.lost = loss(row, FIRST, row.state.message_count) if turn.whole == "lost" else None
-    return [*([_patch(turn)] if turn.whole or row.state.unlogged else []), *row.waiting]
-
-
 def _patch(turn: _Turn) -> Fields:
     row, state = turn.row, turn.row.state
+    turn.lost = loss(row, FIRST, state.message_count) if turn.whole == "lost" else None
     if turn.lost is not None:
         state = replace(state, message_count=0, lost=turn.lost)
-    # A dismissal has its time beside its reason: one of the two says nothing by itself.
-    named = {*state.unlogged, *(_DISMISSAL if _DISMISSAL & state.unlogged.keys() else ())}
+    named = {*state.unlogged, *(DISMISSAL if DISMISSAL & state.unlogged.keys() else ())}
     columns = [
         column for column in KEYS if (turn.whole or column in named) and (column != "lost" or state.lost is not None)
     ]
@@ -212,15 +197,7 @@ def _patch(turn: _Turn) -> Fields:
         tags=state.unlogged,
         updated_at=state.updated_at or row.created_at,
         documents={column: row.documents[column] for column in columns if column in DOCUMENTS},
-        whole=whole_row(
-            turn.whole,
-            user_id=row.user_id,
-            site_id=row.site_id,
-            experiment_id=row.experiment_id,
-            created_at=row.created_at,
-        )
-        if turn.whole
-        else None,
+        whole={"whole": turn.whole, **row.identity} if turn.whole else None,
     )
     return "", PATCHED, raw, ""
 
@@ -294,7 +271,8 @@ async def _first(log: EventLog, turn: _Turn) -> Part | None:
 def _read(turn: _Turn, read: Sequence[Entry], *, at_end: bool) -> Part | None:
     """What follows the position; a page that ends in a claim is not committed before the next is read (rule 19)."""
     part, turn.waiting = turn.waiting or Part(turn.row), None
-    part.add(read, folds=not at_end)
+    if read:
+        part.add(read)
     if not at_end and part.claims and part.size < _MOST_WAITING:
         # Those with a key, too: an event of a unit of work that is not deleted with its commit is appended again.
         kept = [entry for entry in part.entries[:-1] if entry.type in PROJECTING or entry.key]
@@ -324,10 +302,3 @@ def _advance(turn: _Turn, done: Committed | StoreError | None) -> None:
         is_left = row.has_more or (bool(done.state.unlogged) and not (turn.leaves_changes and answer.positions))
         if answer.holds_position and answer.at_end and all_appended and not is_left:
             turn.end()
-
-
-def log_problems(problems: Iterable[Problem]) -> tuple[LogProblem, ...]:
-    """The fold's problems as the report shows them."""
-    return tuple(
-        LogProblem(position=str(problem.position), type=problem.type, reason=problem.reason) for problem in problems
-    )

@@ -5,8 +5,8 @@ were read; its own columns may have changed meanwhile, which its tags tell. Name
 user's conversations on a site, which no log knows: they are settled here, and what that decides is to be logged, too.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
@@ -14,9 +14,9 @@ from uuid import UUID
 import asyncpg
 
 from veupath_store.engine import StoreTransaction
-from veupath_store.engine.races import ATTEMPTS, NAME_KEY, WDK_KEY, despite_deadlocks
+from veupath_store.engine.races import NAME_KEY, WDK_KEY, OutOfOrderError, despite_deadlocks, once_unique
 from veupath_store.errors import ConflictError, InternalError, InvalidInputError, NotFoundError, StoreError
-from veupath_store.events.fold.fold import Problem, State, fold_all
+from veupath_store.events.fold.fold import State, fold_all
 from veupath_store.events.log.entries import FIRST, Entry, Position
 from veupath_store.events.project.rows import Row, Snapshot, lock_rows, write_rows
 from veupath_store.inputs import limits
@@ -24,6 +24,7 @@ from veupath_store.inputs.validation import tidied
 from veupath_store.models.unlogged import DECISION, new_tag
 from veupath_store.repositories.free_names import FREE_NAME
 from veupath_store.session import async_session_factory
+from veupath_store.values import LogProblem
 
 _FREE: Final = f"""
 WITH RECURSIVE asked(user_id, site_id, named, base) AS (VALUES ($1::uuid, $2::varchar, $3::uuid, $4::text)),
@@ -41,28 +42,24 @@ _LARGE: Final = 1024 * 1024
 
 @dataclass(slots=True)
 class Part:
-    """What is to be folded into one row.
-
-    Attributes:
-        row: The row as it was read.
-        entries: The entries after its position.
-        patch: Where the row's own patch is, which was appended after them with all its columns that were unlogged.
-        lost: The mark of a loss that the patch carries, where there was one since the row was read.
-        after: The events of units of work that were appended after these. One whose key the log has had is where that
-            is.
-        state: Instead of folding: what the row is to hold, as far as it is logged.
-        expected: What comes of it if the row is not changed before it is locked.
-        claimed: The WDK strategy that it claims, as far as that is seen; who holds it is locked as well.
-    """
+    """What is to be folded into one row."""
 
     row: Snapshot
+    """The row as it was read."""
     entries: Sequence[Entry] = ()
+    """The entries after its position."""
     patch: Position | None = None
+    """Where the row's own patch is, which was appended after them with all its columns that were unlogged."""
     lost: Mapping[str, Any] | None = None
+    """The mark of a loss that the patch carries, where there was one since the row was read."""
     after: Sequence[Entry] = ()
+    """The events of units of work that were appended after these; of one whose key the log has had, where that is."""
     state: State | None = None
+    """Instead of folding: what the row is to hold, as far as it is logged."""
     expected: "Committed | StoreError | None" = None
+    """What comes of it if the row is not changed before it is locked."""
     claimed: int | None = None
+    """The WDK strategy that it claims, as far as that is seen; who holds it is locked as well."""
 
     @property
     def size(self) -> int:
@@ -79,35 +76,29 @@ class Part:
         """Whether the row gets something that another row may have."""
         return isinstance(self.expected, Committed) and self.expected.claims
 
-    def add(self, entries: Sequence[Entry], *, folds: bool) -> None:
-        """Take the entries that follow, and fold them now, or as far as what came before is."""
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Take the entries that follow, and fold them."""
         self.entries = [*self.entries, *entries]
         done = self.expected
         if isinstance(done, Committed):
             state, problems, count = fold_all(done.state, entries)
-            keys = [*done.keys, *_keys(entries)]
-            self.expected = Committed(done.row, state, (*done.problems, *problems), done.folded + count, keys)
-        elif folds:
+            self.expected = Committed(done.row, state, (*done.problems, *problems), done.folded + count)
+        else:
             self.expected = _folded(self, self.row)
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What comes of a `Part`.
-
-    Attributes:
-        row: The row, as it was when it was locked.
-        state: What it holds now.
-        problems: Entries that were skipped.
-        folded: How many entries were folded.
-        keys: The keys of events of units of work that are in the log now.
-    """
+    """What comes of a `Part`."""
 
     row: Row
+    """The row, as it was when it was locked."""
     state: State
-    problems: Sequence[Problem] = ()
+    """What it holds now."""
+    problems: Sequence[LogProblem] = ()
+    """Entries that were skipped."""
     folded: int = 0
-    keys: Sequence[UUID] = ()
+    """How many entries were folded."""
 
     @property
     def claims_name(self) -> bool:
@@ -128,68 +119,55 @@ class Committed:
 async def commit(parts: Sequence[Part]) -> dict[UUID, Committed | StoreError | None]:
     """Fold what was read into rows: a transaction for those that claim no name or WDK strategy, one for each that does.
 
-    Three statements at most for each transaction; where something is claimed two to five more.
+    Three statements at most for each transaction; where something is claimed one to three more.
 
     Returns:
         For each conversation what came of it: ``None`` where the row stands elsewhere by now, so that it is to be read
         again; an error where the row cannot be read or written, is locked for too long, or is gone.
     """
-    done: dict[UUID, Committed | StoreError | None] = {}
-    together: list[Part] = []
-    alone: list[Part] = []
     for part in parts:
         if not part.is_large:
             part.expected = _folded(part, part.row)
-        is_plain = isinstance(part.expected, Committed) and not part.claims
-        (together if is_plain else alone).append(part)
-    if together:
-        try:
-            alone += await despite_deadlocks(lambda: _commit_together(together, done))
-        except StoreError as exc:
-            if not is_of_one(exc):
-                raise
-            if len(parts) == 1:
-                return {parts[0].row.stream_id: exc}
-            alone += together
-    for part in alone:
-        done[part.row.stream_id] = await _commit_alone(part)
-        part.expected = None  # its plan may be large
+    together = [part for part in parts if isinstance(part.expected, Committed) and not part.claims]
+    done: dict[UUID, Committed | StoreError | None] = {}
+    try:
+        done |= await despite_deadlocks(lambda: _commit_together(together))
+    except StoreError as exc:
+        if not is_of_one(exc):
+            raise
+        if len(parts) == 1:
+            return {parts[0].row.stream_id: exc}
+    for part in parts:
+        if part.row.stream_id not in done:
+            done[part.row.stream_id] = await _commit_alone(part)
+            part.expected = None  # its plan may be large
     return done
 
 
-async def _commit_together(parts: Sequence[Part], done: dict[UUID, Committed | StoreError | None]) -> list[Part]:
-    """Fold several parts; returns those that claim something after all, because their rows were changed meanwhile."""
-    claiming: list[Part] = []
+async def _commit_together(parts: Sequence[Part]) -> dict[UUID, Committed | StoreError | None]:
+    """Fold several parts, but for those that claim something after all, because their rows were changed meanwhile."""
+    if not parts:
+        return {}
     async with async_session_factory() as session:
         rows = await lock_rows(session.client, (part.row.stream_id for part in parts))
-        written = []
-        for part in parts:
-            folded = _folded(part, rows.get(part.row.stream_id))
-            if isinstance(folded, Committed) and folded.claims:
-                claiming.append(part)
-                continue
-            if isinstance(folded, Committed):
-                written.append(folded)
-            done[part.row.stream_id] = folded
-        await _write(session.client, written)
-    return claiming
+        folded = {part.row.stream_id: _folded(part, rows.get(part.row.stream_id)) for part in parts}
+        done = {key: one for key, one in folded.items() if not (isinstance(one, Committed) and one.claims)}
+        await _write(session.client, [(part, done.get(part.row.stream_id)) for part in parts])
+    return done
 
 
 async def _commit_alone(part: Part) -> Committed | StoreError | None:
     """Fold one part, and settle the name and the WDK strategy that it claims: the last commit holds."""
-    attempts, part.expected = 0, part.expected or _folded(part, part.row)
+    part.expected = part.expected or _folded(part, part.row)
     part.claimed = part.expected.claimed if isinstance(part.expected, Committed) else None
-    while True:
-        attempts += 1
-        try:
-            return await despite_deadlocks(lambda: _settled(part))
-        except ConflictError as exc:  # another writer took the name, or the strategy, first
-            if exc.constraint not in (NAME_KEY, WDK_KEY) or attempts == ATTEMPTS:
-                return exc
-        except StoreError as exc:
-            if is_of_one(exc):
-                return exc
-            raise
+    try:
+        # Another writer may take the name, or the strategy, first.
+        keys = frozenset({NAME_KEY, WDK_KEY})
+        return await once_unique(lambda: despite_deadlocks(lambda: _settled(part)), keys, nullcontext)
+    except StoreError as exc:
+        if is_of_one(exc):
+            return exc
+        raise
 
 
 def is_of_one(error: StoreError) -> bool:
@@ -201,28 +179,23 @@ def is_of_one(error: StoreError) -> bool:
 async def _settled(part: Part) -> Committed | StoreError | None:
     async with async_session_factory() as session:
         client, row = session.client, part.row
-        holder = await _holder(client, row, part.claimed)
-        rows = await lock_rows(client, {row.stream_id, *([holder] if holder else [])})
+        claim = [row.user_id, row.site_id, part.claimed, row.stream_id]
+        found = await client.execute_rows(_HOLDER, claim) if part.claimed is not None else []
+        rows = await lock_rows(client, [row.stream_id, *(each["stream_id"] for each in found)])
         done = _folded(part, rows.get(row.stream_id))
         if not isinstance(done, Committed):
             return done
-        found = await _holder(client, row, done.claimed)
-        if found is not None and found not in rows:
-            part.claimed = done.claimed  # the row was changed since it was read
-            raise ConflictError("Another conversation claimed it meanwhile.", constraint=WDK_KEY)
-        if found is not None:
-            await write_rows(client, [_released(rows[found])])
+        if done.claimed != part.claimed:  # the row was changed since it was read
+            part.claimed = done.claimed
+            raise OutOfOrderError("Another row is to be locked with it.")
+        for each in found:
+            holder = rows.get(each["stream_id"])
+            if holder is not None and holder.state.wdk_strategy_id == done.claimed:
+                await write_rows(client, [_released(holder)])
         if done.claims_name:
             done = replace(done, state=await _named(client, done))
-        await _write(client, [done])
+        await _write(client, [(part, done)])
         return replace(done, state=replace(done.state, plan=None))
-
-
-async def _holder(client: StoreTransaction, row: Row, wdk_strategy_id: int | None) -> UUID | None:
-    if wdk_strategy_id is None:
-        return None
-    found = await client.execute_rows(_HOLDER, [row.user_id, row.site_id, wdk_strategy_id, row.stream_id])
-    return found[0]["stream_id"] if found else None
 
 
 def _released(holder: Row) -> Row:
@@ -263,7 +236,7 @@ def _folded(part: Part, row: Row | None) -> Committed | StoreError | None:
     if part.patch is not None:
         state = _patched(state, part)
     state, more, appended = fold_all(state, part.after)
-    return Committed(row, state, (*problems, *more), count + appended, _keys([*entries, *part.after]))
+    return Committed(row, state, (*problems, *more), count + appended)
 
 
 def _joins(part: Part, row: Row) -> bool:
@@ -279,15 +252,6 @@ def _patched(state: State, part: Part) -> State:
     return state if part.lost is None else replace(state, lost=part.lost, message_count=0)
 
 
-def _keys(entries: Sequence[Entry]) -> list[UUID]:
-    found = []
-    for entry in entries:
-        if entry.key:
-            with suppress(ValueError):  # another writer's
-                found.append(UUID(entry.key))
-    return found
-
-
 def _kept(stored: State, given: State) -> State:
     """What is given, but for the columns that are not logged."""
     if not stored.unlogged:
@@ -297,9 +261,16 @@ def _kept(stored: State, given: State) -> State:
     return replace(given, **kept, unlogged=stored.unlogged)
 
 
-async def _write(client: StoreTransaction, all_done: Sequence[Committed]) -> None:
-    if all_done:
-        await write_rows(client, [replace(done.row, state=done.state) for done in all_done])
-    keys = [(done.row.user_id, done.row.stream_id, key) for done in all_done for key in done.keys]
+async def _write(client: StoreTransaction, all_done: Iterable[tuple[Part, Committed | StoreError | None]]) -> None:
+    rows: list[Row] = []
+    keys: list[tuple[UUID, UUID, UUID]] = []
+    for part, done in all_done:
+        if isinstance(done, Committed):
+            rows.append(replace(done.row, state=done.state))
+            for key in filter(None, (entry.key for entry in (*part.entries, *part.after))):
+                with suppress(ValueError):  # another writer's
+                    keys.append((done.row.user_id, done.row.stream_id, UUID(key)))
+    if rows:
+        await write_rows(client, rows)
     if keys:
         await client.execute_query(_APPENDED, [list(column) for column in zip(*keys, strict=True)])

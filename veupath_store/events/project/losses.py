@@ -65,7 +65,7 @@ async def accept_loss(log: EventLog, row: Snapshot) -> None:
     position, key = row.position, LogKey.stream(row.stream_id)
     if position is None:
         return
-    seen = await log.read_newest(key, 1, before=Position(position.ms, position.seq + 1))
+    seen = await log.read_newest(key, 1, before=position.after)
     low = seen[0].position if seen else FIRST
     count = await count_messages(log, row, low)
     async with async_session_factory() as session:
@@ -94,15 +94,10 @@ def _set_back(row: Row, low: Position, count: int) -> Row:
 
 
 def loss(row: Row, low: Position, messages: int) -> Mapping[str, Any]:
-    """The mark of a loss, added to what was lost before.
+    """The mark of a loss, added to what was lost before, of a row whose position its log does not hold.
 
-    Args:
-        row: The row, at the position that its log does not hold.
-        low: The last entry before that one that the log still has; `FIRST` for none.
-
-    Returns:
-        ``after`` and ``before``: the entries between which something is gone; ``messages``: how many of them are gone
-        at least; ``at``: when that was seen.
+    ``after`` and ``before`` are the entries between which something is gone: `low` is the last one before the position
+    that the log still has, `FIRST` for none. At least so many ``messages`` are; ``at`` is when that was seen.
     """
     known, position = row.state.lost or {}, row.position or FIRST
     return {

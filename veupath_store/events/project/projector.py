@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -13,10 +13,10 @@ from veupath_store.events.log.entries import Event, LogKey, Position
 from veupath_store.events.log.log import required_log
 from veupath_store.events.project.catch_up import catch_up
 from veupath_store.events.project.lag import STUCK_AFTER, lag_of
-from veupath_store.events.project.outbox import keep
 from veupath_store.events.project.rebuild import make_missing_streams, rebuild_group
 from veupath_store.events.project.removal import count_waiting, count_without_row, trim_stream
-from veupath_store.events.project.selection import Chosen, Progress, Selection, for_each
+from veupath_store.events.project.rows import keep_events
+from veupath_store.events.project.selection import Progress, Selection, for_each
 from veupath_store.events.project.verify import PROVEN, verify_group
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_uuid, integer, seconds
@@ -42,8 +42,12 @@ _OPERATION: Final = "SELECT FROM operations WHERE id = $1"
 class Projector:
     """Appends events to conversations' logs, and keeps rows and logs together. For jobs: it sees every user's.
 
-    Every method raises `NotFoundError` where there is no conversation of the id that it is given. Where that is not
-    needed all conversations are meant by default, or those of one user, or of one site.
+    Every method raises `NotFoundError` where there is no conversation of the id that it is given, and
+    `UnavailableError` where a server does not answer, or a row is locked for too long: nothing was appended, what was
+    rebuilt until then is, and the call may be repeated.
+
+    Where no id is needed all conversations are meant by default, or those of one user, or of one site; `progress` is
+    called as they are done, and `parallel` says how many groups of them are worked on at once.
 
     Raises:
         ConfigurationError: No log is configured.
@@ -73,12 +77,11 @@ class Projector:
         Raises:
             NotFoundError: No such conversation, or an event is of an operation that a purge has deleted.
             InvalidInputError: An event cannot be kept; the path names it, as ``events[3].data.content``.
-            UnavailableError: Redis does not answer; nothing was appended.
             OutcomeUnknownError: The answer was lost: read the log back, or append again if each event has a key.
         """
         key = LogKey.stream(as_uuid(stream_id, "stream_id"))
         if session is not None:
-            await keep(session, key.id, events)
+            await keep_events(session, key.id, events)
             return []
         try:
             positions = await self.log.append(key, events)
@@ -89,21 +92,12 @@ class Projector:
         return [str(position) for position in positions]
 
     async def append_to_operation(self, operation_id: UUID | str, events: Sequence[Event]) -> list[str]:
-        """Append events to the log of an operation that belongs to no conversation.
+        """As `append`, to the log of an operation that belongs to no conversation.
 
         One round trip to Redis; for the first events one indexed read and one round trip more.
 
-        Args:
-            events: The events, in their order.
-
-        Returns:
-            The entries' ids, ``ms-seq``.
-
         Raises:
             NotFoundError: There is no such operation, or no longer.
-            InvalidInputError: An event cannot be kept.
-            UnavailableError: A server does not answer; nothing was appended.
-            OutcomeUnknownError: The answer was lost: read the log back, or append again if each event has a key.
         """
         key = LogKey.operation_given(operation_id)
         try:
@@ -121,13 +115,10 @@ class Projector:
         Folds what the log holds after the row's position, and writes to the log what the row holds and the log does
         not. Nothing to do: one indexed read and one round trip to Redis. Otherwise for each page (up to 2,000 entries,
         of about 4 MiB) also a transaction of two statements, which locks the row; and where a name or a WDK id is
-        claimed, one to four statements more. No lock is held while Redis is asked.
+        claimed, one to three statements more. No lock is held while Redis is asked.
 
         Returns:
             Where the row stands now, and the entries that were skipped.
-
-        Raises:
-            UnavailableError: A server does not answer, or the row is locked for too long; the call may be repeated.
         """
         return await catch_up(self.log, as_uuid(stream_id, "stream_id"))
 
@@ -177,14 +168,7 @@ class Projector:
             missing: First make the conversations anew whose logs are there and whose rows are not, as after a restore
                 of PostgreSQL, for the owners that the logs name.
             force: Fold also what would be refused. **The row then holds only what the log still says.**
-            parallel: How many transactions at once, each on a connection of the pool.
-            progress: Called as they are done.
-
-        Returns:
-            What was done.
-
-        Raises:
-            UnavailableError: A server does not answer. What was rebuilt until then is.
+            parallel: Each group's transaction is on a connection of the pool.
         """
         selection = Selection(stream_id, user_id, site_id)
         tally = _Tally[StreamRebuild](lambda one: one.refused or bool(one.problems))
@@ -192,7 +176,6 @@ class Projector:
             tally.add(one)
         rebuild = partial(rebuild_group, self.log, force=force)
         await for_each(selection, rebuild, tally.add, parallel, progress)
-        _refuse_unknown(stream_id, tally.counts)
         return RebuildReport(
             counts=tally.counts,
             events=tally.events,
@@ -209,26 +192,14 @@ class Projector:
         parallel: int = 4,
         progress: Progress | None = None,
     ) -> VerifyReport:
-        """Compare rows with what their logs say, up to the rows' positions. Writes and locks nothing.
+        """Compare rows with what their logs say, up to the rows' positions, column by column. Writes and locks nothing.
 
         What a row holds and its log does not yet is not compared. Cost: the reading of the logs, and a statement for
         each `TOGETHER` conversations, and each whose plan is large; few large plans are in memory at once.
-
-        Args:
-            parallel: How many groups at once.
-            progress: Called as they are done.
-
-        Returns:
-            What was found, with the differences column by column.
         """
         selection = Selection(stream_id, user_id, site_id)
         tally = _Tally[StreamVerification](lambda one: one.outcome not in PROVEN)
-
-        def verify(group: list[Chosen]) -> Awaitable[list[StreamVerification]]:
-            return verify_group(self.log, [one.stream_id for one in group])
-
-        await for_each(selection, verify, tally.add, parallel, progress)
-        _refuse_unknown(stream_id, tally.counts)
+        await for_each(selection, partial(verify_group, self.log), tally.add, parallel, progress)
         return VerifyReport(counts=tally.counts, events=tally.events, suspects=tuple(tally.named))
 
     async def lag(
@@ -247,10 +218,6 @@ class Projector:
 
         Args:
             stuck_after: Seconds after which a row that is behind counts as stuck.
-            progress: Called as they are done.
-
-        Returns:
-            Where they stand.
         """
         selection = Selection(stream_id, user_id, site_id)
         limit = seconds(stuck_after, "stuck_after", limits.LEASE_SECONDS)
@@ -262,7 +229,6 @@ class Projector:
                     lagging.append(one)
             if progress is not None:
                 progress(len(chunk))
-        _refuse_unknown(stream_id, counts)
         return LagReport(
             counts=counts,
             events=sum(one.events for one in lagging),
@@ -294,8 +260,3 @@ def _ago(age: timedelta) -> Position:
     if not isinstance(age, timedelta) or age < timedelta():
         raise InvalidInputError("older_than", "a timedelta, not below zero, is needed")
     return Position(max(0, int((time.time() - age.total_seconds()) * 1000)), 0)
-
-
-def _refuse_unknown(stream_id: UUID | str | None, counts: Mapping[Any, int]) -> None:
-    if stream_id is not None and not counts:
-        raise NotFoundError("stream")

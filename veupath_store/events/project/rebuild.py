@@ -11,7 +11,7 @@ from veupath_store.events.fold.fold import State
 from veupath_store.events.fold.patch import whole_data
 from veupath_store.events.log.entries import LogKey, LogKind
 from veupath_store.events.log.log import EventLog
-from veupath_store.events.project.catch_up import catch_up_all, log_problems
+from veupath_store.events.project.catch_up import catch_up_all
 from veupath_store.events.project.commit import Committed, Part, commit
 from veupath_store.events.project.removal import strays
 from veupath_store.events.project.selection import Chosen
@@ -35,23 +35,17 @@ async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool =
     """Fold logs from their beginning, and put what they say in the place of the rows' logged columns.
 
     A row that is missing, or has seen nothing of its log, is caught up from the whole row that the log holds. Catch-up
-    follows, too, where row and log were not at the same place.
+    follows, too, where row and log were not at the same place. Of several, large ones are left out.
 
     Args:
-        group: The conversations, `TOGETHER` at the most.
         force: Also where a log lacks what its row has seen, or has no beginning.
-
-    Returns:
-        What was done with each that exists.
     """
     refused = [await _make_row(log, one.stream_id, force=force) for one in group if one.is_missing]
     done = [one for one in refused if one is not None]
     settled = {one.stream_id for one in done}
     wanted: list[Folded] = []
     new: list[UUID] = []
-    ids = [one.stream_id for one in group if one.stream_id not in settled]
-    found = await fold_rows(log, ids)
-    large = [Chosen(stream_id, None) for stream_id in ids if stream_id not in found and len(ids) > 1]
+    found = await fold_rows(log, [one.stream_id for one in group if one.stream_id not in settled])
     for stream_id, folded in found.items():
         if isinstance(folded, StoreError):
             done.append(_failed(stream_id, folded))
@@ -61,12 +55,7 @@ async def rebuild_group(log: EventLog, group: Sequence[Chosen], *, force: bool =
             wanted.append(folded)
         else:
             done.append(_report(stream_id, _outcome(folded), folded))
-    done += await _written(log, wanted, new)
-    found.clear()
-    wanted.clear()
-    for one in large:
-        done += await rebuild_group(log, [one], force=force)
-    return done
+    return [*done, *(await _written(log, wanted, new))]
 
 
 async def _written(log: EventLog, wanted: Sequence[Folded], new: Sequence[UUID]) -> list[StreamRebuild]:
@@ -135,7 +124,7 @@ def _report(
     stream_id: UUID, outcome: RebuildOutcome, folded: Folded | None, after: CaughtUp | StoreError | None = None
 ) -> StreamRebuild:
     """What was done with a row, what a catch-up has folded after it included."""
-    events, problems = (folded.events, log_problems(folded.problems)) if folded else (0, ())
+    events, problems = (folded.events, tuple(folded.problems)) if folded else (0, ())
     if isinstance(after, CaughtUp):
         events, problems = events + after.events, (*problems, *after.problems)
     return StreamRebuild(stream_id=stream_id, outcome=outcome, events=events, problems=problems)
@@ -153,10 +142,8 @@ async def make_missing_streams(log: EventLog) -> list[StreamRebuild]:
     So it is after a restore of PostgreSQL to an earlier moment. What was deleted here stays deleted. The rows come with
     `rebuild_group`. A round trip to Redis and a statement for each 1,000 keys, and the first page of each such log.
 
-    A log whose owner is not there, or that names none, makes none.
-
-    Returns:
-        Those whose logs cannot be read, or name what cannot be.
+    A log whose owner is not there, or that names none, makes none. Returns those whose logs cannot be read, or name
+    what cannot be.
     """
     refused: list[StreamRebuild] = []
     async for found in strays(log, limits.INT32_MAX):

@@ -62,30 +62,18 @@ LEFT JOIN deleted_ids d ON d.kind = g.kind AND d.id = g.id"""
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """A log that belongs to no row, or is to be removed.
-
-    Attributes:
-        key: The log.
-        is_removable: Whether its conversation or operation was deleted, or its operation ended long ago; otherwise it
-            is a conversation's whose row is gone.
-    """
+    """A log that belongs to no row, or is to be removed."""
 
     key: LogKey
     is_removable: bool
+    """Whether its conversation or operation was deleted, or its operation ended long ago; otherwise its row is gone."""
 
 
 async def trim_stream(log: EventLog, stream_id: UUID, *, keep: int | None, before: Position | None) -> int:
-    """Remove the entries of a log that are old enough, or too many, and that its row has seen.
+    """Remove what a row has seen, is older than `before`, and none of the `keep` newest entries; returns how many.
 
     A full Redis takes no entry: there all columns of the row are unlogged meanwhile, so that it needs nothing of what
     is removed, and are logged when there is room.
-
-    Args:
-        keep: How many of the newest entries stay.
-        before: Only entries that are older.
-
-    Returns:
-        How many were removed.
     """
     key = LogKey.stream(stream_id)
     try:

@@ -1,43 +1,35 @@
-"""The rows of `stream_projections`, as catch-up and rebuild read, lock and write them."""
+"""The rows of `stream_projections`, as catch-up and rebuild read, lock and write them.
+
+Beside them are those of `stream_events`, the events of units of work, until they are in the log.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from veupath_store.documents.json import decode, encode_decoded
 from veupath_store.engine.statements import Statements
-from veupath_store.errors import InternalError
+from veupath_store.errors import InternalError, NotFoundError
+from veupath_store.events.fold.fold import COLUMNS as FOLDED
 from veupath_store.events.fold.fold import State
 from veupath_store.events.fold.patch import DOCUMENTS
-from veupath_store.events.log.entries import FIRST, Fields, Position
+from veupath_store.events.log.entries import FIRST, Event, Fields, Position, encode_event
+from veupath_store.models import StreamProjection
 from veupath_store.models.unlogged import LOGGED
+from veupath_store.session import get_engine
+from veupath_store.session.unit_of_work import Session
 
-_TYPES: Final = {
-    "name": "text",
-    "record_type": "text",
-    "wdk_strategy_id": "bigint",
-    "is_saved": "boolean",
-    "model_id": "text",
-    "message_count": "integer",
-    "step_count": "integer",
-    "unrooted_steps": "jsonb",
-    "result_count": "integer",
-    "dismissed_at": "timestamptz",
-    "dismissed_reason": "text",
-    "gene_set_id": "uuid",
-    "gene_set_auto_imported": "boolean",
-    "messages_after": "text",
-    "updated_at": "timestamptz",
-    "lost": "jsonb",
-    "last_event_id": "text",
-    "unlogged": "jsonb",
-}
-COLUMNS: Final = tuple(_TYPES)
+COLUMNS: Final = (*(column for column in FOLDED if column != "plan"), "last_event_id", "unlogged")
 """What a fold decides, but for the plan, which is read and written only where it must be."""
 
-_JSON: Final = tuple(column for column, kind in _TYPES.items() if kind == "jsonb")
+_MODEL: Final = StreamProjection._meta.fields_map
+_TYPES: Final[Mapping[str, str]] = {
+    column: "UUID" if column == "gene_set_id" else _MODEL[column].get_for_dialect("postgres", "SQL_TYPE")
+    for column in COLUMNS
+}
+_JSON: Final = tuple(column for column, kind in _TYPES.items() if kind == "JSONB")
 _LISTED: Final = ", ".join(f"p.{column}" for column in COLUMNS)
 
 LARGE: Final = 16 * 1024
@@ -80,22 +72,31 @@ _WRITE: Final = (
     + "WHERE p.stream_id = v.stream_id AND p.user_id = v.user_id"
 )
 
+# An old operation's id may be used again.
+_GONE: Final = """
+SELECT FROM unnest({operations}::text[]) AS o(id)
+JOIN deleted_ids d ON d.kind = 'operation' AND d.id = NULLIF(o.id, '')::uuid
+WHERE NOT EXISTS (SELECT FROM operations p WHERE p.id = d.id)"""
+# One whose key is there already is not kept twice.
+_KEEP: Final = f"""
+INSERT INTO stream_events (user_id, stream_id, key, operation_id, type, data)
+SELECT s.user_id, s.id, e.key, e.operation_id, e.type, e.data
+FROM streams s, unnest($2::uuid[], $3::text[], $4::text[], $5::text[])
+    WITH ORDINALITY AS e(key, operation_id, type, data, place)
+WHERE s.id = $1 AND NOT EXISTS ({_GONE.format(operations="$3")}) ORDER BY e.place
+ON CONFLICT (user_id, stream_id, key) DO NOTHING"""
+_EXISTS: Final = f"SELECT FROM streams WHERE id = $1 AND NOT EXISTS ({_GONE.format(operations='$2')})"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One conversation's row.
-
-    Attributes:
-        stream_id: The conversation.
-        user_id: Its owner.
-        site_id: Its site.
-        state: What the table holds, the plan left out (``None``).
-    """
+    """One conversation's row."""
 
     stream_id: UUID
     user_id: UUID
     site_id: str
     state: State
+    """What the table holds, the plan left out (``None``)."""
 
     @property
     def position(self) -> Position | None:
@@ -111,56 +112,44 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot(Row):
-    """A row as it was read without a lock, with what is to go into its log.
-
-    Attributes:
-        experiment_id: The experiment that the conversation is about.
-        created_at: When it was made.
-        documents: The JSON texts of `DOCUMENTS`, where they are to be logged.
-        waiting: The events of units of work that are to be appended.
-        has_more: Whether there are more of them, for the next time.
-    """
+    """A row as it was read without a lock, with what is to go into its log."""
 
     experiment_id: UUID | None
     created_at: datetime
     documents: Mapping[str, str]
+    """The JSON texts of `DOCUMENTS`, where they are to be logged."""
     waiting: Sequence[Fields]
+    """The events of units of work that are to be appended."""
     has_more: bool
+    """Whether there are more of them, for the next time."""
 
     @property
     def needs_whole_row(self) -> bool:
         """Whether nothing of it is in the log, or a loss is not (rule 12)."""
         return "lost" in self.state.unlogged or set(LOGGED) <= self.state.unlogged.keys()
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a whole row says beside its columns, so that a log alone can give its conversation back."""
+        whose = {"userId": self.user_id, "siteId": self.site_id}
+        return {**whose, "experimentId": self.experiment_id, "createdAt": self.created_at}
 
-async def read_rows(
-    client: Statements, stream_ids: Iterable[UUID], plans: Iterable[UUID] = ()
-) -> dict[UUID, Snapshot | InternalError]:
-    """Read rows without a lock. One statement.
+
+async def read_rows(stream_ids: Iterable[UUID], plans: Iterable[UUID]) -> dict[UUID, Snapshot | InternalError]:
+    """Rows by conversation, without a lock, or why one cannot be read. One statement.
+
+    Those that are gone are left out; and those of `LARGE` documents, unless only one is asked for.
 
     Args:
-        client: The pool.
-        stream_ids: The conversations.
         plans: Those whose plan is wanted also where the log has it.
-
-    Returns:
-        The rows by conversation, or why one cannot be read. Those that are gone have none; and those of `LARGE`
-        documents, unless only one is asked for.
     """
+    client = await get_engine().open()
     records = await client.execute_rows(_READ, [sorted(set(stream_ids)), list(plans)])
     return {record["stream_id"]: _snapshot(record) for record in records}
 
 
 async def lock_rows(client: Statements, stream_ids: Iterable[UUID]) -> dict[UUID, Row]:
-    """Lock rows in the order of their key. One statement.
-
-    Args:
-        client: The transaction.
-        stream_ids: The conversations; those that are gone have no row.
-
-    Returns:
-        The rows by conversation.
-    """
+    """Lock rows in the order of their key; by conversation, without those that are gone. One statement."""
     records = await client.execute_rows(_LOCK, [sorted(set(stream_ids))])
     return {
         record["stream_id"]: Row(record["stream_id"], record["user_id"], record["site_id"], _state(record))
@@ -183,11 +172,7 @@ async def write_rows(client: Statements, rows: Sequence[Row]) -> None:
 
 
 def document(record: Any, column: str) -> Any:  # noqa: ANN401 - an asyncpg record, or a mapping
-    """A document out of its JSON text.
-
-    Raises:
-        InternalError: It cannot be read.
-    """
+    """A document out of its JSON text; an `InternalError` where it cannot be read."""
     text = record[column]
     try:
         return None if text is None else decode(text)
@@ -228,3 +213,24 @@ def _snapshot(record: Any) -> Snapshot | InternalError:  # noqa: ANN401 - an asy
 def _value(state: State, column: str) -> Any:  # noqa: ANN401 - a column's value
     value = getattr(state, column)
     return encode_decoded(value, column) if column in _JSON and value is not None else value
+
+
+async def keep_events(session: Session, stream_id: UUID, events: Sequence[Event]) -> None:
+    """Keep events of a unit of work until catch-up has appended them to their log. One statement.
+
+    Raises:
+        NotFoundError: No such conversation, or an event is of an operation that was deleted.
+        InvalidInputError: An event cannot be kept.
+    """
+    fields = [encode_event(event, f"events[{index}]") for index, event in enumerate(events)]
+    if not fields:
+        return
+    columns = [
+        [UUID(key) if key else uuid4() for *_, key in fields],
+        [operation for operation, *_ in fields],
+        [kind for _, kind, *_ in fields],
+        [str(data) for _, _, data, _ in fields],
+    ]
+    kept, _ = await session.client.execute_query(_KEEP, [stream_id, *columns])
+    if not kept and not await session.client.execute_rows(_EXISTS, [stream_id, columns[1]]):
+        raise NotFoundError("stream")

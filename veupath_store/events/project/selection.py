@@ -1,18 +1,20 @@
 """Which conversations a rebuild, a verification or a report of lag goes through."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 from veupath_store.documents.json import decode
+from veupath_store.errors import NotFoundError
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import as_optional_uuid, integer, text
 from veupath_store.session import get_engine
+from veupath_store.values import StreamRebuild, StreamVerification
 
-T = TypeVar("T")
+R = TypeVar("R", bound=StreamRebuild | StreamVerification)
 Progress: TypeAlias = Callable[[int], None]
 """Called with the number of conversations that were done since it was called last."""
 
@@ -27,7 +29,7 @@ _CHOSEN: Final = (
 )
 _COUNT: Final = f"SELECT count(*) AS streams FROM streams s WHERE {_CHOSEN}"
 _PAGE: Final = f"""
-SELECT s.id, p.last_event_id, p.stream_id IS NULL AS is_missing, p.lost::text AS lost,
+SELECT s.id AS stream_id, p.last_event_id, p.stream_id IS NULL AS is_missing, p.lost::text AS lost,
        p.unlogged <> '{{}}' OR p.last_event_id IS NULL
            OR EXISTS (SELECT FROM stream_events e WHERE e.user_id = s.user_id AND e.stream_id = s.id) AS is_waiting
 FROM streams s LEFT JOIN stream_projections p ON p.stream_id = s.id
@@ -36,29 +38,21 @@ WHERE {_CHOSEN} AND ($4::uuid IS NULL OR s.id > $4) ORDER BY s.id LIMIT {CHUNK}"
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """One conversation of a selection.
-
-    Attributes:
-        stream_id: The conversation.
-        last_event_id: The last entry that its row has seen, or ``None``.
-        is_missing: Whether it has no row.
-        is_waiting: Whether something of it is not in its log yet.
-        lost: What its log has lost, or ``None``.
-    """
+    """One conversation of a selection."""
 
     stream_id: UUID
     last_event_id: str | None
-    is_missing: bool = False
-    is_waiting: bool = False
-    lost: Mapping[str, Any] | None = None
+    """The last entry that its row has seen, or ``None``."""
+    is_missing: bool
+    """Whether it has no row."""
+    is_waiting: bool
+    """Whether something of it is not in its log yet."""
+    lost: Mapping[str, Any] | None
+    """What its log has lost, or ``None``."""
 
 
 class Selection:
-    """All conversations, one user's, one site's, or one.
-
-    Args:
-        stream_id: Only this one.
-    """
+    """All conversations, one user's, one site's, or one."""
 
     def __init__(
         self, stream_id: UUID | str | None = None, user_id: UUID | str | None = None, site_id: str | None = None
@@ -76,20 +70,22 @@ class Selection:
         return streams
 
     async def chunks(self) -> AsyncIterator[list[Chosen]]:
-        """Them, `CHUNK` at a time, in the order of their ids. No connection is held between two reads."""
+        """Them, `CHUNK` at a time, in the order of their ids. No connection is held between two reads.
+
+        Raises:
+            NotFoundError: The one is not there.
+        """
         last: UUID | None = None
         while True:
             client = await get_engine().open()
             rows = await client.execute_rows(_PAGE, [*self._values, last])
+            if last is None and not rows and self._values[0] is not None:
+                raise NotFoundError("stream")
             if rows:
-                yield [_chosen(row) for row in rows]
+                yield [Chosen(**{**row, "lost": _lost(row["lost"])}) for row in rows]
             if len(rows) < CHUNK:
                 return
-            last = rows[-1]["id"]
-
-
-def _chosen(row: Any) -> Chosen:  # noqa: ANN401 - an asyncpg record
-    return Chosen(row["id"], row["last_event_id"], row["is_missing"], bool(row["is_waiting"]), _lost(row["lost"]))
+            last = rows[-1]["stream_id"]
 
 
 def _lost(text: str | None) -> Mapping[str, Any] | None:
@@ -101,16 +97,16 @@ def _lost(text: str | None) -> Mapping[str, Any] | None:
 
 async def for_each(
     selection: Selection,
-    work: Callable[[list[Chosen]], Awaitable[list[T]]],
-    done: Callable[[T], None],
+    work: Callable[[Sequence[Chosen]], Awaitable[list[R]]],
+    done: Callable[[R], None],
     parallel: int,
     progress: Progress | None,
 ) -> None:
     """Do something with all conversations, `TOGETHER` at a time, several such groups at once.
 
     Args:
-        selection: The conversations.
-        work: What to do with a group; gives a result for each. One that is deleted meanwhile has none.
+        work: What to do with a group; gives a result for each, but for those that are deleted meanwhile, and those that
+            are too large to be done with others: these are done alone afterwards.
         done: Takes each result.
         parallel: How many groups at once.
         progress: Called with the number of conversations of each group that is done.
@@ -119,13 +115,17 @@ async def for_each(
         InvalidInputError: `parallel` is not from 1 to `PARALLEL`.
     """
     workers = integer(parallel, "parallel", 1, PARALLEL)
-    tell = progress or (lambda _: None)
 
     async def take(groups: Iterator[list[Chosen]]) -> None:
         for group in groups:
-            for result in await work(group):
+            results = await work(group)
+            found = {one.stream_id for one in results}
+            for left in group if len(group) > 1 else ():
+                results += await work([left]) if left.stream_id not in found else ()
+            for result in results:
                 done(result)
-            tell(len(group))
+            if progress is not None:
+                progress(len(group))
 
     async for chunk in selection.chunks():
         groups = (chunk[start : start + TOGETHER] for start in range(0, len(chunk), TOGETHER))

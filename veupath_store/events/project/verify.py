@@ -1,20 +1,20 @@
 """Verification: whether rows are the folds of their logs, without writing anything (docs/event-log.md, rule 22)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeGuard
 from uuid import UUID
 
 from veupath_store.errors import InternalError, InvalidInputError, StoreError
-from veupath_store.events.fold.fold import COLUMNS, INITIAL, Problem, State, fold_all
+from veupath_store.events.fold.fold import COLUMNS, INITIAL, State, fold_all
 from veupath_store.events.log.entries import FIRST, Entry, LogKey, Position
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.pages import FIRST as FIRST_PAGE
 from veupath_store.events.log.pages import PageSize
-from veupath_store.events.project.catch_up import log_problems
 from veupath_store.events.project.rows import Snapshot, document, read_rows
+from veupath_store.events.project.selection import Chosen
 from veupath_store.session import get_engine
-from veupath_store.values import FieldDifference, StreamVerification, VerifyOutcome
+from veupath_store.values import FieldDifference, LogProblem, StreamVerification, VerifyOutcome
 
 PROVEN: Final = frozenset({VerifyOutcome.EQUAL, VerifyOutcome.EMPTY})
 """What needs no second look: nothing is wrong with these rows."""
@@ -30,23 +30,16 @@ _GENE_SET: Final = "SELECT FROM gene_sets WHERE user_id = $1 AND id = $2"
 
 @dataclass(slots=True)
 class Folded:
-    """A row, and what its log says up to the row's position.
-
-    Attributes:
-        row: The row.
-        state: The fold.
-        problems: Entries that were skipped.
-        events: How many were folded.
-        is_held: Whether the log holds an entry at that position.
-        is_last: Whether that was the log's last entry, as is seen where the log is one page.
-    """
+    """A row, and what its log says up to the row's position."""
 
     row: Snapshot
     state: State = INITIAL
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[LogProblem] = field(default_factory=list)
     events: int = 0
     is_held: bool = False
+    """Whether the log holds an entry at that position."""
     is_last: bool = False
+    """Whether that was the log's last entry, as is seen where the log is one page."""
 
     @property
     def is_level(self) -> bool:
@@ -64,22 +57,20 @@ class Folded:
 
 
 async def fold_rows(
-    log: EventLog, stream_ids: Iterable[UUID], *, plans: bool = False
+    log: EventLog, stream_ids: Sequence[UUID], *, plans: bool = False
 ) -> dict[UUID, Folded | StoreError]:
     """Read rows, and fold their logs up to where the rows stand, without a lock: there a log does not change any more.
 
     One statement and two round trips to Redis; one more for each further page of a log.
 
     Args:
-        stream_ids: The conversations.
         plans: Whether the rows' plans are read, too.
 
     Returns:
-        By conversation what was found, or why its row or its log cannot be read; as `read_rows`, without those that are
-        gone, and of several without large ones.
+        By conversation what was found, or why its row or its log cannot be read; without those that `read_rows` leaves
+        out.
     """
-    ids = list(stream_ids)
-    rows = await read_rows(await get_engine().open(), ids, ids if plans else ())
+    rows = await read_rows(stream_ids, stream_ids if plans else ())
     firsts = await _first_pages(log, [LogKey.stream(stream_id) for stream_id in rows])
     return {
         stream_id: await _folded(log, row, first) for (stream_id, row), first in zip(rows.items(), firsts, strict=True)
@@ -132,21 +123,15 @@ async def _fold(log: EventLog, found: Folded, end: Position, first: Sequence[Ent
     found.is_held = end == FIRST or found.state.last_event_id == found.row.state.last_event_id
 
 
-async def verify_group(log: EventLog, stream_ids: Iterable[UUID]) -> list[StreamVerification]:
+async def verify_group(log: EventLog, group: Sequence[Chosen]) -> list[StreamVerification]:
     """Compare rows with the folds of their logs up to the rows' positions, in all but the rows' unlogged columns.
 
-    What a row has not seen yet is lag, not a difference.
+    What a row has not seen yet is lag, not a difference. Of several, large ones and those without a row are left out.
     """
-    ids = list(stream_ids)
-    found = await fold_rows(log, ids, plans=True)
-    done = [await _verified(log, stream_id, folded) for stream_id, folded in found.items()]
-    left = [stream_id for stream_id in ids if stream_id not in found]
-    if len(ids) == 1:
-        return [*done, *(StreamVerification(stream_id=each, outcome=VerifyOutcome.MISSING) for each in left)]
-    found.clear()
-    for stream_id in left:
-        done += await verify_group(log, [stream_id])
-    return done
+    found = await fold_rows(log, [one.stream_id for one in group], plans=True)
+    if not found and len(group) == 1:
+        return [StreamVerification(stream_id=group[0].stream_id, outcome=VerifyOutcome.MISSING)]
+    return [await _verified(log, stream_id, folded) for stream_id, folded in found.items()]
 
 
 async def _verified(log: EventLog, stream_id: UUID, found: Folded | StoreError) -> StreamVerification:
@@ -184,7 +169,7 @@ async def _compared(found: Folded) -> StreamVerification:
         outcome=outcome,
         events=found.events,
         differences=differences if found.events else (),
-        problems=log_problems(found.problems),
+        problems=tuple(found.problems),
     )
 
 

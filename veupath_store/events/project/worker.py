@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Mapping
+from typing import Final
 from uuid import UUID
 
 from veupath_store.engine import start_detached
@@ -59,6 +59,7 @@ PATIENCE: Final = 5.0
 DRAIN: Final = 5.0
 """Seconds that `close_db` waits for what is not logged yet. What is left then is logged by whoever looks next."""
 
+CANNOT: Final = "projections cannot be caught up"
 _MOVING: Final = {LagState.BEHIND, LagState.STUCK, LagState.AHEAD, LagState.UNLOGGED}
 
 
@@ -113,11 +114,7 @@ def caught_up(results: Mapping[UUID, CaughtUp | StoreError]) -> set[UUID]:
 
 
 class Background:
-    """One process's task that writes to the logs what its rows hold.
-
-    Args:
-        engine: The open store.
-    """
+    """One process's task that writes to the logs what its rows hold."""
 
     def __init__(self, engine: Engine) -> None:
         self._changed = asyncio.Event()
@@ -142,19 +139,15 @@ class Background:
 
     async def _once(self) -> bool:
         """Whether nothing is left."""
+        return await guarded(self._log(), "the event log cannot be brought up to date") is not None
+
+    async def _log(self) -> int:
         try:
             log = event_log()
-            if log is not None:
-                await log_unlogged(log)
+            return 0 if log is None else await log_unlogged(log)
         except StoreClosedError:
             self._closing = True
-        except StoreError as exc:
-            logger.warning("the event log cannot be brought up to date now: %s", exc)
-            return False
-        except Exception:
-            logger.exception("the event log cannot be brought up to date")
-            return False
-        return True
+            return 0
 
     async def _close(self) -> None:
         """End the task, and write what is left if that can be done soon."""
@@ -203,7 +196,7 @@ class ProjectionWorker:
         sweeping = start_detached(self._sweep_until_stopped())
         try:
             while not self._stopping.is_set():
-                if not await self._guarded(self.drain()):
+                if not await guarded(self.drain(), CANNOT):
                     await _wait(self._stopping, self._poll_seconds)
         finally:
             self.stop()
@@ -216,10 +209,7 @@ class ProjectionWorker:
     async def drain(self) -> int:
         """Catch up what is marked as behind and what is not logged, once.
 
-        Those that cannot be caught up keep their marks, and are passed over.
-
-        Returns:
-            How many conversations were caught up.
+        Those that cannot be caught up keep their marks, and are passed over. Returns how many were caught up.
 
         Raises:
             UnavailableError: A server does not answer, or the log takes no entries; what is marked was caught up all
@@ -250,10 +240,8 @@ class ProjectionWorker:
         """Compare all conversations with their logs, catch up those that are behind, and remove logs of none.
 
         For each 500 conversations one read and one round trip to Redis, and a catch-up for each that is behind; for
-        each 1,000 keys in Redis the same, to find logs of what was deleted, or ended long ago.
-
-        Returns:
-            How many conversations were behind.
+        each 1,000 keys in Redis the same, to find logs of what was deleted, or ended long ago. Returns how many
+        conversations were behind.
         """
         await remove_logs(self.log)
         behind = 0
@@ -283,7 +271,7 @@ class ProjectionWorker:
 
     async def _sweep_until_stopped(self) -> None:
         while not self._stopping.is_set():
-            behind = await self._guarded(self._sweep_in_turn())
+            behind = await guarded(self._sweep_in_turn(), CANNOT)
             if behind:
                 logger.info("%d projections were behind without a mark", behind)
             await _wait(self._stopping, self._sweep_every)
@@ -297,15 +285,16 @@ class ProjectionWorker:
             logger.warning("another database uses the same prefix of the event log: %s; set LOG_PREFIX", other)
         return await self.sweep()
 
-    async def _guarded(self, work: Coroutine[Any, Any, int]) -> int:
-        try:
-            return await work
-        except StoreError as exc:
-            logger.warning("projections cannot be caught up now: %s", exc)
-        except Exception:
-            # A defect that one conversation shows must not end the worker.
-            logger.exception("projections cannot be caught up")
-        return 0
+
+async def guarded(work: Awaitable[int], failure: str) -> int | None:
+    """What it returns; ``None`` where it failed, which is logged: a defect that one conversation shows ends nothing."""
+    try:
+        return await work
+    except StoreError as exc:
+        logger.warning("%s now: %s", failure, exc)
+    except Exception:
+        logger.exception(failure)
+    return None
 
 
 async def _wait(event: asyncio.Event, span: float) -> None:
