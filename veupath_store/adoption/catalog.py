@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
-from veupath_store.schema.catalog import expected_catalog, expected_tables, names_of
+from veupath_store.schema.catalog import Catalog, expected_catalog, expected_tables, names_of, read_catalog
 
 _HERE: Final = """
 SELECT coalesce(quote_ident(current_schema()), 'public') AS schema, quote_ident(session_user) AS role,
@@ -26,36 +26,6 @@ _ELSEWHERE: Final = """
 SELECT quote_ident(n.nspname) AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = ANY ($2::text[]) AND c.relkind = 'r' AND n.oid IS DISTINCT FROM to_regnamespace($1)
 GROUP BY n.nspname HAVING count(*) = cardinality($2::text[]) ORDER BY 1 LIMIT 1"""
-
-_COLUMNS: Final = """
-SELECT c.relname AS table, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
-       NOT a.attnotnull AS nullable, a.attgenerated <> '' OR a.attidentity <> '' AS made,
-       pg_get_expr(d.adbin, d.adrelid) AS default
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY ($2::text[]) AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY c.relname, a.attnum"""
-
-_NAMES: Final = """
-(SELECT array_agg(a.attname::text ORDER BY listed.place) FROM unnest({numbers}) WITH ORDINALITY AS listed(number, place)
- JOIN pg_attribute a ON a.attrelid = {table} AND a.attnum = listed.number)"""
-
-_CONSTRAINTS: Final = f"""
-SELECT c.relname AS table, k.conname AS name, k.contype::text AS type, k.confdeltype::text AS deletes,
-       k.confrelid::regclass::text AS refers, k.convalidated AS valid,
-       {_NAMES.format(numbers="k.conkey", table="k.conrelid")} AS columns
-FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY ($2::text[]) AND k.contype <> 'n'
-ORDER BY c.relname, k.conname"""
-
-_INDEXES: Final = f"""
-SELECT c.relname AS table, i.indexrelid::regclass::text AS name, i.indisunique AS unique, i.indisvalid AS valid,
-       i.indpred IS NOT NULL AS partial, i.indexprs IS NOT NULL AS computed,
-       {_NAMES.format(numbers="i.indkey::int2[]", table="i.indrelid")} AS columns
-FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY ($2::text[]) AND NOT i.indisprimary
-  AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
-ORDER BY c.relname, 2"""
 
 # Each: whether it is so, and what to say of it. Asked as the role that will own the new tables.
 _PLACE: Final = f"""
@@ -157,42 +127,31 @@ SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass('users'
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where new tables would be made, and the old tables that stand there.
-
-    Attributes:
-        schema: The first schema of the search path, quoted where it needs that.
-        role: The role that has connected, quoted where it needs that.
-        is_direct: Whether nothing like a PgBouncer is in between.
-        tables: The old tables by their names, and that of Alembic's version.
-        elsewhere: Another schema that has the old tables.
-    """
+    """Where new tables would be made, and the old tables that stand there. Names are quoted where they need that."""
 
     schema: str
+    """The first of the search path."""
     role: str
+    """That has connected."""
     is_direct: bool
+    """Whether nothing like a PgBouncer is in between."""
     tables: dict[str, Any]
+    """The old ones by their names, and that of Alembic's version."""
     elsewhere: str | None
+    """Another schema that has the old tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Everything else that recognition looks at.
+    """Everything else that recognition looks at."""
 
-    Attributes:
-        columns: The old tables' columns.
-        constraints: Their constraints.
-        indexes: Their indexes, but those of constraints.
-        dependent: What would follow them, or what the new ones would lack.
-        obstacles: Privileges and names that are missing.
-        versions: What Alembic's table says; ``None`` where there is none.
-    """
-
-    columns: list[Any]
-    constraints: list[Any]
-    indexes: list[Any]
+    catalog: Catalog
     dependent: list[Any]
+    """What would follow the old tables, or what the new ones would lack."""
     obstacles: list[str]
+    """Privileges and names that are missing."""
     versions: list[str] | None
+    """What Alembic's table says; ``None`` where there is none."""
 
 
 def new_tables() -> list[str]:
@@ -221,15 +180,13 @@ async def read_place(connection: Any) -> Place:  # noqa: ANN401
 
 async def read(connection: Any, place: Place) -> Found:  # noqa: ANN401
     """Look at the old tables. A few small reads, as the role that will own the new ones."""
-    schema, own, every = place.schema, list(TABLES), [*TABLES, VERSION_TABLE]
+    schema, every = place.schema, [*TABLES, VERSION_TABLE]
     versions = None
     if VERSION_TABLE in place.tables:
         versions = [row["revision"] for row in await connection.fetch(_VERSIONS.format(schema=schema))]
     taken = await connection.fetch(_TAKEN, schema, every, list(_names()))
     return Found(
-        columns=await connection.fetch(_COLUMNS, schema, own),
-        constraints=await connection.fetch(_CONSTRAINTS, schema, own),
-        indexes=await connection.fetch(_INDEXES, schema, own),
+        catalog=await read_catalog(connection.fetch, schema),
         dependent=await connection.fetch(_DEPENDENT, schema, every),
         obstacles=[
             *(row["message"] for row in await connection.fetch(_PLACE, schema)),

@@ -149,23 +149,14 @@ FOREIGN_KEYS: Final = {
 }
 """What a column refers to, what a deletion does, and since which revision."""
 
-INDEXES: Final = frozenset(
-    {
-        ("control_sets", ("site_id",)),
-        ("control_sets", ("user_id",)),
-        ("experiments", ("site_id",)),
-        ("experiments", ("user_id",)),
-        ("experiments", ("batch_id",)),
-        ("experiments", ("benchmark_id",)),
-        ("gene_sets", ("site_id",)),
-        ("gene_sets", ("user_id",)),
-        ("gene_sets", ("user_id", "site_id")),
-        ("streams", ("user_id", "site_id")),
-        ("streams", ("user_id", "experiment_id")),
-        ("stream_projections", ("wdk_strategy_id",)),
-        ("operations", ("stream_id", "status")),
-    }
-)
+INDEXES: Final = {
+    "control_sets": ("site_id", "user_id"),
+    "experiments": ("site_id", "user_id", "batch_id", "benchmark_id"),
+    "gene_sets": ("site_id", "user_id", "user_id, site_id"),
+    "streams": ("user_id, site_id", "user_id, experiment_id"),
+    "stream_projections": ("wdk_strategy_id",),
+    "operations": ("stream_id, status",),
+}
 """Indexes beside those of keys, of any revision."""
 
 

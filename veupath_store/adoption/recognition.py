@@ -1,7 +1,6 @@
 """Which variant of the old schema stands in a database, at which revision; anything else is refused by name."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,13 +20,17 @@ from veupath_store.adoption.legacy import (
 )
 from veupath_store.adoption.values import Variant
 from veupath_store.errors import AdoptionRefusedError
+from veupath_store.schema.catalog import names_of
 
 _ID_TYPE: Final = re.compile(r"character(?: varying)?\(\d+\)|character varying|text")
 _ID_TYPES: Final = {f"character varying({width})" for width in (32, 36, 50)} | {"character(36)"}
 _CAST: Final = re.compile(r"::[a-z ]+(?:\(\d+\))?$")
-_DELETES: Final = {"SET NULL": "n", "CASCADE": "c"}
 _SAME: Final = {"CURRENT_TIMESTAMP": "now()", "transaction_timestamp()": "now()"}
-_UNIQUE: Final = ("users", ["external_id"])
+
+# Definitions as `read_catalog` has them.
+_COLUMN: Final = re.compile(r"(.+?)(?: COLLATE .+?)? (NOT NULL|NULL)(?: DEFAULT (.+))?(.*)")
+_FOREIGN_KEY: Final = re.compile(r"FOREIGN KEY \((.+?)\) REFERENCES (.+?)\(.+?\)(.*)")
+_INDEX: Final = re.compile(r"CREATE (UNIQUE )?INDEX .+ USING \w+ \((.+?)\)(?: NULLS NOT DISTINCT)?(.*)")
 
 POOLED: Final = "This looks like a PgBouncer: set MIGRATION_DATABASE_URL to a URL that does not go through it"
 """Why no adoption is tried."""
@@ -35,21 +38,17 @@ POOLED: Final = "This looks like a PgBouncer: set MIGRATION_DATABASE_URL to a UR
 
 @dataclass(frozen=True, kw_only=True)
 class Recognised:
-    """What stands in the database.
-
-    Attributes:
-        variant: Who made the tables.
-        revision: The place of the revision in `REVISIONS`.
-        schema: Where the tables stand, quoted where it needs that.
-        tolerated: Differences that do not matter.
-        versioned: Whether there is a table ``alembic_version``.
-    """
+    """What stands in the database."""
 
     variant: Variant
     revision: int
+    """Its place in `REVISIONS`."""
     schema: str
+    """Where the tables stand, quoted where it needs that."""
     tolerated: list[str]
+    """Differences that do not matter."""
     versioned: bool
+    """Whether there is a table ``alembic_version``."""
 
 
 async def recognise(connection: Any) -> Recognised:  # noqa: ANN401 - an asyncpg connection, which has no types
@@ -127,12 +126,20 @@ def _tables(place: Place) -> Iterator[str]:
         yield f"The tables belong to {owners[0]}: adopt as that role, or as {heir}"
 
 
+def _objects(found: Found, kind: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (table, name, definition) for each object of a kind that the old tables have."""
+    for place in names_of(kind, found.catalog):
+        table, _, name = place.partition(".")
+        if table in COLUMNS:
+            yield table, name, found.catalog[f"{kind} {place}"]
+
+
 def _variant(found: Found) -> Variant:
     """Alembic's has a table of versions, and is known without it: most of its columns are nullable."""
     usual = [
-        row["nullable"]
-        for row in found.columns
-        if (it := COLUMNS[row["table"]].get(row["name"])) is not None and not it.nullable and it.type != "id"
+        " NOT NULL" not in definition
+        for table, name, definition in _objects(found, "column")
+        if (it := COLUMNS[table].get(name)) is not None and not it.nullable and it.type != "id"
     ]
     is_alembic = found.versions is not None or sum(usual) > len(usual) / 2
     return Variant.ALEMBIC if is_alembic else Variant.CREATE_ALL
@@ -140,7 +147,7 @@ def _variant(found: Found) -> Variant:
 
 def _revision(found: Found, variant: Variant) -> tuple[int, list[str]]:
     """The revision that the columns are of, and how Alembic's table disagrees."""
-    there = {(row["table"], row["name"]) for row in found.columns}
+    there = {(table, name) for table, name, _ in _objects(found, "column")}
     added = {number: _added(number) for number in range(1, len(REVISIONS))}
     of_columns = max((number for number in added if added[number] & there), default=0)
     stamp = f"run `alembic stamp {REVISIONS[of_columns]}`"
@@ -168,30 +175,30 @@ Check = Iterator[tuple[bool, str]]
 
 def _columns(found: Found, variant: Variant, revision: int) -> Check:
     """Yield (is_blocking, description) for each difference."""
-    there: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-    for row in found.columns:
-        there[row["table"]][row["name"]] = row
-    for table in TABLES:
-        expected = columns_at(table, revision)
-        for name in expected.keys() - there[table].keys():
-            added = f"ALTER TABLE {table} ADD COLUMN {name} {_sql_type(expected[name])}"
-            yield True, f"Column {table}.{name} is missing: {added}"
-        for name, row in there[table].items():
-            if name not in expected:
-                what = f"Column {table}.{name} ({row['type']}) is not of revision {REVISIONS[revision]}"
-                yield True, f"{what}: keep what it holds elsewhere, then ALTER TABLE {table} DROP COLUMN {name}"
-            else:
-                yield from _column(f"{table}.{name}", row, expected[name], variant)
+    missing = {(table, name): it for table in TABLES for name, it in columns_at(table, revision).items()}
+    for table, name, definition in _objects(found, "column"):
+        expected = missing.pop((table, name), None)
+        if expected is None:
+            what = (
+                f"Column {table}.{name} ({_COLUMN.findall(definition)[0][0]}) is not of revision {REVISIONS[revision]}"
+            )
+            yield True, f"{what}: keep what it holds elsewhere, then ALTER TABLE {table} DROP COLUMN {name}"
+        else:
+            yield from _column(f"{table}.{name}", definition, expected, variant)
+    for (table, name), expected in missing.items():
+        added = f"ALTER TABLE {table} ADD COLUMN {name} {_sql_type(expected)}"
+        yield True, f"Column {table}.{name} is missing: {added}"
 
 
-def _column(name: str, row: Any, expected: Column, variant: Variant) -> Check:  # noqa: ANN401 - a record
+def _column(name: str, definition: str, expected: Column, variant: Variant) -> Check:
+    [(there, null, default, made)] = _COLUMN.findall(definition)
     change = f"ALTER TABLE {name.replace('.', ' ALTER COLUMN ')}"
-    yield from _type(name, row["type"], expected, change)
-    if row["made"]:
+    yield from _type(name, there, expected, change)
+    if made:
         yield True, f"Column {name} is generated: {change} DROP EXPRESSION, or DROP IDENTITY"
-    elif row["default"] is not None and _value(row["default"]) not in expected.defaults:
-        yield True, f"Column {name} has the default {row['default']}: {change} DROP DEFAULT"
-    if row["nullable"] and not expected.nullable and variant is Variant.CREATE_ALL:
+    elif default and _value(default) not in expected.defaults:
+        yield True, f"Column {name} has the default {default}: {change} DROP DEFAULT"
+    if null == "NULL" and not expected.nullable and variant is Variant.CREATE_ALL:
         yield True, f"Column {name} is nullable: {change} SET NOT NULL"
 
 
@@ -220,47 +227,42 @@ def _value(default: str) -> str:
 
 
 def _constraints(found: Found, revision: int) -> Check:
-    keys = {table: [name] for table, name in KEYS.items()}
+    keys = {table: f"PRIMARY KEY ({name})" for table, name in KEYS.items()}
     wanted = {place: key for place, key in FOREIGN_KEYS.items() if key[2] <= revision}
-    for row in found.constraints:
-        table, name, kind, columns = row["table"], row["name"], row["type"], list(row["columns"] or ())
-        if kind == "p" and columns == keys.get(table):
+    for table, name, definition in _objects(found, "constraint"):
+        if definition == keys.get(table):
             del keys[table]
-        elif kind == "f":
-            yield from _foreign_key(row, wanted.pop((table, columns[0]), None) if len(columns) == 1 else None)
-        elif (kind, table, columns) != ("u", *_UNIQUE):
-            drop = f": ALTER TABLE {table} DROP CONSTRAINT {name}" if kind != "u" else ""
-            yield kind != "u", f"Constraint {name} of {table} is not of the old schema{drop}"
-    for table, columns in keys.items():
-        key = f"({', '.join(columns)})"
-        yield True, f"The primary key of {table} is not {key}: ALTER TABLE {table} ADD PRIMARY KEY {key}"
+        elif definition.startswith("FOREIGN KEY"):
+            yield from _foreign_key(table, name, definition, wanted)
+        elif (table, definition) != ("users", "UNIQUE (external_id)"):
+            is_blocking = not definition.startswith("UNIQUE")
+            drop = f": ALTER TABLE {table} DROP CONSTRAINT {name}" if is_blocking else ""
+            yield is_blocking, f"Constraint {name} of {table} is not of the old schema{drop}"
+    for table, key in keys.items():
+        yield True, f"Table {table} has no {key}: ALTER TABLE {table} ADD {key}"
     for (table, column), (other, _, _) in wanted.items():
         yield False, f"The foreign key from {table}.{column} to {other} is missing"
-    if not _is_unique(found):
-        yield True, "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)"
 
 
-def _is_unique(found: Found) -> bool:
-    """Whether no two users can have one external id: by a constraint, or by an index."""
-    whole = (row for row in found.indexes if row["unique"] and row["valid"])
-    plain = (row for row in whole if not row["partial"] and not row["computed"])
-    named = (row for row in found.constraints if row["type"] == "u")
-    return any((row["table"], list(row["columns"])) == _UNIQUE for row in (*plain, *named))
-
-
-def _foreign_key(row: Any, wanted: tuple[str, str, int] | None) -> Check:  # noqa: ANN401
-    table, name, other = row["table"], row["name"], row["refers"].rpartition(".")[2]
-    if wanted is None or other != wanted[0]:
-        what = f"Foreign key {name} of {table} to {other} is not of the old schema"
-        yield True, f"{what}: ALTER TABLE {table} DROP CONSTRAINT {name}"
-    elif row["deletes"] != _DELETES[wanted[1]]:
-        yield False, f"Foreign key {name} of {table} does not say ON DELETE {wanted[1]}"
-    if not row["valid"]:
-        yield False, f"Foreign key {name} of {table} was never validated"
+def _foreign_key(table: str, name: str, definition: str, wanted: dict[tuple[str, str], tuple[str, str, int]]) -> Check:
+    [(column, other, rest)] = _FOREIGN_KEY.findall(definition)
+    expected, deletes, _ = wanted.pop((table, column), ("", "", 0))
+    what = f"Foreign key {name} of {table}"
+    if other != expected:
+        yield True, f"{what} to {other} is not of the old schema: ALTER TABLE {table} DROP CONSTRAINT {name}"
+    elif f"ON DELETE {deletes}" not in rest:
+        yield False, f"{what} does not say ON DELETE {deletes}"
+    if "NOT VALID" in rest:
+        yield False, f"{what} was never validated"
 
 
 def _indexes(found: Found) -> Check:
-    """An index that the new tables will not have. One that the old ones lack is no loss."""
-    for row in found.indexes:
-        if (row["table"], tuple(row["columns"] or ())) not in INDEXES:
-            yield False, f"Index {row['name']} of {row['table']} is not of the old schema, and is not made again"
+    """An index that the new tables will not have. One that the old ones lack is no loss, but for the logins'."""
+    is_unique = False
+    for table, name, definition in _objects(found, "index"):
+        [(unique, columns, rest)] = _INDEX.findall(definition)
+        is_unique = is_unique or (table, unique, columns, rest) == ("users", "UNIQUE ", "external_id", "")
+        if columns not in INDEXES.get(table, ()) and f"constraint {table}.{name}" not in found.catalog:
+            yield False, f"Index {name} of {table} is not of the old schema, and is not made again"
+    if not is_unique:
+        yield True, "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)"
