@@ -65,5 +65,6 @@ async def _rename_group(work: Work, group: list[Any]) -> None:
     if not renamed:
         return
     await work.copy("adopting_names", ("id", "name"), [(row["id"], name) for row, name in renamed])
-    noted = [(row["legacy_id"], "got a number: the name is that of another conversation") for row, _ in renamed]
-    await work.note_each(ProblemKind.DUPLICATE_NAME, "stream_projections", "name", noted)
+    fixed = "got a number: the name is that of another conversation"
+    noted = [(row["legacy_id"], ProblemKind.DUPLICATE_NAME, "name", fixed) for row, _ in renamed]
+    await work.note_each("stream_projections", noted)

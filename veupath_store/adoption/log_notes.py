@@ -48,7 +48,7 @@ async def note_logs(work: Work, settings: StoreSettings) -> None:
             replies = iter(await client.run_each(commands))
             for row in rows:
                 noted = _noted(row, next(replies), next(replies))
-                await work.note_all(PLAN.table, [(row["legacy_id"], *difference) for difference in noted])
+                await work.note_each(PLAN.table, [(row["legacy_id"], *difference) for difference in noted])
             done += len(rows)
             work.tell("reading logs", done, max(done, work.rows[PLAN.table]))
 

@@ -61,7 +61,7 @@ async def place_steps(work: Work) -> None:
         placed = {row["id"]: _placed(row) for row in rows}
         texts = [(name, key, text) for key, one in placed.items() for name, text in one.documents.items()]
         await work.connection.execute(_PUT, *([list(column) for column in zip(*texts, strict=True)] or [[], [], []]))
-        await work.note_all(PLAN.table, [(key, *problem) for key, one in placed.items() for problem in one.problems])
+        await work.note_each(PLAN.table, [(key, *problem) for key, one in placed.items() for problem in one.problems])
 
 
 def _placed(row: Any) -> _Placed:  # noqa: ANN401 - a record

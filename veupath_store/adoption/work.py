@@ -11,6 +11,9 @@ from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 
 Progress = Callable[[AdoptionProgress], None]
 
+Noted = tuple[str, ProblemKind, str | None, str]
+"""A row's old id, what is wrong, with which column, and what is done about it."""
+
 BATCH: Final = 5_000
 """Rows of a batch that hold no documents."""
 
@@ -99,12 +102,8 @@ class Work:
             f"SELECT '{kind}', '{entity}', found.key, {shown}, '{fixed}' FROM ({rows}) AS found(key)"
         )
 
-    async def note_each(self, kind: ProblemKind, entity: str, field: str | None, noted: list[tuple[str, str]]) -> None:
-        """Note a problem of some rows, given as old ids and what is done about each."""
-        await self.note_all(entity, [(key, kind, field, fixed) for key, fixed in noted])
-
-    async def note_all(self, entity: str, noted: Sequence[tuple[str, ProblemKind, str | None, str]]) -> None:
-        """Note problems of some rows: each one's old id, what is wrong with which column, and what is done about it."""
+    async def note_each(self, entity: str, noted: Sequence[Noted]) -> None:
+        """Note problems of some rows of an old table."""
         if noted:
             records = [(str(kind), entity, key, field, fixed) for key, kind, field, fixed in noted]
             await self.copy("adopting_problems", ("kind", "entity", "key", "field", "fixed"), records)
