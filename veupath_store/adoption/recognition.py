@@ -47,8 +47,6 @@ class Recognised:
     """Where the tables stand, quoted where it needs that."""
     tolerated: list[str]
     """Differences that do not matter."""
-    versioned: bool
-    """Whether there is a table ``alembic_version``."""
 
 
 async def recognise(connection: Any) -> Recognised:  # noqa: ANN401 - an asyncpg connection, which has no types
@@ -79,13 +77,7 @@ async def recognise(connection: Any) -> Recognised:  # noqa: ANN401 - an asyncpg
     for row in found.dependent:
         (refused if row["follows"] else tolerated).append(f"{row['what'][0].upper()}{row['what'][1:]}: {row['remedy']}")
     _refuse([*refused, *found.obstacles])
-    return Recognised(
-        variant=variant,
-        revision=revision,
-        schema=place.schema,
-        tolerated=tolerated,
-        versioned=found.versions is not None,
-    )
+    return Recognised(variant=variant, revision=revision, schema=place.schema, tolerated=tolerated)
 
 
 def _refuse(reasons: Iterable[str]) -> None:

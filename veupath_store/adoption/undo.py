@@ -7,7 +7,6 @@ import asyncpg
 
 from veupath_store.adoption import record
 from veupath_store.adoption.catalog import new_tables
-from veupath_store.adoption.digests import count_newer
 from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
 from veupath_store.adoption.values import FinishedAdoption, UndoneAdoption
 from veupath_store.adoption.work import UNHURRIED, own_connection
@@ -20,7 +19,7 @@ from veupath_store.schema.names import APP
 
 _AERICH: Final = "aerich"
 
-_ADOPTED: Final = f"SELECT schema, versioned FROM {SCHEMA}.adoption"
+_ADOPTED: Final = f"SELECT schema FROM {SCHEMA}.adoption"
 _THERE: Final = "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY ($2::text[])"
 
 _SIZE: Final = """
@@ -82,12 +81,11 @@ async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # n
     await connection.execute(UNHURRIED)
     if not await record.is_recorded(connection):
         raise AdoptionRefusedError([f"schema {SCHEMA} does not keep old tables"], "There is nothing to go back to")
-    adopted = await connection.fetchrow(_ADOPTED)
-    schema = adopted["schema"]
+    schema = await connection.fetchval(_ADOPTED)
     there = {row["relname"] for row in await connection.fetch(_THERE, schema, [*new_tables(), _AERICH])}
     ours = sorted(there)
     await connection.execute(f"LOCK TABLE {_named(schema, ours)} IN ACCESS EXCLUSIVE MODE")
-    counts = {table: await count_newer(connection, schema, table) for table in ours if table != _AERICH}
+    counts = {table: await record.count_newer(connection, schema, table) for table in ours if table != _AERICH}
     counts[_AERICH] = await connection.fetchval(f"SELECT count(*) FROM {schema}.{_AERICH} WHERE app <> '{APP}'")
     newer = {table: count for table, count in counts.items() if count}
     if newer and not discard_newer:
@@ -96,8 +94,8 @@ async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # n
     await _drop(connection, schema, ours)
     for function in names_of("function", expected_catalog()):
         await connection.execute(f"DROP FUNCTION IF EXISTS {schema}.{function}")
-    for table in (*TABLES, *([VERSION_TABLE] if adopted["versioned"] else [])):
-        await connection.execute(f"ALTER TABLE {SCHEMA}.{table} SET SCHEMA {schema}")
+    for table in (*TABLES, VERSION_TABLE):
+        await connection.execute(f"ALTER TABLE IF EXISTS {SCHEMA}.{table} SET SCHEMA {schema}")
     await _drop(connection, SCHEMA, record.TABLES, f"DROP SCHEMA {SCHEMA}")
     rows = {table: await connection.fetchval(f"SELECT count(*) FROM {schema}.{table}") for table in TABLES}
     return UndoneAdoption(rows=rows, discarded=newer)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from veupath_store.adoption.values import AdoptionProgress, Problem, ProblemKind
 from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
+from veupath_store.events.log.client import RedisClient
 
 Progress = Callable[[AdoptionProgress], None]
 
@@ -48,17 +49,15 @@ async def own_connection(transaction: StoreTransaction) -> AsyncIterator[Any]:
 
 @dataclass
 class Work:
-    """One adoption, or one look at what it would do, inside of its transaction.
-
-    Attributes:
-        connection: The transaction's asyncpg connection.
-        progress: Who wants to know how far it is.
-        rows: Rows of each old table.
-    """
+    """One adoption, or one look at what it would do, inside of its transaction."""
 
     connection: Any
+    """The transaction's, asyncpg's."""
+    log: RedisClient | None = None
+    log_prefix: str = ""
     progress: Progress | None = None
     rows: dict[str, int] = field(default_factory=dict)
+    """How many each old table has."""
 
     def tell(self, phase: str, done: int, total: int) -> None:
         """Tell how far a phase is."""
