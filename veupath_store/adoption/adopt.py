@@ -52,8 +52,6 @@ async def plan_adoption(settings: StoreSettings | None = None) -> AdoptionPlan:
     Raises:
         AdoptionRefusedError: The database is not one of the SQLAlchemy layer, or something stands in the way; the
             error lists all of it.
-        UnavailableError: No server answers, or none any more.
-        ConfigurationError: The server refused the role or the database.
     """
     patient = _patient(settings)
     async with own_client(patient) as client, client.pooled_transaction() as transaction, old_logs(patient) as log:
@@ -86,7 +84,6 @@ async def adopt(settings: StoreSettings | None = None, *, progress: Progress | N
         UnavailableError: A server does not answer, another process migrates for longer than `migration_wait`, or a
             table's lock was not free in `migration_attempts` tries: the application still runs.
         OutcomeUnknownError: The connection was lost in COMMIT, twice; run it again.
-        ConfigurationError: The server refused the role or the database.
     """
     patient = _patient(settings)
 

@@ -1,7 +1,7 @@
 """The way back after an adoption, and its end: the old tables where they were, or dropped."""
 
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
@@ -16,6 +16,8 @@ from veupath_store.errors import AdoptionRefusedError
 from veupath_store.schema.catalog import expected_catalog, names_of
 from veupath_store.schema.lock import LOCKED, under_lock
 from veupath_store.schema.names import APP
+
+R = TypeVar("R")
 
 _AERICH: Final = "aerich"
 
@@ -39,17 +41,9 @@ async def undo_adoption(settings: StoreSettings | None = None, *, discard_newer:
     Raises:
         AdoptionRefusedError: There is no adoption to undo, something was written since, or something that is not the
             store's depends on a new table, as a view: the error says where.
-        UnavailableError: As `adopt`.
         OutcomeUnknownError: The connection was lost in COMMIT; run it again to find out.
-        ConfigurationError: As `adopt`.
     """
-    patient = (settings or StoreSettings()).for_migrations()
-
-    async def work(client: StoreClient) -> UndoneAdoption:
-        async with client.pooled_transaction() as transaction, own_connection(transaction) as connection:
-            return await _undo(connection, discard_newer=discard_newer)
-
-    return await under_lock(patient, work, again=LOCKED)
+    return await _under_lock(settings, lambda connection: _undo(connection, discard_newer=discard_newer))
 
 
 async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdoption:
@@ -60,24 +54,30 @@ async def finish_adoption(settings: StoreSettings | None = None) -> FinishedAdop
 
     Raises:
         AdoptionRefusedError: Something that is not the store's depends on an old table, or is in their schema.
-        UnavailableError: As `adopt`.
         OutcomeUnknownError: The connection was lost in COMMIT; run it again.
-        ConfigurationError: As `adopt`.
     """
-    patient = (settings or StoreSettings()).for_migrations()
+    return await _under_lock(settings, _finish)
 
-    async def work(client: StoreClient) -> FinishedAdoption:
+
+async def _under_lock(settings: StoreSettings | None, work: Callable[[Any], Awaitable[R]]) -> R:
+    """Do it on the connection of one transaction."""
+
+    async def run(client: StoreClient) -> R:
         async with client.pooled_transaction() as transaction, own_connection(transaction) as connection:
-            if not await record.is_recorded(connection):
-                return FinishedAdoption(dropped=False, bytes=0)
-            size = await connection.fetchval(_SIZE, SCHEMA)
-            await _drop(connection, SCHEMA, [*TABLES, VERSION_TABLE, *record.TABLES], f"DROP SCHEMA {SCHEMA}")
-            return FinishedAdoption(dropped=True, bytes=size)
+            return await work(connection)
 
-    return await under_lock(patient, work, again=LOCKED)
+    return await under_lock((settings or StoreSettings()).for_migrations(), run, again=LOCKED)
 
 
-async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # noqa: ANN401 - an asyncpg connection
+async def _finish(connection: Any) -> FinishedAdoption:  # noqa: ANN401 - an asyncpg connection
+    if not await record.is_recorded(connection):
+        return FinishedAdoption(dropped=False, bytes=0)
+    size = await connection.fetchval(_SIZE, SCHEMA)
+    await _drop(connection, SCHEMA, [*TABLES, VERSION_TABLE, *record.TABLES], f"DROP SCHEMA {SCHEMA}")
+    return FinishedAdoption(dropped=True, bytes=size)
+
+
+async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # noqa: ANN401
     await connection.execute(UNHURRIED)
     if not await record.is_recorded(connection):
         raise AdoptionRefusedError([f"schema {SCHEMA} does not keep old tables"], "There is nothing to go back to")
