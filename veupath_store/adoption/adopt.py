@@ -18,7 +18,7 @@ from veupath_store.adoption.room import check_room, free_disk
 from veupath_store.adoption.staging import count_bytes, count_rows, drop_views, make_views, stage
 from veupath_store.adoption.values import AdoptionPlan, AdoptionReport
 from veupath_store.adoption.verification import verify
-from veupath_store.adoption.work import UNHURRIED, Progress, Work, own_connection
+from veupath_store.adoption.work import PROBLEMS, UNHURRIED, Progress, Work, own_connection, problems_in
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.engine.transaction import StoreTransaction
@@ -130,7 +130,7 @@ async def _adopt(
         await verify(work)
         await work.run(f"ANALYZE {', '.join(new_tables())}")
         await copy_logs(work)
-        plan = replace(plan, problems=await work.problems())
+        plan = replace(plan, problems=await problems_in(connection, "adopting_problems"))
         report = AdoptionReport(
             **{field.name: getattr(plan, field.name) for field in fields(plan)},
             written=written,
@@ -160,7 +160,7 @@ async def _survey(work: Work, found: Recognised, size: int, needed: int) -> Adop
     started = time.monotonic()
     work.tell("reading rows", 0, 1)
     await make_views(work.connection, found)
-    await work.begin_problems()
+    await work.run(PROBLEMS)
     work.rows.update(await count_rows(work.connection))
     await map_ids(work)
     await fix_documents(work)
@@ -175,6 +175,6 @@ async def _survey(work: Work, found: Recognised, size: int, needed: int) -> Adop
         bytes=size,
         estimate_seconds=(time.monotonic() - started) * _WHOLE,
         estimate_bytes=needed,
-        problems=await work.problems(),
+        problems=await problems_in(work.connection, "adopting_problems"),
         tolerated=found.tolerated,
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from veupath_store.adoption.catalog import new_tables
 from veupath_store.adoption.legacy import SCHEMA
 from veupath_store.adoption.values import AdoptionReport, Variant
-from veupath_store.adoption.work import Work, problem_of
+from veupath_store.adoption.work import Work, problems_in
 from veupath_store.documents.json import decode, encode
 
 _PROJECTIONS: Final = "stream_projections"
@@ -61,7 +61,6 @@ _RECORD: Final = f"""
 INSERT INTO {SCHEMA}.adoption (adopted_at, variant, revision, schema, report) VALUES (now(), $1, $2, $3, $4::jsonb)"""
 
 _READ: Final = f"SELECT adopted_at, variant, revision, report FROM {SCHEMA}.adoption"
-_PROBLEMS: Final = f"SELECT kind, entity, key, field, fixed FROM {SCHEMA}.problems ORDER BY number"
 
 
 async def record(work: Work, report: AdoptionReport, schema: str) -> None:
@@ -92,7 +91,7 @@ async def recorded(connection: Any) -> AdoptionReport | None:  # noqa: ANN401
         variant=Variant(row["variant"]),
         revision=row["revision"],
         adopted_at=row["adopted_at"],
-        problems=[problem_of(problem) for problem in await connection.fetch(_PROBLEMS)],
+        problems=await problems_in(connection, f"{SCHEMA}.problems"),
         repeated=True,
         **decode(row["report"]),
     )

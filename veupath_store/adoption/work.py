@@ -26,7 +26,7 @@ SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('statement_ti
 NOBODY: Final = "adopted:nobody"
 """The external id of the user to whom rows without an owner are given."""
 
-_PROBLEMS: Final = """
+PROBLEMS: Final = """
 CREATE TEMP TABLE adopting_problems (
     number bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL, entity text NOT NULL, key text NOT NULL, field text,
     fixed text NOT NULL
@@ -107,25 +107,11 @@ class Work:
             records = [(str(kind), entity, key, field, fixed) for key, kind, field, fixed in noted]
             await self.copy("adopting_problems", ("kind", "entity", "key", "field", "fixed"), records)
 
-    async def begin_problems(self) -> None:
-        """Make the list of problems, empty."""
-        await self.connection.execute(_PROBLEMS)
 
-    async def problems(self) -> list[Problem]:
-        """Every problem that was noted, in that order."""
-        query = "SELECT kind, entity, key, field, fixed FROM adopting_problems ORDER BY number"
-        return [problem_of(row) async for rows in self.batches(query) for row in rows]
-
-
-def problem_of(row: Any) -> Problem:  # noqa: ANN401 - a record
-    """A problem out of its row."""
-    return Problem(
-        kind=ProblemKind(row["kind"]),
-        table=row["entity"],
-        key=row["key"],
-        field=row["field"],
-        fixed=row["fixed"],
-    )
+async def problems_in(connection: Any, table: str) -> list[Problem]:  # noqa: ANN401 - an asyncpg connection
+    """Every problem that was noted in a table, in that order."""
+    query = f"SELECT kind, entity AS table, key, field, fixed FROM {table} ORDER BY number"
+    return [Problem(**{**row, "kind": ProblemKind(row["kind"])}) for row in await connection.fetch(query)]
 
 
 def resolved(column: str, mapping: str = "m") -> str:

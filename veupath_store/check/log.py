@@ -1,8 +1,8 @@
 """Whether the event log's server is fit to keep what may not be lost."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 from veupath_store.check.log_rights import command_probes, key_probes, privileges
@@ -129,22 +129,14 @@ def _about_persistence(facts: Mapping[str, str]) -> Finding:
     return ok("log persistence", "The event log is kept on disk, and never dropped for room.")
 
 
-@asynccontextmanager
-async def _own_log(settings: StoreSettings) -> AsyncIterator[EventLog]:
-    """A log of one's own."""
-    log = EventLog(settings)
-    try:
-        yield log
-    finally:
-        await log.close()
-
-
 async def about_holder(probe: Probe) -> list[Finding]:
     """Whether the logs under the prefix belong to this database, as its processes have said."""
     if probe.settings.log_target is None:
         return []
     try:
-        async with _own_log(probe.settings) as log:
+        async with AsyncExitStack() as closing:
+            log = EventLog(probe.settings)
+            closing.push_async_callback(log.close)
             holder, identity = await log.holder(), await database_identity(probe.fetch)
     except StoreError:
         return []  # `about_log` says why
