@@ -4,15 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
+from uuid import UUID
 
-from veupath_store.check.log_rights import command_probes, key_probes, privileges
 from veupath_store.check.probe import Probe, failure, ok, warning
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, StoreError
 from veupath_store.events.holder import database_identity
 from veupath_store.events.log.client import Command, NotAllowedError, RedisClient
+from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import EventLog, never_written
-from veupath_store.events.log.scripts import HOLDER
+from veupath_store.events.log.scripts import BEHIND, GONE, HOLDER, NEVER, SWEPT
 from veupath_store.values.check import Finding
 
 OLDEST: Final = (6, 2)
@@ -24,6 +25,8 @@ SELECT stream_id, lost ->> 'messages' AS messages, lost ->> 'after' AS after, lo
        lost ->> 'at' AS at, (lost ->> 'at')::timestamptz > now() - interval '7 days' AS is_new
 FROM stream_projections WHERE lost IS NOT NULL ORDER BY at DESC LIMIT 20"""
 _CAN_TELL: Final = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('stream_projections') AND attname = 'lost'"
+
+_NOBODY: Final = UUID(int=0)
 
 _SECTIONS: Final = ("server", "persistence", "memory", "replication")
 
@@ -71,6 +74,60 @@ async def _about_rights(client: RedisClient, prefix: str) -> Finding:
         return ok("log rights", "The event log's user may do what it has to.")
     grant = f"type ACL SETUSER with its name, and: {privileges(prefix)}"
     return failure("log rights", f"Redis refuses the event log's user what it needs: {grant}", refused)
+
+
+def command_probes(prefix: str) -> list[Command]:
+    """Every command that the store sends, those in scripts included, in a form that changes nothing on any server.
+
+    Redis refuses a user's command, or key, before it looks at anything else. So a command that names what is never
+    there, or contradicts itself, is refused where its real form would be.
+    """
+    key = f"{prefix}{NEVER}"
+    return [
+        ("PING",),
+        ("TIME",),
+        ("EVAL", "return 1", 1, key),
+        never_written(prefix),
+        ("XRANGE", key, "-", "+", "COUNT", 1),
+        ("XREVRANGE", key, "+", "-", "COUNT", 1),
+        ("XREAD", "COUNT", 1, "STREAMS", key, "0-0"),
+        ("XINFO", "STREAM", key),
+        ("XDEL", key, "0-1"),
+        ("XTRIM", key, "MINID", "=", "0-0"),
+        ("EXISTS", key),
+        ("UNLINK", key),
+        ("GET", key),
+        ("PTTL", key),
+        ("SET", key, "1", "NX", "XX"),  # a contradiction
+        ("SCAN", 0, "MATCH", key, "COUNT", 1),
+        ("ZADD", key, "XX", 0, ""),
+        ("ZREM", key, ""),
+        ("ZRANGE", key, 0, 0),
+        ("ZCARD", key),
+        ("ZSCORE", key, ""),
+    ]
+
+
+def key_probes(prefix: str) -> dict[str, list[Command]]:
+    """By the pattern of keys, a command that reads one, and one that would write it."""
+    return {
+        f"{prefix}{pattern}": [("EXISTS", f"{prefix}{name}"), ("SET", f"{prefix}{name}", "1", "NX", "XX")]
+        for pattern, name in (
+            ("stream:*", LogKey.stream(_NOBODY).text("")),
+            ("op:*", LogKey.operation(_NOBODY).text("")),
+            ("event:*", LogKey.stream(_NOBODY).of_event("", "")),
+            (BEHIND, BEHIND),
+            (SWEPT, SWEPT),
+            (HOLDER, HOLDER),
+            (f"{GONE}*", GONE),
+        )
+    }
+
+
+def privileges(prefix: str) -> str:
+    """What a user needs, as ``ACL SETUSER`` takes it; INFO is for `check` only."""
+    names = sorted({str(command[0]).lower() for command in command_probes(prefix)})
+    return " ".join((f"~{prefix}*", *(f"+{name}" for name in (*names, "select", "info"))))
 
 
 async def _refused(client: RedisClient, probes: Mapping[str, Sequence[Command]]) -> list[str]:
