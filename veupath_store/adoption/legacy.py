@@ -21,19 +21,16 @@ _ZERO: Final = ("0",)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.
-
-    Attributes:
-        type: As the server writes it; ``id`` for text of any width that holds an id.
-        nullable: Whether it is nullable in both variants. The others are NOT NULL, or in Alembic's variant nullable.
-        defaults: The server defaults that it may have.
-        since: The first revision that has it, as its place in `REVISIONS`.
-    """
+    """One column."""
 
     type: str
+    """As the server writes it; ``id`` for text of any width that holds an id."""
     nullable: bool = False
+    """In both variants. The others are NOT NULL, or in Alembic's variant nullable."""
     defaults: tuple[str, ...] = ()
+    """Those of the server that it may have."""
     since: int = 0
+    """The first revision that has it, as its place in `REVISIONS`."""
 
 
 def _varchar(width: int, *, nullable: bool = False, defaults: tuple[str, ...] = _TEXT) -> Column:

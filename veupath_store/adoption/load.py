@@ -124,11 +124,7 @@ SELECT pg_relation_size(format('{SCHEMA}.%I', $1::text)::regclass) / current_set
 
 
 async def load(work: Work) -> dict[str, int]:
-    """Fill the new tables, which must be empty. Rows must be staged before.
-
-    Returns:
-        How many rows were written to each.
-    """
+    """Fill the new tables, which must be empty; how many rows were written to each. Rows must be staged before."""
     dropped = await _drop_secondary(work)
     written: dict[str, int] = {}
     total = sum(work.rows.values())

@@ -55,11 +55,7 @@ async def old_logs(settings: StoreSettings) -> AsyncIterator[RedisClient | None]
 
 
 async def copy_logs(work: Work) -> None:
-    """Copy them, where there is an event log. Idempotent: a key that is there already is left alone.
-
-    Raises:
-        UnavailableError: Redis does not answer; the adoption must not commit.
-    """
+    """Copy them, where there is an event log. Idempotent: a key that is there already is left alone."""
     if work.log is None:
         return
     async for rows in work.batches(_IDS.format(kind="streams"), BATCH // 10):
@@ -79,11 +75,7 @@ def _copy(kind: LogKind, row: Any, prefix: str) -> Command:  # noqa: ANN401 - a 
 
 
 async def note_logs(work: Work) -> None:
-    """List rows and logs that differ, where there is an event log. A round trip for each `FEW` conversations.
-
-    Raises:
-        UnavailableError: Redis does not answer.
-    """
+    """List rows and logs that differ, where there is an event log. A round trip for each `FEW` conversations."""
     if work.log is None:
         return
     done = 0

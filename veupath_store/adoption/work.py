@@ -35,11 +35,7 @@ CREATE TEMP TABLE adopting_problems (
 
 @asynccontextmanager
 async def own_connection(transaction: StoreTransaction) -> AsyncIterator[Any]:
-    """A transaction's connection, for COPY and cursors; what it raises is translated as the engine does.
-
-    Raises:
-        StoreError: As a statement of the transaction.
-    """
+    """A transaction's connection, for COPY and cursors; what it raises is translated as the engine does."""
     async with transaction.acquire_connection() as connection:
         try:
             yield connection
@@ -86,15 +82,7 @@ class Work:
         await self.connection.execute(f"ANALYZE pg_temp.{table}")
 
     async def note(self, kind: ProblemKind, entity: str, field: str | None, fixed: str, rows: str) -> None:
-        """Note a problem of each row that a query gives.
-
-        Args:
-            kind: What is wrong.
-            entity: The old table.
-            field: The column.
-            fixed: What is done about it.
-            rows: ``SELECT`` of one column, the old id.
-        """
+        """Note a problem of each row of an old table whose id the query `rows` gives."""
         shown = "NULL" if field is None else f"'{field}'"
         await self.connection.execute(
             "INSERT INTO adopting_problems (kind, entity, key, field, fixed) "

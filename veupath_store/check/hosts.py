@@ -30,13 +30,7 @@ _UNKNOWN_PARAMETER: Final = "08P01"
 
 @dataclass(frozen=True)
 class Host:
-    """What one host said.
-
-    Attributes:
-        name: Host and port.
-        error: Why it did not serve; ``None`` when it did.
-        row: What it answered.
-    """
+    """What one host, named with its port, has answered, or why it did not."""
 
     name: str
     error: StoreError | None = None

@@ -32,11 +32,7 @@ _SECTIONS: Final = ("server", "persistence", "memory", "replication")
 
 
 async def about_log(settings: StoreSettings) -> tuple[bool, list[Finding]]:
-    """The log's server; nothing is read of what it holds.
-
-    Returns:
-        Whether it could be looked at, and what was found.
-    """
+    """Whether the log's server could be looked at, and what was found; nothing is read of what it holds."""
     if settings.log_target is None:
         return True, [ok("log", "No event log is configured: REDIS_URL is not set.")]
     try:

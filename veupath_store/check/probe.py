@@ -17,18 +17,13 @@ PATIENCE: Final = 10.0
 
 @dataclass(frozen=True)
 class Probe:
-    """A connection on which the deployment is looked at, and the settings that it was made with.
-
-    Attributes:
-        settings: The application's.
-        connection: One of its connections, in a transaction with its timeouts.
-        schema: The schema of the store's tables, quoted where it needs that; ``None`` where the role sees none.
-        is_pooled: Whether a pooler stands in between.
-    """
+    """A connection on which the deployment is looked at, and the settings that it was made with."""
 
     settings: StoreSettings
     connection: Any
+    """In a transaction with the application's timeouts."""
     schema: str | None = None
+    """Of the store's tables, quoted where it needs that; ``None`` where the role sees none."""
     is_pooled: bool = False
 
     async def fetch(self, query: str, *values: Any) -> Sequence[Any]:  # noqa: ANN401 - a statement's arguments

@@ -50,11 +50,7 @@ def _about_settings() -> Finding:
 
 
 async def _look_at_database(settings: StoreSettings, findings: list[Finding]) -> bool:
-    """Add what is found.
-
-    Returns:
-        Whether everything could be looked at.
-    """
+    """Add what is found; whether everything could be looked at."""
     complete = True
     try:
         hosts = await about_hosts(settings)

@@ -45,11 +45,7 @@ def migrations_location() -> Path:
 
 
 def migration_files() -> list[str]:
-    """The names of all migrations, in their order.
-
-    Raises:
-        SchemaError: The files are not there.
-    """
+    """The names of all migrations, in their order."""
     # Not through aerich, which would change the class-wide state of `aerich.migrate.Migrate`.
     names = (path.name for path in (migrations_location() / APP).glob("*_*.py"))
     return in_order(name for name in names if number_of(name).isdecimal())
@@ -89,11 +85,7 @@ def load(name: str) -> ModuleType:
 
 
 def phase_of(name: str) -> DeployPhase:
-    """When a migration runs. Reads the file, and does not import it.
-
-    Raises:
-        SchemaError: Its ``PHASE`` is none of the two, or it is not valid Python.
-    """
+    """When a migration runs. Reads the file, and does not import it."""
     return phase_in((migrations_location() / APP / name).read_text(encoding="utf-8"), name)
 
 

@@ -160,11 +160,7 @@ client_class = MigrationClient
 
 
 def locked_orm(settings: StoreSettings) -> dict[str, Any]:
-    """A Tortoise configuration under which whatever is done is done under the advisory lock.
-
-    Args:
-        settings: What `StoreSettings.for_migrations` returned.
-    """
+    """A Tortoise configuration, of settings for migrations, under which all that is done is done under the lock."""
     config = settings.tortoise_orm()
     config["connections"][CONNECTION]["engine"] = __name__
     return config

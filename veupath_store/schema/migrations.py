@@ -157,7 +157,7 @@ async def _upgrade(client: StoreClient, names: list[str]) -> None:
     for name in names:
         migration = load(name)
         async with explained(client, f"Migration {name}"):
-            if in_transaction(migration):
+            if getattr(migration, "RUN_IN_TRANSACTION", True):
                 async with client.pooled_transaction() as transaction:
                     await _apply(transaction, name, migration)
             else:
@@ -165,14 +165,8 @@ async def _upgrade(client: StoreClient, names: list[str]) -> None:
     behind = in_order({*names} - await applied_migrations(client))
     if behind:
         raise SchemaError(f"The database is still behind after the upgrade: {', '.join(behind)}.")
-    invalid = await invalid_indexes(client)
-    if invalid:
-        raise SchemaError(f"{_about_invalid(invalid)} The migrations themselves are applied.")
-
-
-def in_transaction(migration: ModuleType) -> bool:
-    """Whether a file runs in a transaction; aerich's default."""
-    return bool(getattr(migration, "RUN_IN_TRANSACTION", True))
+    if invalid := await _about_invalid_indexes(client):
+        raise SchemaError(f"{invalid} The migrations themselves are applied.")
 
 
 async def _apply(database: Statements | _Unshared, name: str, migration: ModuleType) -> None:
@@ -211,26 +205,18 @@ async def explained(client: StoreClient, what: str) -> AsyncIterator[None]:
     except (UnavailableError, OutcomeUnknownError):
         raise
     except StoreError as exc:
-        raise SchemaError(await _explanation(client, exc, what)) from exc
+        lines, cause = [f"{what} failed: {exc}"], exc.__cause__
+        # Errors of this class name objects of the schema, never stored values.
+        if isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith("42"):
+            lines.append(f"The server says: {cause}.")
+        lines.append(await _about_invalid_indexes(client))
+        raise SchemaError(" ".join(filter(None, lines))) from exc
 
 
-async def _explanation(client: StoreClient, error: StoreError, what: str) -> str:
-    lines = [f"{what} failed: {error}"]
-    cause = error.__cause__
-    # Errors of this class name objects of the schema, never stored values.
-    if isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith("42"):
-        lines.append(f"The server says: {cause}.")
-    invalid = await invalid_indexes(client)
-    if invalid:
-        lines.append(_about_invalid(invalid))
-    return " ".join(lines)
-
-
-async def invalid_indexes(client: StoreClient) -> list[str]:
+async def _about_invalid_indexes(client: StoreClient) -> str:
     """What a failed CREATE INDEX CONCURRENTLY leaves: an index that costs writes, serves no read, guards nothing.
 
-    Returns:
-        The store's own, by what its catalog names; not those of others, who may be building them just now.
+    A sentence about the store's own, by what its catalog names; not about others', who may be building them just now.
     """
     own = [name.rpartition(".")[2] for name in names_of("index", expected_catalog())]
     rows = await client.execute_rows(
@@ -238,8 +224,5 @@ async def invalid_indexes(client: StoreClient) -> list[str]:
         " WHERE NOT i.indisvalid AND pg_table_is_visible(i.indrelid) AND c.relname = ANY ($1::text[]) ORDER BY 1",
         [own],
     )
-    return [row["name"] for row in rows]
-
-
-def _about_invalid(names: list[str]) -> str:
-    return f"Invalid indexes, to be dropped or rebuilt with REINDEX INDEX CONCURRENTLY: {', '.join(names)}."
+    names = ", ".join(row["name"] for row in rows)
+    return f"Invalid indexes, to be dropped or rebuilt with REINDEX INDEX CONCURRENTLY: {names}." if names else ""

@@ -60,26 +60,16 @@ async def recorded_migrations(fetch: Fetch) -> set[str]:
 
 @dataclass(frozen=True)
 class Unrecorded:
-    """Tables that no migration made, or of which the record is lost.
-
-    Attributes:
-        message: What they are, and what to do.
-        steps: What to type, in order.
-    """
+    """Tables that no migration made, or of which the record is lost: what to do, and what to type, in order."""
 
     message: str
     steps: list[str]
 
 
 async def unrecorded_tables(fetch: Fetch, schema: str) -> Unrecorded | None:
-    """What tables of the store's names are, in a database where no migration is recorded. Two reads.
+    """What tables of the store's names are in a schema, quoted, where no migration is recorded. Two reads.
 
-    Args:
-        fetch: Of a connection to it.
-        schema: Where a first migration would make the tables, quoted where it needs that.
-
-    Returns:
-        ``None`` where there are none, and the migrations can begin.
+    ``None`` where there are none, and the migrations can begin.
     """
     live, every = await read_catalog(fetch, schema), expected_tables()
     tables = [name for name in every if f"table {name}" in live and name != "aerich"]
