@@ -40,11 +40,7 @@ _URGENCY: Final = {state: order for order, state in enumerate(_BY_URGENCY)}
 
 
 def show_lag(report: LagReport, *, as_json: bool, quiet: bool) -> bool:
-    """Print what `Projector.lag` found.
-
-    Returns:
-        Whether all is well: nothing is stuck, ahead, missing or unreadable, and no log has lost something lately.
-    """
+    """Print what `Projector.lag` found; whether nothing is stuck, ahead, missing or unreadable, and no loss is new."""
     lost = [one for one in report.lagging if one.lost is not None]
     ok = not any(report.counts.get(state) for state in _FOUND) and not any(map(_is_new_loss, lost))
     lagging = sorted(report.lagging, key=lambda one: (_URGENCY.get(one.state, len(_URGENCY)), -one.seconds))
@@ -63,17 +59,7 @@ def show_lag(report: LagReport, *, as_json: bool, quiet: bool) -> bool:
 
 
 def show_verify(report: VerifyReport, *, values: bool, as_json: bool, quiet: bool) -> bool:
-    """Print what `Projector.verify` found.
-
-    Args:
-        report: What it found.
-        values: Whether names and plans are shown.
-        as_json: Whether to print JSON.
-        quiet: Whether to print only findings.
-
-    Returns:
-        Whether all is well: every row is proven.
-    """
+    """Print what `Projector.verify` found, names and plans only with `values`; whether every row is proven."""
     ok = not report.suspects
     if as_json:
         suspects = [
@@ -88,11 +74,7 @@ def show_verify(report: VerifyReport, *, values: bool, as_json: bool, quiet: boo
 
 
 def show_rebuild(report: RebuildReport, *, as_json: bool, quiet: bool) -> bool:
-    """Print what `Projector.rebuild` did.
-
-    Returns:
-        Whether all is well: nothing was refused.
-    """
+    """Print what `Projector.rebuild` did; whether nothing was refused."""
     ok = not report.refused
     if as_json:
         print_json("rebuild", ok, _plain(report))
