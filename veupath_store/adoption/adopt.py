@@ -9,7 +9,7 @@ from veupath_store.adoption.catalog import new_tables
 from veupath_store.adoption.documents import fix_documents
 from veupath_store.adoption.ids import map_ids
 from veupath_store.adoption.legacy import REVISIONS, SCHEMA, TABLES, VERSION_TABLE
-from veupath_store.adoption.load import load
+from veupath_store.adoption.load import load, verify
 from veupath_store.adoption.logs import copy_logs, note_logs, old_logs
 from veupath_store.adoption.notes import note_all
 from veupath_store.adoption.plans import place_steps
@@ -17,7 +17,6 @@ from veupath_store.adoption.recognition import POOLED, Recognised, recognise
 from veupath_store.adoption.room import check_room, free_disk
 from veupath_store.adoption.staging import count_bytes, count_rows, drop_views, make_views, stage
 from veupath_store.adoption.values import AdoptionPlan, AdoptionReport
-from veupath_store.adoption.verification import verify
 from veupath_store.adoption.work import PROBLEMS, UNHURRIED, Progress, Work, own_connection, problems_in
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient

@@ -7,7 +7,7 @@ from veupath_store.check.probe import Probe, failure, ok, warning
 from veupath_store.errors import ConfigurationError
 from veupath_store.schema.catalog import INVALID, expected_catalog, expected_tables, read_catalog
 from veupath_store.schema.files import before_deploy, migration_files
-from veupath_store.schema.recorded import recorded_migrations, unrecorded_tables
+from veupath_store.schema.migrations import recorded_migrations, unrecorded_tables
 from veupath_store.values.check import Finding
 
 MIGRATE: Final = "run 'veupath-store migrate'"
@@ -55,9 +55,8 @@ async def _applied(probe: Probe) -> set[str]:
 
 async def _about_nothing(probe: Probe) -> Finding:
     """No migration is recorded: in a new database, or because of what happened to an old one."""
-    found = await unrecorded_tables(probe.fetch, str(probe.schema))
-    if found is not None:
-        return failure("migrations", found.message, found.steps)
+    if found := await unrecorded_tables(probe.fetch, str(probe.schema)):
+        return failure("migrations", found[0], found[1:])
     elsewhere = await probe.fetch(_ELSEWHERE, expected_tables())
     if elsewhere:
         [schema, *_] = (row["schema"] for row in elsewhere)

@@ -84,13 +84,12 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def phase_of(name: str) -> DeployPhase:
-    """When a migration runs. Reads the file, and does not import it."""
-    return phase_in((migrations_location() / APP / name).read_text(encoding="utf-8"), name)
-
-
 def phase_in(source: str, name: str) -> DeployPhase:
-    """As `phase_of`, of a file's text."""
+    """When a migration runs, by its text; it is not imported.
+
+    Raises:
+        SchemaError: Its ``PHASE`` is none of the two, or it is not valid Python.
+    """
     try:
         body = ast.parse(source).body
     except SyntaxError as exc:
@@ -114,7 +113,8 @@ def _phase(value: ast.expr | None, name: str) -> DeployPhase:
 
 def before_deploy(names: Iterable[str]) -> list[str]:
     """Those of some migrations that this version needs before it starts, in the same order."""
-    return [name for name in names if phase_of(name) is DeployPhase.PRE_DEPLOY]
+    texts = ((name, (migrations_location() / APP / name).read_text(encoding="utf-8")) for name in names)
+    return [name for name, text in texts if phase_in(text, name) is DeployPhase.PRE_DEPLOY]
 
 
 def _unreadable(name: str, error: SyntaxError) -> SchemaError:
