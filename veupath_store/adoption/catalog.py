@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from veupath_store.adoption.legacy import SCHEMA, TABLES, VERSION_TABLE
-from veupath_store.schema.catalog import Catalog, expected_catalog, expected_tables, names_of, read_catalog
+from veupath_store.schema.catalog import expected_catalog, expected_tables, names_of
 
 _HERE: Final = """
 SELECT coalesce(quote_ident(current_schema()), 'public') AS schema, quote_ident(session_user) AS role,
@@ -137,19 +137,6 @@ class Place:
     """Another schema that has the old tables."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """Everything else that recognition looks at."""
-
-    catalog: Catalog
-    dependent: list[Any]
-    """What would follow the old tables, or what the new ones would lack."""
-    obstacles: list[str]
-    """Privileges and names that are missing."""
-    versions: list[str] | None
-    """What Alembic's table says; ``None`` where there is none."""
-
-
 def new_tables() -> list[str]:
     """The store's own tables, without aerich's."""
     return [name for name in expected_tables() if name != "aerich"]
@@ -169,22 +156,26 @@ async def read_place(connection: Any) -> Place:  # noqa: ANN401 - an asyncpg con
     )
 
 
-async def read(connection: Any, place: Place) -> Found:  # noqa: ANN401
-    """Look at the old tables. A few small reads, as the role that will own the new ones."""
-    schema, every = place.schema, [*TABLES, VERSION_TABLE]
-    versions = None
-    if VERSION_TABLE in place.tables:
-        versions = [row["revision"] for row in await connection.fetch(_VERSIONS.format(schema=schema))]
-    taken = await connection.fetch(_TAKEN, schema, every, list(_names()))
-    return Found(
-        catalog=await read_catalog(connection.fetch, schema),
-        dependent=await connection.fetch(_DEPENDENT, schema, every),
-        obstacles=[
-            *(row["message"] for row in await connection.fetch(_PLACE, schema)),
-            *(f"{row['kind']} named {row['name']} exists: rename or drop it" for row in taken),
-        ],
-        versions=versions,
-    )
+async def versions(connection: Any, place: Place) -> list[str] | None:  # noqa: ANN401
+    """What Alembic's table says; ``None`` where there is none."""
+    if VERSION_TABLE not in place.tables:
+        return None
+    return [row["revision"] for row in await connection.fetch(_VERSIONS.format(schema=place.schema))]
+
+
+async def dependent(connection: Any, schema: str) -> list[Any]:  # noqa: ANN401
+    """What would follow the old tables, or what the new ones would lack."""
+    rows: list[Any] = await connection.fetch(_DEPENDENT, schema, [*TABLES, VERSION_TABLE])
+    return rows
+
+
+async def obstacles(connection: Any, schema: str) -> list[str]:  # noqa: ANN401
+    """Privileges that are missing, of the role that will own the new tables, and names that are taken."""
+    taken = await connection.fetch(_TAKEN, schema, [*TABLES, VERSION_TABLE], list(_names()))
+    return [
+        *(row["message"] for row in await connection.fetch(_PLACE, schema)),
+        *(f"{row['kind']} named {row['name']} exists: rename or drop it" for row in taken),
+    ]
 
 
 def _names() -> Iterable[str]:

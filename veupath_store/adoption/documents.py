@@ -170,8 +170,7 @@ async def fix_documents(work: Work) -> None:
     """Fix what jsonb would refuse; afterwards ``adopting_documents`` has each such document as it will be."""
     for statement in _MADE:
         await work.run(statement)
-    for number, document in enumerate(DOCUMENTS):
-        work.tell("reading documents", number, len(DOCUMENTS))
+    for document in work.steps("reading documents", DOCUMENTS):
         table, field = document.table, document.field
         levels = limits.PLAN_DEPTH if document is PLAN else limits.DOCUMENT_DEPTH
         query = _SUSPICIOUS.format(table=table, field=field, levels=levels, suspicion=document.suspicion())
@@ -188,7 +187,6 @@ async def fix_documents(work: Work) -> None:
         await _convert(work, document)
     await _convert_parents(work)
     await work.run("ANALYZE pg_temp.adopting_documents")
-    work.tell("reading documents", len(DOCUMENTS), len(DOCUMENTS))
 
 
 def _fixed(original: str, document: Document) -> tuple[str | None, list[tuple[ProblemKind, str]]]:

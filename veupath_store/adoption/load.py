@@ -166,10 +166,8 @@ async def load(work: Work) -> dict[str, int]:
             await run(table, _NOBODY)
     await run("stream_projections", _MADE_PROJECTIONS)
     await run("document_ids", _DOCUMENT_IDS)
-    for number, statement in enumerate(dropped):
-        work.tell("making indexes", number, len(dropped))
+    for statement in work.steps("making indexes", dropped):
         await work.run(statement)
-    work.tell("making indexes", len(dropped), len(dropped))
     return written
 
 
@@ -179,10 +177,8 @@ async def verify(work: Work) -> None:
     Raises:
         InternalError: A row is lost, is too many, or differs; the transaction must not commit.
     """
-    for number, table in enumerate(COLUMNS):
-        work.tell("comparing", number, len(COLUMNS))
+    for table in work.steps("comparing", COLUMNS):
         await _compare(work, table)
-    work.tell("comparing", len(COLUMNS), len(COLUMNS))
 
 
 async def _compare(work: Work, table: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from veupath_store.adoption import catalog
-from veupath_store.adoption.catalog import Found, Place
+from veupath_store.adoption.catalog import Place
 from veupath_store.adoption.legacy import (
     COLUMNS,
     FOREIGN_KEYS,
@@ -20,12 +20,13 @@ from veupath_store.adoption.legacy import (
 )
 from veupath_store.adoption.values import Variant
 from veupath_store.errors import AdoptionRefusedError
-from veupath_store.schema.catalog import names_of
+from veupath_store.schema.catalog import Catalog, names_of, read_catalog
 
 _ID_TYPE: Final = re.compile(r"character(?: varying)?\(\d+\)|character varying|text")
 _ID_TYPES: Final = {f"character varying({width})" for width in (32, 36, 50)} | {"character(36)"}
-_CAST: Final = re.compile(r"::[a-z ]+(?:\(\d+\))?$")
-_SAME: Final = {"CURRENT_TIMESTAMP": "now()", "transaction_timestamp()": "now()"}
+_AROUND: Final = re.compile(r"::[a-z ]+(?:\(\d+\))?|[()']")
+"""What stands around a default's value: casts, brackets, quotes."""
+_SAME: Final = dict.fromkeys(("now", "CURRENT_TIMESTAMP", "transaction_timestamp"), "now()")
 
 # Definitions as `read_catalog` has them.
 _COLUMN: Final = re.compile(r"(.+?)(?: COLLATE .+?)? (NOT NULL|NULL)(?: DEFAULT (.+))?(.*)")
@@ -67,16 +68,17 @@ async def recognise(connection: Any) -> Recognised:  # noqa: ANN401 - an asyncpg
         # "$user" in a search path is the role that was set.
         place = await catalog.read_place(connection)
         _refuse(_place(place))
-    found = await catalog.read(connection, place)
-    variant = _variant(found)
-    revision, refused = _revision(found, variant)
+    live = await read_catalog(connection.fetch, place.schema)
+    versions = await catalog.versions(connection, place)
+    variant = _variant(live, versions)
+    revision, refused = _revision(live, versions, variant)
     tolerated: list[str] = []
-    for check in (_columns(found, variant, revision), _constraints(found, revision), _indexes(found)):
+    for check in (_columns(live, variant, revision), _constraints(live, revision), _indexes(live)):
         for matters, difference in check:
             (refused if matters else tolerated).append(difference)
-    for row in found.dependent:
+    for row in await catalog.dependent(connection, place.schema):
         (refused if row["follows"] else tolerated).append(f"{row['what'][0].upper()}{row['what'][1:]}: {row['remedy']}")
-    _refuse([*refused, *found.obstacles])
+    _refuse([*refused, *await catalog.obstacles(connection, place.schema)])
     return Recognised(variant=variant, revision=revision, schema=place.schema, tolerated=tolerated)
 
 
@@ -118,39 +120,39 @@ def _tables(place: Place) -> Iterator[str]:
         yield f"The tables belong to {owners[0]}: adopt as that role, or as {heir}"
 
 
-def _objects(found: Found, kind: str) -> Iterator[tuple[str, str, str]]:
+def _objects(live: Catalog, kind: str) -> Iterator[tuple[str, str, str]]:
     """Yield (table, name, definition) for each object of a kind that the old tables have."""
-    for place in names_of(kind, found.catalog):
+    for place in names_of(kind, live):
         table, _, name = place.partition(".")
         if table in COLUMNS:
-            yield table, name, found.catalog[f"{kind} {place}"]
+            yield table, name, live[f"{kind} {place}"]
 
 
-def _variant(found: Found) -> Variant:
+def _variant(live: Catalog, versions: list[str] | None) -> Variant:
     """Alembic's has a table of versions, and is known without it: most of its columns are nullable."""
     usual = [
         " NOT NULL" not in definition
-        for table, name, definition in _objects(found, "column")
+        for table, name, definition in _objects(live, "column")
         if (it := COLUMNS[table].get(name)) is not None and not it.nullable and it.type != "id"
     ]
-    is_alembic = found.versions is not None or sum(usual) > len(usual) / 2
+    is_alembic = versions is not None or sum(usual) > len(usual) / 2
     return Variant.ALEMBIC if is_alembic else Variant.CREATE_ALL
 
 
-def _revision(found: Found, variant: Variant) -> tuple[int, list[str]]:
+def _revision(live: Catalog, versions: list[str] | None, variant: Variant) -> tuple[int, list[str]]:
     """The revision that the columns are of, and how Alembic's table disagrees."""
-    there = {(table, name) for table, name, _ in _objects(found, "column")}
+    there = {(table, name) for table, name, _ in _objects(live, "column")}
     added = {number: _added(number) for number in range(1, len(REVISIONS))}
     of_columns = max((number for number in added if added[number] & there), default=0)
     stamp = f"run `alembic stamp {REVISIONS[of_columns]}`"
-    if found.versions is None:
+    if versions is None:
         lost = f"This is Alembic's schema without its `{VERSION_TABLE}`: {stamp}"
         return of_columns, [lost] if variant is Variant.ALEMBIC else []
-    recorded = ", ".join(found.versions) or "nothing"
-    if set(found.versions) - set(REVISIONS):
+    recorded = ", ".join(versions) or "nothing"
+    if set(versions) - set(REVISIONS):
         known = f"the newest that is known is {REVISIONS[-1]}: run `alembic downgrade {REVISIONS[-1]}`"
         return of_columns, [f"{VERSION_TABLE} says {recorded}; {known}"]
-    if found.versions != [REVISIONS[of_columns]]:
+    if versions != [REVISIONS[of_columns]]:
         columns = f"the columns are those of {REVISIONS[of_columns]}"
         return of_columns, [f"{VERSION_TABLE} says {recorded}, but {columns}: {stamp}"]
     return of_columns, []
@@ -165,10 +167,10 @@ def _added(revision: int) -> set[tuple[str, str]]:
 Check = Iterator[tuple[bool, str]]
 
 
-def _columns(found: Found, variant: Variant, revision: int) -> Check:
+def _columns(live: Catalog, variant: Variant, revision: int) -> Check:
     """Yield (is_blocking, description) for each difference."""
     missing = {(table, name): it for table in TABLES for name, it in columns_at(table, revision).items()}
-    for table, name, definition in _objects(found, "column"):
+    for table, name, definition in _objects(live, "column"):
         expected = missing.pop((table, name), None)
         if expected is None:
             what = (
@@ -188,7 +190,7 @@ def _column(name: str, definition: str, expected: Column, variant: Variant) -> C
     yield from _type(name, there, expected, change)
     if made:
         yield True, f"Column {name} is generated: {change} DROP EXPRESSION, or DROP IDENTITY"
-    elif default and _value(default) not in expected.defaults:
+    elif default and _SAME.get(plain := _AROUND.sub("", default), plain) not in expected.defaults:
         yield True, f"Column {name} has the default {default}: {change} DROP DEFAULT"
     if null == "NULL" and not expected.nullable and variant is Variant.CREATE_ALL:
         yield True, f"Column {name} is nullable: {change} SET NOT NULL"
@@ -207,21 +209,10 @@ def _sql_type(expected: Column) -> str:
     return "varchar(50)" if expected.type == "id" else expected.type
 
 
-def _value(default: str) -> str:
-    """A default's value without casts and quotes."""
-    plain = default
-    while True:
-        shorter = _CAST.sub("", plain.removeprefix("(").removesuffix(")") if plain.startswith("(") else plain)
-        if shorter == plain:
-            break
-        plain = shorter
-    return _SAME.get(plain, plain.strip("'"))
-
-
-def _constraints(found: Found, revision: int) -> Check:
+def _constraints(live: Catalog, revision: int) -> Check:
     keys = {table: f"PRIMARY KEY ({name})" for table, name in KEYS.items()}
     wanted = {place: key for place, key in FOREIGN_KEYS.items() if key[2] <= revision}
-    for table, name, definition in _objects(found, "constraint"):
+    for table, name, definition in _objects(live, "constraint"):
         if definition == keys.get(table):
             del keys[table]
         elif definition.startswith("FOREIGN KEY"):
@@ -248,13 +239,13 @@ def _foreign_key(table: str, name: str, definition: str, wanted: dict[tuple[str,
         yield False, f"{what} was never validated"
 
 
-def _indexes(found: Found) -> Check:
+def _indexes(live: Catalog) -> Check:
     """An index that the new tables will not have. One that the old ones lack is no loss, but for the logins'."""
     is_unique = False
-    for table, name, definition in _objects(found, "index"):
+    for table, name, definition in _objects(live, "index"):
         [(unique, columns, rest)] = _INDEX.findall(definition)
         is_unique = is_unique or (table, unique, columns, rest) == ("users", "UNIQUE ", "external_id", "")
-        if columns not in INDEXES.get(table, ()) and f"constraint {table}.{name}" not in found.catalog:
+        if columns not in INDEXES.get(table, ()) and f"constraint {table}.{name}" not in live:
             yield False, f"Index {name} of {table} is not of the old schema, and is not made again"
     if not is_unique:
         yield True, "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)"

@@ -183,12 +183,10 @@ def _column(table: str, name: str, revision: int) -> str:
 
 async def stage(work: Work) -> None:
     """Make the tables, and settle what is claimed twice. Ids must be mapped before."""
-    for number, (table, query) in enumerate(_STAGED.items()):
-        work.tell("matching rows", number, len(_STAGED))
+    for table, query in work.steps("matching rows", _STAGED.items()):
         # In the order of the old rows, so that a range of them is a range here.
         await work.make(f"adopting_{table}", f"SELECT * FROM ({query}) rows ORDER BY place")
         await work.run(f"CREATE INDEX ON pg_temp.adopting_{table} (place)")
-    work.tell("matching rows", len(_STAGED), len(_STAGED))
     for kind, entity, field, ranked in _CLAIMS:
         await work.run(_GIVEN_UP.format(kind=kind, entity=entity, field=field, ranked=ranked))
     await _rename(work)

@@ -1,14 +1,16 @@
 """What the parts of an adoption share: the connection, the old tables, the progress, the list of problems."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from veupath_store.adoption.values import AdoptionProgress, Problem, ProblemKind
 from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 from veupath_store.events.log.client import RedisClient
+
+T = TypeVar("T")
 
 Progress = Callable[[AdoptionProgress], None]
 
@@ -59,6 +61,13 @@ class Work:
         """Tell how far a phase is."""
         if self.progress is not None:
             self.progress(AdoptionProgress(phase=phase, done=done, total=total))
+
+    def steps(self, phase: str, items: Collection[T]) -> Iterator[T]:
+        """The steps of a phase, one by one, and telling how far it is."""
+        for number, item in enumerate(items):
+            self.tell(phase, number, len(items))
+            yield item
+        self.tell(phase, len(items), len(items))
 
     async def run(self, statement: str) -> int:
         """Run one statement; the number of rows that it touched."""
