@@ -155,8 +155,3 @@ INDEXES: Final = {
     "operations": ("stream_id, status",),
 }
 """Indexes beside those of keys, of any revision."""
-
-
-def columns_at(table: str, revision: int) -> dict[str, Column]:
-    """The columns that a table has at a revision, given as its place in `REVISIONS`."""
-    return {name: column for name, column in COLUMNS[table].items() if column.since <= revision}

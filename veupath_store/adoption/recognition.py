@@ -16,7 +16,6 @@ from veupath_store.adoption.legacy import (
     TABLES,
     VERSION_TABLE,
     Column,
-    columns_at,
 )
 from veupath_store.adoption.values import Variant
 from veupath_store.errors import AdoptionRefusedError
@@ -141,9 +140,8 @@ def _variant(live: Catalog, versions: list[str] | None) -> Variant:
 
 def _revision(live: Catalog, versions: list[str] | None, variant: Variant) -> tuple[int, list[str]]:
     """The revision that the columns are of, and how Alembic's table disagrees."""
-    there = {(table, name) for table, name, _ in _objects(live, "column")}
-    added = {number: _added(number) for number in range(1, len(REVISIONS))}
-    of_columns = max((number for number in added if added[number] & there), default=0)
+    there = (COLUMNS[table].get(name) for table, name, _ in _objects(live, "column"))
+    of_columns = max((column.since for column in there if column is not None), default=0)
     stamp = f"run `alembic stamp {REVISIONS[of_columns]}`"
     if versions is None:
         lost = f"This is Alembic's schema without its `{VERSION_TABLE}`: {stamp}"
@@ -158,18 +156,13 @@ def _revision(live: Catalog, versions: list[str] | None, variant: Variant) -> tu
     return of_columns, []
 
 
-def _added(revision: int) -> set[tuple[str, str]]:
-    return {
-        (table, name) for table in TABLES for name, it in columns_at(table, revision).items() if it.since == revision
-    }
-
-
 Check = Iterator[tuple[bool, str]]
 
 
 def _columns(live: Catalog, variant: Variant, revision: int) -> Check:
     """Yield (is_blocking, description) for each difference."""
-    missing = {(table, name): it for table in TABLES for name, it in columns_at(table, revision).items()}
+    columns = ((table, name, it) for table, of_it in COLUMNS.items() for name, it in of_it.items())
+    missing = {(table, name): it for table, name, it in columns if it.since <= revision}
     for table, name, definition in _objects(live, "column"):
         expected = missing.pop((table, name), None)
         if expected is None:

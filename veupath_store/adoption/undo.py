@@ -22,7 +22,9 @@ R = TypeVar("R")
 _AERICH: Final = "aerich"
 
 _ADOPTED: Final = f"SELECT schema FROM {SCHEMA}.adoption"
-_THERE: Final = "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY ($2::text[])"
+_THERE: Final = (
+    "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY ($2::text[]) ORDER BY 1"
+)
 
 _SIZE: Final = """
 SELECT COALESCE(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
@@ -82,8 +84,7 @@ async def _undo(connection: Any, *, discard_newer: bool) -> UndoneAdoption:  # n
     if not await record.is_recorded(connection):
         raise AdoptionRefusedError([f"schema {SCHEMA} does not keep old tables"], "There is nothing to go back to")
     schema = await connection.fetchval(_ADOPTED)
-    there = {row["relname"] for row in await connection.fetch(_THERE, schema, [*new_tables(), _AERICH])}
-    ours = sorted(there)
+    ours = [row["relname"] for row in await connection.fetch(_THERE, schema, [*new_tables(), _AERICH])]
     await connection.execute(f"LOCK TABLE {_named(schema, ours)} IN ACCESS EXCLUSIVE MODE")
     counts = {table: await record.count_newer(connection, schema, table) for table in ours if table != _AERICH}
     counts[_AERICH] = await connection.fetchval(f"SELECT count(*) FROM {schema}.{_AERICH} WHERE app <> '{APP}'")

@@ -52,9 +52,9 @@ def show_lag(report: LagReport, *, as_json: bool, quiet: bool) -> bool:
             "logs that have lost something": len(lost),
             "logs without a row": report.without_row,
             "logs still to be removed": report.removals,
+            "oldest event, in seconds": round(report.seconds),
         }
-        _print_table("lag", report.counts, {**totals, "oldest event, in seconds": round(report.seconds)})
-        _print_details([_lagging(one)] for one in lagging)
+        _print("lag", report.counts, totals, ([_lagging(one)] for one in lagging))
     return ok
 
 
@@ -68,8 +68,8 @@ def show_verify(report: VerifyReport, *, values: bool, as_json: bool, quiet: boo
         ]
         print_json("verify", ok, {**_plain(report), "suspects": suspects})
     elif not (quiet and ok):
-        _print_table("verify", report.counts, {"events folded": report.events})
-        _print_details(_suspect(one, values) for one in report.suspects)
+        details = (_suspect(one, values) for one in report.suspects)
+        _print("verify", report.counts, {"events folded": report.events}, details)
     return ok
 
 
@@ -80,15 +80,11 @@ def show_rebuild(report: RebuildReport, *, as_json: bool, quiet: bool) -> bool:
         print_json("rebuild", ok, _plain(report))
     elif not (quiet and ok):
         skipped = sum(len(problems) for problems in report.problems.values())
-        _print_table("rebuild", report.counts, {"events folded": report.events, "events skipped": skipped})
-        refused = {one.stream_id for one in report.refused}
-        others = {stream_id: found for stream_id, found in report.problems.items() if stream_id not in refused}
-        _print_details(
-            [
-                *(_refused(one) for one in report.refused),
-                *([f"{stream_id}  events skipped", *_problems(found)] for stream_id, found in others.items()),
-            ]
-        )
+        refused = {one.stream_id: _refused(one) for one in report.refused}
+        others = {key: [f"{key}  events skipped", *_problems(found)] for key, found in report.problems.items()}
+        totals = {"events folded": report.events, "events skipped": skipped}
+        kept = (lines for key, lines in others.items() if key not in refused)
+        _print("rebuild", report.counts, totals, [*refused.values(), *kept])
     return ok
 
 
@@ -102,17 +98,10 @@ def _as_json(difference: FieldDifference, values: bool) -> dict[str, Any]:
     return _plain(difference)
 
 
-def _print_table(title: str, counts: Mapping[Any, int], totals: Mapping[str, int]) -> None:
+def _print(title: str, counts: Mapping[Any, int], totals: Mapping[str, int], details: Iterable[list[str]]) -> None:
+    """Print a table, and what is to be said of each of the first `SHOWN` conversations."""
     states = sorted(counts.items(), key=lambda pair: _order(pair[0]))
     print_table([*states, ("conversations", sum(counts.values()))], [*totals.items()], title=title)
-
-
-def _order(state: StrEnum) -> int:
-    return list(type(state)).index(state)
-
-
-def _print_details(details: Iterable[list[str]]) -> None:
-    """Print what is to be said of each conversation, of the first `SHOWN`."""
     every = list(details)
     for first, *others in every[:SHOWN]:
         print_line(first)
@@ -120,6 +109,10 @@ def _print_details(details: Iterable[list[str]]) -> None:
             print_line(f"  {line}")
     if len(every) > SHOWN:
         print_line(f"… and {len(every) - SHOWN} more; --json lists all")
+
+
+def _order(state: StrEnum) -> int:
+    return list(type(state)).index(state)
 
 
 def _is_new_loss(one: StreamLag) -> bool:

@@ -99,16 +99,12 @@ def phase_in(source: str, name: str) -> DeployPhase:
             continue
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         if CONSTANT in map(ast.unparse, targets):
-            return _phase(statement.value, name)
+            try:
+                return DeployPhase(ast.literal_eval(statement.value or ""))
+            except ValueError as exc:
+                right = " or ".join(repr(str(phase)) for phase in DeployPhase)
+                raise SchemaError(f"Migration {name}: its {CONSTANT} must be {right}.") from exc
     return DeployPhase.PRE_DEPLOY
-
-
-def _phase(value: ast.expr | None, name: str) -> DeployPhase:
-    try:
-        return DeployPhase(ast.literal_eval(value or ""))
-    except ValueError as exc:
-        right = " or ".join(repr(str(phase)) for phase in DeployPhase)
-        raise SchemaError(f"Migration {name}: its {CONSTANT} must be {right}.") from exc
 
 
 def before_deploy(names: Iterable[str]) -> list[str]:
