@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 from uuid import UUID
 
-from veupath_store.check.probe import Probe, failure, ok, warning
+from veupath_store.check.probe import Probe, failure, ok, verdict, warning
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, StoreError
 from veupath_store.events.holder import database_identity
@@ -14,7 +14,7 @@ from veupath_store.events.log.client import Command, NotAllowedError, RedisClien
 from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import EventLog, never_written
 from veupath_store.events.log.scripts import BEHIND, GONE, HOLDER, NEVER, SWEPT
-from veupath_store.values.check import Finding
+from veupath_store.values.check import Finding, Level
 
 OLDEST: Final = (6, 2)
 """The oldest Redis that will do."""
@@ -66,10 +66,9 @@ async def _about_rights(client: RedisClient, prefix: str) -> Finding:
     refused = [f"command {name}" for name in await _refused(client, {str(it[0]): [it] for it in commands})]
     if not refused:  # else each key would be refused for its command
         refused = [f"keys {pattern}" for pattern in await _refused(client, keys)]
-    if not refused:
-        return ok("log rights", "The event log's user may do what it has to.")
     grant = f"type ACL SETUSER with its name, and: {privileges(prefix)}"
-    return failure("log rights", f"Redis refuses the event log's user what it needs: {grant}", refused)
+    message = f"Redis refuses the event log's user what it needs: {grant}"
+    return verdict("log rights", refused, message, "The event log's user may do what it has to.")
 
 
 def command_probes(prefix: str) -> list[Command]:
@@ -175,11 +174,9 @@ def _about_persistence(facts: Mapping[str, str]) -> Finding:
     policy = facts.get("maxmemory_policy", "noeviction")
     if facts.get("maxmemory", "0") != "0" and policy != "noeviction":
         wrong.append(f"maxmemory-policy is {policy}: a full server drops logs; set noeviction, which refuses writes")
-    if wrong:
-        return warning(
-            "log persistence", "The event log may lose what it acknowledged: change the server's settings.", wrong
-        )
-    return ok("log persistence", "The event log is kept on disk, and never dropped for room.")
+    message = "The event log may lose what it acknowledged: change the server's settings."
+    fine = "The event log is kept on disk, and never dropped for room."
+    return verdict("log persistence", wrong, message, fine, Level.WARNING)
 
 
 async def about_holder(probe: Probe) -> list[Finding]:

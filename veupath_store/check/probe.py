@@ -84,6 +84,11 @@ def warning(name: str, message: str, details: Iterable[str] = ()) -> Finding:
     return Finding(name=name, level=Level.WARNING, message=message, details=tuple(details))
 
 
+def verdict(name: str, wrong: Sequence[str], message: str, fine: str, level: Level = Level.FAILURE) -> Finding:
+    """What is wrong, and exactly what; or that all is well."""
+    return Finding(name=name, level=level, message=message, details=tuple(wrong)) if wrong else ok(name, fine)
+
+
 def failure(name: str, message: str, details: Iterable[str] = ()) -> Finding:
     """To be fixed."""
     return Finding(name=name, level=Level.FAILURE, message=message, details=tuple(details))
