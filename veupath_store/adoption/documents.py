@@ -6,10 +6,10 @@ fixed here and converted on the server by a function that gives null where jsonb
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import ne
 from typing import Any, Final
-from uuid import UUID
 
 from veupath_store.adoption.text import depth, has_large_integer, storable, with_floats
 from veupath_store.adoption.values import ProblemKind
@@ -153,11 +153,19 @@ _LIST_OF_IDS: Final = r'^\s*\[\s*("{id}"(\s*,\s*"{id}")*)?\s*\]\s*$'.format(
     id="[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 )
 _PARENTS: Final = f"""
-SELECT o.id, COALESCE(d.document::text, o.parent_set_ids::text) AS text, d.key IS NOT NULL AS fixed
+SELECT o.id, COALESCE(d.document::text, o.parent_set_ids::text) AS text
 FROM old_gene_sets o LEFT JOIN adopting_documents d
   ON d.entity = 'gene_sets' AND d.field = 'parent_set_ids' AND d.key = o.id
 WHERE json_typeof(o.parent_set_ids) = 'array'
   AND COALESCE(d.document::text, o.parent_set_ids::text) !~ '{_LIST_OF_IDS}'"""
+
+_KNOWN: Final = "SELECT legacy_id, id FROM adopting_ids WHERE kind = 'gene_sets' AND legacy_id = ANY ($1::text[])"
+
+_PUT: Final = """
+INSERT INTO adopting_documents (entity, field, key, document)
+SELECT $1, put.field, put.key, put.document::jsonb
+FROM unnest($2::text[], $3::text[], $4::text[]) AS put(field, key, document)
+ON CONFLICT (entity, field, key) DO UPDATE SET document = excluded.document"""
 
 _ODD: Final = "{} that are no texts were left out, and {} lost white space around them"
 
@@ -267,30 +275,21 @@ async def _convert(work: Work, document: Document) -> None:
 async def _convert_parents(work: Work) -> None:
     """Old ids in lists of sets that a set was derived from."""
     async for rows in work.batches(_PARENTS, FEW * FEW):
-        lists = [(row["id"], row["fixed"], decode(row["text"])) for row in rows]
-        known = await _known(work, [text for _, _, ids in lists for text in ids if isinstance(text, str)])
-        records, dropped = [], []
-        for key, _, ids in lists:
-            texts = [text for text in ids if isinstance(text, str)]
-            if len(texts) < len(ids):
-                fixed_by = f"{len(ids) - len(texts)} that are no ids were left out"
-                dropped.append((key, ProblemKind.MALFORMED_DOCUMENT, "parent_set_ids", fixed_by))
-            quoted = ", ".join(f'"{known.get(text) or adopted_id(text)}"' for text in texts)
-            records.append(("gene_sets", "parent_set_ids", key, f"[{quoted}]"))
-        await work.note_each("gene_sets", dropped)
-        await work.connection.execute(
-            "DELETE FROM adopting_documents WHERE entity = 'gene_sets' AND field = 'parent_set_ids'"
-            " AND key = ANY ($1::text[])",
-            [key for key, fixed, _ in lists if fixed],
-        )
-        await work.copy("adopting_documents", _COLUMNS, records)
-    await work.run("UPDATE adopting_documents SET document = fixed::jsonb, fixed = NULL WHERE fixed IS NOT NULL")
+        lists = [(row["id"], decode(row["text"])) for row in rows]
+        texts = [it for _, ids in lists for it in ids if isinstance(it, str)]
+        known = dict(await work.connection.fetch(_KNOWN, texts))
+        noted, mapped = [], []
+        for key, ids in lists:
+            kept = [str(known.get(it) or adopted_id(it)) for it in ids if isinstance(it, str)]
+            mapped.append(("parent_set_ids", key, json.dumps(kept)))
+            if len(kept) < len(ids):
+                fixed = f"{len(ids) - len(kept)} that are no ids were left out"
+                noted.append((key, ProblemKind.MALFORMED_DOCUMENT, "parent_set_ids", fixed))
+        await work.note_each("gene_sets", noted)
+        await put_documents(work, "gene_sets", mapped)
 
 
-async def _known(work: Work, texts: list[str]) -> dict[str, UUID]:
-    """The UUIDs of gene sets by their old ids, where the two differ."""
-    rows = await work.connection.fetch(
-        "SELECT legacy_id, id FROM adopting_ids WHERE kind = 'gene_sets' AND legacy_id = ANY ($1::text[])",
-        list(set(texts)),
-    )
-    return {row["legacy_id"]: row["id"] for row in rows}
+async def put_documents(work: Work, table: str, documents: Sequence[tuple[str, str, str]]) -> None:
+    """Put documents, given as columns, old ids and JSON texts, in place of those that are there."""
+    columns = [list(column) for column in zip(*documents, strict=True)] or [[], [], []]
+    await work.connection.execute(_PUT, table, *columns)
