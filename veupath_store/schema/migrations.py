@@ -150,19 +150,14 @@ def _until_deploy(pending: list[str], needed: list[str]) -> list[str]:
     return now
 
 
-async def apply_in(transaction: StoreTransaction) -> list[str]:
+async def apply_in(transaction: StoreTransaction) -> None:
     """Apply all migrations in a transaction of the caller's, which is the current one of the Tortoise context.
 
     For a database that has none of them: its tables are not in use yet, so that nothing needs to be done
     CONCURRENTLY, which a transaction does not allow. The advisory lock is the caller's, too.
-
-    Returns:
-        The names of the files, in order; they are recorded as in a run of their own.
     """
-    names = migration_files()
-    for name in names:
+    for name in migration_files():
         await _apply(_Unshared(transaction), name, load(name))
-    return names
 
 
 class _Unshared:
