@@ -62,6 +62,7 @@ async def plan_adoption(settings: StoreSettings | None = None) -> AdoptionPlan:
                 return AdoptionPlan(variant=None, revision=None)
             found, size, needed = await _look(work)
             plan = await _survey(work, found, size, needed)
+            plan = replace(plan, problems=await problems_in(connection, "adopting_problems"))
         await transaction.rollback()
     return plan
 
@@ -155,7 +156,7 @@ async def _look(work: Work) -> tuple[Recognised, int, int]:
 
 
 async def _survey(work: Work, found: Recognised, size: int, needed: int) -> AdoptionPlan:
-    """Decide about every row, in temporary tables."""
+    """Decide about every row, in temporary tables; the plan, but for the problems, to which more may come."""
     started = time.monotonic()
     work.tell("reading rows", 0, 1)
     await make_views(work.connection, found)
@@ -174,6 +175,5 @@ async def _survey(work: Work, found: Recognised, size: int, needed: int) -> Adop
         bytes=size,
         estimate_seconds=(time.monotonic() - started) * _WHOLE,
         estimate_bytes=needed,
-        problems=await problems_in(work.connection, "adopting_problems"),
         tolerated=found.tolerated,
     )

@@ -24,7 +24,6 @@ from veupath_store.inputs.validation import SPACE
 FEW: Final = 20
 """Documents of a batch: each may have many megabytes."""
 
-
 # Any number that may read back as another, or not at all: jsonb has no exponents and 16,383 digits behind a point at
 # most, and orjson reads integers of 64 bits. What stands before a number keeps digits of names and hashes out.
 _NUMBERS: Final = (

@@ -123,7 +123,6 @@ UNION ALL SELECT user_id, 'gene_sets', id FROM adopting_gene_sets"""
 _PAGES: Final = f"""
 SELECT pg_relation_size(format('{SCHEMA}.%I', $1::text)::regclass) / current_setting('block_size')::bigint"""
 
-
 _KEYS: Final = {"stream_projections": "stream_id"}
 
 _COUNTS: Final = ("message_count", "step_count", "result_count")
@@ -235,8 +234,11 @@ async def _drop_secondary(work: Work) -> list[str]:
         await work.run(f"DROP INDEX {name.partition('.')[2]}")
     for name in keys:
         await work.run(_altered(name, "DROP"))
-    made = [[f"{_altered(name, 'ADD')} {it}" for name, it in some.items()] for some in (keys, foreign)]
-    return [*made[0], *indexes.values(), *made[1]]
+    return [
+        *(f"{_altered(name, 'ADD')} {it}" for name, it in keys.items()),
+        *indexes.values(),
+        *(f"{_altered(name, 'ADD')} {it}" for name, it in foreign.items()),
+    ]
 
 
 def _altered(constraint: str, how: str) -> str:

@@ -38,9 +38,8 @@ async def about_log(settings: StoreSettings) -> tuple[bool, list[Finding]]:
     try:
         client = RedisClient(settings.log_target, settings.log_timeout)
         try:
-            await _ask_whether_it_serves(client)
-            facts = await _facts(client)
             refusal = await _refusal(client, settings.log_prefix)
+            facts = await _facts(client)
             rights = await _about_rights(client, settings.log_prefix)
         finally:
             await client.close()
@@ -51,13 +50,6 @@ async def about_log(settings: StoreSettings) -> tuple[bool, list[Finding]]:
         unseen = "Redis does not let its user ask INFO: allow that command, or check the server's persistence by hand."
         return True, [found, rights, _about_writes({}, refusal), warning("log persistence", unseen)]
     return True, [found, rights, _about_version(facts), _about_writes(facts, refusal), _about_persistence(facts)]
-
-
-async def _ask_whether_it_serves(client: RedisClient) -> None:
-    """By a PING; that its user may not send one is for `_about_rights` to say."""
-    [answer] = await client.run_each([("PING",)])
-    if isinstance(answer, StoreError) and not isinstance(answer, NotAllowedError):
-        raise answer from answer.__cause__
 
 
 async def _about_rights(client: RedisClient, prefix: str) -> Finding:
@@ -133,9 +125,12 @@ async def _refused(client: RedisClient, probes: Mapping[str, Sequence[Command]])
 
 
 async def _refusal(client: RedisClient, prefix: str) -> StoreError | None:
-    """What the server says to a write that would do nothing; ``None`` where it takes it."""
-    [answer] = await client.run_each([never_written(prefix)])
-    return answer if isinstance(answer, StoreError) else None
+    """What the server, if it serves, says to a write that would do nothing; ``None`` where it takes it."""
+    ping, write = await client.run_each([("PING",), never_written(prefix)])
+    # That its user may not send a PING is for `_about_rights` to say.
+    if isinstance(ping, StoreError) and not isinstance(ping, NotAllowedError):
+        raise ping from ping.__cause__
+    return write if isinstance(write, StoreError) else None
 
 
 async def _facts(client: RedisClient) -> Mapping[str, str] | None:
