@@ -166,9 +166,8 @@ def _columns(live: Catalog, variant: Variant, revision: int) -> Check:
     for table, name, definition in _objects(live, "column"):
         expected = missing.pop((table, name), None)
         if expected is None:
-            what = (
-                f"Column {table}.{name} ({_COLUMN.findall(definition)[0][0]}) is not of revision {REVISIONS[revision]}"
-            )
+            [(there, *_)] = _COLUMN.findall(definition)
+            what = f"Column {table}.{name} ({there}) is not of revision {REVISIONS[revision]}"
             yield True, f"{what}: keep what it holds elsewhere, then ALTER TABLE {table} DROP COLUMN {name}"
         else:
             yield from _column(f"{table}.{name}", definition, expected, variant)
