@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from veupath_store.adoption.documents import FEW, PLAN
-from veupath_store.adoption.plans import readable
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import BATCH, Work
 from veupath_store.config import StoreSettings
+from veupath_store.documents.json import decode
 from veupath_store.documents.plans import COPIED, flatten_plan
 from veupath_store.errors import InternalError, StoreError
 from veupath_store.events.fold.fold import PROJECTING, State, fold_all
@@ -120,7 +120,7 @@ def _differences(
 
 def _unlike(row: Mapping[str, Any], entries: Sequence[Entry]) -> Iterator[str]:
     """The columns of which the log has said something else last; messages where all of it was read."""
-    plan = readable(row["plan"]) or {}
+    plan = decode(row["plan"])
     stored = State(**{column: row[column] for column in _COLUMNS if row[column] is not None}, plan=plan)
     said = fold_all(replace(stored, message_count=0), entries).state
     compared = [column for column in _COLUMNS if column != "message_count" or len(entries) < READ]

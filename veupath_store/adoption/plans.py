@@ -71,8 +71,7 @@ def _placed(row: Any) -> _Placed:  # noqa: ANN401 - a record
     steps = [step for step in given if isinstance(step, dict)]
     if len(steps) < len(given):
         placed.tell(ProblemKind.MALFORMED_DOCUMENT, "steps", f"{len(given) - len(steps)} are no objects: left out")
-    old = readable(row["plan"])
-    plan = _rooted(row, old, steps, placed) if old is not None else {}
+    plan = _rooted(row, decode(row["plan"]), steps, placed)
     is_exact = _LONG_NUMBER not in (row["plan"] + text).encode().translate(_DIGITS)
     if steps and not (is_exact and _fit(plan, steps, placed)):
         _keep_beside(text if len(steps) == len(given) else "", steps, placed)
@@ -89,15 +88,6 @@ def _keep_beside(text: str, steps: list[Any], placed: _Placed) -> None:
         placed.tell(_UNBUILDABLE, "steps", "they cannot be stored, and were left out")
         return
     placed.documents["steps"] = text or encoded
-
-
-def readable(text: str) -> dict[str, Any] | None:
-    """A plan; ``None`` where the store cannot read it, which is listed as a document."""
-    try:
-        plan: dict[str, Any] = decode(text)
-    except ValueError:
-        return None
-    return plan
 
 
 def _rooted(row: Any, plan: dict[str, Any], steps: list[Any], placed: _Placed) -> dict[str, Any]:  # noqa: ANN401
