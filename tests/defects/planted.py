@@ -80,11 +80,9 @@ ENGINE = (
     defect(
         "an error of COMMIT is the driver's own",
         (
-            "                raise self.translated(exc, phase, connection, generation) from exc\n"
-            "            return status",
-            "                if phase is Phase.COMMIT:\n                    raise\n"
-            "                raise self.translated(exc, phase, connection, generation) from exc\n"
-            "            return status",
+            "            raise self.translated(exc, phase, connection, generation) from exc\n        return status",
+            "            if phase is Phase.COMMIT:\n                raise\n"
+            "            raise self.translated(exc, phase, connection, generation) from exc\n        return status",
         ),
     ),
     defect(

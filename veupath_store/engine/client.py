@@ -18,7 +18,6 @@ from veupath_store.engine.changes import Listeners
 from veupath_store.engine.connect import ConnectionLimitError, is_lost
 from veupath_store.engine.connection import StoreConnection
 from veupath_store.engine.connector import Connector
-from veupath_store.engine.deferred import DeferredPooledTransaction
 from veupath_store.engine.generator import StoreSchemaGenerator
 from veupath_store.engine.pool import ConnectionLimit, generation_of, is_ready, released_at_once
 from veupath_store.engine.statements import Statements, autocommit_phase, unconfirmed
@@ -98,17 +97,16 @@ class StoreClient(Statements):
     def _in_transaction(self) -> TransactionContext:
         return self.pooled_transaction()
 
-    def pooled_transaction(self, handler: ConnectionHandler | None = None) -> PooledTransaction:
+    def pooled_transaction(
+        self, handler: ConnectionHandler | None = None, *, deferred: bool = False
+    ) -> PooledTransaction:
         """A new transaction, whatever the task has open.
 
         Args:
             handler: Where to publish it; ``None`` for Tortoise's current context.
+            deferred: Whether it takes a connection, and begins, with its first statement only.
         """
-        return PooledTransaction(self, handler)
-
-    def deferred_transaction(self, handler: ConnectionHandler) -> PooledTransaction:
-        """A new transaction that takes a connection, and begins, with its first statement."""
-        return DeferredPooledTransaction(self, handler)
+        return PooledTransaction(self, handler, deferred=deferred)
 
     async def create_connection(self, with_db: bool) -> None:
         """Make the pool and open `StoreSettings.pool_min_size` connections."""

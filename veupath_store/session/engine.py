@@ -160,9 +160,8 @@ class Engine:
             deferred: Whether it takes that, and begins, with its first statement only.
         """
         context = await self._opened()
-        client = store_client(context)
-        begin = client.deferred_transaction if deferred else client.pooled_transaction
-        async with begin(context.connections) as transaction:
+        unit = store_client(context).pooled_transaction(context.connections, deferred=deferred)
+        async with unit as transaction:
             yield Session(transaction, self)
 
     def resource(self, make: "Callable[[StoreSettings], R]") -> R:
