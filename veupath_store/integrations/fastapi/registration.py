@@ -19,7 +19,7 @@ from veupath_store.events import ProjectionWorker
 from veupath_store.events.log.log import event_log
 from veupath_store.integrations.fastapi.handlers import Members, install_problem_handlers
 from veupath_store.integrations.fastapi.streaming import heeding_signals
-from veupath_store.jobs.sweeper import SWEEP_EVERY, Sweeper
+from veupath_store.jobs.worker import SWEEP_EVERY, Sweeper
 from veupath_store.session import close_db, init_db, is_open
 from veupath_store.session.engine import initialised_context
 
