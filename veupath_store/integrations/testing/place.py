@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from veupath_store.config import StoreSettings
 from veupath_store.events.log.client import RedisClient
-from veupath_store.integrations.testing.clock_log import names_of
+from veupath_store.integrations.testing.clock import names_of
 from veupath_store.integrations.testing.server import DatabaseServer
 from veupath_store.servers.postgres import EmbeddedPostgres
 from veupath_store.servers.redis_url import parse_redis_url
