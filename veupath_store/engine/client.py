@@ -15,15 +15,16 @@ from tortoise.connection import ConnectionHandler
 from veupath_store.engine import connect as connecting
 from veupath_store.engine.announcing import Announcer
 from veupath_store.engine.changes import Listeners
-from veupath_store.engine.connect import ConnectionLimitError, is_lost
+from veupath_store.engine.connect import is_lost
 from veupath_store.engine.connection import StoreConnection
 from veupath_store.engine.connector import Connector
 from veupath_store.engine.generator import StoreSchemaGenerator
 from veupath_store.engine.pool import ConnectionLimit, generation_of, is_ready, released_at_once
+from veupath_store.engine.refusals import ConnectionLimitError
 from veupath_store.engine.statements import Statements, autocommit_phase, unconfirmed
 from veupath_store.engine.transaction import PooledTransaction, terminate
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
-from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
+from veupath_store.errors import StoreClosedError, UnavailableError
 from veupath_store.servers.embedded import start_embedded
 
 if TYPE_CHECKING:
@@ -173,8 +174,6 @@ class StoreClient(Statements):
                 connection = await pool.acquire()  # does not wait, and needs no timer
             else:
                 connection = await self._wait_for_connection()
-        except StoreError:
-            raise
         except TimeoutError as exc:
             raise self._none_free() from exc
         except DRIVER_ERRORS as exc:
@@ -190,11 +189,7 @@ class StoreClient(Statements):
         return connection
 
     async def beside_the_pool(self) -> Any:  # noqa: ANN401 - an asyncpg connection
-        """A connection of the caller's own, to listen on; it does not count for the pool.
-
-        Raises:
-            UnavailableError: No server answers, or it admits no more connections.
-        """
+        """A connection of the caller's own, to listen on; it does not count for the pool."""
         pool = await self._made_pool()
         connector: Any = self._connector
         return await connector(loop=pool._loop, connection_class=self.connection_class, record_class=asyncpg.Record)
@@ -304,11 +299,7 @@ class StoreClient(Statements):
         return PoolUsage(open=size, in_use=size - idle, most=self.settings.pool_max_size)
 
     async def ping(self) -> None:
-        """Ask the server for nothing, to see that it answers.
-
-        Raises:
-            UnavailableError: It does not.
-        """
+        """Ask the server for nothing, to see that it answers."""
         await self.execute_rows("SELECT 1")
 
     def reopen(self) -> None:

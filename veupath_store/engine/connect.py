@@ -14,7 +14,7 @@ import asyncpg
 
 from veupath_store.engine.connection import DURABLE, StoreConnection
 from veupath_store.engine.driver import driver_arguments
-from veupath_store.engine.refusals import CONNECT_ERRORS, refusal
+from veupath_store.engine.refusals import CONNECT_ERRORS, ConnectionLimitError, refusal
 from veupath_store.errors import ConfigurationError, StoreError, UnavailableError
 
 if TYPE_CHECKING:
@@ -55,10 +55,6 @@ SELECT current_setting('session_replication_role') AS replication_role,
        CASE current_setting('synchronous_commit')
            WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END AS raised
 """
-
-
-class ConnectionLimitError(UnavailableError):
-    """A server answers, and allows no more connections than there are."""
 
 
 def server_settings(settings: "StoreSettings", target: "DatabaseTarget") -> dict[str, str]:
@@ -117,9 +113,6 @@ async def connect(target: "DatabaseTarget", timeout: float, arguments: Mapping[s
         timeout: Seconds for each host.
         arguments: What `connect_arguments` returned.
 
-    Returns:
-        An asyncpg connection.
-
     Raises:
         UnavailableError: No host accepted it, and one of them may do so later.
         ConfigurationError: No host will accept it as it is.
@@ -144,12 +137,7 @@ class _Race:
         self._refusals: list[StoreError] = []
 
     async def winner(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
-        """The first connection.
-
-        Raises:
-            UnavailableError: As `connect`.
-            ConfigurationError: As `connect`.
-        """
+        """The first connection. Raises as `connect`."""
         try:
             while self._left or self._attempts:
                 self._start_next()
@@ -279,11 +267,7 @@ async def _look_at_session(connection: Any) -> None:  # noqa: ANN401
 def _refusal(error: BaseException, place: Place, seconds: float) -> StoreError:
     if isinstance(error, StoreError):
         return error
-    limit = limit_of(error)
-    if limit is not None:
-        failure: StoreError = ConnectionLimitError(f"{place[0]}:{place[1]}: {limit} is reached.")
-    else:
-        failure = refusal(error, *place, seconds)
+    failure = refusal(error, *place, seconds)
     failure.__cause__ = error
     return failure
 
@@ -312,24 +296,6 @@ def _answered(refusals: Sequence[StoreError]) -> Sequence[StoreError]:
     return [
         error for error in refusals if isinstance(error, ConfigurationError) or not isinstance(error.__cause__, OSError)
     ] or refusals
-
-
-def limit_of(error: BaseException) -> str | None:
-    """Which limit of connections an error is about, by the operator's name for it; ``None`` for another error."""
-    if not isinstance(error, asyncpg.PostgresError):
-        return None
-    if error.sqlstate == "53300":
-        return _LIMITS.get(error.server_source_function or "", "max_connections")
-    if "no more connections allowed" in str(error) or "connections exceeded" in str(error):
-        return "PgBouncer's max_client_conn"
-    return None
-
-
-_LIMITS: Final = {
-    "InitializeSessionUserId": "the role's CONNECTION LIMIT",
-    "CheckMyDatabase": "the database's CONNECTION LIMIT",
-}
-"""The server's functions that count connections; their messages are translated into the server's language."""
 
 
 def is_lost(connection: Any) -> bool:  # noqa: ANN401

@@ -28,13 +28,7 @@ class Connector:
         self._closed = self._warned = False
 
     async def __call__(self, *_: object, **driver: Any) -> Any:  # noqa: ANN401
-        """Open a connection; asyncpg's pool calls this in place of ``asyncpg.connect``.
-
-        Raises:
-            UnavailableError: As `connect`.
-            ConfigurationError: As `connect`.
-            StoreClosedError: The pool was closed meanwhile.
-        """
+        """Open a connection; asyncpg's pool calls this in place of ``asyncpg.connect``. Raises as `connect`."""
         attempt = self._taken_up()
         if attempt is None:
             own = {key: driver[key] for key in ("loop", "connection_class", "record_class")}

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from veupath_store.engine.connect import ConnectionLimitError
+from veupath_store.engine.refusals import ConnectionLimitError
 from veupath_store.engine.translation import DRIVER_ERRORS
 from veupath_store.errors import StoreError
 
@@ -92,11 +92,8 @@ def is_ready(pool: Any) -> bool:  # noqa: ANN401 - an asyncpg pool, which has no
 async def released_at_once(connection: Any) -> bool:  # noqa: ANN401 - an asyncpg connection, which has no types
     """Release a connection if that needs no waiting. Does not suspend, so that it cannot be cancelled half-way.
 
-    Args:
-        connection: An acquired one; one that was released already is left alone.
-
     Returns:
-        Whether it was released; ``False`` for one that must be reset, closed, or waited for.
+        Whether it was released; ``False`` for one that was already, or must be reset, closed, or waited for.
     """
     own = connection._con
     if own is None or not own.is_clean:

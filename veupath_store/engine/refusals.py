@@ -12,20 +12,10 @@ import asyncpg
 
 from veupath_store.engine.translation import DRIVER_ERRORS
 from veupath_store.errors import ConfigurationError, StoreError, UnavailableError
-from veupath_store.servers.network_faults import (
-    LOST,
-    Reason,
-    TlsOptions,
-    handshake_reason,
-    network_reason,
-    quoted,
-    silence,
-)
+from veupath_store.servers.network_faults import LOST, Reason, TlsOptions, handshake_reason, network_reason, quoted
 
 CONNECT_ERRORS: Final = (*DRIVER_ERRORS, UnicodeError)
 """What ``asyncpg.connect`` raises for a host that it did not reach. Of host names it makes IDNA: a `UnicodeError`."""
-
-
 _OTHER_CLIENT: Final = "Admit this client in the server's pg_hba.conf, or in the provider's list of allowed addresses"
 _SETTINGS: Final = "Correct options in the URL"
 
@@ -57,11 +47,6 @@ _BY_SQLSTATE: Final[dict[tuple[str, str | None], Reason]] = {
     ("42601", None): Reason("it cannot read the session settings", _SETTINGS),
     ("22023", None): Reason("it refused the value of a session setting", _SETTINGS),
     ("55P02", None): Reason("it lets no one change a session setting", _SETTINGS),
-    ("53300", None): Reason(
-        "it has no connection left",
-        "Raise its limit or the role's, or lower VEUPATH_STORE_POOL_MAX_SIZE of the processes that share it",
-        is_permanent=False,
-    ),
     ("55000", None): Reason("it admits no one to the database", "Allow connections to it", is_permanent=False),
     ("57P03", None): Reason("it is not ready", "Wait until it has started", is_permanent=False),
 }
@@ -91,23 +76,39 @@ _OPTIONS: Final = TlsOptions(
 
 _NO_TLS: Final = Reason("it does not offer TLS", "Turn TLS on there (ssl = on), or use sslmode=disable or prefer")
 
+# The server's functions that count connections; their messages are translated into the server's language.
+_LIMITS: Final = {
+    "InitializeSessionUserId": "the role's CONNECTION LIMIT",
+    "CheckMyDatabase": "the database's CONNECTION LIMIT",
+}
+
+
+class ConnectionLimitError(UnavailableError):
+    """A server answers, and allows no more connections than there are."""
+
 
 def refusal(error: BaseException, host: str, port: int, seconds: float) -> StoreError:
-    """The store's error for a failed attempt to connect to one host.
-
-    Args:
-        error: What `asyncpg.connect` raised; one of `CONNECT_ERRORS`.
-        host: The host's name or address, or the directory of its socket.
-        port: Its port.
-        seconds: How long the attempt took.
+    """The store's error for one of `CONNECT_ERRORS`, with which an attempt to connect to a host failed after `seconds`.
 
     Returns:
         A `ConfigurationError` for what no repeat can cure, otherwise an `UnavailableError`, to raise ``from`` the
-        given one. It names the host, the reason and what to do.
+        given one. It names the host, the reason and what to do; of a limit of connections, which one it is.
     """
+    if limit := _limit(error):
+        return ConnectionLimitError(f"{host}:{port}: {limit} is reached.")
     reason = _reason(error, seconds, is_socket=host.startswith("/"))
     kind = ConfigurationError if reason.is_permanent else UnavailableError
     return kind(reason.sentence(f"{host}:{port}"))
+
+
+def _limit(error: BaseException) -> str | None:
+    """Which limit of connections an error is about, by the operator's name for it."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return None
+    if error.sqlstate == "53300":
+        return _LIMITS.get(error.server_source_function or "", "max_connections")
+    is_of_pooler = "no more connections allowed" in str(error) or "connections exceeded" in str(error)
+    return "PgBouncer's max_client_conn" if is_of_pooler else None
 
 
 def _reason(error: BaseException, seconds: float, *, is_socket: bool) -> Reason:
@@ -116,7 +117,8 @@ def _reason(error: BaseException, seconds: float, *, is_socket: bool) -> Reason:
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return _by_driver(error)
     if isinstance(error, TimeoutError):
-        return silence(seconds)
+        remedy = "See that the server runs, and that no firewall drops what is sent to this port"
+        return Reason(f"no answer within {seconds:.3g} s", remedy, is_permanent=False)
     if "rejected SSL upgrade" in str(error):
         return _NO_TLS
     return network_reason(error, _OPTIONS, is_socket=is_socket)

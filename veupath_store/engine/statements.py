@@ -75,11 +75,7 @@ class Statements(AsyncpgDBClient):
     def translated(self, error: BaseException, phase: Phase, connection: Any, generation: int | None) -> StoreError:  # noqa: ANN401
         """The store's error for a driver's error; connections to a server that has gone or turned read-only expire.
 
-        Args:
-            error: What the driver raised.
-            phase: What was under way.
-            connection: On which.
-            generation: What `generation_of` said of it before.
+        The generation is what `generation_of` said of the connection before.
         """
         lost = is_lost(connection)
         if is_elsewhere(error, None if lost else connection.get_settings()):
@@ -120,12 +116,8 @@ class Statements(AsyncpgDBClient):
         return [dict(row) for row in await self.execute_rows(query, values or [])]
 
     async def execute_script(self, query: str) -> None:
-        """Run several statements in one string, as migrations do. They are one transaction.
-
-        Raises:
-            SchemaError: There is no statement in it; asyncpg would fail with an AttributeError.
-        """
-        if NO_STATEMENT.fullmatch(query or ""):
+        """Run several statements in one string, as migrations do. They are one transaction."""
+        if NO_STATEMENT.fullmatch(query or ""):  # asyncpg would fail with an AttributeError
             raise SchemaError(
                 "A migration gave no SQL to run, as a file of 'aerich migrate --empty' does until it is filled in "
                 "('aerich heads' names it first). Nothing was recorded."

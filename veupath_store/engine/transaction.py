@@ -123,12 +123,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
         return connection
 
     async def commit(self) -> None:
-        """Send COMMIT, or release the savepoint; the transaction has ended. One that has not begun sends nothing.
-
-        Raises:
-            SwallowedErrorError: An earlier statement failed unnoticed: nothing was saved.
-            OutcomeUnknownError: The answer was lost.
-        """
+        """Send COMMIT, or release the savepoint; the transaction has ended. One that has not begun sends nothing."""
         if self._savepoint:
             await self.release_savepoint()
         elif self._can_commit():
@@ -146,13 +141,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
             self._finalized = True
 
     async def commit_and_continue(self) -> None:
-        """Commit and begin the next transaction on the same connection, in one round trip.
-
-        Raises:
-            SwallowedErrorError: An earlier statement failed unnoticed: nothing was saved.
-            OutcomeUnknownError: The answer was lost.
-            UnitOfWorkError: A savepoint is open.
-        """
+        """Commit and begin the next transaction on the same connection, in one round trip."""
         self.refuse_inside_savepoint("commit")
         if self._can_commit():
             self._saved(await self._chain("COMMIT AND CHAIN", Phase.COMMIT))
@@ -161,9 +150,6 @@ class StoreTransaction(Statements, TransactionalDBClient):
         """Roll back and begin the next transaction on the same connection, in one round trip.
 
         One that could not begin may do so now.
-
-        Raises:
-            UnitOfWorkError: A savepoint is open.
         """
         self.refuse_inside_savepoint("roll back")
         self._failure = None
@@ -175,11 +161,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
         await self._control(f"SAVEPOINT {self._savepoint}", Phase.IN_TRANSACTION)
 
     async def release_savepoint(self) -> None:
-        """Keep what was done since this savepoint.
-
-        Raises:
-            SwallowedErrorError: A statement since then failed unnoticed: this cannot be kept, only undone.
-        """
+        """Keep what was done since this savepoint. Where a statement failed unnoticed, it can only be undone."""
         try:
             await self._control(f"RELEASE SAVEPOINT {self._savepoint}", Phase.IN_TRANSACTION)
         except SwallowedErrorError as exc:

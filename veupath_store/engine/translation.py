@@ -54,8 +54,6 @@ _IN_FAILED_TRANSACTION: Final = "25P02"
 _LOST: Final = frozenset({"40003", "57P01", "57P02", "57P05", "25P03", "25P04"})
 _PASSING: Final = frozenset({"25006", "55P03", "55006", "57014", "57P03", "58000", "58030"})
 _PASSING_CLASSES: Final = frozenset({"40", "53"})
-# Of a statement it means a defect, of a connection that the database admits none for now.
-_NOT_ADMITTING: Final = "55000"
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "42704", "3F000"})
 _REFUSED_CLASSES: Final = frozenset({"22", "54"})
 _CREDENTIALS: Final = frozenset({"28000", "28P01", "3D000", "42501"})
@@ -67,7 +65,6 @@ _REASONS: Final = {
     "57014": "it was cancelled, as by the statement timeout",
     "25006": "the server is read-only, as a standby is after a failover",
     "57P03": "the server is starting up or shutting down",
-    "53300": "the server has no connection left",
 }
 
 
@@ -77,16 +74,11 @@ def translate(error: BaseException, phase: Phase, *, connected: bool = False) ->
     Stored values are removed from the driver's error, so that it can be logged as the ``__cause__``.
 
     Args:
-        error: What asyncpg or the operating system raised.
+        error: One of `DRIVER_ERRORS`.
         phase: What was under way.
         connected: Whether the connection is known to have outlived the error. Then an `InterfaceError` is asyncpg's
             refusal of the call, and the server has seen nothing.
-
-    Returns:
-        The error to raise ``from`` the given one. A `StoreError` is returned as it is.
     """
-    if isinstance(error, StoreError):
-        return error
     translated = _translated(error, phase, connected=connected)
     if phase is Phase.COMMIT:
         translated.at_commit = True
@@ -101,10 +93,8 @@ _READ_ONLY: Final = "25006"
 def is_elsewhere(error: BaseException, settings: Any) -> bool:  # noqa: ANN401 - asyncpg has no types
     """Whether an error says that the server is gone, silent or read-only: another host, or a new connection, may do.
 
-    Args:
-        error: What asyncpg or the operating system raised.
-        settings: What the server has last reported of the connection; ``None`` where that was lost. With it, a
-            transaction that the caller made read-only is distinguished from a server that takes no writes.
+    By the settings that the server has last reported of the connection (``None`` where it was lost), a transaction
+    that the caller made read-only is distinguished from a server that takes no writes.
     """
     if not isinstance(error, asyncpg.PostgresError):
         return isinstance(error, OSError) or settings is None
@@ -121,20 +111,12 @@ def _translated(error: BaseException, phase: Phase, *, connected: bool) -> Store
         _scrub(error)
         return _by_sqlstate(error, phase)
     if isinstance(error, asyncpg.InterfaceError) and (connected or isinstance(error, ValueError)):
-        return _refused_by_client(error, phase)
+        return InternalError(f"asyncpg refused {phase.value} as it was called; nothing was sent to the server.")
     if isinstance(error, TimeoutError):
         return _lost(phase, "the server did not answer within the command timeout")
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
         return _lost(phase, "the connection was lost" if phase is not Phase.CONNECT else "no connection was made")
     return InternalError(f"Unexpected {type(error).__name__} during {phase.value}.")
-
-
-def _refused_by_client(error: asyncpg.InterfaceError, phase: Phase) -> StoreError:
-    """Asyncpg refused the call: the server has seen nothing."""
-    if phase is Phase.CONNECT:
-        error.args = ("a connection option could not be used",)
-        return ConfigurationError("asyncpg cannot use a connection option; check DATABASE_URL.")
-    return InternalError(f"asyncpg refused {phase.value} as it was called; nothing was sent to the server.")
 
 
 def _lost(phase: Phase, why: str) -> StoreError:
@@ -154,7 +136,7 @@ def _by_sqlstate(error: asyncpg.PostgresError, phase: Phase) -> StoreError:
         return UnavailableError(
             f"Nothing was saved by {phase.value}: a migration changed its table. It may be repeated."
         )
-    if code in _PASSING or code[:2] in _PASSING_CLASSES or (phase is Phase.CONNECT and code == _NOT_ADMITTING):
+    if code in _PASSING or code[:2] in _PASSING_CLASSES:
         reason = _REASONS.get(code, f"the server refused it for now (SQLSTATE {code})")
         return UnavailableError(f"Nothing was saved by {phase.value}: {reason}. It may be repeated.")
     return _refused(code, error.column_name)

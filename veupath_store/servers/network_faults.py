@@ -26,20 +26,13 @@ class Reason(NamedTuple):
 class TlsOptions(NamedTuple):
     """What a URL calls its options for TLS, as remedies name them."""
 
-    authority: str
-    """The file of the authority to trust, and how to trust the machine's."""
-    certificate: str
-    """The client's certificate and its key."""
-    files: str
-    """All files, and variables that name some."""
-    any_name: str
-    """How not to compare the host's name."""
-    versions: str
-    """How versions of TLS are chosen, and whose port it should be."""
-    locked: str = ""
-    """What opens a locked key, as the end of a sentence."""
-    home: str = ""
-    """Where else files are looked for, as the end of a sentence."""
+    authority: str  # the file of the authority to trust, and how to trust the machine's
+    certificate: str  # the client's certificate and its key
+    files: str  # all files, and variables that name some
+    any_name: str  # how not to compare the host's name
+    versions: str  # how versions of TLS are chosen, and whose port it should be
+    locked: str = ""  # what opens a locked key, as the end of a sentence
+    home: str = ""  # where else files are looked for, as the end of a sentence
 
 
 _LONGEST_QUOTE: Final = 300
@@ -119,25 +112,13 @@ _FOREIGN_SOCKET: Final = Reason("this user may not use the server's socket", "Gr
 
 
 def network_reason(error: BaseException, options: TlsOptions, *, is_socket: bool) -> Reason:
-    """Why, by what the network, the system or TLS said.
-
-    Args:
-        error: An `OSError` (`ssl.SSLError` and `socket.gaierror` among them) or a `UnicodeError`.
-        options: The names of the URL's options for TLS.
-        is_socket: Whether the server's socket is a file.
-    """
+    """Why, by what the network, the system or TLS said: an `OSError` or a `UnicodeError`."""
     if isinstance(error, UnicodeError):
         return Reason("this is no host name", "Correct the host in the URL")
     if isinstance(error, ssl.SSLError):
         return handshake_reason(error, options)
     reason = _by_system(error, is_socket=is_socket)
     return reason._replace(remedy=reason.remedy.format_map(options._asdict()))
-
-
-def silence(seconds: float) -> Reason:
-    """Nobody answered in time."""
-    remedy = "See that the server runs, and that no firewall drops what is sent to this port"
-    return Reason(f"no answer within {seconds:.3g} s", remedy, is_permanent=False)
 
 
 def handshake_reason(error: ssl.SSLError, options: TlsOptions) -> Reason:
