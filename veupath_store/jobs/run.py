@@ -154,10 +154,7 @@ class _Stop(Enum):
 class Run:
     """One run of one job: the job's task, its lease, and the record of its end.
 
-    Attributes:
-        lease: Its lease.
-        every: Seconds between two renewals of it.
-        ended: The task that sees to it all and is never cancelled; its result is `run_under_lease`'s.
+    The task `ended` sees to it all and is never cancelled; its result is `run_under_lease`'s.
     """
 
     def __init__(self, lease: Lease, job: Job, heartbeat_every: float | None = None) -> None:

@@ -187,11 +187,7 @@ async def _listen_once(hear: Callable[[], object]) -> None:
 
 
 class Sweeper:
-    """Sweeps until it is stopped. Any number may run, in any processes: one statement each, without a wait for locks.
-
-    Args:
-        every: Seconds between two sweeps.
-    """
+    """Sweeps until it is stopped. Any number may run, anywhere: one statement each, without a wait for locks."""
 
     def __init__(self, every: float) -> None:
         self._every = every

@@ -112,11 +112,7 @@ def _new_engine(settings: "StoreSettings | None") -> Engine:
 
 
 def is_open() -> bool:
-    """Whether the store is open in this process, on this event loop.
-
-    Raises:
-        UnitOfWorkError: It is open on another event loop that still runs.
-    """
+    """Whether the store is open in this process, on this event loop; refused where another one has it and runs."""
     engine = _current_engine()
     return engine is not None and engine.is_open and not _process.closed
 

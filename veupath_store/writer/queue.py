@@ -21,21 +21,13 @@ def key_of(change: Change) -> Key:
 
 @dataclass(eq=False)
 class Waiting:
-    """One document that waits, or is being saved.
+    """One document that waits, or is being saved."""
 
-    Attributes:
-        save: Its newest content, or that it is to be deleted.
-        base: The version that the caller has seen, or ``None`` for the one that the writer knows.
-        since: The number of the oldest put that this stands for.
-        discarded: Whether it is not wanted any more.
-        sent_with: The version that a save with an unknown outcome was sent with, or ``None``.
-    """
-
-    save: Change
-    base: int | None
-    since: int
-    discarded: bool = False
-    sent_with: int | None = None
+    save: Change  # its newest content, or that it is to be deleted
+    base: int | None  # the version that the caller has seen, or None for the one that the writer knows
+    since: int  # the number of the oldest put that this stands for
+    discarded: bool = False  # it is not wanted any more
+    sent_with: int | None = None  # the version that a save with an unknown outcome was sent with
 
     @property
     def key(self) -> Key:
@@ -62,13 +54,7 @@ class SaveQueue:
         self.replaced: int = 0
 
     def put(self, save: Change, base: int | None) -> None:
-        """Let a document in.
-
-        Raises:
-            WriterFullError: There is no room for another document.
-            StoreClosedError: The queue is closed.
-            NotFoundError: The document waits to be deleted.
-        """
+        """Let a document in, if the queue is open and has room, and the document does not wait to be deleted."""
         with self._lock:
             older = self._waiting.get(key_of(save))
             self._check(save, older)
