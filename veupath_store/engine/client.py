@@ -15,13 +15,12 @@ from tortoise.connection import ConnectionHandler
 from veupath_store.engine import connect as connecting
 from veupath_store.engine.announcing import Announcer
 from veupath_store.engine.changes import Listeners
-from veupath_store.engine.connect import is_lost
+from veupath_store.engine.connect import Connector, is_lost
 from veupath_store.engine.connection import StoreConnection
-from veupath_store.engine.connector import Connector
 from veupath_store.engine.generator import StoreSchemaGenerator
 from veupath_store.engine.pool import ConnectionLimit, generation_of, is_ready, released_at_once
 from veupath_store.engine.refusals import ConnectionLimitError
-from veupath_store.engine.statements import Statements, autocommit_phase, unconfirmed
+from veupath_store.engine.statements import Statements, unconfirmed
 from veupath_store.engine.transaction import PooledTransaction, terminate
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
 from veupath_store.errors import StoreClosedError, UnavailableError
@@ -64,11 +63,13 @@ class StoreClient(Statements):
     replaced.
     """
 
+    in_transaction = False
     connection_class: type[Any] = StoreConnection  # asyncpg has no types
     schema_generator: type[StoreSchemaGenerator] = StoreSchemaGenerator
 
     def __init__(self, settings: "StoreSettings", connection_name: str, **_: Any) -> None:  # noqa: ANN401
         super().__init__(connection_name=connection_name)
+        self.pool = self
         self.settings = settings
         self.begin_sql: str = connecting.begin_sql(settings)
         self.release_timeout: float = settings.release_timeout
@@ -86,10 +87,6 @@ class StoreClient(Statements):
         """Tell who wants to know that something was saved."""
         self.listeners.tell(topic)
         self._announcer.hear(topic)
-
-    def phase_of(self, query: str) -> Phase:
-        """A write in autocommit may have been saved when its answer is lost."""
-        return autocommit_phase(query)
 
     def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
         """A connection of the pool, for one statement."""

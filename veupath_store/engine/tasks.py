@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from tortoise.context import get_current_context
 
-from veupath_store.engine.transaction import StoreTransaction
+from veupath_store.engine.statements import Statements
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def _leave_transactions() -> None:
     handler = current.connections
     handler._set_storage(
         {
-            alias: client.pool if isinstance(client, StoreTransaction) else client
+            alias: client.pool if isinstance(client, Statements) else client
             for alias, client in handler._copy_storage().items()
         }
     )

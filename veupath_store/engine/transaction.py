@@ -49,6 +49,8 @@ class StoreTransaction(Statements, TransactionalDBClient):
     by a lock; savepoints of several tasks are refused.
     """
 
+    in_transaction = True
+
     def __init__(
         self, pool: "StoreClient", handler: ConnectionHandler, parent: "StoreTransaction | None" = None
     ) -> None:
@@ -71,15 +73,6 @@ class StoreTransaction(Statements, TransactionalDBClient):
     def changed(self, topic: str) -> None:
         """Remember it until COMMIT."""
         self._changes.add(topic)
-
-    def phase_of(self, query: str) -> Phase:
-        """Nothing is saved before COMMIT."""
-        del query
-        return Phase.IN_TRANSACTION
-
-    def expire_connections(self, generation: int | None) -> None:
-        """Those of the pool that this transaction's connection belongs to."""
-        self.pool.expire_connections(generation)
 
     def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
         """This transaction's connection, one statement at a time."""
