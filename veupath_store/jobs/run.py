@@ -213,29 +213,26 @@ class Run:
 
     async def _record(self) -> OperationStatus | str:
         """Write down how the job ended, and return what stands there then."""
+        end: Callable[[], Awaitable[OperationStatus | str]] = self._end
         while True:
             try:
-                return await self._end()
+                return await end()
             except LeaseLostError:
-                ended = await self._outcome()
-                if ended is None:
+                if end == self._outcome:
                     raise
-                return ended
+                end = self._outcome
             except _PASSING as exc:
                 if time.monotonic() >= self.deadline:
                     raise LeaseLostError from exc
                 logger.warning("the end of operation %s was not recorded yet: %s", self.lease.operation_id, exc)
-            await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _outcome(self) -> OperationStatus | str | None:
+    async def _outcome(self) -> OperationStatus | str:
         """How this lease ended the operation, when an earlier answer was lost or the job did it itself."""
-        while True:
-            try:
-                return await LeaseRepository().get_outcome(self.lease)
-            except _PASSING:
-                if time.monotonic() >= self.deadline:
-                    return None
-            await asyncio.sleep(_RETRY_SECONDS)
+        outcome = await LeaseRepository().get_outcome(self.lease)
+        if outcome is None:
+            raise LeaseLostError
+        return outcome
 
     async def _end(self) -> OperationStatus:
         leases, lease = LeaseRepository(), self.lease
