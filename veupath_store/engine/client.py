@@ -18,12 +18,13 @@ from veupath_store.engine.changes import Listeners
 from veupath_store.engine.connect import Connector, is_lost
 from veupath_store.engine.connection import StoreConnection
 from veupath_store.engine.generator import StoreSchemaGenerator
-from veupath_store.engine.pool import ConnectionLimit, generation_of, is_ready, released_at_once
+from veupath_store.engine.pool import ConnectionLimit, is_ready, released_at_once
 from veupath_store.engine.refusals import ConnectionLimitError
 from veupath_store.engine.statements import Statements, unconfirmed
+from veupath_store.engine.tasks import start_detached
 from veupath_store.engine.transaction import PooledTransaction, terminate
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
-from veupath_store.errors import StoreClosedError, UnavailableError
+from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
 from veupath_store.servers.embedded import start_embedded
 
 if TYPE_CHECKING:
@@ -79,7 +80,6 @@ class StoreClient(Statements):
         self._connector: Connector | None = None
         self._limit: ConnectionLimit | None = None
         self._expired_at = -math.inf
-        self._cleanups: set[asyncio.Task[None]] = set()
         self.listeners: Listeners = Listeners()
         self._announcer = Announcer(self.execute_rows)
 
@@ -197,14 +197,12 @@ class StoreClient(Statements):
         A COMMIT whose wait for a standby was cut off shows its rows on the primary all the same. A repeat that finds
         them and writes nothing would acknowledge what a failover loses. WAL is in order: this commit waits for theirs.
         """
-        generation = generation_of(connection)
         try:
-            await connection.execute(_CONFIRM)
-        except DRIVER_ERRORS as exc:
-            if is_lost(connection) or not isinstance(exc, asyncpg.PostgresError):
-                failure = self.translated(exc, Phase.READ, connection, generation)
+            await self.send(connection, _CONFIRM, Phase.READ)
+        except StoreError as exc:
+            if is_lost(connection) or not isinstance(exc.__cause__, asyncpg.PostgresError):
                 await self.discard(connection)
-                raise failure from exc
+                raise
             logger.debug("what the server shows cannot be confirmed, as on a standby", exc_info=True)
         except BaseException:
             await self.discard(connection)
@@ -271,10 +269,7 @@ class StoreClient(Statements):
 
     async def discard(self, connection: Any) -> None:  # noqa: ANN401
         """Release a connection in any state, also when the task is cancelled meanwhile."""
-        cleanup = asyncio.get_running_loop().create_task(self._roll_back(connection))
-        self._cleanups.add(cleanup)
-        cleanup.add_done_callback(self._cleanups.discard)
-        await asyncio.shield(cleanup)
+        await asyncio.shield(start_detached(self._roll_back(connection)))
 
     async def _roll_back(self, connection: Any) -> None:  # noqa: ANN401
         # Close it only after its statement had the chance to be cancelled: a backend that works on, or waits

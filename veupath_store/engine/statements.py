@@ -71,6 +71,15 @@ class Statements(AsyncpgDBClient):
                 self.changed(CONVERSATIONS)
             return answer
 
+    async def send(self, connection: Any, sql: str, phase: Phase) -> str:  # noqa: ANN401
+        """Send what is no statement of a caller's, unlogged, and return its status."""
+        generation = generation_of(connection)
+        try:
+            status: str = await connection.execute(sql)
+        except DRIVER_ERRORS as exc:
+            raise self.translated(exc, phase, connection, generation) from exc
+        return status
+
     def translated(self, error: BaseException, phase: Phase, connection: Any, generation: int | None) -> StoreError:  # noqa: ANN401
         """The store's error for a driver's error; connections to a server that has gone or turned read-only expire.
 

@@ -22,9 +22,8 @@ from tortoise.backends.base.client import TransactionalDBClient, TransactionCont
 from tortoise.connection import ConnectionHandler, ConnectionToken, get_connections
 
 from veupath_store.engine.connect import is_lost
-from veupath_store.engine.pool import generation_of
 from veupath_store.engine.statements import Statements
-from veupath_store.engine.translation import DRIVER_ERRORS, Phase
+from veupath_store.engine.translation import Phase
 from veupath_store.errors import StoreError, SwallowedErrorError, UnavailableError, UnitOfWorkError
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
     async def _begun_connection(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
         connection = await self.pool.acquire()
         try:
-            await self._send(connection, self.pool.begin_sql, Phase.IN_TRANSACTION)
+            await self.send(connection, self.pool.begin_sql, Phase.IN_TRANSACTION)
         except BaseException:
             await self.pool.discard(connection)
             raise
@@ -209,15 +208,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     async def _control(self, sql: str, phase: Phase) -> str:
         async with self.acquire_connection() as connection:
-            return await self._send(connection, sql, phase)
-
-    async def _send(self, connection: Any, sql: str, phase: Phase) -> str:  # noqa: ANN401
-        generation = generation_of(connection)
-        try:
-            status: str = await connection.execute(sql)
-        except DRIVER_ERRORS as exc:
-            raise self.translated(exc, phase, connection, generation) from exc
-        return status
+            return await self.send(connection, sql, phase)
 
 
 class _Turn:
