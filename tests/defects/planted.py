@@ -87,7 +87,7 @@ ENGINE = (
     ),
     defect(
         "a lost write counts as not saved",
-        ("return self in (Phase.AUTOCOMMIT_WRITE, Phase.COMMIT)", "return self is Phase.COMMIT"),
+        ("if phase in (Phase.AUTOCOMMIT_WRITE, Phase.COMMIT):", "if phase is Phase.COMMIT:"),
     ),
     defect("a swallowed error passes for a commit", ('if status == "ROLLBACK":', 'if status == "NEVER":')),
     defect(

@@ -7,7 +7,7 @@ import ssl
 import asyncpg
 import pytest
 
-from veupath_store.engine.refusals import CONNECT_ERRORS, refusal
+from veupath_store.engine.translation import CONNECT_ERRORS, refusal
 from veupath_store.errors import ConfigurationError, UnavailableError
 
 

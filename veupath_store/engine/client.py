@@ -5,8 +5,7 @@ import logging
 import math
 import time
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 from tortoise.backends.base.client import TransactionContext
@@ -19,11 +18,10 @@ from veupath_store.engine.connect import Connector, is_lost
 from veupath_store.engine.connection import StoreConnection
 from veupath_store.engine.generator import StoreSchemaGenerator
 from veupath_store.engine.pool import ConnectionLimit, is_ready, released_at_once
-from veupath_store.engine.refusals import ConnectionLimitError
 from veupath_store.engine.statements import Statements, unconfirmed
 from veupath_store.engine.tasks import start_detached
 from veupath_store.engine.transaction import PooledTransaction, terminate
-from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
+from veupath_store.engine.translation import DRIVER_ERRORS, ConnectionLimitError, Phase, translate
 from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
 from veupath_store.servers.embedded import start_embedded
 
@@ -41,15 +39,8 @@ _EXPIRY_PAUSE: Final = 1.0
 """Seconds between two times that a pool replaces its connections."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PoolUsage:
-    """How full a pool is.
-
-    Attributes:
-        open: Connections that are open.
-        in_use: Those of them that are in use.
-        most: Connections that may be open.
-    """
+class PoolUsage(NamedTuple):
+    """How many connections of a pool are open, how many of them are in use, and how many may be open."""
 
     open: int
     in_use: int
@@ -286,8 +277,7 @@ class StoreClient(Statements):
     def usage(self) -> PoolUsage:
         """How full the pool is."""
         pool = self._pool
-        size = pool.get_size() if pool is not None else 0
-        idle = pool.get_idle_size() if pool is not None else 0
+        size, idle = (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
         return PoolUsage(open=size, in_use=size - idle, most=self.settings.pool_max_size)
 
     async def ping(self) -> None:

@@ -14,7 +14,7 @@ import asyncpg
 
 from veupath_store.engine.connection import DURABLE, StoreConnection
 from veupath_store.engine.driver import driver_arguments
-from veupath_store.engine.refusals import CONNECT_ERRORS, ConnectionLimitError, refusal
+from veupath_store.engine.translation import CONNECT_ERRORS, ConnectionLimitError, refusal
 from veupath_store.errors import ConfigurationError, StoreClosedError, StoreError, UnavailableError
 from veupath_store.servers.database_url import DatabaseTarget
 

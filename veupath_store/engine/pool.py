@@ -11,8 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from veupath_store.engine.refusals import ConnectionLimitError
-from veupath_store.engine.translation import DRIVER_ERRORS
+from veupath_store.engine.translation import DRIVER_ERRORS, ConnectionLimitError
 from veupath_store.errors import StoreError
 
 logger: logging.Logger = logging.getLogger("veupath_store.engine")

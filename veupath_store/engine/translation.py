@@ -1,8 +1,10 @@
-"""Driver errors become store errors here, once, by their SQLSTATE.
+"""Driver errors become store errors here, once: those of statements, and those of connecting to one host.
 
-https://www.postgresql.org/docs/current/errcodes-appendix.html
+Both go by the SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 
+import re
+import ssl
 from enum import Enum
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from veupath_store.errors import (
     SwallowedErrorError,
     UnavailableError,
 )
+from veupath_store.servers.network_faults import LOST, Reason, TlsOptions, handshake_reason, network_reason, quoted
 
 
 class Phase(Enum):
@@ -31,27 +34,16 @@ class Phase(Enum):
     AUTOCOMMIT_WRITE = "a write in autocommit"
     COMMIT = "COMMIT"
 
-    @property
-    def may_have_saved(self) -> bool:
-        """Whether the server may have saved something that we did not hear of."""
-        return self in (Phase.AUTOCOMMIT_WRITE, Phase.COMMIT)
 
-
-DRIVER_ERRORS: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
-"""What asyncpg raises (TimeoutError is an OSError). Anything else is a defect and is not touched."""
+DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""What asyncpg raises (a TimeoutError is an OSError). Anything else is a defect and is not touched."""
 
 _FOREIGN_KEY: Final = "23503"
 _NOT_NULL: Final = "23502"
 _UNIQUE: Final = frozenset({"23505", "23P01"})
 _IN_FAILED_TRANSACTION: Final = "25P02"
 # The server says that it does not know either, or it ended the connection.
-_LOST: Final = frozenset({"40003", "57P01", "57P02", "57P05", "25P03", "25P04"})
+_ENDED: Final = frozenset({"40003", "57P01", "57P02", "57P05", "25P03", "25P04"})
 _PASSING: Final = frozenset({"25006", "55P03", "55006", "57014", "57P03", "58000", "58030"})
 _PASSING_CLASSES: Final = frozenset({"40", "53"})
 _SCHEMA: Final = frozenset({"42P01", "42703", "42883", "42704", "3F000"})
@@ -120,7 +112,7 @@ def _translated(error: BaseException, phase: Phase, *, connected: bool) -> Store
 
 
 def _lost(phase: Phase, why: str) -> StoreError:
-    if phase.may_have_saved:
+    if phase in (Phase.AUTOCOMMIT_WRITE, Phase.COMMIT):
         return OutcomeUnknownError(f"It is not known whether {phase.value} was saved: {why}.")
     return UnavailableError(f"Nothing was saved by {phase.value}: {why}. It may be repeated.")
 
@@ -129,7 +121,7 @@ def _by_sqlstate(error: asyncpg.PostgresError, phase: Phase) -> StoreError:
     code = error.sqlstate
     if code.startswith("23"):
         return _constraint(error)
-    if code in _LOST or code.startswith("08"):
+    if code in _ENDED or code.startswith("08"):
         return _lost(phase, "the server ended the connection")
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         # asyncpg has forgotten its prepared statements, and repeats by itself what is outside of a transaction.
@@ -190,3 +182,138 @@ def _scrub(error: asyncpg.PostgresError) -> None:
     error.__context__ = None
     if error.sqlstate and error.sqlstate[:2] in ("22", "23"):
         error.args = (f"SQLSTATE {error.sqlstate}, constraint {error.constraint_name}",)
+
+
+CONNECT_ERRORS: Final = (*DRIVER_ERRORS, UnicodeError)
+"""What ``asyncpg.connect`` raises for a host that it did not reach. Of host names it makes IDNA: a `UnicodeError`."""
+
+_OTHER_CLIENT: Final = "Admit this client in the server's pg_hba.conf, or in the provider's list of allowed addresses"
+_SETTINGS: Final = "Correct options in the URL"
+
+# By SQLSTATE, and by the server's function where the same code means several things: its messages may be translated.
+_REFUSED_BY: Final[dict[tuple[str, str | None], Reason]] = {
+    ("28P01", None): Reason(
+        "it refused the role or its password",
+        "Correct both in the URL. A password that is not in the URL comes from PGPASSWORD or from the password file "
+        "(PGPASSFILE, ~/.pgpass), which only this user may read (mode 0600)",
+    ),
+    ("28000", None): Reason(
+        "it refused this client",
+        f"{_OTHER_CLIENT}. It may ask for TLS (sslmode=require) or for a client certificate (sslcert and sslkey)",
+    ),
+    ("28000", "auth_failed"): Reason(
+        "it could not authenticate the role",
+        "Connect as the role that the server's pg_hba.conf expects of this user or client certificate, or let it ask "
+        "for a password (scram-sha-256)",
+    ),
+    ("28000", "InitializeSessionUserId"): Reason(
+        "it has no such role that may log in", "Correct the role in the URL, or create it with LOGIN"
+    ),
+    ("3D000", None): Reason("it has no such database", "Create the database, or correct its name in the URL"),
+    ("42501", "CheckMyDatabase"): Reason(
+        "the role may not use the database", "Run GRANT CONNECT ON DATABASE for this role"
+    ),
+    ("42501", None): Reason("the role may not change a session setting", _SETTINGS),
+    ("42704", None): Reason("it does not know a session setting", _SETTINGS),
+    ("42601", None): Reason("it cannot read the session settings", _SETTINGS),
+    ("22023", None): Reason("it refused the value of a session setting", _SETTINGS),
+    ("55P02", None): Reason("it lets no one change a session setting", _SETTINGS),
+    ("55000", None): Reason("it admits no one to the database", "Allow connections to it", is_permanent=False),
+    ("57P03", None): Reason("it is not ready", "Wait until it has started", is_permanent=False),
+}
+
+# PgBouncer's messages, which are never translated; older ones have this code for all of them.
+_POOLER: Final = "08P01"
+_REFUSED_BY_POOLER: Final = (
+    (
+        re.compile("unsupported startup parameter"),
+        Reason("it refuses session settings, as a PgBouncer does", "Set VEUPATH_STORE_PGBOUNCER=true"),
+    ),
+    (re.compile("no such database"), _REFUSED_BY["3D000", None]),
+    (re.compile("no such user|authentication failed|auth failed"), _REFUSED_BY["28P01", None]),
+)
+
+_OPTIONS: Final = TlsOptions(
+    authority="sslrootcert to the file of the authority that signed it; sslrootcert=system means this machine's "
+    "authorities",
+    certificate="sslcert and sslkey",
+    files="sslcert, sslkey, sslrootcert and sslcrl, or the PGSSL… variables",
+    any_name="sslmode=verify-ca",
+    versions="Make PGSSLMINPROTOCOLVERSION and PGSSLMAXPROTOCOLVERSION fit the server, and see that the port is that "
+    "of a PostgreSQL server",
+    locked=", and that sslpassword opens the key",
+    home=", and that ~/.postgresql can be read; HOME may be that of another user",
+)
+
+_NO_TLS: Final = Reason("it does not offer TLS", "Turn TLS on there (ssl = on), or use sslmode=disable or prefer")
+
+# The server's functions that count connections; their messages are translated into the server's language.
+_LIMITS: Final = {
+    "InitializeSessionUserId": "the role's CONNECTION LIMIT",
+    "CheckMyDatabase": "the database's CONNECTION LIMIT",
+}
+
+
+class ConnectionLimitError(UnavailableError):
+    """A server answers, and allows no more connections than there are."""
+
+
+def refusal(error: BaseException, host: str, port: int, seconds: float) -> StoreError:
+    """The store's error for one of `CONNECT_ERRORS`, with which an attempt to connect to a host failed after `seconds`.
+
+    Returns:
+        A `ConfigurationError` for what no repeat can cure, otherwise an `UnavailableError`, to raise ``from`` the
+        given one. It names the host, the reason and what to do; of a limit of connections, which one it is.
+    """
+    if limit := _limit(error):
+        return ConnectionLimitError(f"{host}:{port}: {limit} is reached.")
+    reason = _reason(error, seconds, is_socket=host.startswith("/"))
+    kind = ConfigurationError if reason.is_permanent else UnavailableError
+    return kind(reason.sentence(f"{host}:{port}"))
+
+
+def _limit(error: BaseException) -> str | None:
+    """Which limit of connections an error is about, by the operator's name for it."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return None
+    if error.sqlstate == "53300":
+        return _LIMITS.get(error.server_source_function or "", "max_connections")
+    is_of_pooler = "no more connections allowed" in str(error) or "connections exceeded" in str(error)
+    return "PgBouncer's max_client_conn" if is_of_pooler else None
+
+
+def _reason(error: BaseException, seconds: float, *, is_socket: bool) -> Reason:
+    if isinstance(error, asyncpg.PostgresError):
+        return _by_server(error)
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return _by_driver(error)
+    if isinstance(error, TimeoutError):
+        remedy = "See that the server runs, and that no firewall drops what is sent to this port"
+        return Reason(f"no answer within {seconds:.3g} s", remedy, is_permanent=False)
+    if "rejected SSL upgrade" in str(error):
+        return _NO_TLS
+    return network_reason(error, _OPTIONS, is_socket=is_socket)
+
+
+def _by_server(error: asyncpg.PostgresError) -> Reason:
+    """What the server said, in its own words too: they name the role, the database and the address that it saw."""
+    code, said = error.sqlstate or "", quoted(error)
+    reason = _REFUSED_BY.get((code, error.server_source_function)) or _REFUSED_BY.get((code, None))
+    if code == _POOLER:
+        reason = next((reason for words, reason in _REFUSED_BY_POOLER if words.search(said)), None)
+    elif isinstance(error, asyncpg.PostgresConnectionError):
+        # A server that refuses a client's certificate says so after TLS 1.3 is done, to whoever reads next.
+        return handshake_reason(error.__cause__, _OPTIONS) if isinstance(error.__cause__, ssl.SSLError) else LOST
+    if reason is None:
+        reason = Reason(f"it refused the connection (SQLSTATE {code})", "See the server's log", is_permanent=False)
+    return reason._replace(why=f"{reason.why}: {said}")
+
+
+def _by_driver(error: Exception) -> Reason:
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        why = (
+            "it is not what target_session_attrs asks for (read-write for several hosts, unless the URL says otherwise)"
+        )
+        return Reason(why, "Name a host that is, or promote this one", is_permanent=False)
+    why = f"it cannot be connected to as asked: {quoted(error)}"
+    return Reason(why, "Correct the URL or the PG… variables", isinstance(error, asyncpg.InterfaceError))
