@@ -38,10 +38,6 @@ class Phase(Enum):
 DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What asyncpg raises (a TimeoutError is an OSError). Anything else is a defect and is not touched."""
 
-_FOREIGN_KEY: Final = "23503"
-_NOT_NULL: Final = "23502"
-_UNIQUE: Final = frozenset({"23505", "23P01"})
-_IN_FAILED_TRANSACTION: Final = "25P02"
 # The server says that it does not know either, or it ended the connection.
 _ENDED: Final = frozenset({"40003", "57P01", "57P02", "57P05", "25P03", "25P04"})
 _PASSING: Final = frozenset({"25006", "55P03", "55006", "57014", "57P03", "58000", "58030"})
@@ -79,7 +75,6 @@ def translate(error: BaseException, phase: Phase, *, connected: bool = False) ->
 
 # An operator ended the session, the server shuts down or starts, or it ended after a crash.
 _GOING: Final = frozenset({"57P01", "57P02", "57P03"})
-_READ_ONLY: Final = "25006"
 
 
 def is_elsewhere(error: BaseException, settings: Any) -> bool:  # noqa: ANN401 - asyncpg has no types
@@ -90,11 +85,11 @@ def is_elsewhere(error: BaseException, settings: Any) -> bool:  # noqa: ANN401 -
     """
     if not isinstance(error, asyncpg.PostgresError):
         return isinstance(error, OSError) or settings is None
-    code = error.sqlstate or ""
-    if code == _READ_ONLY:
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
         # PgBouncer does not report it; then it is assumed.
         standby = getattr(settings, "in_hot_standby", "on")
         return "on" in (standby, getattr(settings, "default_transaction_read_only", "off"))
+    code = error.sqlstate or ""
     return code in _GOING or code.startswith("08")
 
 
@@ -114,6 +109,10 @@ def _translated(error: BaseException, phase: Phase, *, connected: bool) -> Store
 def _lost(phase: Phase, why: str) -> StoreError:
     if phase in (Phase.AUTOCOMMIT_WRITE, Phase.COMMIT):
         return OutcomeUnknownError(f"It is not known whether {phase.value} was saved: {why}.")
+    return _not_saved(phase, why)
+
+
+def _not_saved(phase: Phase, why: str) -> StoreError:
     return UnavailableError(f"Nothing was saved by {phase.value}: {why}. It may be repeated.")
 
 
@@ -125,20 +124,18 @@ def _by_sqlstate(error: asyncpg.PostgresError, phase: Phase) -> StoreError:
         return _lost(phase, "the server ended the connection")
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         # asyncpg has forgotten its prepared statements, and repeats by itself what is outside of a transaction.
-        return UnavailableError(
-            f"Nothing was saved by {phase.value}: a migration changed its table. It may be repeated."
-        )
+        return _not_saved(phase, "a migration changed its table")
     if code in _PASSING or code[:2] in _PASSING_CLASSES:
-        reason = _REASONS.get(code, f"the server refused it for now (SQLSTATE {code})")
-        return UnavailableError(f"Nothing was saved by {phase.value}: {reason}. It may be repeated.")
-    return _refused(code, error.column_name)
+        return _not_saved(phase, _REASONS.get(code, f"the server refused it for now (SQLSTATE {code})"))
+    return _refused(error)
 
 
-def _refused(code: str, column: str | None) -> StoreError:
+def _refused(error: asyncpg.PostgresError) -> StoreError:
     """What repeating the call would not cure."""
+    code = error.sqlstate
     if code[:2] in _REFUSED_CLASSES:
-        return InvalidInputError(column or "value", f"the database refused it (SQLSTATE {code})")
-    if code == _IN_FAILED_TRANSACTION:
+        return InvalidInputError(error.column_name or "value", f"the database refused it (SQLSTATE {code})")
+    if isinstance(error, asyncpg.InFailedSQLTransactionError):
         return SwallowedErrorError()
     if code in _SCHEMA:
         return SchemaError(
@@ -154,11 +151,11 @@ def _refused(code: str, column: str | None) -> StoreError:
 
 def _constraint(error: asyncpg.PostgresError) -> StoreError:
     name = error.constraint_name
-    if error.sqlstate == _FOREIGN_KEY:
+    if isinstance(error, asyncpg.ForeignKeyViolationError):
         return NotFoundError(_referenced(name), constraint=name)
-    if error.sqlstate == _NOT_NULL:
+    if isinstance(error, asyncpg.NotNullViolationError):
         return InvalidInputError(error.column_name or "value", "a value is needed")
-    if error.sqlstate in _UNIQUE:
+    if isinstance(error, asyncpg.UniqueViolationError | asyncpg.ExclusionViolationError):
         return ConflictError(f"It is there already ({name}).", constraint=name)
     return InvalidInputError(error.table_name or "value", f"it violates {name}")
 
