@@ -51,7 +51,8 @@ def heartbeats(run: "Run") -> Iterator[None]:
         shared.runs.pop(run.lease.token, None)
         if not shared.runs:
             shared.task.cancel()
-            _of.pop(loop, None)
+            if _of.get(loop) is shared:  # not of a job that began after this one had lost its lease
+                del _of[loop]
 
 
 class _Heartbeats:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI, Response
@@ -87,16 +87,18 @@ def register_store(
             async with inner(app) as state:
                 yield state
             return
-        if initialised_context() is not None:
-            tortoise: AbstractAsyncContextManager[None] = nullcontext()  # what began before, as register_tortoise does
-        else:
-            config = (settings or StoreSettings()).tortoise_orm(apps=own_apps, connections=connections or {})
-            tortoise = _tortoise(app, config)
-        async with tortoise, _store(settings, create_schema):
+        async with AsyncExitStack() as stack:
+            if initialised_context() is None:  # or else what began before, as register_tortoise does, is used
+                config = (settings or StoreSettings()).tortoise_orm(apps=own_apps, connections=connections or {})
+                await stack.enter_async_context(_tortoise(app, config))
+            await init_db(create_schema, settings=settings)
+            stack.push_async_callback(close_db)
             _refuse_missing(own_apps)
-            async with _maintained() if maintain else nullcontext(), _begun(inner(app)) as state:
-                with heeding_signals():
-                    yield state
+            if maintain:
+                await stack.enter_async_context(_maintained())
+            state = await stack.enter_async_context(_begun(inner(app)))
+            with heeding_signals():
+                yield state
 
     app.router.lifespan_context = lifespan
     install_problem_handlers(app, members=problem_members)
@@ -147,15 +149,6 @@ def _refuse_missing(apps: Iterable[str]) -> None:
             f"The store is open in this process without the app {', '.join(missing)}: initialise Tortoise with "
             "StoreSettings().tortoise_orm(apps=…) there too; in tests the fixture store_apps says which."
         )
-
-
-@asynccontextmanager
-async def _store(settings: StoreSettings | None, create_schema: bool) -> AsyncIterator[None]:
-    await init_db(create_schema, settings=settings)
-    try:
-        yield
-    finally:
-        await close_db()
 
 
 @asynccontextmanager
