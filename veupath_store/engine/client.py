@@ -21,7 +21,7 @@ from veupath_store.engine.pool import ConnectionLimit, is_ready, released_at_onc
 from veupath_store.engine.statements import Statements, unconfirmed
 from veupath_store.engine.tasks import start_detached
 from veupath_store.engine.transaction import PooledTransaction, terminate
-from veupath_store.engine.translation import DRIVER_ERRORS, ConnectionLimitError, Phase, translate
+from veupath_store.engine.translation import DRIVER_ERRORS, ConnectionLimitError, Phase
 from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
 from veupath_store.servers.embedded import start_embedded
 
@@ -134,20 +134,15 @@ class StoreClient(Statements):
             raise StoreClosedError(_CLOSED)
         if self._pool is None:
             # One making for all who wait: it goes on when one of them is cancelled, and fails once for all of them.
-            if self._making is None:
+            if self._making is None or self._making.done():
                 self._making = asyncio.get_running_loop().create_task(self.create_connection(True))
-                self._making.add_done_callback(self._made)
+                self._making.add_done_callback(connecting.has_failed)
             making = self._making
             await asyncio.wait([making])
             if making.cancelled():
                 raise StoreClosedError(_CLOSED)
             making.result()
         return self._pool
-
-    def _made(self, making: asyncio.Task[None]) -> None:
-        self._making = None
-        if not making.cancelled():
-            making.exception()
 
     async def acquire(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
         """Take a connection, opening one if the pool has room.
@@ -167,7 +162,7 @@ class StoreClient(Statements):
         except DRIVER_ERRORS as exc:
             if self._closing:
                 raise StoreClosedError(_CLOSED) from exc
-            raise translate(exc, Phase.CONNECT) from exc
+            raise UnavailableError("Nothing was saved: no connection was made. It may be repeated.") from exc
         if self._closing:
             # It waited in the queue when closing began. The pool does not wait for it, so it must not begin.
             await self.release(connection)
@@ -294,7 +289,7 @@ class StoreClient(Statements):
         self._closing = True
         try:
             await self._announcer.close()
-            if self._making is not None:
+            if self._making is not None and not self._making.done():
                 self._making.cancel()
                 await asyncio.wait([self._making])
             if self._pool is not None:

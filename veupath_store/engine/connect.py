@@ -130,7 +130,7 @@ class Connector:
                 _abandon(attempt)
             else:
                 self._left.append(attempt)
-                attempt.add_done_callback(_has_failed)  # retrieves its error, which may be the only time
+                attempt.add_done_callback(has_failed)
             raise
         if self._closed:
             connection.terminate()
@@ -152,7 +152,7 @@ class Connector:
     def _taken_up(self) -> asyncio.Task[Any] | None:
         while self._left:
             attempt = self._left.pop()
-            if not attempt.done() or not (_has_failed(attempt) or attempt.result().is_closed()):
+            if not attempt.done() or not (has_failed(attempt) or attempt.result().is_closed()):
                 return attempt
         return None
 
@@ -241,11 +241,12 @@ def _abandon(attempt: asyncio.Task[Any]) -> None:
 
 
 def _close_result(attempt: asyncio.Task[Any]) -> None:
-    if not _has_failed(attempt):
+    if not has_failed(attempt):
         attempt.result().terminate()
 
 
-def _has_failed(attempt: asyncio.Task[Any]) -> bool:
+def has_failed(attempt: asyncio.Task[Any]) -> bool:
+    """Whether an attempt that is done has no result; as its callback this retrieves its error, if nobody else does."""
     return attempt.cancelled() or attempt.exception() is not None
 
 

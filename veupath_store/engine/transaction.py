@@ -134,7 +134,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     async def commit_and_continue(self) -> None:
         """Commit and begin the next transaction on the same connection, in one round trip."""
-        self.refuse_inside_savepoint("commit")
+        self._refuse_inside_savepoint("commit")
         if self._can_commit():
             self._saved(await self._chain("COMMIT AND CHAIN", Phase.COMMIT))
 
@@ -143,7 +143,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
         One that could not begin may do so now.
         """
-        self.refuse_inside_savepoint("roll back")
+        self._refuse_inside_savepoint("roll back")
         self._failure = None
         if self._has_begun():
             await self._chain("ROLLBACK AND CHAIN", Phase.IN_TRANSACTION)
@@ -165,8 +165,7 @@ class StoreTransaction(Statements, TransactionalDBClient):
         name = self._savepoint
         await self._finish(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}", Phase.IN_TRANSACTION)
 
-    def refuse_inside_savepoint(self, verb: str) -> None:
-        """Raise `UnitOfWorkError` while a savepoint is open."""
+    def _refuse_inside_savepoint(self, verb: str) -> None:
         if self._savepoint or self._savepoint_open:
             raise UnitOfWorkError(f"Leave the savepoint before you {verb} half-way.")
 

@@ -28,7 +28,6 @@ from veupath_store.servers.network_faults import LOST, Reason, TlsOptions, hands
 class Phase(Enum):
     """What was under way when an error came, which decides what a lost connection means."""
 
-    CONNECT = "connecting"
     READ = "a read"
     IN_TRANSACTION = "a statement of an open transaction"
     AUTOCOMMIT_WRITE = "a write in autocommit"
@@ -102,7 +101,7 @@ def _translated(error: BaseException, phase: Phase, *, connected: bool) -> Store
     if isinstance(error, TimeoutError):
         return _lost(phase, "the server did not answer within the command timeout")
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
-        return _lost(phase, "the connection was lost" if phase is not Phase.CONNECT else "no connection was made")
+        return _lost(phase, "the connection was lost")
     return InternalError(f"Unexpected {type(error).__name__} during {phase.value}.")
 
 
