@@ -53,7 +53,15 @@ class ConnectionLimit:
         try:
             while self._places and self._is_wanted():
                 await asyncio.sleep(pause)
-                pause = _FIRST_PAUSE if await self._fill_one() else min(2 * pause, _LONGEST_PAUSE)
+                place = self._places[-1]
+                try:
+                    await place.connect()
+                except ConnectionLimitError as exc:
+                    self.error, pause = exc, min(2 * pause, _LONGEST_PAUSE)
+                else:
+                    self._places.remove(place)
+                    self._pool._queue.put_nowait(place)
+                    pause = _FIRST_PAUSE
         except (StoreError, *DRIVER_ERRORS):
             # Whatever else is wrong: the calls that wait find it out for themselves.
             logger.debug("no connection could be opened at a connection limit", exc_info=True)
@@ -61,20 +69,6 @@ class ConnectionLimit:
             self._filling = self.error = None
             while self._places:
                 self._pool._queue.put_nowait(self._places.pop())
-
-    async def _fill_one(self) -> bool:
-        place = self._places.pop()
-        try:
-            await place.connect()
-        except ConnectionLimitError as exc:
-            self.error = exc
-            self._places.append(place)
-            return False
-        except BaseException:
-            self._places.append(place)
-            raise
-        self._pool._queue.put_nowait(place)
-        return True
 
     def close(self) -> None:
         """Try no longer."""
