@@ -94,25 +94,20 @@ class StoreTransaction(Statements, TransactionalDBClient):
         """Called with the lock held."""
         if self._failure is not None:
             raise copy.copy(self._failure) from self._failure
+        connection = None
         try:
-            connection = await self._begun_connection()
+            connection = await self.pool.acquire()
+            await self.send(connection, self.pool.begin_sql, Phase.IN_TRANSACTION)
         except BaseException as exc:
             cancelled = UnavailableError("Nothing was saved: the unit of work was cancelled while it began.")
             self._failure = exc if isinstance(exc, StoreError) else cancelled
+            if connection is not None:
+                await self.pool.discard(connection)
             raise
         if self._finalized:  # its block has ended meanwhile, and has found no connection to release
             await self.pool.discard(connection)
             raise UnitOfWorkError(ENDED)
         self._connection = connection
-
-    async def _begun_connection(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
-        connection = await self.pool.acquire()
-        try:
-            await self.send(connection, self.pool.begin_sql, Phase.IN_TRANSACTION)
-        except BaseException:
-            await self.pool.discard(connection)
-            raise
-        return connection
 
     async def commit(self) -> None:
         """Send COMMIT, or release the savepoint; the transaction has ended. One that has not begun sends nothing."""
