@@ -166,7 +166,7 @@ class Run:
         self.ended: asyncio.Task[OperationStatus | str] = start_detached(
             self._supervise(), name=f"lease {lease.operation_id}"
         )
-        self.ended.add_done_callback(_retrieve)
+        self.ended.add_done_callback(asyncio.Task.exception)  # retrieved: nobody need ask how it ended
 
     async def _supervise(self) -> OperationStatus | str:
         with heartbeats(self):
@@ -260,15 +260,12 @@ async def _begin(job: Job, context: JobContext) -> None:
     try:
         await job(context)
     except Exception as exc:
-        if is_passing(exc):
-            await _pause(context.lease)  # as a part of the job, under its lease, so that a cancel ends it
+        lease = context.lease
+        if is_passing(exc) and lease.attempts < lease.max_attempts:
+            # What made this attempt fail needs time to pass: as a part of the job, under its lease, so that a cancel
+            # ends it.
+            await asyncio.sleep(min(RETRY_PAUSE * 2 ** min(lease.attempts - 1, 10), _LONGEST_PAUSE))
         raise
-
-
-async def _pause(lease: Lease) -> None:
-    """Before another attempt: what made this one fail needs some time to pass."""
-    if lease.attempts < lease.max_attempts:
-        await asyncio.sleep(min(RETRY_PAUSE * 2 ** min(lease.attempts - 1, 10), _LONGEST_PAUSE))
 
 
 def is_passing(error: BaseException) -> bool:
@@ -279,11 +276,6 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(is_passing(each) for each in error.exceptions)
     return isinstance(error, UnavailableError | OutcomeUnknownError)
-
-
-def _retrieve(ended: "asyncio.Task[OperationStatus | str]") -> None:
-    """Nobody need ask how it ended."""
-    ended.exception()
 
 
 def describe(error: BaseException) -> str:

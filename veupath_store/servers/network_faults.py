@@ -143,18 +143,14 @@ def _by_system(error: BaseException, *, is_socket: bool) -> Reason:
     if isinstance(error, socket.gaierror):
         return _by_resolver(error)
     if isinstance(error, _FILE_ERRORS) and "Connect call failed" not in said:
-        return _by_file(error, is_socket=is_socket)
+        if not is_socket:
+            return _NO_FILE
+        return _FOREIGN_SOCKET if isinstance(error, PermissionError) else _NO_SOCKET
     # Of a name with several addresses the driver says in words what each of them did.
     numbers = {getattr(error, "errno", None), *map(int, re.findall(r"\[Errno (\d+)\]", said))}
     found = next((reason for number, reason in _BY_ERRNO.items() if number in numbers), None)
     lost = LOST if isinstance(error, ConnectionError) else _NOT_MADE
     return found or (lost._replace(why=f"{lost.why}: {quoted(error)}") if said else lost)
-
-
-def _by_file(error: OSError, *, is_socket: bool) -> Reason:
-    if not is_socket:
-        return _NO_FILE
-    return _FOREIGN_SOCKET if isinstance(error, PermissionError) else _NO_SOCKET
 
 
 def _by_resolver(error: socket.gaierror) -> Reason:
