@@ -10,7 +10,7 @@ given others, and closes it; the parent's go on.
 """
 
 import asyncio
-import logging
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final
@@ -23,8 +23,6 @@ from veupath_store.session.unit_of_work import Session
 
 if TYPE_CHECKING:
     from veupath_store.config import StoreSettings
-
-logger: logging.Logger = logging.getLogger("veupath_store.session")
 
 
 class _Process:
@@ -84,7 +82,9 @@ def _current_engine() -> Engine | None:
 
 
 def _left_by_its_loop(engine: Engine) -> bool:
-    running = _running_loop()
+    running: asyncio.AbstractEventLoop | None = None
+    with contextlib.suppress(RuntimeError):
+        running = asyncio.get_running_loop()
     if engine.loop is None or engine.loop is running:
         return False
     if engine.loop.is_closed():
@@ -93,13 +93,6 @@ def _left_by_its_loop(engine: Engine) -> bool:
     if running is not None:
         raise UnitOfWorkError(_WRONG_LOOP)
     return False  # asked by synchronous code, which cannot use it but may look at it
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _new_engine(settings: "StoreSettings | None") -> Engine:
