@@ -60,18 +60,8 @@ EveryonesLogs = Annotated[LogReader, Depends(_every_log, scope="function")]
 class ScopedStore:
     """Dependencies of one application, to be written once as ``Annotated[StreamRepository, store.streams]``.
 
-    All that a request asks for shares one session, and the user of the request is asked for once.
-
-    Attributes:
-        user_id: The id of the user, a ``UUID``. Needs no session.
-        users: `UserRepository`, for the user's own row.
-        streams: `StreamRepository`.
-        control_sets: `ControlSetRepository`.
-        experiments: `ExperimentRepository`.
-        gene_sets: `GeneSetRepository`.
-        operations: `OperationRepository`.
-        accounts: `AccountRepository`.
-        log_reader: `LogReader`. Needs no session.
+    All that a request asks for shares one session, and the user of the request is asked for once. The id of the user,
+    a ``UUID``, and the `LogReader` need no session.
     """
 
     user_id: Dependency
