@@ -5,17 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.support.conversations import conversation
 from tests.support.projections import DELTA, MESSAGE, logged
 from tests.support.proxies import proxy
 from tests.support.redis_servers import new_prefix
 from tests.support.statements import recorded
-from veupath_store import (
-    StreamRepository,
-    UserRepository,
-    async_session_factory,
-    close_db,
-    init_db,
-)
+from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.config import StoreSettings
 from veupath_store.events.log.entries import Event
 from veupath_store.events.project.projector import Projector
@@ -47,16 +42,21 @@ def settings(database_url, between):
 
 @pytest.fixture
 async def stream_id(user):
-    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    stream_id = await conversation(user)
     await Projector().catch_up(stream_id)
     return stream_id
 
 
 class Costs:
-    """What was done inside a block."""
+    """What was done inside a block: statements to PostgreSQL, and round trips to Redis."""
 
     statements: list[str]
     trips: int
+
+    def __eq__(self, other: object) -> bool:
+        return (len(self.statements), self.trips) == other
+
+    __hash__ = None
 
 
 @pytest.fixture
@@ -73,26 +73,19 @@ async def costs(store, between):
     return costs
 
 
-class Calls:
-    """How often Redis has carried out each command since the last question."""
-
-    def __init__(self, private_redis) -> None:
-        self._redis = private_redis
-        self._before = self._count()
-
-    def _count(self) -> dict[str, int]:
-        with self._redis.client() as beside:
-            stats = beside.info("commandstats")
-        return {name.removeprefix("cmdstat_"): found["calls"] for name, found in stats.items()}
-
-    def since(self, *names: str) -> list[int]:
-        before, self._before = self._before, self._count()
-        return [self._before.get(name, 0) - before.get(name, 0) for name in names]
-
-
 @pytest.fixture
-def calls(private_redis):
-    return Calls(private_redis)
+def entries(private_redis):
+    """How many entries Redis has been given since the last question."""
+    before = 0
+
+    def entries() -> int:
+        nonlocal before
+        with private_redis.client() as beside:
+            now = beside.info("commandstats").get("cmdstat_xadd", {"calls": 0})["calls"]
+        before, since = now, now - before
+        return since
+
+    return entries
 
 
 def strategies(count: int, step_count: int) -> list[WdkStrategy]:
@@ -103,7 +96,7 @@ async def test_appending_a_delta_asks_the_database_nothing_and_redis_once(stream
     for events in ([DELTA], [MESSAGE], [DELTA] * 50):
         with costs() as cost:
             await Projector().append(stream_id, events)
-        assert (cost.statements, cost.trips) == ([], 1)
+        assert cost == (0, 1)
 
 
 async def test_a_turn_of_200_events_costs_three_statements_when_it_is_caught_up(stream_id, costs):
@@ -113,7 +106,7 @@ async def test_a_turn_of_200_events_costs_three_statements_when_it_is_caught_up(
             await projector.append(
                 stream_id, [DELTA] * 10 if batch % 5 else [*TURN[batch // 5 * 2 :][:2], *[DELTA] * 8]
             )
-    assert (cost.statements, cost.trips) == ([], 20)
+    assert cost == (0, 20)
     with costs() as cost:
         done = await projector.catch_up(stream_id)
     assert done.events == 200
@@ -128,68 +121,68 @@ async def test_a_turn_of_200_events_costs_three_statements_when_it_is_caught_up(
 async def test_catching_up_what_is_caught_up_costs_one_read_and_one_round_trip(stream_id, costs):
     with costs() as cost:
         await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (1, 1)
+    assert cost == (1, 1)
 
 
 async def test_a_new_conversation_asks_redis_nothing_and_its_log_begins_with_a_catch_up(user, costs):
     with costs() as cost:
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
-    assert (len(cost.statements), cost.trips) == (1, 0)
+        stream_id = await conversation(user)
+    assert cost == (1, 0)
     with costs() as cost:
         await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 1)
+    assert cost == (CAUGHT_UP, 1)
 
 
 async def test_the_first_append_to_a_new_conversation_begins_its_log(user, costs):
-    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    stream_id = await conversation(user)
     with costs() as cost:
         await Projector().append(stream_id, [MESSAGE])
-    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 3), "it asks, begins the log, and asks again"
+    assert cost == (CAUGHT_UP, 3), "it asks, begins the log, and asks again"
     with costs() as cost:
         await Projector().append(stream_id, [MESSAGE])
-    assert (len(cost.statements), cost.trips) == (0, 1)
+    assert cost == (0, 1)
 
 
-async def test_changes_ask_redis_nothing_and_several_are_one_entry(stream_id, costs, calls):
+async def test_changes_ask_redis_nothing_and_several_are_one_entry(stream_id, costs, entries):
     await Projector().append(stream_id, [DELTA] * 30)
     with costs() as cost:
         await StreamRepository().update_projection(stream_id, record_type="gene")
         async with async_session_factory() as session:
             for number in range(5):
                 await StreamRepository(session).update_projection(stream_id, result_count=number)
-    assert (len(cost.statements), cost.trips) == (1 + 5, 0)
-    calls.since()
+    assert cost == (1 + 5, 0)
+    entries()
     with costs() as cost:
         await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 1)
-    assert calls.since("xadd") == [1]
+    assert cost == (CAUGHT_UP, 1)
+    assert entries() == 1
 
 
-async def test_an_event_of_a_unit_of_work_is_one_statement_and_is_appended_with_the_rest(stream_id, costs, calls):
+async def test_an_event_of_a_unit_of_work_is_one_statement_and_is_appended_with_the_rest(stream_id, costs, entries):
     with costs() as cost:
         async with async_session_factory() as session:
             await Projector().append(stream_id, [MESSAGE] * 3, session=session)
-    assert (len(cost.statements), cost.trips) == (1, 0)
-    calls.since()
+    assert cost == (1, 0)
+    entries()
     with costs() as cost:
         await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (CAUGHT_UP + 1, 1), "and what is appended is not kept any longer"
-    assert calls.since("xadd") == [3]
+    assert cost == (CAUGHT_UP + 1, 1), "and what is appended is not kept any longer"
+    assert entries() == 3
 
 
-async def test_a_sync_of_200_strategies_is_logged_in_groups(user, store, costs, calls):
+async def test_a_sync_of_200_strategies_is_logged_in_groups(user, store, costs, entries):
     streams, groups = StreamRepository(), -(-200 // TOGETHER)
-    calls.since()
+    entries()
     for step_count, statements, appended in ((1, 2, 200), (2, 2, 200), (2, 1, 0)):
         with costs() as cost:
             await streams.sync_wdk(user.id, "plasmodb", strategies(200, step_count))
-        assert (len(cost.statements), cost.trips) == (statements, 0)
+        assert cost == (statements, 0)
         with costs() as cost:
             await ProjectionWorker().drain()
         # Beside the catch-ups one looks for logs to remove, and for rows and events (a page of 200, and one after it).
         assert len(cost.statements) == (CAUGHT_UP * groups if appended else 0) + 2 + bool(appended)
         assert cost.trips == (groups if appended else 0) + 1, "and one asks which logs have marks"
-        assert calls.since("xadd") == [appended]
+        assert entries() == appended
 
 
 async def test_repositories_run_the_same_statements_with_and_without_a_log(settings, database_url):

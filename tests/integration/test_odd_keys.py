@@ -1,14 +1,14 @@
-"""One odd thing in Redis or in a row harms itself only: it is reported by name, and all go on with the rest."""
+"""One odd thing in Redis harms itself only: it is reported by name, and all go on with the rest."""
 
 import asyncio
 from uuid import uuid4
 
 import pytest
 
+from tests.support.conversations import named
 from tests.support.jobs import running
 from tests.support.projections import DELTA, MESSAGE, new_streams
-from tests.support.servers import until
-from veupath_store.events.log.entries import Event
+from tests.support.waiting import becomes
 from veupath_store.events.log.scripts import BEHIND
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
@@ -50,13 +50,13 @@ async def test_what_cannot_be_read_is_named_and_all_others_are_told_compared_and
     rebuilt = await Projector().rebuild(missing=True)
     assert (lag.counts, verified.counts) == ({"current": 2, "unreadable": 2}, {"equal": 2, "unreadable": 2})
     assert rebuilt.counts == {"rebuilt": 2, "unreadable": 4}
-    for named in (lag.lagging, verified.suspects, rebuilt.refused):
-        reasons = {one.stream_id: one.reason for one in named}
+    for found in (lag.lagging, verified.suspects, rebuilt.refused):
+        reasons = {one.stream_id: one.reason for one in found}
         assert logs.key(typed) in reasons.pop(typed)
         assert "position" in reasons.pop(placed)
         # Logs without a row: one is of another type, the other names an owner that cannot be.
         others = ["WRONGTYPE" in reason for reason in reasons.values()]
-        assert sorted(others) == ([False, True] if named is rebuilt.refused else [])
+        assert sorted(others) == ([False, True] if found is rebuilt.refused else [])
 
 
 async def test_the_worker_names_what_cannot_be_read_and_catches_up_all_others(streams, odd, logs, caplog):
@@ -88,10 +88,10 @@ async def test_a_deletion_removes_a_key_of_another_type_as_well(streams, odd, lo
 async def test_a_claim_that_is_given_up_many_pages_later_is_no_claim(streams):
     await StreamRepository().update_projection(streams[1], name="taken")
     await Projector().catch_up(streams[1])
-    await Projector().append(streams[0], [Event(type="strategy_meta", data={"name": "taken"})])
+    await Projector().append(streams[0], [named("taken")])
     for _ in range(3):
         await Projector().append(streams[0], [DELTA] * 1_500)
-    await Projector().append(streams[0], [Event(type="strategy_meta", data={"name": "free"})])
+    await Projector().append(streams[0], [named("free")])
     async with asyncio.timeout(60):
         await Projector().catch_up(streams[0])
     assert (await StreamRepository().get_projection(streams[0])).name == "free"
@@ -106,14 +106,12 @@ async def test_marks_of_another_type_hinder_neither_what_is_logged_nor_the_sweep
     logs.add(streams[0], "user_message", {})
     await StreamRepository().update_projection(streams[1], name="renamed")
     await OperationRepository().delete(operation.id)
+    key = f"{logs.prefix}op:{operation.id}"
+
+    async def found():
+        renamed, removed = b"renamed" in logs.entries(streams[1])[-1].raw, logs.redis.exists(key) == 0
+        return await counts(streams), renamed, removed
+
     async with running(ProjectionWorker(poll_seconds=0.05, sweep_every=0.1)):
-
-        async def done():
-            return (
-                await counts(streams) == [2, 1, 1, 1]
-                and b"renamed" in logs.entries(streams[1])[-1].raw
-                and not logs.redis.exists(f"{logs.prefix}op:{operation.id}")
-            )
-
-        await until(done, within=20, what="all that can be done is done")
+        await becomes(found, ([2, 1, 1, 1], True, True), "all that can be done is done")
     assert f"{logs.prefix}{BEHIND}" in caplog.text

@@ -4,7 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.projections import MESSAGE, logged, new_streams
+from tests.support.conversations import conversation
+from tests.support.projections import MESSAGE, new_streams
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.selection import TOGETHER
 from veupath_store.events.project.worker import ProjectionWorker
@@ -83,21 +84,15 @@ async def test_a_log_that_a_purge_cannot_trim_stops_nobody_else(
     assert str(stream) in caplog.text or not waits
 
 
-class TestTooLarge:
-    @pytest.fixture
-    def settings(self, database_url, redis_url, log_prefix):
-        return logged(database_url, redis_url, log_prefix, statement_timeout=0.5)
-
-    @pytest.mark.own_database
-    async def test_a_plan_that_cannot_be_written_in_time_stops_nobody_else(self, user, watcher):
-        made = [
-            await StreamRepository().create(user.id, "plasmodb", stream_id=UUID(int=n + 1)) for n in range(TOGETHER + 1)
-        ]
-        plan = {"root": {"id": "a", "searchName": "x", "parameters": {"ids": [str(uuid4()) for _ in range(2_000)]}}}
-        await ProjectionWorker().drain()
-        await watcher.execute(_SLOW)
-        for number, one in enumerate(made):
-            await StreamRepository().update_projection(one.id, record_type="m", plan=None if number else plan)
-        await ProjectionWorker().drain()
-        left = await watcher.fetch("SELECT stream_id FROM stream_projections WHERE unlogged <> '{}'")
-        assert [row["stream_id"] for row in left] == [made[0].id]
+@pytest.mark.own_database
+@pytest.mark.with_log(statement_timeout=0.5)
+async def test_a_plan_that_cannot_be_written_in_time_stops_nobody_else(user, watcher):
+    made = [await conversation(user, stream_id=UUID(int=n + 1)) for n in range(TOGETHER + 1)]
+    plan = {"root": {"id": "a", "searchName": "x", "parameters": {"ids": [str(uuid4()) for _ in range(2_000)]}}}
+    await ProjectionWorker().drain()
+    await watcher.execute(_SLOW)
+    for number, one in enumerate(made):
+        await StreamRepository().update_projection(one, record_type="m", plan=None if number else plan)
+    await ProjectionWorker().drain()
+    left = await watcher.fetch("SELECT stream_id FROM stream_projections WHERE unlogged <> '{}'")
+    assert [row["stream_id"] for row in left] == made[:1]

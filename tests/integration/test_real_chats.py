@@ -1,33 +1,28 @@
 """The real strategies, played as chats on their event logs, and read back from the table that follows them."""
 
 import asyncio
-import json
 
 import pytest
 
 from tests.support import chat as chats
-from tests.support.naive_fold import naive_fold
-from tests.support.projections import DOCUMENTS, OF_THE_ROW_ALONE, at_rest
-from tests.support.servers import until
+from tests.support.conversations import assert_sound, conversation
+from tests.support.jobs import running
+from tests.support.waiting import becomes
 from veupath_store import StreamRepository
-from veupath_store.events.log.entries import LogKey
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
-from veupath_store.values import LagState, RebuildOutcome, VerifyOutcome
 
 PRODUCERS = 6
-COLUMNS = "SELECT * FROM stream_projections ORDER BY stream_id"
 
 pytestmark = pytest.mark.with_log
 
 
 async def rows_of(watcher):
-    rows = map(dict, await watcher.fetch(COLUMNS))
-    return {row["stream_id"]: {name: row[name] for name in row if name not in OF_THE_ROW_ALONE} for row in rows}
+    return {row["stream_id"]: row for row in await watcher.fetch("SELECT * FROM stream_projections")}
 
 
 async def started(user, chat):
-    return (await StreamRepository().create(user.id, chat.site_id)).id
+    return await conversation(user, site=chat.site_id)
 
 
 async def play(played):
@@ -47,51 +42,14 @@ async def play(played):
 
 async def worked(work):
     """Do it beside one worker, and wait until that has caught up with all."""
-    worker = ProjectionWorker(poll_seconds=0.01)
-    running = asyncio.ensure_future(worker.run())
 
-    async def all_current():
-        counts = (await Projector().lag()).counts
-        return set(counts) == {LagState.CURRENT} and (await worker.log.backlog()).count == 0
+    async def left():
+        counts, backlog = (await Projector().lag()).counts, await Projector().log.backlog()
+        return {*counts} - {"current"} or backlog.count
 
-    try:
-        result = await work
-        await until(all_current, within=60, what="the worker has caught up")
-    finally:
-        worker.stop()
-        await running
-    return result
-
-
-async def wiped(watcher):
-    await watcher.execute("DELETE FROM stream_projections")
-
-
-async def rebuilt_equal(watcher, streams):
-    """Wipe the table, rebuild it, and compare every column of every row that a log says."""
-    await at_rest()
-    verified = await Projector().verify()
-    assert verified.counts == {VerifyOutcome.EQUAL: streams}, verified.suspects
-    before = await rows_of(watcher)
-    for stream_id, row in before.items():
-        await says_the_same(stream_id, row)
-    await wiped(watcher)
-    report = await Projector().rebuild()
-    assert report.counts == {RebuildOutcome.REBUILT: streams}
-    assert not report.problems
-    assert await rows_of(watcher) == before
-    assert len(before) == streams
-
-
-async def says_the_same(stream_id, row):
-    """Whether a row is what its log says when that is folded as plainly as can be, by nothing of the package's."""
-    said = naive_fold(await Projector().log.read(LogKey.stream(stream_id), count=100_000))
-    assert said.pop("begun")
-    for document in DOCUMENTS:
-        assert said.pop(document) == json.loads(row[document] or "null")
-    if row["gene_set_id"] is None:
-        said["gene_set_id"] = None  # it may have been deleted since
-    assert said == {column: row[column] for column in said}
+    async with running(ProjectionWorker(poll_seconds=0.01)):
+        await work
+        await becomes(left, 0, "what the worker has not caught up with", within=60)
 
 
 async def holds(found, chat):
@@ -133,7 +91,7 @@ async def played_by(users, strategies):
 
 
 @pytest.mark.large
-async def test_chats_of_two_users_come_back_as_the_strategies_that_they_made(user, stranger, strategies, watcher):
+async def test_chats_of_two_users_come_back_as_the_strategies_that_they_made(user, stranger, strategies, watcher, logs):
     played, twice = await played_by([user, stranger], strategies)
     await worked(play({**played, **twice}))
     rows = await rows_of(watcher)
@@ -155,19 +113,12 @@ async def test_chats_of_two_users_come_back_as_the_strategies_that_they_made(use
         assert all(row["is_saved"] for row in linked)
     assert sum(row["wdk_strategy_id"] is None for row in rows.values()) == len(twice)
 
-    await rebuilt_equal(watcher, len(rows))
+    await assert_sound(watcher, logs)
 
 
-async def test_long_and_foreign_names_are_cut_and_numbered_as_the_table_needs_it(user, strategies, watcher):
-    names = [
-        "Gène 🧬 中文 العربية " * 30,
-        "\u0000nul",
-        "e\u0301 combining",
-        "  spaces ",
-        "🧬" * 255,
-        "🧬" * 300,
-        "🧬" * 256,
-    ]
+async def test_long_and_foreign_names_are_cut_and_numbered_as_the_table_needs_it(user, strategies, watcher, logs):
+    names = ["Gène 🧬 中文 العربية " * 30, "\u0000nul", "e\u0301 combining", "  spaces "]
+    names += ["🧬" * length for length in (255, 300, 256)]
     strategy = strategies[0]
     played = {}
     for number, name in enumerate(names * 2):
@@ -179,4 +130,4 @@ async def test_long_and_foreign_names_are_cut_and_numbered_as_the_table_needs_it
     assert len(set(got)) == len(names) * 2
     assert max(map(len, got)) == 255
     assert {"\ufffdnul", "\ufffdnul (1)", "\u00e9 combining (1)", "spaces (1)", "🧬" * 255} <= set(got)
-    await rebuilt_equal(watcher, len(rows))
+    await assert_sound(watcher, logs)

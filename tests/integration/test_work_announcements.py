@@ -8,6 +8,7 @@ from tests.support import faults
 from tests.support.jobs import WORKER, all_ended, another_pool, nothing, registered, running
 from tests.support.servers import until
 from tests.support.statements import recorded
+from tests.support.waiting import becomes
 from veupath_store import OperationRepository, UserRepository, Worker, async_session_factory, close_db, init_db
 from veupath_store.engine.announcing import _NOTIFY
 from veupath_store.jobs import listening
@@ -36,11 +37,7 @@ async def test_a_worker_takes_new_work_of_another_process_at_once(user, database
         for _ in range(3):
             await elsewhere().register(user.id, OperationType.EXPERIMENT)
             await until(all_ended, 15, "it was taken")
-
-    async def gone():
-        return not await listeners()
-
-    await until(gone, 15, "nobody listens any more")
+    await becomes(listeners, [], "nobody listens any more")
 
 
 async def test_a_worker_that_lost_its_connection_listens_again_and_misses_nothing(

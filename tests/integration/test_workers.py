@@ -18,6 +18,7 @@ from tests.support.jobs import (
     stored,
 )
 from tests.support.servers import until
+from tests.support.waiting import becomes
 from veupath_store import InvalidInputError, LeaseRepository, OperationRepository, Worker, async_session_factory
 from veupath_store.models import Operation
 from veupath_store.values import OperationType
@@ -51,10 +52,10 @@ async def test_a_worker_runs_what_waits_so_many_at_once_until_it_is_stopped(user
     other = await registered(user, "batch")
     working, task = worker(job, concurrency=3)
 
-    async def done():
-        return (await OperationRepository().page_active(user.id)).items == [other]
+    async def active():
+        return (await OperationRepository().page_active(user.id)).items
 
-    await until(done, 15, "all but the batch are done")
+    await becomes(active, [other], "all but the batch are done")
     working.stop()
     await asyncio.wait_for(task, 15)
     assert most == 3
@@ -71,10 +72,10 @@ async def test_a_stopped_worker_ends_its_jobs_and_takes_no_more(user, worker):
     first, second = await registered(user, count=2)
     working, task = worker(job, concurrency=1)
 
-    async def one_runs():
-        return len(started) == 1
+    async def running():
+        return len(started)
 
-    await until(one_runs, 15, "one runs")
+    await becomes(running, 1, "one runs")
     working.stop()
     await asyncio.sleep(0.1)
     assert not task.done()
@@ -88,10 +89,7 @@ async def test_a_cancelled_worker_gives_back_all_its_operations(user, worker):
     made = await registered(user, count=3, max_attempts=2)
     _, task = worker(forever)
 
-    async def all_run():
-        return await Operation.filter(attempts=1).count() == 3
-
-    await until(all_run, 15, "all run")
+    await becomes(Operation.filter(attempts=1).count, 3, "all run")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
