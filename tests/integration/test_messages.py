@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.conversations import conversation, dismiss_and_restore
-from tests.support.naive_turns import naive_messages
+from tests.support.naive_turns import naive_messages, shown
 from tests.support.projections import at_rest, columns_of
 from veupath_store import AccountRepository, Event, LogReader, Projector, StreamRepository, async_session_factory
 from veupath_store.errors import NotFoundError, UnitOfWorkError
@@ -19,7 +19,6 @@ from veupath_store.values import PurgeMode
 
 pytestmark = pytest.mark.with_log
 
-NOT_COMPARED = {"created_at", "operation_id"}
 OPERATIONS = ("", str(uuid4()), str(uuid4()))
 
 
@@ -57,14 +56,6 @@ def written(logs, stream, seed, count=60):
         logs.add(stream, kind, raw, operation=operation)
 
 
-def as_told(messages):
-    return [message.model_dump(mode="json", exclude=NOT_COMPARED) for message in messages]
-
-
-def naively(entries):
-    return json.loads(json.dumps(naive_messages(entries)))
-
-
 async def all_pages(call, limit, **options):
     """All items of all pages, in the order of the pages."""
     found, position, at_end = [], None, False
@@ -84,36 +75,36 @@ async def paged(stream, limit, newest_first):
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_message_is_the_same_on_every_page_from_either_end(stream, logs, seed):
     written(logs, stream, seed)
-    expected = naively(logs.entries(stream))
+    expected = naive_messages(logs.entries(stream))
     assert len(expected) > 5
-    assert as_told([message async for message in LogReader().iterate_messages(stream)]) == expected
+    assert shown([message async for message in LogReader().iterate_messages(stream)]) == expected
     for limit in range(1, len(expected) + 2):
         for newest_first in (False, True):
-            assert as_told(await paged(stream, limit, newest_first)) == expected, (limit, newest_first)
+            assert shown(await paged(stream, limit, newest_first)) == expected, (limit, newest_first)
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
 async def test_pages_that_end_in_the_middle_of_a_turn_show_it_whole(stream, logs, newest_first, monkeypatch):
     """Of each page a bounded part of the log is read, wherever that ends."""
     written(logs, stream, seed=99)
-    expected = naively(logs.entries(stream))
+    expected = naive_messages(logs.entries(stream))
     for read in (1, 2, 3, 5, 8):
         monkeypatch.setattr(pages, "READ", read)
         monkeypatch.setattr("veupath_store.events.log.pages.FIRST", read)
-        assert as_told(await paged(stream, 1_000, newest_first)) == expected, read
+        assert shown(await paged(stream, 1_000, newest_first)) == expected, read
 
 
 async def test_reading_on_from_any_event_shows_what_follows_it_whole(stream, logs):
     written(logs, stream, seed=7)
     entries = logs.entries(stream)
-    expected = naively(entries)
+    expected = naive_messages(entries)
     for entry in entries:
         at = str(entry.position)
         later = await LogReader().page_messages(stream, position=at)
         earlier = await LogReader().page_messages(stream, position=at, newest_first=True)
         ids = {str(other.position): other.position > entry.position for other in entries if other != entry}
         for found, is_later in ((later.items, True), (earlier.items[::-1], False)):
-            assert as_told(found) == [message for message in expected if ids.get(message["id"]) is is_later]
+            assert shown(found) == [message for message in expected if ids.get(message["id"]) is is_later]
 
 
 def turn(number, deltas=0):
