@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tests.support.any_log import delta, positions
-from tests.support.log_calls import PATCH
+from tests.support.log_calls import named_calls
 from tests.support.naive_logs import NaiveLogs
 from tests.support.proxies import proxy
 from veupath_store.config import StoreSettings
@@ -172,37 +172,20 @@ async def test_every_method_is_one_round_trip(any_log, key, tmp_path):
     async with proxy(any_log.url, tmp_path) as counting:
         log = EventLog(any_log._replace(url=counting.redis_url).settings)
         await log.ping()
-        keys = [key, LogKey.operation(uuid4()), LogKey.stream(uuid4())]
         message = Event(type="user_message", data={"content": "x" * 1_000})
-        calls = {
+        keys = [key, LogKey.operation(uuid4()), LogKey.stream(uuid4())]
+        made = {
             "append": lambda: log.append(key, [message] * 20, new=True),
-            "step": lambda: log.step([Step(it, None, 10, "new", [PATCH] * 10) for it in keys]),
-            "read": lambda: log.read(key, count=10),
-            "read_each": lambda: log.read_each([(it, None, 10) for it in keys]),
-            "read_newest": lambda: log.read_newest(key, 10),
-            "ends": lambda: log.ends(keys),
-            "count_after": lambda: log.count_after(key, Position(1, 0), 10),
-            "trim": lambda: log.trim(key, Position(1, 0), beside=Position(1, 0)),
-            "scan": lambda: log.scan(key.kind, 0),
-            "check_writable": log.check_writable,
-            "discard": lambda: log.discard(key, [Position(1, 0), Position(2, 0)]),
-            "remove": lambda: log.remove(keys),
             "refuse": lambda: log.refuse([uuid4(), uuid4()]),
-            "behind": lambda: log.behind(10),
-            "caught_up": lambda: log.caught_up([(uuid4(), 1.0), (uuid4(), 2.0)]),
-            "backlog": log.backlog,
-            "claim_sweep": lambda: log.claim_sweep(1),
-            "hold": lambda: log.hold("this database"),
-            "holder": log.holder,
-            "ping": log.ping,
+            **named_calls(log, *keys),
         }
-        assert calls.keys() == {name for name in dir(EventLog) if not name.startswith("_")} - {"close", "pages"}
+        assert made.keys() == {name for name in dir(EventLog) if not name.startswith("_")} - {"close", "pages"}
         trips = {}
-        for name, call in calls.items():
+        for name, call in made.items():
             before = counting.trips
             await call()
             trips[name] = counting.trips - before
-        assert trips == dict.fromkeys(calls, 1)
+        assert trips == dict.fromkeys(made, 1)
         assert counting.connections == 1
         await log.close()
 

@@ -1,21 +1,38 @@
-"""One odd thing in Redis harms itself only: it is reported by name, and all go on with the rest."""
+"""One odd thing in Redis or in a row harms itself only: it is reported by name, and all go on with the rest."""
 
 import asyncio
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.conversations import named
+from tests.support.conversations import conversation, named
 from tests.support.jobs import running
 from tests.support.projections import DELTA, MESSAGE, new_streams
 from tests.support.waiting import becomes
 from veupath_store.events.log.scripts import BEHIND
 from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.selection import TOGETHER
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.models import User
 from veupath_store.repositories import OperationRepository, StreamRepository
 
 pytestmark = [pytest.mark.with_log, pytest.mark.unlike_log]
+
+
+LAST = "18446744073709551615-18446744073709551615"
+UNLOGGED = """unlogged = '{"name": "w1"}'"""
+ODD = [
+    f"last_event_id = '{LAST}', {UNLOGGED}",
+    f"messages_after = 'none', last_event_id = '9999999999999-0', {UNLOGGED}",
+    f"messages_after = 'none', {UNLOGGED}",
+    *(f"lost = '{lost}', {UNLOGGED}" for lost in ("5", "[]", '{"messages": "x", "after": 7, "at": "x"}')),
+    *(f"unlogged = '{tags}'" for tags in ("5", '["name"]', '"x"', '{"name": 5}', '{"name": {}}')),
+]
+
+_SLOW = f"""
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(9); RETURN NEW; END';
+CREATE TRIGGER slow BEFORE UPDATE ON stream_projections FOR EACH ROW
+WHEN (NEW.stream_id = '{UUID(int=1)}' AND NEW.last_event_id <> OLD.last_event_id) EXECUTE FUNCTION slow()"""
 
 
 @pytest.fixture
@@ -115,3 +132,67 @@ async def test_marks_of_another_type_hinder_neither_what_is_logged_nor_the_sweep
     async with running(ProjectionWorker(poll_seconds=0.05, sweep_every=0.1)):
         await becomes(found, ([2, 1, 1, 1], True, True), "all that can be done is done")
     assert f"{logs.prefix}{BEHIND}" in caplog.text
+
+
+@pytest.fixture
+async def others_go_on(streams, logs):
+    """Sees that the others are changed, said and caught up, and that nothing raises."""
+
+    async def others_go_on() -> None:
+        _, renamed, said, _ = streams
+        await StreamRepository().update_projection(renamed, name="renamed")
+        await Projector().append(said, [MESSAGE])
+        await ProjectionWorker().drain()
+        for call in (Projector().lag, Projector().verify, Projector().rebuild):
+            assert sum((await call()).counts.values()) == 4
+        await ProjectionWorker().sweep()
+        assert b"renamed" in logs.entries(renamed)[-1].raw
+        assert (await StreamRepository().get_projection(said)).message_count == 2
+
+    return others_go_on
+
+
+@pytest.mark.parametrize("log", ["stays", "is lost", "goes on"])
+@pytest.mark.parametrize("odd", ODD)
+async def test_an_odd_value_in_a_row_stops_nobody_else(streams, logs, watcher, others_go_on, odd, log):
+    await watcher.execute(f"UPDATE stream_projections SET {odd} WHERE stream_id = $1", streams[0])
+    if log == "is lost":
+        logs.redis.delete(logs.key(streams[0]))
+    elif log == "goes on":
+        await Projector().append(streams[0], [MESSAGE])
+    await others_go_on()
+
+
+@pytest.mark.parametrize("removed_at", ["NULL", "now()"])
+@pytest.mark.parametrize("odd", ["last_event_id = 'none'", "messages_after = 'none'", "unlogged = '5'", "its log"])
+async def test_a_log_that_a_purge_cannot_trim_stops_nobody_else(
+    streams, logs, watcher, others_go_on, odd, removed_at, caplog
+):
+    stream = streams[0]
+    await watcher.execute(
+        f"INSERT INTO deleted_ids (kind, id, log_removed_at) VALUES ('messages', $1, {removed_at})", stream
+    )
+    await watcher.execute("UPDATE stream_projections SET messages_after = $2 WHERE stream_id = $1", stream, LAST)
+    if odd == "its log":
+        logs.redis.delete(logs.key(stream))
+        logs.redis.hset(logs.key(stream), "another", "type")
+    else:
+        await watcher.execute(f"UPDATE stream_projections SET {odd} WHERE stream_id = $1", stream)
+    await others_go_on()
+    waits = await watcher.fetchval("SELECT log_removed_at IS NULL FROM deleted_ids WHERE id = $1", stream)
+    assert waits == (removed_at == "NULL" and odd != "messages_after = 'none'"), "it is tried again"
+    assert str(stream) in caplog.text or not waits
+
+
+@pytest.mark.own_database
+@pytest.mark.with_log(statement_timeout=0.5)
+async def test_a_plan_that_cannot_be_written_in_time_stops_nobody_else(user, watcher):
+    made = [await conversation(user, stream_id=UUID(int=n + 1)) for n in range(TOGETHER + 1)]
+    plan = {"root": {"id": "a", "searchName": "x", "parameters": {"ids": [str(uuid4()) for _ in range(2_000)]}}}
+    await ProjectionWorker().drain()
+    await watcher.execute(_SLOW)
+    for number, one in enumerate(made):
+        await StreamRepository().update_projection(one, record_type="m", plan=None if number else plan)
+    await ProjectionWorker().drain()
+    left = await watcher.fetch("SELECT stream_id FROM stream_projections WHERE unlogged <> '{}'")
+    assert [row["stream_id"] for row in left] == made[:1]
