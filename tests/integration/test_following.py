@@ -9,7 +9,7 @@ import pytest
 from tests.support.conversations import conversation
 from tests.support.jobs import leased
 from tests.support.waiting import becomes
-from veupath_store.errors import NotFoundError, StoreClosedError, UnavailableError
+from veupath_store.errors import StoreClosedError, UnavailableError
 from veupath_store.events import reader as reading
 from veupath_store.events.log.entries import Event, LogKey, Position
 from veupath_store.events.log.following import BLOCK, GAP, follow
@@ -194,18 +194,6 @@ async def test_following_ends_when_the_conversation_is_deleted(stream, monkeypat
     await StreamRepository().delete(stream)
     await ProjectionWorker().drain()
     assert await following == []
-
-
-async def test_a_foreign_conversation_or_operation_looks_missing_before_anything_is_followed(stream, user, stranger):
-    operation = await OperationRepository().register(user.id, OperationType.EXPERIMENT)
-    theirs = LogReader().for_user(stranger.id)
-    for begin, identity in ((theirs.follow, stream), (theirs.follow_operation, operation.id)):
-        with pytest.raises(NotFoundError) as foreign:
-            await begin(identity)
-        with pytest.raises(NotFoundError) as missing:
-            await begin(uuid4())
-        assert str(foreign.value) == str(missing.value)
-    assert not followed_logs()
 
 
 async def test_a_follower_that_is_closed_or_cancelled_leaves_nothing_behind(stream):

@@ -1,5 +1,6 @@
 """Conversations and operations read back from their logs."""
 
+from contextlib import aclosing
 from uuid import uuid4
 
 import pytest
@@ -8,6 +9,7 @@ from tests.support.conversations import deltas, said
 from tests.support.statements import recorded
 from veupath_store.errors import ConfigurationError, InternalError, InvalidInputError, NotFoundError
 from veupath_store.events.log.entries import Event, LogKey
+from veupath_store.events.log.log import required_log
 from veupath_store.events.log.pages import READ
 from veupath_store.events.project import catch_up as catch_up_module
 from veupath_store.events.project.projector import Projector
@@ -158,17 +160,20 @@ async def test_nobody_reads_another_users_log(stream, user, stranger):
     await Projector().append(stream, said("1"))
     operation = await OperationRepository().register(user.id, OperationType.EXPERIMENT)
     theirs = LogReader().for_user(stranger.id)
-    for call in (
-        lambda reader, stream, operation: reader.page_messages(stream),
-        lambda reader, stream, operation: reader.page_events(stream),
-        lambda reader, stream, operation: anext(reader.iterate_messages(stream)),
-        lambda reader, stream, operation: reader.page_operation_events(operation),
+    for call, identity in (
+        (theirs.page_messages, stream),
+        (theirs.page_events, stream),
+        (lambda one: anext(theirs.iterate_messages(one)), stream),
+        (theirs.page_operation_events, operation.id),
+        (theirs.follow, stream),
+        (theirs.follow_operation, operation.id),
     ):
         with pytest.raises(NotFoundError) as foreign:
-            await call(theirs, stream, operation.id)
+            await call(identity)
         with pytest.raises(NotFoundError) as missing:
-            await call(theirs, uuid4(), uuid4())
+            await call(uuid4())
         assert str(foreign.value) == str(missing.value)
+    assert not required_log().watch._followed
 
 
 async def test_what_anothers_log_holds_under_the_id_of_a_conversation_is_never_read(user, stranger, logs):
@@ -180,9 +185,8 @@ async def test_what_anothers_log_holds_under_the_id_of_a_conversation_is_never_r
     reader = LogReader().for_user(user.id)
     assert (await reader.page_messages(stream)).items == (await reader.page_events(stream)).items == ()
     [mine] = await Projector().append(stream, said("1"))
-    events = await reader.follow(stream)
-    assert (await anext(events)).id == mine
-    await events.aclose()
+    async with aclosing(await reader.follow(stream)) as events:
+        assert (await anext(events)).id == mine
     assert (await StreamRepository().get_projection(stream)).user_id == user.id
 
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.folding import AT, FULL, TIME, after, changed
+from tests.support.folding import AT, FULL, MOVED, TIME, after, changed
 from tests.support.logs import entry
-from veupath_store.events.fold.fold import State, fold, fold_all
+from veupath_store.events.fold.fold import INITIAL, State, fold, fold_all
 from veupath_store.events.fold.patch import (
     DOCUMENTS,
     KEYS,
@@ -105,6 +105,14 @@ def test_a_plan_that_the_table_would_not_take_is_left_out_and_reported():
     assert folded.problems[0].reason.endswith(reason)
     whole_row = {"plan": deep, "whole": "made", "name": "New"}
     assert fold_all(FULL, [entry(PATCHED, whole_row, AT.ms, AT.seq)]).state.plan is None, "as it was"
+
+
+@pytest.mark.parametrize("reason", ["made", "lost", "trim"])
+def test_a_whole_row_replaces_all_before_it(reason):
+    state = patched(VALUES, whole=whole(reason))
+    assert state == replace(MOVED, **VALUES, updated_at=TIME, begun=True)
+    bare = patched({"name": "New"}, whole=whole(reason))
+    assert bare == replace(INITIAL, name="New", updated_at=TIME, begun=True, last_event_id=str(AT))
 
 
 @pytest.mark.parametrize("data", [{"created": "true"}, {"whole": 7}, {"name": "whole"}, [], 7])
