@@ -91,8 +91,8 @@ async def test_a_refused_event_refuses_all_and_is_named(log, key):
     assert len(await log.read(key, count=10)) == 1
 
 
-async def test_a_full_log_refuses_further_entries_as_an_internal_error(log, key, with_ids):
-    with_ids(str(LAST))
+async def test_a_full_log_refuses_further_entries_as_an_internal_error(log, key, any_log):
+    any_log.beside.xadd(key.text(any_log.prefix), {"x": "y"}, id=str(LAST))
     with pytest.raises(InternalError):
         await log.append(key, [delta()])
 

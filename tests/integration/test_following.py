@@ -295,38 +295,43 @@ async def some(events, count):
     return found, [(event.type, event.data.get("n", event.data.get("reason"))) for event in found]
 
 
-async def test_a_follower_of_what_was_trimmed_away_learns_it_once_before_it_goes_on(stream):
+@pytest.mark.parametrize(
+    ("harm", "position", "gap", "numbers"),
+    [
+        ("trimmed", 2, "trimmed", range(5, 10)),
+        ("trimmed", None, None, range(5, 10)),
+        ("trimmed", "0-0", None, range(5, 10)),
+        ("trimmed", 5, None, range(6, 10)),
+        # As after a failover: the server never had what was acknowledged last, and has gone on since.
+        ("one is lost", 2, "lost", range(3, 10)),
+        ("none", f"{2**63}-0", "lost", ()),
+        ("all is lost", 9, "lost", ()),
+    ],
+)
+async def test_a_follower_learns_once_what_is_missing_before_it_goes_on(stream, logs, harm, position, gap, numbers):
     ids = await Projector().append(stream, tokens(*range(10)))
-    assert await Projector().trim(stream, keep=5)
-    (gap, first, *_), seen = await some(await LogReader().follow(stream, position=ids[2]), 6)
-    assert seen == [(GAP, "trimmed"), *(("assistant_delta", number) for number in range(5, 10))]
-    assert gap.data == {"position": ids[2], "reason": "trimmed"}
-    # One that comes back after the gap, before it has seen more, misses nothing and is not told again.
-    _, again = await some(await LogReader().follow(stream, position=gap.id), 5)
-    assert again == seen[1:]
-    assert first.id == ids[5]
-
-
-async def test_a_follower_whose_events_are_all_still_there_is_told_of_no_gap(stream):
-    ids = await Projector().append(stream, tokens(*range(10)))
-    await Projector().trim(stream, keep=5)
-    for position, begins in ((None, 5), ("0-0", 5), (ids[5], 6)):
-        _, seen = await some(await LogReader().follow(stream, position=position), 10 - begins)
-        assert seen == [("assistant_delta", number) for number in range(begins, 10)]
-
-
-@pytest.mark.parametrize("is_gone", [False, True], ids=["from the future", "of a log that is gone"])
-async def test_a_follower_of_what_the_log_never_had_learns_it_and_sees_what_comes(stream, logs, is_gone):
-    [last] = await Projector().append(stream, tokens(0))
-    position, end = (last, "0-0") if is_gone else (f"{2**63}-0", last)
-    if is_gone:
+    if harm == "trimmed":
+        assert await Projector().trim(stream, keep=5)
+    elif harm == "one is lost":
+        logs.delete(stream, ids[2])
+    elif harm == "all is lost":
         logs.redis.delete(logs.key(stream))
-    events = await LogReader().follow(stream, position=position)
-    gap = await anext(events)
-    assert (gap.type, gap.id, gap.data) == (GAP, end, {"position": position, "reason": "lost"})
-    waiting = await waiting_for(events, 1)
-    await Projector().append(stream, tokens(1))
-    assert await waiting == [1]
+    place = {"one is lost": ids[1], "none": ids[-1], "all is lost": "0-0"}.get(harm)
+    at = ids[position] if isinstance(position, int) else position
+    wanted = [("assistant_delta", number) for number in (*numbers, 10)]
+    async with asyncio.timeout(SOON), aclosing(await LogReader().follow(stream, position=at)) as events:
+        if gap:
+            told = await anext(events)
+            assert (told.type, told.data) == (GAP, {"position": at, "reason": gap})
+            assert place is None or told.id == place
+        seen = [await anext(events) for _ in numbers]
+        await Projector().append(stream, tokens(10))
+        seen.append(await anext(events))
+    assert [(event.type, event.data["n"]) for event in seen] == wanted
+    if gap:
+        # One that comes back after the gap, before it has seen more, misses nothing and is not told again.
+        _, again = await some(await LogReader().follow(stream, position=told.id), len(wanted))
+        assert again == wanted
 
 
 async def test_one_operations_follower_learns_of_a_gap_too(stream):
@@ -334,15 +339,6 @@ async def test_one_operations_follower_learns_of_a_gap_too(stream):
     await Projector().append(stream, [*tokens(0), *tokens(1, operation_id=mine)])
     _, seen = await some(await LogReader().follow(stream, position=f"{2**63}-0", operation_id=mine), 1)
     assert seen == [(GAP, "lost")]
-
-
-async def test_an_entry_that_was_lost_within_a_log_is_told_and_nothing_is_shown_twice(stream, logs):
-    """As after a failover: the server never had what was acknowledged last, and has gone on since."""
-    ids = await Projector().append(stream, tokens(*range(4)))
-    logs.delete(stream, ids[2])
-    (gap, _), seen = await some(await LogReader().follow(stream, position=ids[2]), 2)
-    assert seen == [(GAP, "lost"), ("assistant_delta", 3)]
-    assert gap.id == ids[1]
 
 
 async def test_a_slow_follower_learns_what_is_trimmed_before_it_comes_to_it(stream, monkeypatch):
