@@ -62,14 +62,6 @@ async def waiting_for(events, until):
     return task
 
 
-async def test_what_is_there_and_what_is_appended_arrives_once_and_in_order(stream, user):
-    await Projector().append(stream, tokens(*range(3)))
-    reading_all = await waiting_for(await LogReader().for_user(user.id).follow(stream), 11)
-    for number in range(3, 12):
-        await Projector().append(stream, tokens(number))
-    assert await reading_all == list(range(12))
-
-
 async def test_many_interruptions_lose_and_repeat_nothing(stream):
     """A writer never pauses; a client is cut off after every few events and comes back with its last id."""
     total, seen, last = 400, [], None

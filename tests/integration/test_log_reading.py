@@ -10,7 +10,6 @@ from tests.support.statements import recorded
 from veupath_store.errors import ConfigurationError, InternalError, InvalidInputError, NotFoundError
 from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import required_log
-from veupath_store.events.log.pages import READ
 from veupath_store.events.project import catch_up as catch_up_module
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
@@ -36,30 +35,6 @@ async def test_messages_come_back_as_they_were_said(stream, user):
     assert shown == [asked, (ids[-1], MessageRole.ASSISTANT, None, "so", operation)]
     assert int(page.items[0].created_at.timestamp() * 1000) == int(ids[0].split("-")[0])
     assert page.items[0].data == {"content": "why", "messageId": "why"}
-
-
-async def test_a_page_reads_a_bounded_part_of_the_log_also_when_it_finds_nothing(stream, monkeypatch):
-    for _ in range(4):
-        await Projector().append(stream, deltas(3_000))
-    await Projector().append(stream, said("why"))
-    reader, read = LogReader(), []
-    original = reader._log.read
-
-    async def counted(*arguments, **options):
-        entries = await original(*arguments, **options)
-        read.append(len(entries))
-        return entries
-
-    monkeypatch.setattr(reader._log, "read", counted)
-    page = await reader.page_messages(stream)
-    assert (page.items, page.at_end) == ((), False)
-    assert READ <= sum(read) <= READ + 2_000
-    pages = 1
-    while not page.at_end:
-        page = await reader.page_messages(stream, position=page.position)
-        pages += 1
-    assert [message.content for message in page.items] == ["why"]
-    assert pages == 3
 
 
 async def test_an_sse_client_gets_exactly_what_it_has_missed(stream, user):

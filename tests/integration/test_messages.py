@@ -94,19 +94,6 @@ async def test_pages_that_end_in_the_middle_of_a_turn_show_it_whole(stream, logs
         assert shown(await paged(stream, 1_000, newest_first)) == expected, read
 
 
-async def test_reading_on_from_any_event_shows_what_follows_it_whole(stream, logs):
-    written(logs, stream, seed=7)
-    entries = logs.entries(stream)
-    expected = naive_messages(entries)
-    for entry in entries:
-        at = str(entry.position)
-        later = await LogReader().page_messages(stream, position=at)
-        earlier = await LogReader().page_messages(stream, position=at, newest_first=True)
-        ids = {str(other.position): other.position > entry.position for other in entries if other != entry}
-        for found, is_later in ((later.items, True), (earlier.items[::-1], False)):
-            assert shown(found) == [message for message in expected if ids.get(message["id"]) is is_later]
-
-
 def turn(number, deltas=0):
     def event(kind, **data):
         return Event(type=kind, data=data)
@@ -193,18 +180,6 @@ async def test_after_a_restore_what_was_said_before_is_neither_counted_nor_merge
     messages = await said_in(stream, watcher)
     assert [message.content for message in messages] == ["answer 2", "question 3", "answer 3"]
     assert [len(message.tool_calls) for message in messages] == [0, 0, 1]
-
-
-async def test_after_a_loss_what_is_left_is_listed_and_counted(stream, logs, watcher):
-    await Projector().append(stream, turn(1))
-    backup = logs.redis.dump(logs.key(stream))
-    await Projector().append(stream, turn(2))
-    await Projector().catch_up(stream)
-    logs.redis.restore(logs.key(stream), 0, backup, replace=True)
-    await Projector().append(stream, turn(3))
-    await at_rest()
-    messages = await said_in(stream, watcher)
-    assert [message.content for message in messages] == ["question 1", "answer 1", "question 3", "answer 3"]
 
 
 @pytest.fixture

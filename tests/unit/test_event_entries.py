@@ -129,11 +129,6 @@ def test_a_position_reads_back_from_its_text(ms, seq):
     assert len(str(position)) <= 41
 
 
-def test_positions_are_ordered_as_integers_not_as_text():
-    texts = ["10-1", "9-10", "9-9", "100-0"]
-    assert [str(position) for position in sorted(map(Position.parse, texts))] == ["9-9", "9-10", "10-1", "100-0"]
-
-
 @pytest.mark.parametrize(
     "text",
     [
