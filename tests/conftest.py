@@ -191,11 +191,17 @@ def _sendable(value):
 
 @pytest.fixture
 def settings(request, database_url):
+    """As the mark ``with_log`` says: `private`, on the module's own Redis; any other option is one of the settings."""
     everywhere = request.config.getoption("--with-log") and not request.node.get_closest_marker("without_log")
-    if not (everywhere or request.node.get_closest_marker("with_log")):
+    mark = request.node.get_closest_marker("with_log")
+    if not (everywhere or mark):
         return StoreSettings(database_url=database_url)
-    redis_url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("log_prefix")
-    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix, catch_up=False)
+    options = {"catch_up": False, **(mark.kwargs if mark else {})}
+    if options.pop("private", False):
+        redis_url, prefix = request.getfixturevalue("private_redis").url, new_prefix()
+    else:
+        redis_url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("log_prefix")
+    return StoreSettings(database_url=database_url, redis_url=redis_url, log_prefix=prefix, **options)
 
 
 def is_compared(request, engine) -> bool:

@@ -15,6 +15,7 @@ from example.deployment import free_port
 from tests.support.checkout import REPOSITORY
 from tests.support.processes import started
 from tests.support.servers import until
+from tests.support.waiting import becomes
 from veupath_store.config import StoreSettings
 
 pytestmark = pytest.mark.large
@@ -37,14 +38,12 @@ def processes_of(place: Path) -> list[psutil.Process]:
 
 
 async def redis_of(directory: Path) -> psutil.Process:
-    def servers() -> list[psutil.Process]:
+    async def servers() -> list[psutil.Process]:
         return [it for it in processes_of(directory) if it.name().startswith(("redis-server", "valkey-server"))]
 
-    async def is_there() -> bool:
-        return len(servers()) == 1
-
-    await until(is_there, SOON, "Redis runs")
-    return servers()[0]
+    await until(servers, SOON, "Redis runs")
+    [server] = await servers()
+    return server
 
 
 @contextmanager
@@ -58,10 +57,10 @@ def frozen(server: psutil.Process):
 
 
 async def until_nothing_is_left(place: Path) -> None:
-    async def is_empty() -> bool:
-        return not processes_of(place)
+    async def left() -> list[psutil.Process]:
+        return processes_of(place)
 
-    await until(is_empty, SOON, "no process is left")
+    await becomes(left, [], "no process is left", SOON)
 
 
 @asynccontextmanager

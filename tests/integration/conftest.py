@@ -15,7 +15,7 @@ from tests.support.documents import Failures
 from tests.support.faults import emptied, make_template
 from tests.support.projections import Logs
 from veupath_store import DocumentWriter, Projector, StreamRepository, async_session_factory, close_db, session
-from veupath_store.events.log.entries import LogKey, Position
+from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import EventLog
 
 
@@ -112,18 +112,6 @@ async def log(any_log):
 def key():
     """The key of a conversation's log, of which there is none yet."""
     return LogKey.stream(uuid4())
-
-
-@pytest.fixture
-def with_ids(any_log, key):
-    """Appends an entry at a position of the test's choice."""
-
-    def append(*positions: str) -> list[Position]:
-        for position in positions:
-            any_log.beside.execute_command("XADD", key.text(any_log.prefix), position, "type", "x", "data", "{}")
-        return [Position.parse(position) for position in positions]
-
-    return append
 
 
 @pytest.fixture

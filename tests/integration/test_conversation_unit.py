@@ -4,24 +4,18 @@ import asyncio
 import os
 import signal
 import sys
+from functools import partial
 from uuid import uuid4
 
 import pytest
 
+from tests.support.conversations import conversation, link, named, said, texts_of
 from tests.support.faults import idle_in_transaction
 from tests.support.law_deaths import DeadError, dying, mortality
 from tests.support.projections import at_rest
-from tests.support.servers import until
-from veupath_store import (
-    Event,
-    LogReader,
-    NotFoundError,
-    OperationRepository,
-    Projector,
-    StreamRepository,
-    async_session_factory,
-)
-from veupath_store.errors import OperationActiveError
+from tests.support.waiting import becomes
+from veupath_store import Event, OperationRepository, Projector, StreamRepository, async_session_factory
+from veupath_store.errors import NotFoundError, OperationActiveError
 from veupath_store.values import LagState, OperationType
 
 pytestmark = pytest.mark.with_log
@@ -61,9 +55,8 @@ async def counts(watcher):
 
 async def begin(session, user, stream_id):
     await StreamRepository(session).create(user.id, "plasmodb", stream_id=stream_id, name="one")
-    first = Event(type="user_message", data={"content": "first", "messageId": "m"})
-    await Projector().append(stream_id, [first], session=session)
-    return (await OperationRepository(session).register(user.id, OperationType.CHAT, stream_id=stream_id)).id
+    await Projector().append(stream_id, said("first"), session=session)
+    await OperationRepository(session).register(user.id, OperationType.CHAT, stream_id=stream_id)
 
 
 async def assert_all_there(user, stream_id, logs):
@@ -71,7 +64,7 @@ async def assert_all_there(user, stream_id, logs):
         await at_rest()
         projection = await StreamRepository().for_user(user.id).get_projection(stream_id)
         assert (projection.name, projection.message_count) == ("one", 1)
-        assert [item.content async for item in LogReader().for_user(user.id).iterate_messages(stream_id)] == ["first"]
+        assert await texts_of(stream_id) == ["first"]
         [operation] = await OperationRepository().for_user(user.id).list_active_by_stream(stream_id)
         assert operation.type == OperationType.CHAT
         assert logs.types(stream_id) == ["projection_patched", "user_message"]
@@ -84,7 +77,7 @@ async def assert_nothing_there(stream_id, logs, watcher):
     assert await counts(watcher) == [0] * 5
     assert list(logs.redis.scan_iter(match=f"{logs.prefix}*")) == []
     with pytest.raises(NotFoundError):
-        await Projector().append(stream_id, [Event(type="user_message", data={})])
+        await Projector().append(stream_id, said("late"))
 
 
 async def test_after_the_commit_all_three_are_there_and_the_message_is_counted_once(user, logs, watcher):
@@ -116,7 +109,7 @@ async def test_a_savepoint_that_is_rolled_back_takes_its_message_along(user, log
         await begin(session, user, stream_id)
         with pytest.raises(OperationActiveError):
             async with session.savepoint():
-                await Projector().append(stream_id, [Event(type="user_message", data={})], session=session)
+                await Projector().append(stream_id, said("undone"), session=session)
                 await OperationRepository(session).register(user.id, OperationType.CHAT, stream_id=stream_id)
     await assert_all_there(user, stream_id, logs)
 
@@ -136,42 +129,33 @@ async def test_a_process_that_is_killed_leaves_all_three_or_none(user, logs, wat
     )
     async with asyncio.timeout(60):
         assert await process.wait() == -signal.SIGKILL
-
-    async def is_over() -> bool:
-        return not await idle_in_transaction(watcher)
-
-    await until(is_over, 20, "the server has seen that the process is gone")
+    await becomes(partial(idle_in_transaction, watcher), 0, "the server has seen that the process is gone")
     if point == "commit":
         await assert_all_there(user, stream_id, logs)
     else:
         await assert_nothing_there(stream_id, logs, watcher)
 
 
-async def test_an_event_of_a_unit_of_work_takes_a_wdk_strategy_from_another_conversation(user, logs):
-    holder, streams = await StreamRepository().create(user.id, "plasmodb"), StreamRepository()
-    await streams.claim_wdk_strategy(holder.id, 7)
+async def test_an_event_of_a_unit_of_work_takes_a_wdk_strategy_from_another_conversation(user):
+    holder = await conversation(user)
+    await StreamRepository().claim_wdk_strategy(holder, 7)
     async with async_session_factory() as session:
-        taker = await StreamRepository(session).create(user.id, "plasmodb")
-        link = Event(type="strategy_link", data={"wdkStrategyId": 7})
-        await Projector().append(taker.id, [link], session=session)
-    await Projector().catch_up(taker.id)
-    owned = {stream.id: (await streams.get_projection(stream.id)).wdk_strategy_id for stream in (holder, taker)}
-    assert owned == {holder.id: None, taker.id: 7}
+        taker = (await StreamRepository(session).create(user.id, "plasmodb")).id
+        await Projector().append(taker, [link(7)], session=session)
+    await Projector().catch_up(taker)
+    owned = [(await StreamRepository().get_projection(one)).wdk_strategy_id for one in (holder, taker)]
+    assert owned == [None, 7]
     await at_rest()
     assert not (await Projector().verify()).suspects
 
 
-async def test_what_a_catch_up_has_appended_that_died_is_not_appended_again_where_it_has_several_pages(user, logs):
-    stream = await StreamRepository().create(user.id, "plasmodb")
-    await Projector().catch_up(stream.id)
-    events = [
-        Event(type="assistant_delta", data={}),
-        *(Event(type="strategy_meta", data={"name": name}) for name in "ab"),
-    ]
+async def test_what_a_catch_up_has_appended_that_died_is_not_appended_again_where_it_has_several_pages(stream, logs):
+    await Projector().catch_up(stream)
+    events = [Event(type="assistant_delta", data={}), named("a"), named("b")]
     async with async_session_factory() as session:
-        await Projector().append(stream.id, events, session=session)
+        await Projector().append(stream, events, session=session)
     with mortality():  # and pages of two entries
         with dying("after asking", None), pytest.raises(DeadError):
-            await Projector().catch_up(stream.id)
-        await Projector().catch_up(stream.id)
-    assert logs.types(stream.id) == ["projection_patched", *(event.type for event in events)]
+            await Projector().catch_up(stream)
+        await Projector().catch_up(stream)
+    assert logs.types(stream) == ["projection_patched", *(event.type for event in events)]

@@ -1,21 +1,16 @@
 """What the event log costs: statements to PostgreSQL, round trips to Redis, and entries that are read."""
 
 import re
-from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
 
+from tests.support.conversations import conversation
 from tests.support.projections import DELTA, MESSAGE, logged
 from tests.support.proxies import proxy
 from tests.support.redis_servers import new_prefix
 from tests.support.statements import recorded
-from veupath_store import (
-    StreamRepository,
-    UserRepository,
-    async_session_factory,
-    close_db,
-    init_db,
-)
+from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.config import StoreSettings
 from veupath_store.events.log.entries import Event
 from veupath_store.events.project.projector import Projector
@@ -47,149 +42,105 @@ def settings(database_url, between):
 
 @pytest.fixture
 async def stream_id(user):
-    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    stream_id = await conversation(user)
     await Projector().catch_up(stream_id)
     return stream_id
 
 
-class Costs:
-    """What was done inside a block."""
-
-    statements: list[str]
-    trips: int
-
-
 @pytest.fixture
-async def costs(store, between):
+async def cost_of(store, between, private_redis):
+    """What some calls cost, one after the other: statements to PostgreSQL, round trips to Redis, and new entries."""
     await Projector().log.ping()  # the making of the connection costs two trips
 
-    @contextmanager
-    def costs():
-        cost, before = Costs(), between.trips
+    def entries() -> int:
+        with private_redis.client() as beside:
+            return beside.info("commandstats").get("cmdstat_xadd", {"calls": 0})["calls"]
+
+    async def cost_of(*calls) -> tuple[int, int, int]:
+        before, trips = entries(), between.trips
         with recorded() as statements:
-            yield cost
-        cost.statements, cost.trips = statements.statements, between.trips - before
+            for call in calls:
+                await call
+        return len(statements), between.trips - trips, entries() - before
 
-    return costs
-
-
-class Calls:
-    """How often Redis has carried out each command since the last question."""
-
-    def __init__(self, private_redis) -> None:
-        self._redis = private_redis
-        self._before = self._count()
-
-    def _count(self) -> dict[str, int]:
-        with self._redis.client() as beside:
-            stats = beside.info("commandstats")
-        return {name.removeprefix("cmdstat_"): found["calls"] for name, found in stats.items()}
-
-    def since(self, *names: str) -> list[int]:
-        before, self._before = self._before, self._count()
-        return [self._before.get(name, 0) - before.get(name, 0) for name in names]
-
-
-@pytest.fixture
-def calls(private_redis):
-    return Calls(private_redis)
+    return cost_of
 
 
 def strategies(count: int, step_count: int) -> list[WdkStrategy]:
     return [WdkStrategy(wdk_strategy_id=n, name=f"strategy {n}", step_count=step_count) for n in range(count)]
 
 
-async def test_appending_a_delta_asks_the_database_nothing_and_redis_once(stream_id, costs):
+async def in_a_session(*calls) -> None:
+    async with async_session_factory() as session:
+        for call in calls:
+            await call(session)
+
+
+async def test_appending_a_delta_asks_the_database_nothing_and_redis_once(stream_id, cost_of):
     for events in ([DELTA], [MESSAGE], [DELTA] * 50):
-        with costs() as cost:
-            await Projector().append(stream_id, events)
-        assert (cost.statements, cost.trips) == ([], 1)
+        assert await cost_of(Projector().append(stream_id, events)) == (0, 1, len(events))
 
 
-async def test_a_turn_of_200_events_costs_three_statements_when_it_is_caught_up(stream_id, costs):
+async def test_a_turn_of_200_events_costs_three_statements_when_it_is_caught_up(stream_id, cost_of, between):
     projector = Projector()
-    with costs() as cost:
-        for batch in range(20):
-            await projector.append(
-                stream_id, [DELTA] * 10 if batch % 5 else [*TURN[batch // 5 * 2 :][:2], *[DELTA] * 8]
-            )
-    assert (cost.statements, cost.trips) == ([], 20)
-    with costs() as cost:
+    batches = [[DELTA] * 10 if batch % 5 else [*TURN[batch // 5 * 2 :][:2], *[DELTA] * 8] for batch in range(20)]
+    assert await cost_of(*(projector.append(stream_id, batch) for batch in batches)) == (0, 20, 200)
+    before = between.trips
+    with recorded() as sent:
         done = await projector.catch_up(stream_id)
-    assert done.events == 200
+    assert (done.events, between.trips - before) == (200, 1)
     # Where the row stands, its lock, and the write.
     words = ("SELECT p.stream_id", "FOR UPDATE", "UPDATE stream_projections")
-    assert [word in sql for sql, word in zip(cost.statements, words, strict=True)] == [True] * 3
-    assert cost.trips == 1
+    assert [word in sql for sql, word in zip(sent, words, strict=True)] == [True] * 3
     projection = await StreamRepository().get_projection(stream_id)
     assert (projection.message_count, projection.model_id, projection.plan["root"]["id"]) == (2, "m", "3")
 
 
-async def test_catching_up_what_is_caught_up_costs_one_read_and_one_round_trip(stream_id, costs):
-    with costs() as cost:
-        await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (1, 1)
+async def test_catching_up_what_is_caught_up_costs_one_read_and_one_round_trip(stream_id, cost_of):
+    assert await cost_of(Projector().catch_up(stream_id)) == (1, 1, 0)
 
 
-async def test_a_new_conversation_asks_redis_nothing_and_its_log_begins_with_a_catch_up(user, costs):
-    with costs() as cost:
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
-    assert (len(cost.statements), cost.trips) == (1, 0)
-    with costs() as cost:
-        await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 1)
+async def test_a_new_conversation_asks_redis_nothing_and_its_log_begins_with_a_catch_up(user, cost_of):
+    stream_id = uuid4()
+    assert await cost_of(conversation(user, stream_id=stream_id)) == (1, 0, 0)
+    assert await cost_of(Projector().catch_up(stream_id)) == (CAUGHT_UP, 1, 1)
 
 
-async def test_the_first_append_to_a_new_conversation_begins_its_log(user, costs):
-    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
-    with costs() as cost:
-        await Projector().append(stream_id, [MESSAGE])
-    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 3), "it asks, begins the log, and asks again"
-    with costs() as cost:
-        await Projector().append(stream_id, [MESSAGE])
-    assert (len(cost.statements), cost.trips) == (0, 1)
+async def test_the_first_append_to_a_new_conversation_begins_its_log(user, cost_of):
+    stream_id = await conversation(user)
+    first = await cost_of(Projector().append(stream_id, [MESSAGE]))
+    assert first == (CAUGHT_UP, 3, 2), "it asks, begins the log, and asks again"
+    assert await cost_of(Projector().append(stream_id, [MESSAGE])) == (0, 1, 1)
 
 
-async def test_changes_ask_redis_nothing_and_several_are_one_entry(stream_id, costs, calls):
+async def test_changes_ask_redis_nothing_and_several_are_one_entry(stream_id, cost_of):
     await Projector().append(stream_id, [DELTA] * 30)
-    with costs() as cost:
-        await StreamRepository().update_projection(stream_id, record_type="gene")
-        async with async_session_factory() as session:
-            for number in range(5):
-                await StreamRepository(session).update_projection(stream_id, result_count=number)
-    assert (len(cost.statements), cost.trips) == (1 + 5, 0)
-    calls.since()
-    with costs() as cost:
-        await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (CAUGHT_UP, 1)
-    assert calls.since("xadd") == [1]
+
+    def change(number):
+        return lambda session: StreamRepository(session).update_projection(stream_id, result_count=number)
+
+    alone = StreamRepository().update_projection(stream_id, record_type="gene")
+    assert await cost_of(alone, in_a_session(*map(change, range(5)))) == (1 + 5, 0, 0)
+    assert await cost_of(Projector().catch_up(stream_id)) == (CAUGHT_UP, 1, 1)
 
 
-async def test_an_event_of_a_unit_of_work_is_one_statement_and_is_appended_with_the_rest(stream_id, costs, calls):
-    with costs() as cost:
-        async with async_session_factory() as session:
-            await Projector().append(stream_id, [MESSAGE] * 3, session=session)
-    assert (len(cost.statements), cost.trips) == (1, 0)
-    calls.since()
-    with costs() as cost:
-        await Projector().catch_up(stream_id)
-    assert (len(cost.statements), cost.trips) == (CAUGHT_UP + 1, 1), "and what is appended is not kept any longer"
-    assert calls.since("xadd") == [3]
+async def test_an_event_of_a_unit_of_work_is_one_statement_and_is_appended_with_the_rest(stream_id, cost_of):
+    unit = in_a_session(lambda session: Projector().append(stream_id, [MESSAGE] * 3, session=session))
+    assert await cost_of(unit) == (1, 0, 0)
+    caught_up = await cost_of(Projector().catch_up(stream_id))
+    assert caught_up == (CAUGHT_UP + 1, 1, 3), "and what is appended is not kept any longer"
 
 
-async def test_a_sync_of_200_strategies_is_logged_in_groups(user, store, costs, calls):
-    streams, groups = StreamRepository(), -(-200 // TOGETHER)
-    calls.since()
+async def test_a_sync_of_200_strategies_is_logged_in_groups(user, cost_of):
+    streams = StreamRepository()
     for step_count, statements, appended in ((1, 2, 200), (2, 2, 200), (2, 1, 0)):
-        with costs() as cost:
-            await streams.sync_wdk(user.id, "plasmodb", strategies(200, step_count))
-        assert (len(cost.statements), cost.trips) == (statements, 0)
-        with costs() as cost:
-            await ProjectionWorker().drain()
-        # Beside the catch-ups one looks for logs to remove, and for rows and events (a page of 200, and one after it).
-        assert len(cost.statements) == (CAUGHT_UP * groups if appended else 0) + 2 + bool(appended)
-        assert cost.trips == (groups if appended else 0) + 1, "and one asks which logs have marks"
-        assert calls.since("xadd") == [appended]
+        synced = streams.sync_wdk(user.id, "plasmodb", strategies(200, step_count))
+        assert await cost_of(synced) == (statements, 0, 0)
+        groups = -(-appended // TOGETHER)
+        # Beside the catch-ups one looks for logs to remove, and for rows and events (a page of 200, and one after it),
+        # and one asks which logs have marks.
+        looking = 2 + bool(appended)
+        assert await cost_of(ProjectionWorker().drain()) == (CAUGHT_UP * groups + looking, groups + 1, appended)
 
 
 async def test_repositories_run_the_same_statements_with_and_without_a_log(settings, database_url):
@@ -197,11 +148,11 @@ async def test_repositories_run_the_same_statements_with_and_without_a_log(setti
         await init_db(settings=chosen)
         owner = await UserRepository().create()
         with recorded() as seen:
-            stream = await StreamRepository().create(owner.id, "plasmodb", name="one")
-            await StreamRepository().update_projection(stream.id, record_type="gene")
-            await StreamRepository().dismiss(stream.id)
+            stream = await conversation(owner)
+            await StreamRepository().update_projection(stream, record_type="gene")
+            await StreamRepository().dismiss(stream)
             await StreamRepository().sync_wdk(owner.id, "plasmodb", strategies(200, 1))
-            await StreamRepository().delete(stream.id)
+            await StreamRepository().delete(stream)
         await close_db()
         return seen.statements
 

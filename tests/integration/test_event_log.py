@@ -7,22 +7,24 @@ from uuid import uuid4
 import pytest
 
 from tests.support.any_log import delta, positions
-from tests.support.log_calls import PATCH
+from tests.support.log_calls import named_calls
+from tests.support.naive_logs import NaiveLogs
 from tests.support.proxies import proxy
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
     ConfigurationError,
     InternalError,
     InvalidInputError,
-    NotFoundError,
     StoreClosedError,
 )
 from veupath_store.events.log.entries import Entry, Event, LogKey, Position
-from veupath_store.events.log.log import EventLog, LogEnds, Step, Stepped
+from veupath_store.events.log.log import EventLog, Step
+from veupath_store.events.log.pages import BYTES
+from veupath_store.events.log.scripts import BEHIND
 from veupath_store.inputs import limits
 
 LAST = Position(2**64 - 1, 2**64 - 1)
-AT_END = Stepped(is_there=True, holds_position=True, at_end=True, entries=[], positions=[])
+MESSAGE = Event(type="user_message", data={})
 
 
 @pytest.fixture
@@ -41,6 +43,13 @@ def beside(any_log):
     return any_log.beside
 
 
+@pytest.mark.parametrize("seed", range(10))
+async def test_every_call_does_what_it_does_to_lists(log, seed):
+    logs = NaiveLogs(log, seed)
+    for _ in range(300):
+        await logs.do()
+
+
 async def test_what_is_appended_reads_back_in_order(log, key):
     operation = uuid4()
     events = [
@@ -57,31 +66,13 @@ async def test_what_is_appended_reads_back_in_order(log, key):
 
 
 async def test_the_keys_and_fields_are_the_documented_ones(log, key, beside, log_prefix):
-    operation = uuid4()
-    await log.append(key, [delta(a=1)], new=True)
+    operation, event = uuid4(), uuid4()
+    await log.append(key, [Event(type="assistant_delta", data={"a": 1}, key=event)], new=True)
     await log.append(LogKey.operation(operation), [delta(a=1)], new=True)
     for name in (f"stream:{key.id}", f"op:{operation}"):
         [(_, fields)] = beside.xrange(log_prefix + name)
         assert fields == {b"op": b"", b"type": b"assistant_delta", b"data": b'{"a":1}'}
-
-
-async def test_an_append_to_a_log_that_is_not_there_makes_none(log, key, beside, log_prefix):
-    with pytest.raises(NotFoundError) as caught:
-        await log.append(key, [delta(), Event(type="user_message", data={})])
-    assert caught.value.entity == "log"
-    assert not list(beside.scan_iter(f"{log_prefix}*"))
-
-
-async def test_a_log_without_entries_is_there(log, key):
-    [first] = await log.append(key, [delta()], new=True)
-    await log.discard(key, [first])
-    assert await log.read(key, count=10) == []
-    [second] = await log.append(key, [delta()])
-    assert second > first
-
-
-async def test_appending_nothing_asks_nothing(log, key):
-    assert await log.append(key, []) == []
+    assert 86_300 < beside.ttl(key.of_event(log_prefix, str(event))) <= 86_400
 
 
 async def test_a_refused_event_refuses_all_and_is_named(log, key):
@@ -100,45 +91,10 @@ async def test_a_refused_event_refuses_all_and_is_named(log, key):
     assert len(await log.read(key, count=10)) == 1
 
 
-async def test_positions_are_ordered_as_integers(log, key, with_ids):
-    wanted = with_ids("9-9", "9-10", "10-1", "100-0", "18446744073709551615-1", "18446744073709551615-10")
-    assert positions(await log.read(key, count=10)) == wanted == sorted(wanted)
-    for index, position in enumerate(wanted):
-        assert positions(await log.read(key, after=position, count=10)) == wanted[index + 1 :]
-        assert positions(await log.read_newest(key, 10, before=position)) == wanted[:index][::-1]
-    assert positions(await log.read_newest(key, 2)) == wanted[:-3:-1]
-
-
-async def test_a_page_is_bounded(log, key, with_ids):
-    one, two, _, _ = with_ids("1-0", "2-0", "3-0", "4-0")
-    assert positions(await log.read(key, after=one, count=1)) == [two]
-    assert await log.read(key, count=0) == await log.read_newest(key, 0) == []
-
-
-async def test_the_ends_of_what_positions_can_be(log, key, with_ids):
-    with_ids("0-1", str(LAST))
-    assert await log.read(key, after=LAST, count=10) == []
-    assert await log.read_newest(key, 10, before=Position(0, 0)) == []
-    assert positions(await log.read_newest(key, 10, before=LAST)) == [Position(0, 1)]
-    assert positions(await log.read(key, after=Position(0, 0), count=1)) == [Position(0, 1)]
-    assert await log.step([Step(key, LAST, 10)]) == [AT_END]
-
-
-async def test_a_full_log_refuses_further_entries_as_an_internal_error(log, key, with_ids):
-    with_ids(str(LAST))
+async def test_a_full_log_refuses_further_entries_as_an_internal_error(log, key, any_log):
+    any_log.beside.xadd(key.text(any_log.prefix), {"x": "y"}, id=str(LAST))
     with pytest.raises(InternalError):
         await log.append(key, [delta()])
-
-
-async def test_a_log_that_is_not_there_has_no_entries(log, key):
-    assert await log.read(key, count=10) == await log.read_newest(key, 10) == []
-    assert await log.ends([key]) == [None]
-    assert await log.trim(key, LAST, beside=LAST) == 0
-    assert await log.step([Step(key, LAST, 10)]) == [
-        Stepped(is_there=False, holds_position=False, at_end=True, entries=[], positions=[])
-    ]
-    await log.discard(key, [LAST])
-    await log.remove([key])
 
 
 async def test_entries_of_others_are_read_as_they_are(log, key, beside, log_prefix):
@@ -149,38 +105,6 @@ async def test_entries_of_others_are_read_as_they_are(log, key, beside, log_pref
         Entry(Position(1, 0), "", b"", ""),
         Entry(Position(2, 0), "�", b"no json\xff", "�"),
     ]
-
-
-async def test_ends_tell_the_last_position_even_of_what_was_removed(log, key, with_ids):
-    one, two, three = with_ids("1-0", "2-0", "3-0")
-    other = LogKey.operation(uuid4())
-    assert await log.ends([key, other, key]) == [LogEnds(one, three, three), None, LogEnds(one, three, three)]
-    await log.discard(key, [three, one])
-    assert await log.ends([key]) == [LogEnds(two, two, three)]
-    await log.discard(key, [two])
-    assert await log.ends([key]) == [LogEnds(None, None, three)]
-    assert await log.ends([]) == []
-
-
-async def test_trim_removes_exactly_what_is_before(log, key):
-    appended = await log.append(key, [delta(n=n) for n in range(1_000)], new=True)
-    assert await log.trim(key, appended[333], beside=appended[-1]) == 333
-    assert positions(await log.read(key, count=1_000)) == appended[333:]
-    assert await log.trim(key, appended[333], beside=appended[-1]) == 0
-
-
-async def test_trim_removes_nothing_where_the_entry_that_must_be_there_is_not(log, key, with_ids):
-    one, two, three = with_ids("1-0", "2-0", "3-0")
-    await log.discard(key, [three])
-    assert await log.trim(key, two, beside=three) == 0
-    assert positions(await log.read(key, count=9)) == [one, two]
-
-
-async def test_several_logs_are_read_at_once(log, key, with_ids):
-    one, two, three = with_ids("1-0", "2-0", "3-0")
-    first, rest, of_none = await log.read_each([(key, None, 2), (key, two, 2), (LogKey.stream(uuid4()), one, 2)])
-    assert (positions(first), positions(rest), of_none) == ([one, two], [three], [])
-    assert await log.read_each([]) == []
 
 
 async def test_all_of_a_log_is_read_page_by_page(log, key):
@@ -203,25 +127,11 @@ async def test_a_scan_names_the_logs_of_one_kind(log, beside, log_prefix):
     assert found == {*(str(each.id) for each in streams), "of another kind"}
 
 
-async def test_remove_takes_logs_and_their_marks(log, beside, log_prefix):
-    keys = [LogKey.stream(uuid4()), LogKey.stream(uuid4()), LogKey.operation(uuid4())]
-    for key in keys:
-        await log.append(key, [Event(type="user_message", data={})], new=True)
-    await log.remove(keys)
-    await log.remove([])
-    assert not list(beside.scan_iter(f"{log_prefix}*"))
-
-
-async def test_an_event_with_a_key_is_appended_once(log, key, beside, log_prefix):
-    once, twice = Event(type="user_message", data={"n": 1}, key=uuid4()), delta(n=2)
-    first = await log.append(key, [once, twice], new=True)
-    again = await log.append(key, [twice, once, once])
-    assert again[1:] == [first[0], first[0]]
-    assert positions(await log.read(key, count=9)) == [*first, again[0]]
-    ttl = beside.ttl(key.of_event(log_prefix, str(once.key)))
-    assert 86_300 < ttl <= 86_400
-    other = LogKey.stream(uuid4())
-    assert await log.append(other, [once, once], new=True) == 2 * positions(await log.read(other, count=9))
+async def test_of_nothing_nothing_is_asked(log, key):
+    assert await log.append(key, []) == await log.ends([]) == await log.read_each([]) == await log.step([]) == []
+    for call in (log.discard(key, []), log.remove([]), log.caught_up([])):
+        await call
+    assert log._client._idle == []
 
 
 async def test_of_many_repetitions_at_once_one_is_appended(settings, key):
@@ -252,14 +162,6 @@ async def test_events_that_are_appended_together_stay_together(settings, key):
         await other.close()
 
 
-async def test_entries_after_a_position_are_counted_without_being_read(log, key):
-    assert await log.count_after(key, None, 10) == (0, None)
-    one, two, three = await log.append(key, [Event(type="x", data={})] * 3, new=True)
-    assert await log.count_after(key, None, 10) == (3, one)
-    assert await log.count_after(key, one, 10) == (2, two)
-    assert await log.count_after(key, three, 10) == (0, None)
-
-
 async def test_one_of_several_processes_sweeps_within_a_span(log):
     assert [await log.claim_sweep(0.2) for _ in range(3)] == [True, False, False]
     await asyncio.sleep(0.25)
@@ -270,39 +172,120 @@ async def test_every_method_is_one_round_trip(any_log, key, tmp_path):
     async with proxy(any_log.url, tmp_path) as counting:
         log = EventLog(any_log._replace(url=counting.redis_url).settings)
         await log.ping()
-        keys = [key, LogKey.operation(uuid4()), LogKey.stream(uuid4())]
         message = Event(type="user_message", data={"content": "x" * 1_000})
-        calls = {
+        keys = [key, LogKey.operation(uuid4()), LogKey.stream(uuid4())]
+        made = {
             "append": lambda: log.append(key, [message] * 20, new=True),
-            "step": lambda: log.step([Step(it, None, 10, "new", [PATCH] * 10) for it in keys]),
-            "read": lambda: log.read(key, count=10),
-            "read_each": lambda: log.read_each([(it, None, 10) for it in keys]),
-            "read_newest": lambda: log.read_newest(key, 10),
-            "ends": lambda: log.ends(keys),
-            "count_after": lambda: log.count_after(key, Position(1, 0), 10),
-            "trim": lambda: log.trim(key, Position(1, 0), beside=Position(1, 0)),
-            "scan": lambda: log.scan(key.kind, 0),
-            "check_writable": log.check_writable,
-            "discard": lambda: log.discard(key, [Position(1, 0), Position(2, 0)]),
-            "remove": lambda: log.remove(keys),
             "refuse": lambda: log.refuse([uuid4(), uuid4()]),
-            "behind": lambda: log.behind(10),
-            "caught_up": lambda: log.caught_up([(uuid4(), 1.0), (uuid4(), 2.0)]),
-            "backlog": log.backlog,
-            "claim_sweep": lambda: log.claim_sweep(1),
-            "hold": lambda: log.hold("this database"),
-            "holder": log.holder,
-            "ping": log.ping,
+            **named_calls(log, *keys),
         }
-        assert calls.keys() == {name for name in dir(EventLog) if not name.startswith("_")} - {"close", "pages"}
+        assert made.keys() == {name for name in dir(EventLog) if not name.startswith("_")} - {"close", "pages"}
         trips = {}
-        for name, call in calls.items():
+        for name, call in made.items():
             before = counting.trips
             await call()
             trips[name] = counting.trips - before
-        assert trips == dict.fromkeys(calls, 1)
+        assert trips == dict.fromkeys(made, 1)
         assert counting.connections == 1
         await log.close()
+
+
+async def test_a_step_reads_up_to_its_end_or_as_many_as_are_a_page_together(log, key):
+    other = LogKey.stream(uuid4())
+    small = await log.append(key, [delta(n=n) for n in range(300)], new=True)
+    large = [await log.append(other, [delta(text="x" * 40_000) for _ in range(10)], new=True) for _ in range(30)]
+    [alone] = await log.step([Step(key, None, 2_000)])
+    assert (positions(alone.entries), alone.at_end) == (small, True)
+    [counted] = await log.step([Step(key, None, 100)])
+    assert (positions(counted.entries), counted.at_end) == (small[:100], False)
+    of_one, of_other = await log.step([Step(other, None, 2_000), Step(key, None, 2_000)])
+    assert len(of_other.entries) == 300, "small ones are not fewer because others are large"
+    assert not of_one.at_end
+    assert sum(len(entry.raw) for entry in of_one.entries) < BYTES // 2 + 64 * 41_000
+    assert positions(of_one.entries) == [position for batch in large for position in batch][: len(of_one.entries)]
+    [bounded] = await log.step([Step(other, None, 2_000)])
+    assert BYTES < sum(len(entry.raw) for entry in bounded.entries) < BYTES + 64 * 41_000
+
+
+async def test_how_large_entries_are_is_seen_before_many_of_them_are_read(log, key):
+    for _ in range(8):
+        await log.append(key, [delta(text="x" * BYTES)], new=True)
+    [stepped] = await log.step([Step(key, None, 2_000)])
+    assert len(stepped.entries) == 1
+    assert await log.count_after(key, None, 1_000) == (1, stepped.entries[0].position)
+
+
+async def test_between_what_a_step_reads_and_appends_nobody_appends(any_log, key):
+    """Twenty clients append; every entry is read by exactly one of the steps, in order, between two of its own.
+
+    What is appended is so large that the server receives it in pieces, and serves others in between.
+    """
+    patch = ("", "projection_patched", b'{"x":"%s"}' % (b"y" * 200_000), "")
+    others = [EventLog(any_log.settings) for _ in range(20)]
+    log = EventLog(any_log.settings)
+    [start] = await log.append(key, [delta()], new=True)
+    running = 20
+
+    async def appending(other: EventLog) -> None:
+        nonlocal running
+        for _ in range(50):
+            await other.append(key, [delta(), delta()])
+        running -= 1
+
+    async def stepping() -> list[Position]:
+        seen, after, last = [start], start, False
+        while not last:
+            last = not running
+            [stepped] = await log.step([Step(key, after, 10_000, appended=[patch])])
+            seen += [*positions(stepped.entries), *stepped.positions]
+            after = stepped.positions[-1]
+        return seen
+
+    seen, *_ = await asyncio.gather(stepping(), *(appending(other) for other in others))
+    assert seen == positions(await log.read(key, count=10_000))
+    assert sum(entry.type == "assistant_delta" for entry in await log.read(key, count=10_000)) == 2_001
+    for one in (log, *others):
+        await one.close()
+
+
+async def test_members_that_are_no_streams_are_removed_and_hide_nothing(log, key, any_log, caplog):
+    await log.append(key, [MESSAGE], new=True)
+    any_log.beside.zadd(f"{any_log.prefix}{BEHIND}", {f"odd {n}": n for n in range(300)} | {b"\xff": 0})
+    assert [found for found, _ in await log.behind(10)] == [key.id]
+    assert (await log.backlog()).count == 1
+    assert BEHIND in caplog.text
+
+
+async def test_no_mark_is_lost_between_those_who_append_and_those_who_catch_up(log, any_log):
+    """Three workers take marks away while events are appended. At every end, what was not seen is marked."""
+    streams = [LogKey.stream(uuid4()) for _ in range(5)]
+    for stream in streams:
+        await log.append(stream, [MESSAGE], new=True)
+    seen_up_to = {}
+    appending = True
+
+    async def appender(stream: LogKey) -> None:
+        for turn in range(200):
+            await log.append(stream, [MESSAGE])
+            await asyncio.sleep(0.005 * (turn % 10 == 0))
+
+    async def worker() -> None:
+        while appending or (await log.backlog()).count:
+            seen = await log.behind(3)
+            for stream_id, _ in seen:
+                [newest] = await log.read_newest(LogKey.stream(stream_id), 1)
+                seen_up_to[stream_id] = max(newest.position, seen_up_to.get(stream_id, newest.position))
+            await asyncio.sleep(0)
+            await log.caught_up(seen)
+
+    workers = [asyncio.create_task(worker()) for _ in range(3)]
+    await asyncio.gather(*map(appender, streams))
+    appending = False
+    await asyncio.gather(*workers)
+    for stream in streams:
+        [newest] = await log.read_newest(stream, 1)
+        assert seen_up_to[stream.id] == newest.position
+    assert not any_log.beside.exists(f"{any_log.prefix}projections:behind")
 
 
 async def test_a_closed_log_says_so_and_may_be_closed_again(log, key):

@@ -6,7 +6,9 @@ import random
 import time
 import traceback
 from collections import Counter
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -15,11 +17,7 @@ import redis
 from tests.support.log_calls import PATCH, calls
 from tests.support.proxies import proxy
 from veupath_store.config import StoreSettings
-from veupath_store.errors import (
-    InternalError,
-    OutcomeUnknownError,
-    UnavailableError,
-)
+from veupath_store.errors import InternalError, OutcomeUnknownError, UnavailableError
 from veupath_store.events.log.client import NotWritableError
 from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog, Step
@@ -37,13 +35,39 @@ def event(**data) -> Event:
     return Event(type="user_message", data=data)
 
 
-@pytest.fixture
-async def log(private_redis):
-    """A log on the module's own Redis, with a connection that is open already."""
-    log = EventLog(settings(private_redis.url))
+@asynccontextmanager
+async def opened(url: str, **options):
+    """A log with a connection that is open already."""
+    log = EventLog(settings(url, **options))
     await log.ping()
     yield log
     await log.close()
+
+
+@pytest.fixture
+async def log(private_redis):
+    async with opened(private_redis.url) as log:
+        yield log
+
+
+@pytest.fixture
+async def patient(private_redis):
+    """A log that waits, on however busy a machine."""
+    async with opened(private_redis.url, log_timeout=30.0) as log:
+        yield log
+
+
+@pytest.fixture
+async def between(private_redis, tmp_path):
+    """What a log goes through, and that log."""
+    async with proxy(private_redis.url, tmp_path) as between, opened(between.redis_url) as log:
+        yield between, log
+
+
+@pytest.fixture
+def beside(private_redis):
+    with private_redis.client() as beside:
+        yield beside
 
 
 @pytest.fixture
@@ -66,20 +90,14 @@ async def test_while_redis_is_down_nothing_is_saved_and_all_calls_say_so(log, ke
     assert len(await log.read(key, count=10)) == 1
 
 
-async def test_a_restart_between_two_calls_is_not_noticed(log, key, private_redis):
+async def test_restarts_between_calls_are_not_noticed(log, key, private_redis):
     await asyncio.gather(*(log.read(key, count=1) for _ in range(10)))
-    with private_redis.down():
-        pass
-    appended = await asyncio.gather(*(log.append(key, [event()]) for _ in range(10)))
-    assert len(set(map(tuple, appended))) == 10
-
-
-async def test_a_restart_that_the_event_loop_has_had_no_time_to_notice_is_not_noticed_either(log, key, private_redis):
     for _ in range(5):
         with private_redis.down():
-            pass  # nothing here gives the loop a turn
-        await log.append(key, [event()])
-    assert len(await log.read(key, count=10)) == 6
+            pass  # nothing here gives the loop a turn, to notice that connections are closed
+        appended = await asyncio.gather(*(log.append(key, [event()]) for _ in range(10)))
+        assert len(set(map(tuple, appended))) == 10
+    assert len(await log.read(key, count=100)) == 51
 
 
 async def test_of_a_frozen_redis_calls_return_within_their_timeout(log, key, private_redis):
@@ -165,30 +183,24 @@ async def test_what_was_acknowledged_survives_a_kill_and_what_was_refused_is_not
 
 
 @pytest.mark.parametrize(("cut", "saved"), [("request", False), ("answer", True)])
-async def test_an_append_whose_connection_is_cut_is_in_doubt_either_way(cut, saved, key, private_redis, tmp_path):
-    async with proxy(private_redis.url, tmp_path) as between:
-        log = EventLog(settings(between.redis_url))
-        await log.ping()
-        between.cut = cut
-        with pytest.raises(OutcomeUnknownError):
-            await log.append(key, [event(cut=True)])
-        between.cut = None
-        assert len(await log.read(key, count=10)) == 1 + saved
-        await log.close()
+async def test_an_append_whose_connection_is_cut_is_in_doubt_either_way(cut, saved, key, between):
+    proxy, log = between
+    proxy.cut = cut
+    with pytest.raises(OutcomeUnknownError):
+        await log.append(key, [event(cut=True)])
+    proxy.cut = None
+    assert len(await log.read(key, count=10)) == 1 + saved
 
 
 @pytest.mark.parametrize("cut", ["request", "answer"])
-async def test_a_step_whose_connection_is_cut_is_sent_once(cut, key, private_redis, tmp_path):
-    async with proxy(private_redis.url, tmp_path) as between:
-        log = EventLog(settings(between.redis_url))
-        await log.ping()
-        trips, between.cut = between.trips, cut
-        with pytest.raises(UnavailableError):
-            await log.step([Step(key, None, 10, appended=[PATCH])])
-        assert between.trips == trips + 1
-        between.cut = None
-        await log.ping()
-        await log.close()
+async def test_a_step_whose_connection_is_cut_is_sent_once(cut, key, between):
+    proxy, log = between
+    trips, proxy.cut = proxy.trips, cut
+    with pytest.raises(UnavailableError):
+        await log.step([Step(key, None, 10, appended=[PATCH])])
+    assert proxy.trips == trips + 1
+    proxy.cut = None
+    await log.ping()
 
 
 async def _cancelled(call, turns: int | None) -> str:
@@ -205,9 +217,9 @@ async def _cancelled(call, turns: int | None) -> str:
     return "answered"
 
 
-async def test_cancelled_calls_leave_no_answer_for_others(private_redis):
+async def test_cancelled_calls_leave_no_answer_for_others(patient):
     """2,000 calls, most of them cancelled at some point: every other gets the answer to its own question."""
-    log = EventLog(settings(private_redis.url, log_timeout=30.0))
+    log = patient
     keys = [LogKey.stream(uuid4()) for _ in range(20)]
     for key in keys:
         await log.append(key, [event(key=str(key.id))], new=True)
@@ -234,51 +246,71 @@ async def test_cancelled_calls_leave_no_answer_for_others(private_redis):
     # All of the connections can be had at once, and each answers its own question.
     for key, entries in zip(keys * 5, await asyncio.gather(*(log.read(key, count=1) for key in keys * 5)), strict=True):
         assert entries[0].raw == b'{"key":"%s"}' % str(key.id).encode()
-    await log.close()
 
 
-async def test_no_more_connections_are_held_than_allowed(private_redis):
-    log = EventLog(settings(private_redis.url, log_timeout=30.0))  # patient, on however busy a machine
-    await asyncio.gather(*(log.read(LogKey.stream(uuid4()), count=1) for _ in range(500)))
-    with private_redis.client() as beside:
-        assert len(beside.client_list()) <= 32 + 1
-    await log.close()
-
-
-async def test_a_full_memory_saves_nothing_of_an_append(log, key, private_redis):
-    with private_redis.configured(maxmemory="1"), pytest.raises(UnavailableError, match="its memory is full"):
-        await log.append(key, [event(), event()])
-    assert len(await log.read(key, count=10)) == 1
-
-
-async def test_a_read_only_replica_refuses_for_now(log, key, private_redis):
-    with private_redis.client() as beside:
-        beside.replicaof("127.0.0.1", 1)
-        try:
-            with pytest.raises(UnavailableError, match="read-only replica"):
-                await log.append(key, [event()])
-            [first] = await log.read(key, count=10)
-            [refused] = await log.step([Step(key, first.position, 10, appended=[PATCH])])
-            assert isinstance(refused, UnavailableError)
-            assert "read-only replica" in str(refused)
-            assert await log.read(key, count=10) == [first]
-        finally:
-            beside.replicaof("NO", "ONE")
+async def test_no_more_connections_are_held_than_allowed(patient, beside):
+    await asyncio.gather(*(patient.read(LogKey.stream(uuid4()), count=1) for _ in range(500)))
+    assert len(beside.client_list()) <= 32 + 1
 
 
 @contextmanager
 def demoted(private_redis, how):
     """The server takes no writes as long as the block lasts, as one that a failover has left behind."""
-    with private_redis.client() as beside:
+    replicas = "1" if how == "NOREPLICAS" else "0"
+    with private_redis.configured(**{"min-replicas-to-write": replicas}), private_redis.client() as beside:
+        if how == "READONLY":
+            beside.replicaof("127.0.0.1", 1)
         try:
-            if how == "READONLY":
-                beside.replicaof("127.0.0.1", 1)
-            else:
-                beside.config_set("min-replicas-to-write", 1)
             yield
         finally:
             beside.replicaof("NO", "ONE")
-            beside.config_set("min-replicas-to-write", 0)
+
+
+@contextmanager
+def busy(private_redis):
+    """The server runs a script that does not end."""
+    with private_redis.client() as beside, ThreadPoolExecutor() as pool:
+        beside.config_set("lua-time-limit", 1)
+        running = pool.submit(beside.eval, "while true do end", 0)
+        time.sleep(0.2)
+        try:
+            yield
+        finally:
+            beside.script_kill()
+        assert isinstance(running.exception(), redis.ResponseError)
+
+
+@contextmanager
+def unsaved(private_redis):
+    """The server could not write its file, and takes nothing until it can."""
+    folder = private_redis.path / "dump.rdb"
+    folder.mkdir()
+    with private_redis.configured(save="3600 1"), private_redis.client() as beside:
+        with pytest.raises(redis.ResponseError):
+            beside.save()
+        beside.bgsave()
+        time.sleep(0.3)
+        try:
+            yield
+        finally:
+            folder.rmdir()
+            beside.save()
+
+
+STATES = {
+    "its memory is full": lambda private_redis: private_redis.configured(maxmemory="1"),
+    "read-only replica": partial(demoted, how="READONLY"),
+    "busy with a script": busy,
+    "cannot persist": unsaved,
+}
+
+
+@pytest.mark.parametrize("why", STATES)
+async def test_a_redis_that_refuses_for_now_says_why_and_saves_nothing(log, key, private_redis, why):
+    with STATES[why](private_redis), pytest.raises(UnavailableError, match=why):
+        await log.append(key, [event(), event()])
+    assert len(await log.read(key, count=10)) == 1
+    await log.append(key, [event()])
 
 
 @pytest.mark.parametrize("how", ["READONLY", "NOREPLICAS"])
@@ -302,18 +334,17 @@ async def test_a_reader_that_waits_is_told_of_the_demotion_and_the_server_is_lef
             assert log._client._idle == []
 
 
-async def test_a_reader_that_waits_on_a_demoted_server_leaves_it_with_the_others(log, key, private_redis):
+async def test_a_reader_that_waits_on_a_demoted_server_leaves_it_with_the_others(log, key, beside, private_redis):
     """Reads go on there: nothing would ever tell a process that only reads."""
     with log.watch.subscribe(key, None) as news:
         await news.take(1)
         await asyncio.sleep(0.05)
-        with private_redis.client() as beside:
-            waiting = {one["id"] for one in beside.client_list() if one["cmd"] == "xread"}
-            assert waiting
-            with demoted(private_redis, "NOREPLICAS"), pytest.raises(NotWritableError):
-                await log.append(key, [event()])
-            await asyncio.sleep(0.5)
-            assert not waiting & {one["id"] for one in beside.client_list()}
+        waiting = {one["id"] for one in beside.client_list() if one["cmd"] == "xread"}
+        assert waiting
+        with demoted(private_redis, "NOREPLICAS"), pytest.raises(NotWritableError):
+            await log.append(key, [event()])
+        await asyncio.sleep(0.5)
+        assert not waiting & {one["id"] for one in beside.client_list()}
         await log.append(key, [event()])
         assert await news.take(5)
 
@@ -326,55 +357,24 @@ async def test_a_silent_server_costs_the_calls_under_way_and_none_after(log, key
     assert len(await log.read(key, count=1)) == 1
 
 
-async def test_a_busy_redis_refuses_for_now(log, key, private_redis):
-    with private_redis.client() as beside:
-        beside.config_set("lua-time-limit", 1)
-        looping = asyncio.create_task(asyncio.to_thread(_loop, private_redis))
-        await asyncio.sleep(0.2)
-        with pytest.raises(UnavailableError, match="busy with a script"):
-            await log.append(key, [event()])
-        beside.script_kill()
-        await looping
-    assert len(await log.read(key, count=10)) == 1
+@pytest.fixture
+def odd(beside):
+    """The key of a log where something of another kind is."""
+    odd = LogKey.stream(uuid4())
+    beside.set(odd.text(""), SECRET)
+    return odd
 
 
-def _loop(private_redis) -> None:
-    with private_redis.client() as beside, pytest.raises(redis.ResponseError):
-        beside.eval("while true do end", 0)
-
-
-async def test_a_redis_that_cannot_persist_refuses_for_now(log, key, private_redis):
-    with private_redis.client() as beside, private_redis.configured(save="3600 1"):
-        folder = private_redis.path / "dump.rdb"
-        folder.mkdir()
-        try:
-            with pytest.raises(redis.ResponseError):
-                beside.save()
-            beside.bgsave()
-            await asyncio.sleep(0.3)
-            with pytest.raises(UnavailableError, match="cannot persist"):
-                await log.append(key, [event()])
-        finally:
-            folder.rmdir()
-            beside.save()
-    await log.append(key, [event()])
-
-
-async def test_a_key_of_another_kind_is_an_internal_error_that_shows_nothing(log, private_redis):
-    key = LogKey.stream(uuid4())
-    with private_redis.client() as beside:
-        beside.set(key.text(""), SECRET)
-    for call in (log.append(key, [event(x=SECRET)]), log.read(key, count=1)):
-        with pytest.raises(InternalError, match=str(key.id)) as caught:
+async def test_a_key_of_another_kind_is_an_internal_error_that_shows_nothing(log, odd):
+    for call in (log.append(odd, [event(x=SECRET)]), log.read(odd, count=1)):
+        with pytest.raises(InternalError, match=str(odd.id)) as caught:
             await call
         assert SECRET not in "".join(traceback.format_exception(caught.value))
     await log.ping()
 
 
-async def test_among_others_a_key_of_another_kind_harms_itself_only(log, key, private_redis):
-    odd, [first] = LogKey.stream(uuid4()), await log.read(key, count=1)
-    with private_redis.client() as beside:
-        beside.set(odd.text(""), SECRET)
+async def test_among_others_a_key_of_another_kind_harms_itself_only(log, key, odd):
+    [first] = await log.read(key, count=1)
     for bad, good in (
         await log.ends([odd, key]),
         await log.read_each([(odd, None, 1), (key, None, 1)]),
@@ -386,13 +386,12 @@ async def test_among_others_a_key_of_another_kind_harms_itself_only(log, key, pr
         assert not isinstance(good, Exception)
 
 
-async def test_an_append_of_which_a_part_would_be_refused_appends_nothing(log, key, private_redis):
+async def test_an_append_of_which_a_part_would_be_refused_appends_nothing(log, key, beside):
     last = Event(type="user_message", data={}, key=uuid4())
     name = key.of_event("", str(last.key))
-    with private_redis.client() as beside:
-        beside.hset(name, "another", "type")
-        with pytest.raises(InternalError, match="WRONGTYPE"):
-            await log.append(key, [event(), last])
-        assert len(await log.read(key, count=10)) == 1
-        beside.delete(name)
+    beside.hset(name, "another", "type")
+    with pytest.raises(InternalError, match="WRONGTYPE"):
+        await log.append(key, [event(), last])
+    assert len(await log.read(key, count=10)) == 1
+    beside.delete(name)
     assert len(await log.append(key, [event(), last])) == 2

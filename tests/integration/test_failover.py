@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -15,6 +16,7 @@ from tests.support.apart import run_apart
 from tests.support.clusters import binaries, pair, prepared
 from tests.support.proxies import database_proxy
 from tests.support.servers import until
+from tests.support.waiting import becomes
 from veupath_store import StoreSettings, StreamRepository, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.check.readiness import check_readiness
 from veupath_store.errors import OutcomeUnknownError, UnavailableError
@@ -78,6 +80,13 @@ class Caller:
         """Seconds until a write succeeds."""
         return await until(self.write, within, f"a write; failed were {self.failed}")
 
+    async def recovers(self, fault: str, within: float) -> None:
+        """It writes again, as often as it likes. The figures are seen with ``--log-cli-level=INFO``."""
+        gap = await self.gap(within)
+        logger.info("%s: %.2f s until a write, failed calls: %s", fault, gap, self.failed)
+        assert all([await self.write() for _ in range(30)])
+        await faults.assert_pool_complete()
+
     async def write_during(self, change: Callable[[], None]) -> float:
         """Write on while something changes; the seconds that it took."""
         started = time.monotonic()
@@ -94,11 +103,6 @@ class Caller:
         assert stored >= set(self.acknowledged)
 
 
-def report(fault: str, gap: float, caller: Caller) -> None:
-    """Seen with ``--log-cli-level=INFO``."""
-    logger.info("%s: %.2f s until a write, failed calls: %s", fault, gap, caller.failed)
-
-
 async def test_after_a_crash_calls_fail_at_once_until_the_standby_is_promoted(clusters):
     primary, standby = clusters
     caller = Caller()
@@ -106,12 +110,9 @@ async def test_after_a_crash_calls_fail_at_once_until_the_standby_is_promoted(cl
         assert await caller.write()
         primary.crash()
         await caller.write_during(standby.promote)
-        gap = await caller.gap(within=2 + SLACK)
-        report("crash", gap, caller)
+        await caller.recovers("crash", within=2 + SLACK)
         assert caller.failed
         assert max(seconds for _, seconds in caller.failed) < SLACK, "a call without a primary fails at once"
-        assert all([await caller.write() for _ in range(30)])
-        await faults.assert_pool_complete()
 
 
 async def test_a_primary_that_hangs_costs_one_call_and_less_than_15_seconds(clusters):
@@ -121,11 +122,8 @@ async def test_a_primary_that_hangs_costs_one_call_and_less_than_15_seconds(clus
         assert await caller.write()
         primary.hang()
         await asyncio.to_thread(standby.promote)
-        gap = await caller.gap(within=15)
-        report("hang", gap, caller)
+        await caller.recovers("hang", within=15)
         assert len(caller.failed) == 1
-        assert all([await caller.write() for _ in range(30)])
-        await faults.assert_pool_complete()
 
 
 async def test_calls_that_were_under_way_when_the_primary_hung_all_end_within_15_seconds(clusters):
@@ -147,11 +145,8 @@ async def test_a_dead_flow_costs_one_call_and_less_than_15_seconds(database_url,
         engine = await init_db(settings=StoreSettings(database_url=url))
         await faults.acquire_all(await engine.open())
         flow.dead = flow.connections
-        gap = await caller.gap(within=15)
-        report("dead flow", gap, caller)
+        await caller.recovers("dead flow", within=15)
         assert len(caller.failed) == 1
-        assert all([await caller.write() for _ in range(30)])
-        await faults.assert_pool_complete()
         await close_db()
 
 
@@ -167,9 +162,7 @@ async def test_after_a_switchover_the_store_writes_on_the_new_primary_with_the_s
             primary.follow(standby)
 
         took = await caller.write_during(switch)
-        gap = await caller.gap(within=SLACK)
-        report(f"switchover, which took {took:.2f} s", gap, caller)
-        assert all([await caller.write() for _ in range(30)])
+        await caller.recovers(f"switchover, which took {took:.2f} s", within=SLACK)
         await caller.assert_kept(standby)
     # And for whoever comes now, in either order of hosts.
     for hosts in ((primary.host, standby.host), (standby.host, primary.host)):
@@ -231,15 +224,13 @@ async def test_a_primary_that_turns_read_only_is_left_at_once(clusters):
     caller = Caller()
     async with opened(primary.host, standby.host):
         assert await caller.write()
-        await until(lambda: _has_caught_up(primary, standby), within=10, what="the standby has the first write")
+        await _caught_up(primary, standby)
         await asyncio.to_thread(standby.promote)
         read_only = ("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         await primary.server.run(*read_only)
         await asyncio.sleep(0.2)
-        gap = await caller.gap(within=1 + SLACK)
-        report("read-only turn", gap, caller)
+        await caller.recovers("read-only turn", within=1 + SLACK)
         assert 1 <= len(caller.failed) <= 2
-        assert all([await caller.write() for _ in range(30)])
         assert (await check_readiness()).ready
         await caller.assert_kept(standby)
 
@@ -258,12 +249,12 @@ async def test_readiness_says_that_the_server_takes_no_writes_and_heals_once_one
         async def ready() -> bool:
             return (await check_readiness()).ready
 
-        await until(ready, within=2 + SLACK, what="it is ready on the new primary")
+        await becomes(ready, True, "it is ready on the new primary", within=2 + SLACK)
 
 
 async def test_a_standby_that_is_the_only_host_is_not_ready_until_it_is_promoted(clusters):
     primary, standby = clusters
-    await until(lambda: _has_caught_up(primary, standby), within=10, what="the standby has the schema")
+    await _caught_up(primary, standby)
     async with opened(standby.host):
         found = await check_readiness()
         assert (found.ready, found.database, found.writable) == (False, True, False)
@@ -310,11 +301,11 @@ async def until_it_answers(call) -> object:
     return None
 
 
-async def _has_caught_up(primary, standby) -> bool:
+async def _caught_up(primary, standby) -> None:
+    """Wait until the standby has all that the primary has."""
     connections = [await cluster.server.connect() for cluster in (primary, standby)]
     sent = await connections[0].fetchval("SELECT pg_current_wal_lsn()")
-    try:
-        return await connections[1].fetchval("SELECT pg_last_wal_replay_lsn() >= $1", sent)
-    finally:
-        for connection in connections:
-            await connection.close()
+    has_it = partial(connections[1].fetchval, "SELECT pg_last_wal_replay_lsn() >= $1", sent)
+    await becomes(has_it, True, "the standby has caught up", within=10)
+    for connection in connections:
+        await connection.close()

@@ -5,17 +5,21 @@
 
 import sys
 import time
-from uuid import UUID, uuid4
+from functools import partial
+from uuid import UUID
 
 import psutil
 import pytest
 
+from tests.support.conversations import conversation
 from tests.support.jobs import running
-from tests.support.projections import MESSAGE, Logs, logged
-from tests.support.servers import until
+from tests.support.projections import MESSAGE, Logs
+from tests.support.waiting import becomes
 from veupath_store import ProjectionWorker, Projector, StreamRepository
 from veupath_store.events.log.scripts import BEHIND
 from veupath_store.values import VerifyOutcome
+
+pytestmark = [pytest.mark.large, pytest.mark.with_log(private=True, log_timeout=30.0)]
 
 MILLION = 1_000_000
 EVERY = 10
@@ -29,11 +33,6 @@ for i = 1, ARGV[1] do
     local kind = i % ARGV[2] == 0 and 'user_message' or 'assistant_delta'
     redis.call('XADD', KEYS[1], '*', 'op', '', 'type', kind, 'data', '{"content":"some word"}')
 end"""
-
-
-@pytest.fixture
-def settings(database_url, private_redis):
-    return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=30.0)
 
 
 def put_behind(logs: Logs, stream_id: UUID, count: int) -> None:
@@ -52,17 +51,12 @@ async def wait_of_another(stream_id: UUID) -> float:
     said = await count_of(stream_id)
     started = time.monotonic()
     await Projector().append(stream_id, [MESSAGE])
-
-    async def is_folded() -> bool:
-        return await count_of(stream_id) > said
-
-    await until(is_folded, 90, "what was said is in the row")
+    await becomes(partial(count_of, stream_id), said + 1, "what was said is in the row", within=90)
     return time.monotonic() - started
 
 
-@pytest.mark.large
 async def test_a_million_entries_behind_cost_bounded_memory_and_hold_up_nobody(user, logs, caplog):
-    far, other = [(await StreamRepository().create(user.id, "plasmodb", name=name)).id for name in ("far", "other")]
+    far, other = [await conversation(user, name) for name in ("far", "other")]
     await ProjectionWorker().drain()
     bad = logs.add(far, "graph_plan", b"{")
     put_behind(logs, far, MILLION)

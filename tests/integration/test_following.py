@@ -2,15 +2,14 @@
 
 import asyncio
 from contextlib import aclosing
-from itertools import count
 from uuid import uuid4
 
 import pytest
 
-from tests.support.redis_servers import client as redis_client
-from tests.support.servers import until
-from veupath_store import UnavailableError
-from veupath_store.errors import NotFoundError, StoreClosedError
+from tests.support.conversations import conversation
+from tests.support.jobs import leased
+from tests.support.waiting import becomes
+from veupath_store.errors import StoreClosedError, UnavailableError
 from veupath_store.events import reader as reading
 from veupath_store.events.log.entries import Event, LogKey, Position
 from veupath_store.events.log.following import BLOCK, GAP, follow
@@ -51,19 +50,16 @@ async def until_waiting(how_many):
     """Until exactly so many followers have caught up and wait."""
 
     async def waiting():
-        return sum(map(len, followed_logs().values())) == how_many
+        return sum(map(len, followed_logs().values()))
 
-    await until(waiting, SOON, f"{how_many} followers wait")
+    await becomes(waiting, how_many, "how many followers wait", SOON)
 
 
-async def test_what_is_there_and_what_is_appended_arrives_once_and_in_order(stream, user):
-    await Projector().append(stream, tokens(*range(3)))
-    events = await LogReader().for_user(user.id).follow(stream)
-    reading_all = asyncio.create_task(numbers_of(events, 11))
+async def waiting_for(events, until):
+    """A task that has what is there already, and waits for the rest of the numbers up to the given one."""
+    task = asyncio.create_task(numbers_of(events, until))
     await until_waiting(1)
-    for number in range(3, 12):
-        await Projector().append(stream, tokens(number))
-    assert await reading_all == list(range(12))
+    return task
 
 
 async def test_many_interruptions_lose_and_repeat_nothing(stream):
@@ -74,25 +70,23 @@ async def test_many_interruptions_lose_and_repeat_nothing(stream):
         for number in range(total):
             await Projector().append(stream, tokens(number))
 
-    writing = asyncio.create_task(write())
-    reader = LogReader()
+    writing, patience = asyncio.create_task(write()), 0
     async with asyncio.timeout(6 * SOON):
-        for patience in count(1):
-            async with aclosing(await reader.follow(stream, position=last)) as events:
+        while len(seen) < total:
+            patience += 1
+            async with aclosing(await LogReader().follow(stream, position=last)) as events:
                 async for event in events:
                     seen.append(event.data.get("n", event.type))
                     last = event.id
                     if len(seen) % (patience % 7 + 1) == 0 or len(seen) == total:
                         break
-            if len(seen) == total:
-                break
     await writing
     assert seen == list(range(total))
 
 
 async def test_two_hundred_followers_wait_in_one_request(stream, user):
     """On a conversation each of twenty; each sees its own conversation's events and no other's."""
-    streams = [(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(20)]
+    streams = [await conversation(user) for _ in range(20)]
     reader = LogReader().for_user(user.id)
     waiting = [
         asyncio.create_task(numbers_of(await reader.follow(streams[number % 20]), 1_000 + number % 20))
@@ -127,10 +121,8 @@ async def test_a_slow_follower_is_let_go_and_still_sees_all(stream, monkeypatch)
     await slow.aclose()
 
 
-async def test_the_stores_own_events_are_not_shown(stream, user):
-    events = await LogReader().follow(stream)
-    reading_all = asyncio.create_task(numbers_of(events, 2))
-    await until_waiting(1)
+async def test_the_stores_own_events_are_not_shown(stream):
+    reading_all = await waiting_for(await LogReader().follow(stream), 2)
     await Projector().append(stream, tokens(1))
     await StreamRepository().update_projection(stream, name="renamed")
     await Projector().catch_up(stream)
@@ -150,16 +142,12 @@ async def test_one_operations_events_can_be_followed_alone(stream):
 async def test_following_an_operation_ends_when_it_has_ended_and_all_is_shown(stream, user, kind, monkeypatch):
     monkeypatch.setattr(reading, "OPERATION_SECONDS", 0.1)
     chat = kind is OperationType.CHAT
-    operations = OperationRepository()
-    lease = await operations.start(
-        user.id, kind, stream_id=stream if chat else None, worker_id="worker", lease_seconds=60
-    )
+    lease = await leased(user, kind, stream_id=stream if chat else None)
     append = Projector().append if chat else Projector().append_to_operation
     log_of, mine = (stream, {"operation_id": lease.operation_id}) if chat else (lease.operation_id, {})
     events = await LogReader().for_user(user.id).follow_operation(lease.operation_id)
-    whole = asyncio.create_task(numbers_of(events, "never"))
     await append(log_of, tokens(0, 1, **mine))
-    await until_waiting(1)
+    whole = await waiting_for(events, "never")
     await append(log_of, tokens(2, **mine))
     await asyncio.sleep(0.3)  # several looks at the table, while the operation goes on
     assert not whole.done()
@@ -173,46 +161,31 @@ async def test_following_an_operation_ends_when_it_has_ended_and_all_is_shown(st
 @pytest.mark.parametrize("how", ["it completes", "it is deleted", "it had ended before"])
 async def test_following_an_operation_ends_at_once_where_this_process_ends_it(stream, user, how, monkeypatch):
     monkeypatch.setattr(reading, "OPERATION_SECONDS", 600.0)
-    operations = OperationRepository()
-    lease = await operations.start(user.id, OperationType.CHAT, stream_id=stream, worker_id="worker", lease_seconds=60)
+    lease = await leased(user, OperationType.CHAT, stream_id=stream)
     await Projector().append(stream, tokens(0, operation_id=lease.operation_id))
     if how == "it had ended before":
         await LeaseRepository().complete(lease)
     events = await LogReader().for_user(user.id).follow_operation(lease.operation_id)
-    whole = asyncio.create_task(numbers_of(events, "never"))
-    if how != "it had ended before":
-        await until_waiting(1)
-        await asyncio.sleep(0.1)
-        assert not whole.done()
-        await Projector().append(stream, tokens(1, operation_id=lease.operation_id))
+    if how == "it had ended before":
+        assert await numbers_of(events, "never") == [0]
+        return
+    whole = await waiting_for(events, "never")
+    await asyncio.sleep(0.1)
+    assert not whole.done()
+    await Projector().append(stream, tokens(1, operation_id=lease.operation_id))
     if how == "it completes":
         await LeaseRepository().complete(lease)
-    if how == "it is deleted":
-        await operations.delete(lease.operation_id)
-    seen = await asyncio.wait_for(whole, SOON)
-    assert seen == ([0] if how == "it had ended before" else [0, 1])
+    else:
+        await OperationRepository().delete(lease.operation_id)
+    assert await whole == [0, 1]
 
 
 async def test_following_ends_when_the_conversation_is_deleted(stream, monkeypatch):
     monkeypatch.setattr(reading, "FOLLOW_SECONDS", 0.1)
-    events = await LogReader().follow(stream)
-    whole = asyncio.create_task(numbers_of(events, "never"))
-    await until_waiting(1)
+    following = await waiting_for(await LogReader().follow(stream), "never")
     await StreamRepository().delete(stream)
     await ProjectionWorker().drain()
-    assert await whole == []
-
-
-async def test_a_foreign_conversation_or_operation_looks_missing_before_anything_is_followed(stream, user, stranger):
-    operation = await OperationRepository().register(user.id, OperationType.EXPERIMENT)
-    theirs = LogReader().for_user(stranger.id)
-    for begin, identity in ((theirs.follow, stream), (theirs.follow_operation, operation.id)):
-        with pytest.raises(NotFoundError) as foreign:
-            await begin(identity)
-        with pytest.raises(NotFoundError) as missing:
-            await begin(uuid4())
-        assert str(foreign.value) == str(missing.value)
-    assert not followed_logs()
+    assert await following == []
 
 
 async def test_a_follower_that_is_closed_or_cancelled_leaves_nothing_behind(stream):
@@ -221,23 +194,20 @@ async def test_a_follower_that_is_closed_or_cancelled_leaves_nothing_behind(stre
     closed = await reader.follow(stream)
     await anext(closed)
     await closed.aclose()
-    cancelled = asyncio.create_task(numbers_of(await reader.follow(stream), "never"))
-    await until_waiting(1)
+    cancelled = await waiting_for(await reader.follow(stream), "never")
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     assert not followed_logs()
 
-    async def idle():
-        return required_log().watch._waiting is None
+    async def waits():
+        return required_log().watch._waiting
 
-    await until(idle, SOON, "nobody waits for Redis any more")
+    await becomes(waits, None, "nobody waits for Redis any more")
 
 
 async def test_closing_the_store_ends_what_is_followed(settings, stream):
-    events = await LogReader().follow(stream)
-    waiting = asyncio.create_task(numbers_of(events, "never"))
-    await until_waiting(1)
+    waiting = await waiting_for(await LogReader().follow(stream), "never")
     log = required_log()
     await close_db()
     with pytest.raises(StoreClosedError):
@@ -266,26 +236,27 @@ async def test_a_database_that_is_away_for_a_while_does_not_end_what_is_followed
     assert "without the database" in caplog.text
 
 
-async def test_entries_that_others_append_past_the_store_are_followed_too(stream, redis_url, log_prefix):
-    events = await LogReader().follow(stream)
-    waiting = asyncio.create_task(numbers_of(events, 7))
-    await until_waiting(1)
-    with redis_client(redis_url) as beside:
-        beside.xadd(f"{log_prefix}stream:{stream}", {"op": "", "type": "citations", "data": '{"n": 7}'})
+async def test_entries_that_others_append_past_the_store_are_followed_too(stream, logs):
+    waiting = await waiting_for(await LogReader().follow(stream), 7)
+    logs.add(stream, "citations", {"n": 7})
     assert await waiting == [7]
 
 
-async def test_followers_at_different_places_of_one_log_each_get_what_they_lack(stream):
-    positions = [Position.parse(text) for text in await Projector().append(stream, tokens(*range(5)))]
+@pytest.fixture
+async def positions(stream):
+    """Where five events of the conversation are."""
+    return [Position.parse(text) for text in await Projector().append(stream, tokens(*range(5)))]
+
+
+async def test_followers_at_different_places_of_one_log_each_get_what_they_lack(stream, positions):
     watching, key = required_log().watch, LogKey.stream(stream)
     with watching.subscribe(key, positions[0]) as early, watching.subscribe(key, positions[3]) as late:
         taken = [await subscription.take(SOON) for subscription in (early, late)]
     assert [[entry.position for entry in entries] for entries in taken] == [positions[1:], positions[4:]]
 
 
-async def test_a_follower_that_comes_from_further_back_while_the_request_is_under_way_misses_nothing(stream):
+async def test_a_follower_that_comes_from_further_back_while_the_request_is_under_way_misses_nothing(stream, positions):
     """The answer begins where the others stand, and lacks what it has not read yet."""
-    positions = [Position.parse(text) for text in await Projector().append(stream, tokens(*range(5)))]
     watching, key = required_log().watch, LogKey.stream(stream)
     with watching.subscribe(key, positions[4]) as early:
         await asyncio.sleep(BLOCK / 4)
@@ -316,45 +287,43 @@ async def some(events, count):
     return found, [(event.type, event.data.get("n", event.data.get("reason"))) for event in found]
 
 
-@pytest.fixture
-def beside(redis_url):
-    with redis_client(redis_url) as connection:
-        yield connection
-
-
-async def test_a_follower_of_what_was_trimmed_away_learns_it_once_before_it_goes_on(stream):
+@pytest.mark.parametrize(
+    ("harm", "position", "gap", "numbers"),
+    [
+        ("trimmed", 2, "trimmed", range(5, 10)),
+        ("trimmed", None, None, range(5, 10)),
+        ("trimmed", "0-0", None, range(5, 10)),
+        ("trimmed", 5, None, range(6, 10)),
+        # As after a failover: the server never had what was acknowledged last, and has gone on since.
+        ("one is lost", 2, "lost", range(3, 10)),
+        ("none", f"{2**63}-0", "lost", ()),
+        ("all is lost", 9, "lost", ()),
+    ],
+)
+async def test_a_follower_learns_once_what_is_missing_before_it_goes_on(stream, logs, harm, position, gap, numbers):
     ids = await Projector().append(stream, tokens(*range(10)))
-    assert await Projector().trim(stream, keep=5)
-    (gap, first, *_), seen = await some(await LogReader().follow(stream, position=ids[2]), 6)
-    assert seen == [(GAP, "trimmed"), *(("assistant_delta", number) for number in range(5, 10))]
-    assert gap.data == {"position": ids[2], "reason": "trimmed"}
-    # One that comes back after the gap, before it has seen more, misses nothing and is not told again.
-    _, again = await some(await LogReader().follow(stream, position=gap.id), 5)
-    assert again == seen[1:]
-    assert first.id == ids[5]
-
-
-async def test_a_follower_whose_events_are_all_still_there_is_told_of_no_gap(stream):
-    ids = await Projector().append(stream, tokens(*range(10)))
-    await Projector().trim(stream, keep=5)
-    for position, begins in ((None, 5), ("0-0", 5), (ids[5], 6)):
-        _, seen = await some(await LogReader().follow(stream, position=position), 10 - begins)
-        assert seen == [("assistant_delta", number) for number in range(begins, 10)]
-
-
-@pytest.mark.parametrize("is_gone", [False, True], ids=["from the future", "of a log that is gone"])
-async def test_a_follower_of_what_the_log_never_had_learns_it_and_sees_what_comes(stream, beside, log_prefix, is_gone):
-    [last] = await Projector().append(stream, tokens(0))
-    position, end = (last, "0-0") if is_gone else (f"{2**63}-0", last)
-    if is_gone:
-        beside.delete(f"{log_prefix}stream:{stream}")
-    events = await LogReader().follow(stream, position=position)
-    gap = await anext(events)
-    assert (gap.type, gap.id, gap.data) == (GAP, end, {"position": position, "reason": "lost"})
-    waiting = asyncio.create_task(numbers_of(events, 1))
-    await until_waiting(1)
-    await Projector().append(stream, tokens(1))
-    assert await waiting == [1]
+    if harm == "trimmed":
+        assert await Projector().trim(stream, keep=5)
+    elif harm == "one is lost":
+        logs.delete(stream, ids[2])
+    elif harm == "all is lost":
+        logs.redis.delete(logs.key(stream))
+    place = {"one is lost": ids[1], "none": ids[-1], "all is lost": "0-0"}.get(harm)
+    at = ids[position] if isinstance(position, int) else position
+    wanted = [("assistant_delta", number) for number in (*numbers, 10)]
+    async with asyncio.timeout(SOON), aclosing(await LogReader().follow(stream, position=at)) as events:
+        if gap:
+            told = await anext(events)
+            assert (told.type, told.data) == (GAP, {"position": at, "reason": gap})
+            assert place is None or told.id == place
+        seen = [await anext(events) for _ in numbers]
+        await Projector().append(stream, tokens(10))
+        seen.append(await anext(events))
+    assert [(event.type, event.data["n"]) for event in seen] == wanted
+    if gap:
+        # One that comes back after the gap, before it has seen more, misses nothing and is not told again.
+        _, again = await some(await LogReader().follow(stream, position=told.id), len(wanted))
+        assert again == wanted
 
 
 async def test_one_operations_follower_learns_of_a_gap_too(stream):
@@ -362,15 +331,6 @@ async def test_one_operations_follower_learns_of_a_gap_too(stream):
     await Projector().append(stream, [*tokens(0), *tokens(1, operation_id=mine)])
     _, seen = await some(await LogReader().follow(stream, position=f"{2**63}-0", operation_id=mine), 1)
     assert seen == [(GAP, "lost")]
-
-
-async def test_an_entry_that_was_lost_within_a_log_is_told_and_nothing_is_shown_twice(stream, beside, log_prefix):
-    """As after a failover: the server never had what was acknowledged last, and has gone on since."""
-    ids = await Projector().append(stream, tokens(*range(4)))
-    beside.xdel(f"{log_prefix}stream:{stream}", ids[2])
-    (gap, _), seen = await some(await LogReader().follow(stream, position=ids[2]), 2)
-    assert seen == [(GAP, "lost"), ("assistant_delta", 3)]
-    assert gap.id == ids[1]
 
 
 async def test_a_slow_follower_learns_what_is_trimmed_before_it_comes_to_it(stream, monkeypatch):
@@ -385,10 +345,8 @@ async def test_a_slow_follower_learns_what_is_trimmed_before_it_comes_to_it(stre
 
 async def test_where_an_operation_begins_need_not_be_an_entry(stream, user):
     [last] = await Projector().append(stream, tokens(0))
-    begins = Position.parse(last)
-    operation = await OperationRepository().register(
-        user.id, OperationType.CHAT, stream_id=stream, start_position=f"{begins.ms}-{begins.seq + 1}"
-    )
+    begins = str(Position.parse(last).after)
+    operation = await OperationRepository().register(user.id, "chat", stream_id=stream, start_position=begins)
     await Projector().append(stream, tokens(1, operation_id=operation.id))
     _, seen = await some(await LogReader().follow_operation(operation.id), 1)
     assert seen == [("assistant_delta", 1)]
@@ -397,8 +355,7 @@ async def test_where_an_operation_begins_need_not_be_an_entry(stream, user):
 async def test_a_follower_that_waits_learns_of_what_is_trimmed_while_much_is_appended(stream, monkeypatch):
     monkeypatch.setattr("veupath_store.events.log.following.COUNT", 1)
     monkeypatch.setattr("veupath_store.events.log.following.ROOM", 1_000)
-    waiting = asyncio.create_task(numbers_of(await LogReader().follow(stream), 499))
-    await until_waiting(1)
+    waiting = await waiting_for(await LogReader().follow(stream), 499)
     await Projector().append(stream, tokens(*range(500)))
     await Projector().catch_up(stream)
     await Projector().trim(stream, keep=2)

@@ -1,30 +1,17 @@
 """The id of a conversation is used once, whoever deletes it; and what a restore counts is what is listed."""
 
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 
+from tests.support.conversations import assert_says, conversation, dismiss_and_restore, said, say, texts_of
 from tests.support.projections import at_rest
-from veupath_store import (
-    AccountRepository,
-    ConflictError,
-    Event,
-    LogReader,
-    NotFoundError,
-    Projector,
-    StreamRepository,
-    UserRepository,
-    async_session_factory,
-)
+from veupath_store import AccountRepository, Projector, StreamRepository, UserRepository, async_session_factory
+from veupath_store.errors import ConflictError, NotFoundError
 from veupath_store.models import Stream, User
 from veupath_store.values import PurgeMode
 
 pytestmark = pytest.mark.with_log
-
-
-def said(text):
-    return Event(type="user_message", data={"content": text})
 
 
 async def in_a_session(call):
@@ -53,9 +40,8 @@ async def _delete_model(model, identity):
 
 @pytest.mark.parametrize("by", DELETIONS)
 async def test_the_id_of_a_conversation_that_was_deleted_is_never_used_again(user, stranger, by):
-    stream = (await StreamRepository().create(user.id, "plasmodb", name="old")).id
-    await Projector().catch_up(stream)
-    await Projector().append(stream, [said("secret")])
+    stream = await conversation(user, "old")
+    await say(stream, "secret")
     await DELETIONS[by](user, stream)
     assert await StreamRepository().get_by_id(stream) is None
     await UserRepository().get_or_create(user.id)
@@ -70,79 +56,53 @@ async def test_the_id_of_a_conversation_that_was_deleted_is_never_used_again(use
     assert await StreamRepository().get_by_id(stream) is None
     await at_rest()
     with pytest.raises(NotFoundError):
-        await Projector().append(stream, [said("late")])
+        await Projector().append(stream, said("late"))
     assert (await Projector().lag()).without_row == 0
 
 
-async def listed(stream):
-    return [item.content async for item in LogReader().iterate_messages(stream)]
-
-
-async def assert_agree(stream, *texts):
-    """What is counted is what is listed, now and after a rebuild."""
-    for _ in range(2):
-        await at_rest()
-        assert await listed(stream) == list(texts)
-        assert (await StreamRepository().get_projection(stream)).message_count == len(texts)
-        assert not (await Projector().verify()).suspects
-        assert not (await Projector().rebuild(stream_id=stream)).refused
-
-
-async def dismiss_and_restore(stream):
-    await StreamRepository().dismiss(stream)
-    await StreamRepository().restore(stream)
-
-
-async def test_after_a_restore_what_is_counted_is_what_is_listed(user):
-    stream = (await StreamRepository().create(user.id, "plasmodb")).id
+async def test_after_a_restore_what_is_counted_is_what_is_listed(stream):
     await dismiss_and_restore(stream)
-    await assert_agree(stream)
-    await Projector().append(stream, [said("one"), said("two")])
-    await assert_agree(stream, "one", "two")
+    await assert_says(stream)
+    await Projector().append(stream, said("one", "two"))
+    await assert_says(stream, "one", "two")
     await dismiss_and_restore(stream)
-    await assert_agree(stream)
-    await Projector().append(stream, [said("three")])
-    await assert_agree(stream, "three")
+    await assert_says(stream)
+    await Projector().append(stream, said("three"))
+    await assert_says(stream, "three")
     await StreamRepository().restore(stream)  # it is not dismissed: nothing changes
-    await assert_agree(stream, "three")
+    await assert_says(stream, "three")
     await dismiss_and_restore(stream)
     await dismiss_and_restore(stream)
-    await assert_agree(stream)
+    await assert_says(stream)
 
 
-async def test_messages_that_the_row_had_not_seen_when_it_was_restored_are_counted_and_listed(user):
-    stream = (await StreamRepository().create(user.id, "plasmodb")).id
-    await Projector().append(stream, [said("seen")])
-    await at_rest()
-    await Projector().append(stream, [said("unseen")])
+async def test_messages_that_the_row_had_not_seen_when_it_was_restored_are_counted_and_listed(stream):
+    await say(stream, "seen")
+    await Projector().append(stream, said("unseen"))
     async with async_session_factory() as session:
-        await Projector().append(stream, [said("waiting")], session=session)
+        await Projector().append(stream, said("waiting"), session=session)
     await dismiss_and_restore(stream)
-    await assert_agree(stream, "unseen", "waiting")
+    await assert_says(stream, "unseen", "waiting")
 
 
-async def test_a_trimmed_log_and_a_restore_agree_too(user):
-    stream = (await StreamRepository().create(user.id, "plasmodb")).id
-    await Projector().append(stream, [said(str(number)) for number in range(10)])
-    await at_rest()
+async def test_a_trimmed_log_and_a_restore_agree_too(stream):
+    await say(stream, *map(str, range(10)))
     await dismiss_and_restore(stream)
-    await Projector().append(stream, [said("after")])
+    await Projector().append(stream, said("after"))
     await at_rest()
     assert await Projector().trim(stream, older_than=timedelta(), keep=1) > 0
     row = await StreamRepository().get_projection(stream)
-    assert (row.message_count, set(await listed(stream)) <= {"after"}) == (1, True)
+    assert (row.message_count, set(await texts_of(stream)) <= {"after"}) == (1, True)
     await dismiss_and_restore(stream)
-    await assert_agree(stream)
+    await assert_says(stream)
 
 
-async def test_a_conversation_that_a_purge_has_kept_is_restored_without_what_was_said(user):
-    stream = (await StreamRepository().create(user.id, "plasmodb", stream_id=uuid4())).id
+async def test_a_conversation_that_a_purge_has_kept_is_restored_without_what_was_said(stream, user):
     await StreamRepository().claim_wdk_strategy(stream, 7)
-    await Projector().append(stream, [said("secret")])
-    await at_rest()
+    await say(stream, "secret")
     await AccountRepository().purge(user.id, mode=PurgeMode.DISMISS)
-    await assert_agree(stream)
+    await assert_says(stream)
     await StreamRepository().restore(stream)
-    await assert_agree(stream)
-    await Projector().append(stream, [said("new")])
-    await assert_agree(stream, "new")
+    await assert_says(stream)
+    await Projector().append(stream, said("new"))
+    await assert_says(stream, "new")

@@ -7,40 +7,22 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.projections import DELTA, MESSAGE, at_rest, columns_of, logged, rows_of, unlogged_of
-from veupath_store import (
-    Event,
-    LogReader,
-    NotFoundError,
-    OperationRepository,
-    ProjectionWorker,
-    Projector,
-    StreamRepository,
-    UnavailableError,
-    async_session_factory,
-)
+from tests.support.conversations import assert_sound, conversation, link, said, texts_of
+from tests.support.projections import DELTA, MESSAGE, at_rest, columns_of, rows_of, unlogged_of
+from veupath_store import ProjectionWorker, Projector, StreamRepository, async_session_factory
+from veupath_store.errors import NotFoundError, UnavailableError
 from veupath_store.events.log.log import EventLog
 from veupath_store.events.log.scripts import GONE
-from veupath_store.values import LagState, OperationType, RebuildOutcome, VerifyOutcome
+from veupath_store.repositories import OperationRepository
+from veupath_store.values import LagState, OperationType, RebuildOutcome
 
 pytestmark = pytest.mark.with_log
 
-FIRST = [Event(type="user_message", data={"content": "first", "messageId": "m"})]
+FIRST = said("first")
 
 
 class RolledBackError(Exception):
     pass
-
-
-async def assert_sound(watcher, logs) -> None:
-    """At rest every row is what its log says, and the logs alone make the same rows."""
-    await at_rest()
-    rows = await rows_of(watcher)
-    await logs.assert_explain(watcher)
-    assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: len(rows)}
-    await watcher.execute("DELETE FROM stream_projections")
-    assert (await Projector().rebuild()).counts == {RebuildOutcome.REBUILT: len(rows)}
-    assert await rows_of(watcher) == rows
 
 
 def keys(logs) -> list[bytes]:
@@ -49,18 +31,13 @@ def keys(logs) -> list[bytes]:
     return [key for key in found if GONE not in key.decode()]
 
 
-async def texts(stream_id):
-    return [message.content async for message in LogReader().iterate_messages(stream_id)]
-
-
-async def test_a_row_that_is_changed_all_the_time_is_left_after_one_entry(store, user, logs, watcher, monkeypatch):
-    stream = await StreamRepository().create(user.id, "plasmodb")
+async def test_a_row_that_is_changed_all_the_time_is_left_after_one_entry(stream, logs, watcher, monkeypatch):
     step, taken = EventLog.step, []
 
     async def step_while_others_rename(log, steps):
         answers = await step(log, steps)
         taken.append(len(steps))
-        await StreamRepository().update_projection(stream.id, name=f"name {len(taken)}")
+        await StreamRepository().update_projection(stream, name=f"name {len(taken)}")
         return answers
 
     with monkeypatch.context() as patch:
@@ -68,87 +45,75 @@ async def test_a_row_that_is_changed_all_the_time_is_left_after_one_entry(store,
         async with asyncio.timeout(30):
             await ProjectionWorker().drain()
     assert len(taken) <= 3
-    assert await unlogged_of(watcher, stream.id)
+    assert await unlogged_of(watcher, stream)
     await assert_sound(watcher, logs)
 
 
 class TestOfUnitsOfWork:
     """A conversation begins with its first message and the operation that answers it."""
 
-    async def test_a_rolled_back_event_of_a_conversation_that_is_there_leaves_no_trace(self, user, watcher, logs):
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    async def test_a_rolled_back_event_of_a_conversation_that_is_there_leaves_no_trace(self, stream, watcher, logs):
         await at_rest()
-        rows, entries = await rows_of(watcher), logs.entries(stream_id)
+        rows, entries = await rows_of(watcher), logs.entries(stream)
         with pytest.raises(RolledBackError):
             async with async_session_factory() as session:
-                await Projector().append(stream_id, FIRST, session=session)
-                await StreamRepository(session).update_projection(stream_id, name="two")
+                await Projector().append(stream, FIRST, session=session)
+                await StreamRepository(session).update_projection(stream, name="two")
                 raise RolledBackError
         await at_rest()
-        assert (await rows_of(watcher), logs.entries(stream_id)) == (rows, entries)
+        assert (await rows_of(watcher), logs.entries(stream)) == (rows, entries)
 
-    async def test_events_of_a_unit_that_deletes_the_conversation_go_with_it(self, user, watcher, logs):
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    async def test_events_of_a_unit_that_deletes_the_conversation_go_with_it(self, stream, watcher, logs):
         async with async_session_factory() as session:
-            await Projector().append(stream_id, FIRST, session=session)
-            await StreamRepository(session).delete(stream_id)
+            await Projector().append(stream, FIRST, session=session)
+            await StreamRepository(session).delete(stream)
         await at_rest()
         assert keys(logs) == []
         assert await watcher.fetchval("SELECT count(*) FROM stream_events") == 0
 
-    async def test_a_key_makes_an_event_of_two_units_one(self, user, watcher, logs):
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
-        keyed = [Event(type="user_message", data={"content": "once"}, key=str(uuid4()))]
+    async def test_a_key_makes_an_event_of_two_units_one(self, stream, watcher, logs):
+        keyed = said("once", key=str(uuid4()))
         for _ in range(2):
             async with async_session_factory() as session:
-                await Projector().append(stream_id, keyed, session=session)
+                await Projector().append(stream, keyed, session=session)
         await assert_sound(watcher, logs)
-        assert await texts(stream_id) == ["once"]
+        assert await texts_of(stream) == ["once"]
 
     @pytest.mark.parametrize("first_in_a_unit", [True, False])
     async def test_a_key_makes_an_event_one_that_is_appended_again_when_it_is_logged(
-        self, user, watcher, logs, first_in_a_unit
+        self, stream, watcher, logs, first_in_a_unit
     ):
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
         await at_rest()
-        keyed, other = (Event(type="user_message", data={"content": text}, key=uuid4()) for text in ("once", "other"))
-        for events, in_a_unit in (
-            ([keyed], first_in_a_unit),
-            ([other, keyed], True),
-            ([keyed, other], True),
-            ([keyed], False),
-        ):
+        keyed, other = (said(text, key=uuid4()) for text in ("once", "other"))
+        once_more = ((other + keyed, True), (keyed + other, True), (keyed, False))
+        for events, in_a_unit in ((keyed, first_in_a_unit), *once_more):
             async with async_session_factory() as session:
-                await Projector().append(stream_id, events, session=session if in_a_unit else None)
+                await Projector().append(stream, events, session=session if in_a_unit else None)
             await assert_sound(watcher, logs)
-        assert await texts(stream_id) == ["once", "other"]
+        assert await texts_of(stream) == ["once", "other"]
         assert await watcher.fetchval("SELECT count(*) FROM stream_events") == 0
 
-    async def test_an_event_is_appended_to_a_log_that_has_lost_it_though_its_key_is_there(self, user, watcher, logs):
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
-        keyed = [Event(type="user_message", data={"content": "once"}, key=uuid4())]
+    async def test_an_event_is_appended_to_a_log_that_has_lost_it_though_its_key_is_there(self, stream, watcher, logs):
+        keyed = said("once", key=uuid4())
         async with async_session_factory() as session:
-            await Projector().append(stream_id, keyed, session=session)
+            await Projector().append(stream, keyed, session=session)
         await at_rest()
-        logs.redis.delete(logs.key(stream_id))
+        logs.redis.delete(logs.key(stream))
         async with async_session_factory() as session:
-            await Projector().append(stream_id, keyed, session=session)
+            await Projector().append(stream, keyed, session=session)
         await assert_sound(watcher, logs)
-        assert await texts(stream_id) == ["once"]
+        assert await texts_of(stream) == ["once"]
 
 
+@pytest.mark.with_log(private=True, log_timeout=0.3, pool_max_size=1, catch_up=True)
 class TestWhileRedisIsAway:
-    @pytest.fixture
-    def settings(self, database_url, private_redis):
-        """One connection: whoever holds it while Redis is asked fails all the others."""
-        return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=0.3, pool_max_size=1, catch_up=True)
+    """One connection: whoever holds it while Redis is asked fails all the others."""
 
     @pytest.mark.parametrize("how", ["down", "frozen"])
     async def test_no_write_and_no_read_fails_and_all_is_logged_after_its_return(
         self, how, user, private_redis, watcher, logs
     ):
-        streams = [(await StreamRepository().create(user.id, "plasmodb", name=f"{n}")).id for n in range(5)]
-        *kept, gone = streams
+        *kept, gone = [await conversation(user, f"{n}") for n in range(5)]
         await at_rest()
         with getattr(private_redis, how)():
             catching_up = asyncio.create_task(self.insist())
@@ -192,11 +157,8 @@ class TestWhileRedisIsAway:
             await asyncio.sleep(0)
 
 
+@pytest.mark.with_log(private=True)
 class TestOfAFullRedis:
-    @pytest.fixture
-    def settings(self, database_url, private_redis):
-        return logged(database_url, private_redis.url, f"{uuid4()}:")
-
     @pytest.fixture
     def full(self, private_redis):
         """Redis takes nothing more, and drops nothing."""
@@ -216,10 +178,9 @@ class TestOfAFullRedis:
     async def test_it_can_be_trimmed_and_rid_of_logs_and_what_happened_meanwhile_is_logged(
         self, user, full, watcher, logs
     ):
-        stream_id, gone = [(await StreamRepository().create(user.id, "plasmodb", name=n)).id for n in ("a", "b")]
-        said = [Event(type="user_message", data={"content": "x" * 1_000})] * 200
+        stream_id, gone = [await conversation(user, name) for name in "ab"]
         for one in (stream_id, gone):
-            await Projector().append(one, said)
+            await Projector().append(one, said("x" * 1_000) * 200)
         await at_rest()
         with full():
             with pytest.raises(UnavailableError, match="memory"):
@@ -240,39 +201,37 @@ class TestOfAFullRedis:
 
 
 class TestOfLateAppends:
-    async def test_a_conversation_that_was_deleted_takes_none_and_is_not_brought_back(self, user, watcher, logs):
-        repository = StreamRepository()
-        stream_id = (await repository.create(user.id, "plasmodb", name="one")).id
-        operation_id = (await OperationRepository().register(user.id, OperationType.CHAT, stream_id=stream_id)).id
-        await Projector().append(stream_id, FIRST)
-        await repository.delete(stream_id)
+    async def test_a_conversation_that_was_deleted_takes_none_and_is_not_brought_back(
+        self, user, stream, watcher, logs
+    ):
+        operation_id = (await OperationRepository().register(user.id, OperationType.CHAT, stream_id=stream)).id
+        await Projector().append(stream, FIRST)
+        await StreamRepository().delete(stream)
         with contextlib.suppress(NotFoundError):
             # Its log may still be there for a moment.
-            await Projector().append(stream_id, [MESSAGE])
+            await Projector().append(stream, [MESSAGE])
         await at_rest()
-        late = Event(type="user_message", data={}, operation_id=operation_id)
-        for events in ([MESSAGE], [DELTA], [late]):
+        for events in ([MESSAGE], [DELTA], said("late", operation_id=operation_id)):
             with pytest.raises(NotFoundError):
-                await Projector().append(stream_id, events)
+                await Projector().append(stream, events)
         with pytest.raises(NotFoundError):
             async with async_session_factory() as session:
-                await Projector().append(stream_id, [MESSAGE], session=session)
+                await Projector().append(stream, [MESSAGE], session=session)
         await at_rest()
-        assert [key for key in keys(logs) if str(stream_id).encode() in key] == []
+        assert [key for key in keys(logs) if str(stream).encode() in key] == []
         assert await watcher.fetchval("SELECT count(*) FROM streams") == 0
         assert (await Projector().rebuild(missing=True)).counts == {}
         assert (await Projector().log.backlog()).count == 0
 
-    async def test_a_deleted_ones_log_that_comes_back_with_a_restore_of_redis_is_removed_again(self, user, logs):
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
-        await Projector().append(stream_id, FIRST)
-        backup = logs.redis.dump(logs.key(stream_id))
-        await StreamRepository().delete(stream_id)
+    async def test_a_deleted_ones_log_that_comes_back_with_a_restore_of_redis_is_removed_again(self, stream, logs):
+        await Projector().append(stream, FIRST)
+        backup = logs.redis.dump(logs.key(stream))
+        await StreamRepository().delete(stream)
         await at_rest()
-        logs.redis.restore(logs.key(stream_id), 0, backup)
+        logs.redis.restore(logs.key(stream), 0, backup)
         assert (await Projector().rebuild(missing=True)).counts == {}
         await ProjectionWorker().sweep()
-        assert not logs.redis.exists(logs.key(stream_id))
+        assert not logs.redis.exists(logs.key(stream))
 
 
 class TestOfRowsThatAreGone:
@@ -284,7 +243,7 @@ class TestOfRowsThatAreGone:
         for number in range(4):
             experiment = uuid4() if number % 2 else None
             stream = await StreamRepository().create(user.id, "plasmodb", name="Kinases", experiment_id=experiment)
-            await Projector().append(stream.id, [*FIRST, Event(type="strategy_link", data={"wdkStrategyId": number})])
+            await Projector().append(stream.id, [*FIRST, link(number)])
             await StreamRepository().update_projection(stream.id, plan={"root": {"id": str(number)}})
             streams.append(stream.id)
         await at_rest()
@@ -298,8 +257,7 @@ class TestOfRowsThatAreGone:
         ]
 
     async def test_they_are_made_anew_for_the_owner_that_their_logs_name(self, streams, user, stranger, watcher, logs):
-        other = (await StreamRepository().create(stranger.id, "plasmodb", name="other")).id
-        deleted = (await StreamRepository().create(user.id, "plasmodb", name="deleted")).id
+        other, deleted = await conversation(stranger), await conversation(user, "deleted")
         await at_rest()
         backup = logs.redis.dump(logs.key(deleted))
         await StreamRepository().delete(deleted)
@@ -322,11 +280,9 @@ class TestOfRowsThatAreGone:
         nameless, wrong, *garbage = (uuid4() for _ in range(5))
         logs.add(nameless, "user_message", {"content": "old"})
         logs.redis.set(logs.key(wrong), "a string")
-        for stream_id, bad in zip(
-            garbage, ({"userId": "nobody"}, {"userId": 7}, {"userId": str(user.id), "siteId": "x" * 300}), strict=True
-        ):
-            data = {"whole": "made", "siteId": "plasmodb", "name": "x", **bad}
-            logs.add(stream_id, "projection_patched", data)
+        owners = ({"userId": "nobody"}, {"userId": 7}, {"userId": str(user.id), "siteId": "x" * 300})
+        for stream_id, bad in zip(garbage, owners, strict=True):
+            logs.add(stream_id, "projection_patched", {"whole": "made", "siteId": "plasmodb", "name": "x", **bad})
         before = await self.tables(watcher)
         await watcher.execute("DELETE FROM streams WHERE user_id = $1", user.id)
         report = await Projector().rebuild(missing=True)

@@ -1,13 +1,15 @@
 """Conversations and operations read back from their logs."""
 
+from contextlib import aclosing
 from uuid import uuid4
 
 import pytest
 
+from tests.support.conversations import deltas, said
 from tests.support.statements import recorded
 from veupath_store.errors import ConfigurationError, InternalError, InvalidInputError, NotFoundError
 from veupath_store.events.log.entries import Event, LogKey
-from veupath_store.events.log.pages import READ
+from veupath_store.events.log.log import required_log
 from veupath_store.events.project import catch_up as catch_up_module
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
@@ -19,62 +21,24 @@ from veupath_store.values import MessageRole, OperationType
 pytestmark = pytest.mark.with_log
 
 
-def said(number, **more):
-    return Event(type="user_message", data={"content": f"question {number}", "messageId": f"m{number}"}, **more)
-
-
-def answered(number, **more):
-    return Event(type="assistant_message", data={"content": f"answer {number}", "messageId": f"a{number}"}, **more)
-
-
-def deltas(count, **more):
-    return [Event(type="assistant_delta", data={"content": "x" * 40}, **more) for _ in range(count)]
+def answered(text, **more):
+    return Event(type="assistant_message", data={"content": text}, **more)
 
 
 async def test_messages_come_back_as_they_were_said(stream, user):
     operation = uuid4()
-    ids = await Projector().append(stream, [said(1), *deltas(3), answered(1, operation_id=operation)])
+    ids = await Projector().append(stream, [*said("why"), *deltas(3), answered("so", operation_id=operation)])
     page = await LogReader().for_user(user.id).page_messages(stream)
     assert page.at_end
-    one, two = page.items
-    assert (one.id, one.role, one.message_id, one.content, one.operation_id) == (
-        ids[0],
-        MessageRole.USER,
-        "m1",
-        "question 1",
-        None,
-    )
-    assert (two.id, two.role, two.content, two.operation_id) == (ids[-1], MessageRole.ASSISTANT, "answer 1", operation)
-    assert int(one.created_at.timestamp() * 1000) == int(ids[0].split("-")[0])
-    assert one.data == {"content": "question 1", "messageId": "m1"}
-
-
-async def test_a_page_reads_a_bounded_part_of_the_log_also_when_it_finds_nothing(stream, monkeypatch):
-    for _ in range(4):
-        await Projector().append(stream, deltas(3_000))
-    await Projector().append(stream, [said(1)])
-    reader, read = LogReader(), []
-    original = reader._log.read
-
-    async def counted(*arguments, **options):
-        entries = await original(*arguments, **options)
-        read.append(len(entries))
-        return entries
-
-    monkeypatch.setattr(reader._log, "read", counted)
-    page = await reader.page_messages(stream)
-    assert (page.items, page.at_end) == ((), False)
-    assert READ <= sum(read) <= READ + 2_000
-    pages = 1
-    while not page.at_end:
-        page = await reader.page_messages(stream, position=page.position)
-        pages += 1
-    assert [message.content for message in page.items] == ["question 1"]
-    assert pages == 3
+    shown = [(one.id, one.role, one.message_id, one.content, one.operation_id) for one in page.items]
+    asked = (ids[0], MessageRole.USER, "why", "why", None)
+    assert shown == [asked, (ids[-1], MessageRole.ASSISTANT, None, "so", operation)]
+    assert int(page.items[0].created_at.timestamp() * 1000) == int(ids[0].split("-")[0])
+    assert page.items[0].data == {"content": "why", "messageId": "why"}
 
 
 async def test_an_sse_client_gets_exactly_what_it_has_missed(stream, user):
-    ids = await Projector().append(stream, [said(1), *deltas(10), answered(1)])
+    ids = await Projector().append(stream, [*said("1"), *deltas(10), answered("1")])
     reader = LogReader().for_user(user.id)
     for seen in (None, *ids):
         page = await reader.page_events(stream, position=seen, limit=1_000)
@@ -83,14 +47,14 @@ async def test_an_sse_client_gets_exactly_what_it_has_missed(stream, user):
         assert page.position == ids[-1]
     first = await reader.page_events(stream, limit=5)
     assert ([event.id for event in first.items], first.position, first.at_end) == (ids[:5], ids[4], False)
-    later = await Projector().append(stream, [said(2)])
+    later = await Projector().append(stream, said("2"))
     assert [event.id for event in (await reader.page_events(stream, position=ids[-1])).items] == later
 
 
 async def test_the_stores_own_events_are_nobody_elses_business(stream):
     await StreamRepository().update_projection(stream, name="renamed")
     await Projector().catch_up(stream)
-    [event_id] = await Projector().append(stream, [said(1)])
+    [event_id] = await Projector().append(stream, said("1"))
     page = await LogReader().page_events(stream)
     assert [event.id for event in page.items] == [event_id]
 
@@ -105,13 +69,13 @@ async def test_what_is_no_json_is_shown_as_nothing_and_is_no_message(stream, log
     assert (await reader.page_messages(stream)).items == ()
 
 
-@pytest.mark.parametrize("kind", [said, lambda number, **more: deltas(number, **more)[0]])
+@pytest.mark.parametrize("events", [said("1"), deltas(1)], ids=["a message", "a word"])
 async def test_an_event_of_a_unit_of_work_is_there_once_also_where_a_catch_up_died_after_appending_it(
-    stream, kind, monkeypatch
+    stream, events, monkeypatch
 ):
     await Projector().catch_up(stream)
     async with async_session_factory() as session:
-        await Projector().append(stream, [kind(1)], session=session)
+        await Projector().append(stream, events, session=session)
     with monkeypatch.context() as dying:
         dying.setattr(catch_up_module, "commit", _die)
         with pytest.raises(InternalError):
@@ -128,13 +92,13 @@ async def _die(parts):
 
 
 async def test_a_conversations_operation_is_found_in_the_conversations_log(stream, user):
-    before = (await Projector().append(stream, [said(0)]))[0]
+    before = (await Projector().append(stream, said("0")))[0]
     operation = await OperationRepository().register(
         user.id, OperationType.CHAT, stream_id=stream, start_position=before
     )
-    mine = await Projector().append(stream, [said(1, operation_id=operation.id), *deltas(2, operation_id=operation.id)])
-    other = await Projector().append(stream, [said(2, operation_id=uuid4())])
-    last = await Projector().append(stream, [answered(1, operation_id=operation.id)])
+    mine = await Projector().append(stream, said("1", "2", "3", operation_id=operation.id))
+    other = await Projector().append(stream, said("other", operation_id=uuid4()))
+    last = await Projector().append(stream, [answered("4", operation_id=operation.id)])
     reader = LogReader().for_user(user.id)
     page = await reader.page_operation_events(operation.id)
     assert [event.id for event in page.items] == [*mine, *last]
@@ -145,7 +109,7 @@ async def test_a_conversations_operation_is_found_in_the_conversations_log(strea
 
 async def test_an_operations_events_begin_at_its_start_position_itself(stream, user):
     operation_id = uuid4()
-    ids = await Projector().append(stream, [said(0, operation_id=operation_id), said(1, operation_id=operation_id)])
+    ids = await Projector().append(stream, said("0", "1", operation_id=operation_id))
     await OperationRepository().register(
         user.id, OperationType.CHAT, stream_id=stream, start_position=ids[1], operation_id=operation_id
     )
@@ -168,20 +132,23 @@ async def test_an_experiments_operation_has_a_log_of_its_own_which_goes_with_it(
 
 
 async def test_nobody_reads_another_users_log(stream, user, stranger):
-    await Projector().append(stream, [said(1)])
+    await Projector().append(stream, said("1"))
     operation = await OperationRepository().register(user.id, OperationType.EXPERIMENT)
     theirs = LogReader().for_user(stranger.id)
-    for call in (
-        lambda reader, stream, operation: reader.page_messages(stream),
-        lambda reader, stream, operation: reader.page_events(stream),
-        lambda reader, stream, operation: anext(reader.iterate_messages(stream)),
-        lambda reader, stream, operation: reader.page_operation_events(operation),
+    for call, identity in (
+        (theirs.page_messages, stream),
+        (theirs.page_events, stream),
+        (lambda one: anext(theirs.iterate_messages(one)), stream),
+        (theirs.page_operation_events, operation.id),
+        (theirs.follow, stream),
+        (theirs.follow_operation, operation.id),
     ):
         with pytest.raises(NotFoundError) as foreign:
-            await call(theirs, stream, operation.id)
+            await call(identity)
         with pytest.raises(NotFoundError) as missing:
-            await call(theirs, uuid4(), uuid4())
+            await call(uuid4())
         assert str(foreign.value) == str(missing.value)
+    assert not required_log().watch._followed
 
 
 async def test_what_anothers_log_holds_under_the_id_of_a_conversation_is_never_read(user, stranger, logs):
@@ -192,15 +159,14 @@ async def test_what_anothers_log_holds_under_the_id_of_a_conversation_is_never_r
     await StreamRepository().create(user.id, "plasmodb", stream_id=stream)
     reader = LogReader().for_user(user.id)
     assert (await reader.page_messages(stream)).items == (await reader.page_events(stream)).items == ()
-    [mine] = await Projector().append(stream, [said(1)])
-    events = await reader.follow(stream)
-    assert (await anext(events)).id == mine
-    await events.aclose()
+    [mine] = await Projector().append(stream, said("1"))
+    async with aclosing(await reader.follow(stream)) as events:
+        assert (await anext(events)).id == mine
     assert (await StreamRepository().get_projection(stream)).user_id == user.id
 
 
 async def test_a_page_is_one_indexed_read(stream, user):
-    await Projector().append(stream, [said(1)])
+    await Projector().append(stream, said("1"))
     with recorded() as sent:
         await LogReader().for_user(user.id).page_messages(stream)
     assert len(sent) == 1
@@ -208,25 +174,17 @@ async def test_a_page_is_one_indexed_read(stream, user):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "path"),
-    [
-        ({"position": "9"}, "position"),
-        ({"position": "9-x"}, "position"),
-        ({"limit": 0}, "limit"),
-        ({"limit": 1_001}, "limit"),
-        ({"newest_first": 1}, "newest_first"),
-    ],
+    ("name", "wrong"), [("position", "9"), ("position", "9-x"), ("limit", 0), ("limit", 1_001), ("newest_first", 1)]
 )
-async def test_bad_arguments_are_refused_by_name(stream, arguments, path):
+async def test_bad_arguments_are_refused_by_name(stream, name, wrong):
     with pytest.raises(InvalidInputError) as caught:
-        await LogReader().page_messages(stream, **arguments)
-    assert caught.value.path == path
+        await LogReader().page_messages(stream, **{name: wrong})
+    assert caught.value.path == name
 
 
 async def test_without_a_log_there_is_nothing_to_read(settings):
     await init_db(settings=settings.model_copy(update={"redis_url": None}))
-    with pytest.raises(ConfigurationError, match="REDIS_URL"):
-        LogReader()
-    with pytest.raises(ConfigurationError, match="REDIS_URL"):
-        Projector()
+    for made in (LogReader, Projector):
+        with pytest.raises(ConfigurationError, match="REDIS_URL"):
+            made()
     await close_db()

@@ -1,38 +1,31 @@
 """Messages with what was logged of their turns: from either end, at every limit, and as many as the row counts."""
 
 import json
+from functools import partial
 from random import Random
 from uuid import uuid4
 
 import pytest
 
-from tests.support.naive_turns import naive_messages
+from tests.support.conversations import conversation, dismiss_and_restore
+from tests.support.naive_turns import naive_messages, shown
 from tests.support.projections import at_rest, columns_of
-from veupath_store import (
-    AccountRepository,
-    Event,
-    LogReader,
-    NotFoundError,
-    OperationRepository,
-    Projector,
-    StreamRepository,
-    async_session_factory,
-)
-from veupath_store.errors import UnitOfWorkError
+from veupath_store import AccountRepository, Event, LogReader, Projector, StreamRepository, async_session_factory
+from veupath_store.errors import NotFoundError, UnitOfWorkError
 from veupath_store.events.log import pages
+from veupath_store.repositories import OperationRepository
 from veupath_store.values import PurgeMode
 
 pytestmark = pytest.mark.with_log
 
-NOT_COMPARED = {"created_at", "operation_id"}
 OPERATIONS = ("", str(uuid4()), str(uuid4()))
 
 
 @pytest.fixture
 async def stream(user):
-    stream = await StreamRepository().create(user.id, "plasmodb")
-    await Projector().catch_up(stream.id)
-    return stream.id
+    stream = await conversation(user)
+    await Projector().catch_up(stream)
+    return stream
 
 
 def random_event(random):
@@ -62,56 +55,42 @@ def written(logs, stream, seed, count=60):
         logs.add(stream, kind, raw, operation=operation)
 
 
-def as_told(messages):
-    return [message.model_dump(mode="json", exclude=NOT_COMPARED) for message in messages]
-
-
-async def paged(stream, limit, newest_first, **options):
+async def all_pages(call, limit, **options):
+    """All items of all pages, in the order of the pages."""
     found, position, at_end = [], None, False
     while not at_end:
-        page = await LogReader().page_messages(
-            stream, position=position, limit=limit, newest_first=newest_first, **options
-        )
+        page = await call(position=position, limit=limit, **options)
         assert len(page.items) <= limit
         found += page.items
         position, at_end = page.position, page.at_end
+    return found
+
+
+async def paged(stream, limit, newest_first):
+    found = await all_pages(partial(LogReader().page_messages, stream), limit, newest_first=newest_first)
     return found[::-1] if newest_first else found
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_a_message_is_the_same_on_every_page_from_either_end(stream, logs, seed):
     written(logs, stream, seed)
-    expected = json.loads(json.dumps(naive_messages(logs.entries(stream))))
+    expected = naive_messages(logs.entries(stream))
     assert len(expected) > 5
-    assert as_told([message async for message in LogReader().iterate_messages(stream)]) == expected
+    assert shown([message async for message in LogReader().iterate_messages(stream)]) == expected
     for limit in range(1, len(expected) + 2):
         for newest_first in (False, True):
-            assert as_told(await paged(stream, limit, newest_first)) == expected, (limit, newest_first)
+            assert shown(await paged(stream, limit, newest_first)) == expected, (limit, newest_first)
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
 async def test_pages_that_end_in_the_middle_of_a_turn_show_it_whole(stream, logs, newest_first, monkeypatch):
     """Of each page a bounded part of the log is read, wherever that ends."""
     written(logs, stream, seed=99)
-    expected = json.loads(json.dumps(naive_messages(logs.entries(stream))))
+    expected = naive_messages(logs.entries(stream))
     for read in (1, 2, 3, 5, 8):
         monkeypatch.setattr(pages, "READ", read)
         monkeypatch.setattr("veupath_store.events.log.pages.FIRST", read)
-        assert as_told(await paged(stream, 1_000, newest_first)) == expected, read
-
-
-async def test_reading_on_from_any_event_shows_what_follows_it_whole(stream, logs):
-    written(logs, stream, seed=7)
-    entries = logs.entries(stream)
-    expected = json.loads(json.dumps(naive_messages(entries)))
-    for entry in entries:
-        at = str(entry.position)
-        later = await LogReader().page_messages(stream, position=at)
-        earlier = await LogReader().page_messages(stream, position=at, newest_first=True)
-        ids = {str(other.position) for other in entries if other.position > entry.position}
-        assert as_told(later.items) == [message for message in expected if message["id"] in ids]
-        ids = {str(other.position) for other in entries if other.position < entry.position}
-        assert as_told(earlier.items[::-1]) == [message for message in expected if message["id"] in ids]
+        assert shown(await paged(stream, 1_000, newest_first)) == expected, read
 
 
 def turn(number, deltas=0):
@@ -147,12 +126,8 @@ async def test_of_a_turn_that_is_longer_than_a_call_reads_the_messages_are_all_l
         assert [len(message.tool_calls) for message in messages] == [0, 1, 0, 1]
     monkeypatch.setattr("veupath_store.events.reader.TURN", 100)
     messages = await paged(stream, 1, newest_first=True)
-    assert [(message.content, len(message.tool_calls)) for message in messages] == [
-        ("question 1", 0),
-        ("answer 1", 0),
-        ("question 2", 0),
-        ("answer 2", 1),
-    ]
+    assert [message.content for message in messages] == ["question 1", "answer 1", "question 2", "answer 2"]
+    assert [len(message.tool_calls) for message in messages] == [0, 0, 0, 1]
     assert [message.token_usage.total_tokens for message in messages if message.token_usage] == [1, 2]
 
 
@@ -179,20 +154,18 @@ async def test_a_page_reads_no_more_of_the_log_than_it_says(stream, monkeypatch)
         assert read <= 1_000 + 2 * 500 + 3 * 2_000, "and a piece of each, which may be as large as 2,000"
 
 
-async def counted(watcher, stream):
-    return (await columns_of(watcher, stream))["message_count"]
-
-
-async def listed(stream):
+async def said_in(stream, watcher):
+    """The messages, which are the same from either end, and as many as the row counts."""
     forwards, backwards = await paged(stream, 2, newest_first=False), await paged(stream, 3, newest_first=True)
     assert forwards == backwards
+    assert len(forwards) == (await columns_of(watcher, stream))["message_count"]
     return forwards
 
 
 async def test_as_many_are_listed_as_the_row_counts(stream, logs, watcher):
     written(logs, stream, seed=3)
     await at_rest()
-    assert len(await listed(stream)) == await counted(watcher, stream) > 5
+    assert len(await said_in(stream, watcher)) > 5
 
 
 async def test_after_a_restore_what_was_said_before_is_neither_counted_nor_merged(stream, watcher):
@@ -200,41 +173,41 @@ async def test_after_a_restore_what_was_said_before_is_neither_counted_nor_merge
     begun = turn(2)
     await Projector().append(stream, begun[:3])
     await Projector().catch_up(stream)
-    await StreamRepository().dismiss(stream)
-    await StreamRepository().restore(stream)
+    await dismiss_and_restore(stream)
     await Projector().append(stream, [*begun[3:], *turn(3)])
     await at_rest()
-    messages = await listed(stream)
+    messages = await said_in(stream, watcher)
     assert [message.content for message in messages] == ["answer 2", "question 3", "answer 3"]
     assert [len(message.tool_calls) for message in messages] == [0, 0, 1]
-    assert await counted(watcher, stream) == 3
 
 
-async def test_after_a_loss_what_is_left_is_listed_and_counted(stream, logs, watcher):
-    await Projector().append(stream, turn(1))
-    backup = logs.redis.dump(logs.key(stream))
-    await Projector().append(stream, turn(2))
-    await Projector().catch_up(stream)
-    logs.redis.restore(logs.key(stream), 0, backup, replace=True)
-    await Projector().append(stream, turn(3))
-    await at_rest()
-    messages = await listed(stream)
-    assert [message.content for message in messages] == ["question 1", "answer 1", "question 3", "answer 3"]
-    assert await counted(watcher, stream) == 4
-
-
-async def test_after_a_purge_that_keeps_a_conversation_nothing_said_before_is_left(stream, user, logs, watcher):
+@pytest.fixture
+async def purged(stream, user, logs):
+    """A conversation that a purge has kept, and what its log was before."""
     await Projector().append(stream, turn(1))
     await StreamRepository().update_projection(stream, wdk_strategy_id=7)
+    await at_rest()
+    assert len(await exported(user)) == 5
+    backup = logs.redis.dump(logs.key(stream))
     report = await AccountRepository().purge(user.id, mode=PurgeMode.DISMISS)
     assert report.kept_ids == (stream,)
+    return backup
+
+
+@pytest.mark.parametrize("redis", ["goes on", "is set back"])
+async def test_after_a_purge_that_keeps_a_conversation_nothing_said_before_is_left(
+    purged, redis, stream, user, logs, watcher
+):
+    """Also where its log comes back from a backup with all that was said before."""
     await at_rest()
-    assert await listed(stream) == []
-    assert await counted(watcher, stream) == 0
+    if redis == "is set back":
+        logs.redis.restore(logs.key(stream), 0, purged, replace=True)
+        await at_rest()
+    assert await said_in(stream, watcher) == await exported(user) == []
+    assert not any(b"question 1" in entry.raw for entry in logs.entries(stream))
     await Projector().append(stream, turn(2))
     await at_rest()
-    assert len(await listed(stream)) == await counted(watcher, stream) == 2
-    assert not any(b"question 1" in entry.raw for entry in logs.entries(stream))
+    assert len(await said_in(stream, watcher)) == 2
 
 
 async def test_what_an_operation_appends_after_the_purge_is_refused(stream, user, logs, watcher):
@@ -253,27 +226,11 @@ async def test_what_an_operation_appends_after_the_purge_is_refused(stream, user
             await Projector().append(stream, late, session=session)
     await at_rest()
     assert not any(b"late" in entry.raw for entry in logs.entries(stream))
-    assert await counted(watcher, stream) == 0
+    assert await said_in(stream, watcher) == []
     assert await OperationRepository().get_by_id(operation.id) is None
     await Projector().append(stream, turn(1))
-    assert len(await listed(stream)) == 2
-
-
-async def test_what_a_purge_has_removed_is_removed_again_where_redis_is_set_back(stream, user, logs, watcher):
-    """Of a conversation that was kept: its log comes back from a backup with all that was said before."""
-    await Projector().append(stream, turn(1))
-    await StreamRepository().update_projection(stream, wdk_strategy_id=7)
     await at_rest()
-    backup = logs.redis.dump(logs.key(stream))
-    await AccountRepository().purge(user.id, mode=PurgeMode.DISMISS)
-    await at_rest()
-    logs.redis.restore(logs.key(stream), 0, backup, replace=True)
-    await at_rest()
-    assert not any(b"question 1" in entry.raw for entry in logs.entries(stream))
-    assert await listed(stream) == []
-    await Projector().append(stream, turn(2))
-    await at_rest()
-    assert len(await listed(stream)) == await counted(watcher, stream) == 2
+    assert len(await said_in(stream, watcher)) == 2
 
 
 async def exported(user, **options):
@@ -285,17 +242,14 @@ async def test_an_export_holds_what_was_said_and_what_operations_logged(stream, 
     ids = await Projector().append(stream, turn(1, deltas=100))
     operation = await OperationRepository().register(user.id, "experiment")
     await Projector().append_to_operation(operation.id, [Event(type="progress", data={"done": 1})])
-    other = (await StreamRepository().create(user.id, "toxodb")).id
+    other = await conversation(user, site="toxodb")
     await Projector().append(other, turn(2))
     logs.add(other, "tool_call_end", b"no json")
-    theirs = (await StreamRepository().create(stranger.id, "plasmodb")).id
-    await Projector().append(theirs, turn(3))
+    await Projector().append(await conversation(stranger), turn(3))
     rows = await exported(user)
     assert [row["id"] for row in rows if row["stream_id"] == str(stream)] == ids
-    assert [row["data"]["content"] for row in rows if row["type"] == "user_message"] in (
-        ["question 1", "question 2"],
-        ["question 2", "question 1"],
-    )
+    asked = {row["data"]["content"] for row in rows if row["type"] == "user_message"}
+    assert asked == {"question 1", "question 2"}
     assert [row["data"] for row in rows if row["operation_id"] == str(operation.id)] == [{"done": 1}]
     assert {row["user_id"] for row in rows} == {str(user.id)}
     assert {row["stream_id"] for row in rows} == {str(stream), str(other), None}
@@ -308,29 +262,13 @@ async def test_an_export_holds_no_transaction_while_it_reads_the_log(stream, use
             [line async for line in AccountRepository(session).export(user.id)]
 
 
-async def test_after_a_purge_an_export_holds_nothing_that_was_said(stream, user):
-    await Projector().append(stream, turn(1))
-    await StreamRepository().update_projection(stream, wdk_strategy_id=7)
-    assert len(await exported(user)) == 5
-    await AccountRepository().purge(user.id, mode=PurgeMode.DISMISS)
-    await at_rest()
-    assert await exported(user) == []
-
-
 @pytest.mark.parametrize("limit", [1, 3, 100])
 async def test_events_can_be_paged_from_the_newest(stream, limit):
     ids = await Projector().append(stream, turn(1))
     operation = uuid4()
     ids += await Projector().append(stream, [Event(type="tool_call_start", data={}, operation_id=operation)])
     for only, expected in ((None, ids[::-1]), (operation, ids[-1:])):
-        found, position, at_end = [], None, False
-        while not at_end:
-            page = await LogReader().page_events(
-                stream, position=position, limit=limit, operation_id=only, newest_first=True
-            )
-            assert len(page.items) <= limit
-            found += [event.id for event in page.items]
-            position, at_end = page.position, page.at_end
-        assert found == expected
+        call = partial(LogReader().page_events, stream, operation_id=only, newest_first=True)
+        assert [event.id for event in await all_pages(call, limit)] == expected
     before = await LogReader().page_events(stream, position=ids[3], newest_first=True)
     assert [event.id for event in before.items] == ids[2::-1]

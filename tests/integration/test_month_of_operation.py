@@ -15,29 +15,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.support.checkout import REPOSITORY
+from tests.support.conversations import conversation, texts_of
 from tests.support.month import GAP, HARMED_ALONE, MONTH, NOTHING, THE_EVENT, WAITS, World, ahead_and_back, full
 from tests.support.projections import MESSAGE, at_rest, logged
-from tests.support.servers import until
-from veupath_store import (
-    Event,
-    LogReader,
-    ProjectionWorker,
-    Projector,
-    StreamRepository,
-    UserRepository,
-    close_db,
-    init_db,
-)
-from veupath_store.errors import (
-    ConfigurationError,
-    InternalError,
-    OutcomeUnknownError,
-    StoreError,
-    UnavailableError,
-)
+from tests.support.waiting import becomes
+from veupath_store import Event, LogReader, ProjectionWorker, Projector, StreamRepository, close_db, init_db
+from veupath_store.errors import ConfigurationError, InternalError, OutcomeUnknownError, StoreError, UnavailableError
+from veupath_store.repositories import UserRepository
 from veupath_store.values import LagState, VerifyOutcome
 
-SOON = 20.0
+pytestmark = pytest.mark.with_log(private=True, log_timeout=0.5)
+
 _ERRORS = (OutcomeUnknownError, UnavailableError, ConfigurationError, InternalError)
 
 
@@ -116,13 +104,8 @@ async def asked_of(stream_id: UUID, said: Event) -> dict[str, str]:
 
 
 @pytest.fixture
-def settings(database_url, private_redis):
-    return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=0.5)
-
-
-@pytest.fixture
 async def world(user, private_redis, logs):
-    chat, other = [(await StreamRepository().create(user.id, "plasmodb", name=name)).id for name in ("chat", "other")]
+    chat, other = [await conversation(user, name) for name in ("chat", "other")]
     for one in (chat, other):
         await Projector().append(one, [MESSAGE])
     await at_rest()
@@ -146,11 +129,11 @@ async def test_a_month_of_operation(row, world, watcher):
             found = {"rename": rename, **await asked_of(world.chat, said)}
             wanted = {name: getattr(row, name) for name in found}
             assert {name: cell for name, cell in found.items() if cell not in wanted[name].split(" or ")} == {}, found
-            await until(partial(_is, follower, row.follower), SOON, f"the follower is told {row.follower}")
+            await becomes(partial(_is, follower, row.follower), True, f"the follower is told {row.follower}")
             if row.state in HARMED_ALONE:
                 at_peace = {"lag": "current", "verify": "equal", "rebuild": "rebuilt", "append": "appended"}
                 assert await asked_of(world.other, a_message("new")) == at_peace
-                await until(partial(_is, others, THE_EVENT), SOON, "the other's follower goes on")
+                await becomes(partial(_is, others, THE_EVENT), True, "the other's follower goes on")
             # Nobody falls over who works meanwhile.
             for work in (ProjectionWorker().drain, ProjectionWorker().sweep):
                 with contextlib.suppress(*_ERRORS):
@@ -160,14 +143,14 @@ async def test_a_month_of_operation(row, world, watcher):
         await Projector().append(world.chat, [said])
         await Projector().append(world.chat, [a_message("after")])
         await at_rest()
-        await until(partial(_has_seen, follower, "after"), SOON, "the follower goes on")
+        await becomes(partial(_has_seen, follower, "after"), True, "the follower goes on")
     rows = {row.stream_id: row for row in await StreamRepository().list_projections(await _owner(watcher))}
     assert rows[world.chat].name == "renamed"
     assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 2}
     lag = await Projector().lag()
     assert lag.counts == {LagState.CURRENT: 2}
     for stream_id, one in rows.items():
-        messages = [message.content async for message in LogReader().iterate_messages(stream_id)]
+        messages = await texts_of(stream_id)
         assert one.message_count == len(messages), "a message is listed, and counted"
         assert messages.count("new") == 1 or stream_id == world.other
     lost = {one.stream_id: one.lost["messages"] for one in lag.lagging}

@@ -5,26 +5,23 @@ from uuid import uuid4
 import pytest
 
 from tests.support.jobs import WORKER, expire, leased, new_stream, registered, running
-from tests.support.servers import until
-from veupath_store import (
-    AccountRepository,
-    ExperimentRepository,
-    GeneSetRepository,
-    InvalidInputError,
-    LeaseRepository,
-    LogReader,
-    OperationActiveError,
-    OperationRepository,
-    ProjectionWorker,
-    Projector,
-    StreamRepository,
-)
+from tests.support.waiting import becomes
+from veupath_store import LogReader, ProjectionWorker, Projector
 from veupath_store.check import check_deployment
+from veupath_store.errors import InvalidInputError, OperationActiveError
 from veupath_store.events.log.log import required_log
 from veupath_store.events.project.removal import remove_logs
 from veupath_store.inputs import limits
 from veupath_store.integrations.testing import Factories
 from veupath_store.jobs import Worker
+from veupath_store.repositories import (
+    AccountRepository,
+    ExperimentRepository,
+    GeneSetRepository,
+    LeaseRepository,
+    OperationRepository,
+    StreamRepository,
+)
 from veupath_store.values import DismissReason, GeneSetSource, OperationStatus, OperationType
 
 pytestmark = [pytest.mark.with_log, pytest.mark.own_database]
@@ -87,17 +84,15 @@ async def test_an_operation_of_an_unknown_type_or_status_is_read_by_every_call(n
     ended = await registered(user, "batch", stream_id=stream.id)
     await newer.execute("UPDATE operations SET status = 'timed_out' WHERE id = $1", ended.id)
     for operations in (OperationRepository(), OperationRepository().for_user(user.id)):
-        assert (await operations.get_by_id(ended.id)).status == "timed_out"
-        assert (await operations.get_summary(ended.id)).status == "timed_out"
-        assert (await operations.get_status(ended.id)).status == "timed_out"
-        assert (await operations.request_cancel(ended.id)).status == "timed_out"
+        for call in (operations.get_by_id, operations.get_summary, operations.get_status, operations.request_cancel):
+            assert (await call(ended.id)).status == "timed_out"
         listed = {one.id: one for one in (await operations.page(user.id)).items}
         assert (listed[ended.id].type, listed[ended.id].status) == (OperationType.BATCH, "timed_out")
         assert listed[ended.id].type is OperationType.BATCH
         assert (listed[active.id].type, listed[active.id].status) == ("export_pdf", OperationStatus.ACTIVE)
-        assert [one.id for one in (await operations.page_active(user.id)).items] == [active.id]
-        assert [one.id for one in (await operations.page_active(user.id, type="export_pdf")).items] == [active.id]
-        assert [one.id for one in await operations.list_active_by_stream(stream.id)] == [active.id]
+        pages = [await operations.page_active(user.id), await operations.page_active(user.id, type="export_pdf")]
+        found = [*(page.items for page in pages), await operations.list_active_by_stream(stream.id)]
+        assert [[one.id for one in items] for items in found] == [[active.id]] * 3
     assert (await LogReader().page_operation_events(ended.id)).items == ()
     assert [event async for event in await LogReader().follow_operation(ended.id)] == []
 
@@ -143,11 +138,11 @@ async def test_an_applications_own_job_goes_the_whole_way(user):
     await registered(user, "somebody_elses")
     worker = Worker(WORKER, {"export_pdf": job, OperationType.BATCH: job}, poll_seconds=0.01)
 
-    async def done():
-        return [one.type for one in (await OperationRepository().page_active(user.id)).items] == ["somebody_elses"]
+    async def left():
+        return [one.type for one in (await OperationRepository().page_active(user.id)).items]
 
     async with running(worker):
-        await until(done, 15, "both are done")
+        await becomes(left, ["somebody_elses"], "both are done")
     assert ran == ["export_pdf", OperationType.BATCH]
     assert ran[1] is OperationType.BATCH
     assert (await OperationRepository().get_status(made.id)).status is OperationStatus.COMPLETED
@@ -155,13 +150,10 @@ async def test_an_applications_own_job_goes_the_whole_way(user):
 
 async def test_own_types_are_text_that_the_column_holds_and_chats_stay_alone(user):
     for wrong in ("", "x" * (limits.OPERATION_TYPE + 1), "a\0b", None, 7):
-        for call in (
-            lambda kind: registered(user, kind),
-            lambda kind: leased(user, kind),
-            lambda kind: LeaseRepository().claim(WORKER, [kind], lease_seconds=1),
-        ):
+        claim = LeaseRepository().claim(WORKER, [wrong], lease_seconds=1)
+        for call in (registered(user, wrong), leased(user, wrong), claim):
             with pytest.raises(InvalidInputError, match=r"^type"):
-                await call(wrong)
+                await call
         with pytest.raises(InvalidInputError, match="handlers"):
             Worker(WORKER, {wrong: None})
     stream = await new_stream(user)

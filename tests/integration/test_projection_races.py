@@ -11,29 +11,27 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from tests.support.projections import DELTA, MESSAGE, at_rest, columns_of, logged, rows_of, unlogged_of
+from tests.support.conversations import assert_sound as sound
+from tests.support.conversations import conversation, link, named
+from tests.support.projections import DELTA, MESSAGE, at_rest, columns_of, rows_of, unlogged_of
 from veupath_store import GeneSetRepository, StreamRepository, async_session_factory
 from veupath_store.errors import UnavailableError
 from veupath_store.events.log.entries import Event
 from veupath_store.events.project.commit import commit
-from veupath_store.events.project.projector import Projector
 from veupath_store.values import RebuildOutcome, VerifyOutcome
 
 T = TypeVar("T")
 
 SEED = 20_261_125
 
-
-@pytest.fixture
-def settings(database_url, redis_url, log_prefix):
-    return logged(database_url, redis_url, log_prefix, pool_max_size=20)
+pytestmark = pytest.mark.with_log(pool_max_size=20)
 
 
 @pytest.fixture
 def new(user, projector):
     async def new(name: str = "one") -> UUID:
         """A conversation whose log has begun."""
-        stream_id = (await StreamRepository().create(user.id, "plasmodb", name=name)).id
+        stream_id = await conversation(user, name)
         await projector.catch_up(stream_id)
         return stream_id
 
@@ -41,21 +39,18 @@ def new(user, projector):
 
 
 @pytest.fixture
-def assert_sound(projector, watcher, logs):
-    """At rest every row is what its log says, and rebuilding it, also from nothing, makes the same row."""
+def assert_sound(watcher, logs):
+    return partial(sound, watcher, logs)
 
-    async def assert_sound() -> None:
-        await at_rest()
-        rows = await rows_of(watcher)
-        await logs.assert_explain(watcher)
-        assert (await projector.verify()).counts == {VerifyOutcome.EQUAL: len(rows)}
-        assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: len(rows)}
-        assert await rows_of(watcher) == rows
-        await watcher.execute("DELETE FROM stream_projections")
-        assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: len(rows)}
-        assert await rows_of(watcher) == rows
 
-    return assert_sound
+@pytest.fixture
+def column(watcher):
+    """What some rows hold in a column, in their order."""
+
+    async def column(name: str, *streams: UUID) -> list:
+        return [(await columns_of(watcher, stream_id))[name] for stream_id in streams]
+
+    return column
 
 
 async def insisting(write: Callable[[], Awaitable[T]]) -> T:
@@ -68,15 +63,7 @@ async def insisting(write: Callable[[], Awaitable[T]]) -> T:
                 raise
 
 
-def link(wdk: int, *, saved: bool = False) -> Event:
-    return Event(type="strategy_link", data={"wdkStrategyId": wdk, "isSaved": saved})
-
-
-def named(name: str) -> Event:
-    return Event(type="strategy_meta", data={"name": name})
-
-
-async def test_eight_that_catch_up_one_conversation_count_every_message_once(projector, new, watcher, assert_sound):
+async def test_eight_that_catch_up_one_conversation_count_every_message_once(projector, new, column, assert_sound):
     stream_id, going = await new(), True
     folded = 0
 
@@ -88,19 +75,21 @@ async def test_eight_that_catch_up_one_conversation_count_every_message_once(pro
 
     async def catch_up() -> None:
         nonlocal folded
-        while going:
+        last = False
+        while not last:
+            last = not going
             done = await projector.catch_up(stream_id)
             folded += done.events
 
     await asyncio.gather(append(), *(catch_up() for _ in range(8)))
-    done = await projector.catch_up(stream_id)
-    folded += done.events
     assert folded == 200 * 2 + 100 * 3
-    assert (await columns_of(watcher, stream_id))["message_count"] == 400
+    assert await column("message_count", stream_id) == [400]
     await assert_sound()
 
 
-async def test_a_claim_that_is_one_only_once_the_row_is_locked_is_settled(new, projector, assert_sound, monkeypatch):
+async def test_a_claim_that_is_one_only_once_the_row_is_locked_is_settled(
+    new, projector, column, assert_sound, monkeypatch
+):
     """The entry says what the row holds when it is read, and takes it back from who has it when it is locked."""
     one, other = await new("one"), await new("other")
     await projector.append(one, [link(7)])
@@ -114,8 +103,7 @@ async def test_a_claim_that_is_one_only_once_the_row_is_locked_is_settled(new, p
 
     monkeypatch.setattr("veupath_store.events.project.catch_up.commit", claimed_meanwhile)
     await projector.catch_up(one)
-    held = [(await StreamRepository().get_projection(each)).wdk_strategy_id for each in (one, other)]
-    assert held == [7, None]
+    assert await column("wdk_strategy_id", one, other) == [7, None]
     await assert_sound()
 
 
@@ -162,7 +150,7 @@ async def test_writes_that_race_with_events_for_the_same_fields_leave_row_and_lo
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 async def test_of_two_claims_by_events_the_one_that_is_caught_up_last_holds(
-    order, projector, new, watcher, logs, assert_sound
+    order, projector, new, watcher, column, logs, assert_sound
 ):
     streams = [await new("earlier"), await new("later")]
     for stream_id in streams:
@@ -172,9 +160,8 @@ async def test_of_two_claims_by_events_the_one_that_is_caught_up_last_holds(
     loser, winner = (streams[index] for index in order)
 
     async def assert_settled() -> None:
-        for stream_id, expected in ((loser, (None, False)), (winner, (7, True))):
-            columns = await columns_of(watcher, stream_id)
-            assert (columns["wdk_strategy_id"], columns["is_saved"]) == expected
+        assert await column("wdk_strategy_id", loser, winner) == [None, 7]
+        assert await column("is_saved", loser, winner) == [False, True]
 
     await assert_settled()
     assert await unlogged_of(watcher, loser) == {"wdk_strategy_id", "is_saved"}, "it was decided, and is to be logged"
@@ -185,9 +172,11 @@ async def test_of_two_claims_by_events_the_one_that_is_caught_up_last_holds(
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-async def test_of_logs_that_claim_the_same_the_one_that_is_rebuilt_last_holds(order, new, watcher, logs, assert_sound):
+async def test_of_logs_that_claim_the_same_the_one_that_is_rebuilt_last_holds(
+    order, projector, new, watcher, column, logs, assert_sound
+):
     """As an application before this store wrote it: the claim is in both logs, the loss in neither."""
-    projector, streams = Projector(), [await new("earlier"), await new("later")]
+    streams = [await new("earlier"), await new("later")]
     for stream_id in streams:
         await projector.append(stream_id, [link(7, saved=True)])
     await watcher.execute("DELETE FROM stream_projections")
@@ -195,13 +184,12 @@ async def test_of_logs_that_claim_the_same_the_one_that_is_rebuilt_last_holds(or
     for stream_id in (loser, winner):
         assert (await projector.rebuild(stream_id=stream_id)).counts == {RebuildOutcome.REBUILT: 1}
     await assert_sound()
-    assert (await columns_of(watcher, loser))["wdk_strategy_id"] is None
-    assert (await columns_of(watcher, winner))["wdk_strategy_id"] == 7
+    assert await column("wdk_strategy_id", loser, winner) == [None, 7]
     assert json.loads(logs.entries(loser)[-1].raw)["wdkStrategyId"] is None, "now it is in the log"
 
 
 async def test_a_claim_that_was_given_up_long_after_takes_nothing_from_who_has_it_now(
-    projector, new, watcher, logs, assert_sound
+    projector, new, watcher, column, logs, assert_sound
 ):
     """Between the claim and the loss are pages of a log, and it is read anew: no page of it is settled alone."""
     old, holder = await new("old"), await new("holder")
@@ -217,13 +205,13 @@ async def test_a_claim_that_was_given_up_long_after_takes_nothing_from_who_has_i
     assert [len(logs.entries(stream_id)) for stream_id in (old, holder)] == lengths, "nothing was decided anew"
     await watcher.execute("UPDATE stream_projections SET last_event_id = NULL")
     await projector.catch_up(old)
-    assert (await columns_of(watcher, holder))["wdk_strategy_id"] == 7
+    assert await column("wdk_strategy_id", holder) == [7]
     await assert_sound()
     assert [len(logs.entries(stream_id)) for stream_id in (old, holder)] == lengths
 
 
 async def test_a_claim_by_a_repository_and_a_later_one_by_an_event_end_with_the_event(
-    projector, new, watcher, assert_sound
+    projector, new, column, assert_sound
 ):
     first, second = await new("first"), await new("second")
     await StreamRepository().claim_wdk_strategy(first, 7, is_saved=True)
@@ -234,8 +222,7 @@ async def test_a_claim_by_a_repository_and_a_later_one_by_an_event_end_with_the_
     await projector.append(first, [link(7)])
     await StreamRepository().dismiss(second)
     await projector.catch_up(first)
-    assert (await columns_of(watcher, first))["wdk_strategy_id"] == 7
-    assert (await columns_of(watcher, second))["wdk_strategy_id"] is None
+    assert await column("wdk_strategy_id", first, second) == [7, None]
     await assert_sound()
 
 
@@ -256,7 +243,7 @@ async def test_what_a_caller_asked_for_and_is_not_in_the_log_yet_stays_whatever_
     assert (columns["name"], columns["wdk_strategy_id"]) == ("later", 9)
 
 
-async def test_claims_that_cross_come_to_an_end(projector, new, watcher, assert_sound):
+async def test_claims_that_cross_come_to_an_end(projector, new, column, assert_sound):
     """A wants what B has and B what A has, all at once, by events and by repositories' writes, fifty times."""
     a, b = await new("a"), await new("b")
     async with asyncio.timeout(30):
@@ -270,11 +257,10 @@ async def test_claims_that_cross_come_to_an_end(projector, new, watcher, assert_
                 insisting(partial(StreamRepository().claim_wdk_strategy, b, round_ % 2)),
             )
     await assert_sound()
-    claimed = [(await columns_of(watcher, stream_id))["wdk_strategy_id"] for stream_id in (a, b)]
-    assert claimed == [1, 0]
+    assert await column("wdk_strategy_id", a, b) == [1, 0]
 
 
-async def test_a_ring_of_claims_comes_to_an_end(projector, new, watcher, assert_sound):
+async def test_a_ring_of_claims_comes_to_an_end(projector, new, column, assert_sound):
     """Twelve conversations, each of which wants what the next one has, caught up at once by two workers each."""
     streams = [await new(f"stream {n}") for n in range(12)]
     for number, stream_id in enumerate(streams):
@@ -285,13 +271,14 @@ async def test_a_ring_of_claims_comes_to_an_end(projector, new, watcher, assert_
     async with asyncio.timeout(30):
         await asyncio.gather(*(insisting(partial(projector.catch_up, stream_id)) for stream_id in streams * 2))
     await assert_sound()
-    claimed = [(await columns_of(watcher, stream_id))["wdk_strategy_id"] for stream_id in streams]
-    assert claimed == [(number + 1) % 12 for number in range(12)]
+    assert await column("wdk_strategy_id", *streams) == [(number + 1) % 12 for number in range(12)]
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-async def test_twenty_conversations_of_one_name_get_twenty_and_keep_them(at_once, new, watcher, logs, assert_sound):
-    projector, streams = Projector(), [await new(f"stream {n}") for n in range(20)]
+async def test_twenty_conversations_of_one_name_get_twenty_and_keep_them(
+    at_once, projector, new, column, logs, assert_sound
+):
+    streams = [await new(f"stream {n}") for n in range(20)]
     for stream_id in streams:
         await projector.append(stream_id, [named("Kinases"), MESSAGE])
     if at_once:
@@ -299,17 +286,15 @@ async def test_twenty_conversations_of_one_name_get_twenty_and_keep_them(at_once
     else:
         for stream_id in streams:
             await projector.catch_up(stream_id)
-    names = {stream_id: (await columns_of(watcher, stream_id))["name"] for stream_id in streams}
-    assert len(set(names.values())) == 20
-    assert "Kinases" in names.values()
-    assert {name.partition(" (")[0] for name in names.values()} == {"Kinases"}
+    names = await column("name", *streams)
+    assert set(names) == {"Kinases", *(f"Kinases ({number})" for number in range(1, 20))}
     await assert_sound()
-    assert {stream_id: (await columns_of(watcher, stream_id))["name"] for stream_id in streams} == names
+    assert await column("name", *streams) == names
     # One that had to take another name says so in its log, so that a rebuild in any order gives the same.
     assert sum(len(logs.entries(stream_id)) for stream_id in streams) == 20 * 3 + 19
 
 
-async def test_a_rename_races_with_names_of_events(projector, new, watcher, assert_sound):
+async def test_a_rename_races_with_names_of_events(projector, new, column, assert_sound):
     streams = [await new(f"stream {n}") for n in range(10)]
 
     async def rename(stream_id: UUID) -> None:
@@ -320,11 +305,11 @@ async def test_a_rename_races_with_names_of_events(projector, new, watcher, asse
         await projector.catch_up(stream_id)
 
     await asyncio.gather(*(call(stream_id) for stream_id in streams for call in (rename, event)))
-    assert len({(await columns_of(watcher, stream_id))["name"] for stream_id in streams}) == 10
+    assert len(set(await column("name", *streams))) == 10
     await assert_sound()
 
 
-async def test_a_link_to_a_gene_set_that_is_deleted_is_null_and_stays_so(user, projector, new, watcher, assert_sound):
+async def test_a_link_to_a_gene_set_that_is_deleted_is_null_and_stays_so(user, projector, new, watcher, column):
     stream_id, gone_early, gene_sets = await new(), await new("early"), GeneSetRepository()
     ids = [UUID(int=n) for n in range(2)]
     for gene_set_id in ids:
@@ -334,20 +319,18 @@ async def test_a_link_to_a_gene_set_that_is_deleted_is_null_and_stays_so(user, p
     for gene_set_id in ids:
         await gene_sets.delete(gene_set_id)
     await projector.catch_up(gone_early)
-    for one in (stream_id, gone_early):
-        assert (await columns_of(watcher, one))["gene_set_id"] is None
+    assert await column("gene_set_id", stream_id, gone_early) == [None, None]
     await at_rest()
     rows = await rows_of(watcher)
     assert (await projector.verify()).counts == {VerifyOutcome.EQUAL: 2}
-    assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: 2}
-    assert await rows_of(watcher) == rows
-    await watcher.execute("DELETE FROM stream_projections")
-    assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: 2}
-    assert await rows_of(watcher) == rows
-    assert (await columns_of(watcher, stream_id))["gene_set_auto_imported"] is True
+    for removed in ("false", "true"):
+        await watcher.execute(f"DELETE FROM stream_projections WHERE {removed}")
+        assert (await projector.rebuild()).counts == {RebuildOutcome.REBUILT: 2}
+        assert await rows_of(watcher) == rows
+    assert await column("gene_set_auto_imported", stream_id) == [True]
 
 
-async def test_two_units_that_lock_in_opposite_orders_both_end(new, projector, watcher, assert_sound):
+async def test_two_units_that_lock_in_opposite_orders_both_end(new, assert_sound):
     """One of them may be told to try again; neither leaves an event of what it could not save."""
     a, b = await new("a"), await new("b")
 
@@ -362,7 +345,7 @@ async def test_two_units_that_lock_in_opposite_orders_both_end(new, projector, w
     await assert_sound()
 
 
-async def test_a_rebuild_of_everything_races_with_all_of_it(projector, new, watcher, assert_sound):
+async def test_a_rebuild_of_everything_races_with_all_of_it(projector, new, column, assert_sound):
     streams, dice = [await new(f"stream {n}") for n in range(6)], random.Random(SEED)
 
     async def happen() -> None:
@@ -384,5 +367,4 @@ async def test_a_rebuild_of_everything_races_with_all_of_it(projector, new, watc
 
     await asyncio.gather(happening, look())
     await assert_sound()
-    counts = [(await columns_of(watcher, stream_id))["message_count"] for stream_id in streams]
-    assert sum(counts) == 90
+    assert sum(await column("message_count", *streams)) == 90

@@ -3,11 +3,15 @@
 import asyncio
 import json
 import logging
-from uuid import UUID, uuid4
+from dataclasses import dataclass
+from uuid import UUID
 
+import asyncpg
 import pytest
 
-from tests.support.projections import DELTA, MESSAGE, Logs, columns_of, logged, row_of
+from tests.support.conversations import conversation, named
+from tests.support.folding import looped, nested
+from tests.support.projections import DELTA, MESSAGE, Logs, columns_of, row_of
 from veupath_store import StreamRepository
 from veupath_store.documents.json import decode
 from veupath_store.errors import InvalidInputError, UnavailableError
@@ -27,7 +31,7 @@ NOT_NOW = "the connection was refused, as no server listens there."
 @pytest.fixture
 async def stream_id(user, projector) -> UUID:
     """A conversation whose row has seen all of its log: its creation, six events, and a repository's write."""
-    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    stream_id = await conversation(user)
     await projector.append(stream_id, [MESSAGE, DELTA, Event(type="strategy_meta", data={"recordType": "gene"})])
     await StreamRepository().update_projection(stream_id, plan={"root": {"id": "a", "searchName": "s"}})
     await projector.append(stream_id, [MESSAGE, DELTA, MESSAGE])
@@ -35,11 +39,14 @@ async def stream_id(user, projector) -> UUID:
     return stream_id
 
 
+@dataclass(frozen=True)
 class Asked:
     """One conversation, and what the projector says of it without a change to its row."""
 
-    def __init__(self, projector: Projector, watcher, stream_id: UUID, logs: Logs) -> None:
-        self.projector, self.watcher, self.stream_id, self.logs = projector, watcher, stream_id, logs
+    projector: Projector
+    watcher: asyncpg.Connection
+    stream_id: UUID
+    logs: Logs
 
     async def row(self) -> str:
         return await row_of(self.watcher, self.stream_id)
@@ -158,7 +165,7 @@ class TestOfLogs:
         if first == "append":
             await asked.projector.append(asked.stream_id, [MESSAGE])
         elif first == "event":
-            await asked.projector.append(asked.stream_id, [Event(type="strategy_meta", data={"name": "two"})])
+            await asked.projector.append(asked.stream_id, [named("two")])
         elif first == "write":
             await StreamRepository().update_projection(asked.stream_id, name="two")
         await asked.projector.catch_up(asked.stream_id)
@@ -214,63 +221,46 @@ class TestOfLogs:
         await asked.assert_goes_on()
 
 
-class TestOfRedis:
-    @pytest.fixture
-    def settings(self, database_url, private_redis):
-        return logged(database_url, private_redis.url, f"{uuid4()}:", log_timeout=1.0)
-
-    async def test_while_redis_is_down_everything_says_so_and_harms_nothing(self, asked, private_redis, caplog):
-        row = await asked.row()
-        worker = ProjectionWorker(poll_seconds=0.01)
-        with private_redis.down():
-            for call in (
-                asked.projector.catch_up(asked.stream_id),
-                asked.projector.rebuild(),
-                asked.projector.rebuild(force=True),
-                asked.projector.verify(),
-                asked.projector.lag(),
-                asked.projector.append(asked.stream_id, [MESSAGE]),
-            ):
-                with pytest.raises(UnavailableError) as error:
-                    await call
-                assert NOT_NOW in str(error.value)
-            assert await asked.row() == row
-            with caplog.at_level(logging.WARNING, "veupath_store.events"):
-                await guarded(worker.drain(), CANNOT)
-            [message] = caplog.messages
-            assert message.startswith("projections cannot be caught up now: ")
-            assert NOT_NOW in message
-        assert await asked.all() == SOUND
+@pytest.mark.with_log(private=True, log_timeout=1.0)
+async def test_while_redis_is_down_everything_says_so_and_harms_nothing(asked, private_redis, caplog):
+    row = await asked.row()
+    worker = ProjectionWorker(poll_seconds=0.01)
+    with private_redis.down():
+        for call in (
+            asked.projector.catch_up(asked.stream_id),
+            asked.projector.rebuild(),
+            asked.projector.rebuild(force=True),
+            asked.projector.verify(),
+            asked.projector.lag(),
+            asked.projector.append(asked.stream_id, [MESSAGE]),
+        ):
+            with pytest.raises(UnavailableError) as error:
+                await call
+            assert NOT_NOW in str(error.value)
+        assert await asked.row() == row
+        with caplog.at_level(logging.WARNING, "veupath_store.events"):
+            await guarded(worker.drain(), CANNOT)
+        [message] = caplog.messages
+        assert message.startswith("projections cannot be caught up now: ")
+        assert NOT_NOW in message
+    assert await asked.all() == SOUND
 
 
-def cycle() -> list:
-    return [
-        {"id": "a", "primaryInputStepId": "b", "searchName": "s"},
-        {"id": "b", "primaryInputStepId": "a", "searchName": "s"},
-    ]
-
-
-def nested(depth: int) -> bytes:
-    return (
-        b'{"name":"of the plan","plan":{"root":'
-        + b'{"primaryInput":' * (depth - 1)
-        + b"{}"
-        + b"}" * (depth - 1)
-        + b"}}"
-    )
-
-
-def snapshot(steps: list, root: object = "0") -> dict:
-    return {"graphSnapshot": {"steps": steps, "rootStepId": root, "name": "of the snapshot"}}
+def snapshot(steps: list) -> dict:
+    return {"graphSnapshot": {"steps": steps, "rootStepId": "0", "name": "of the snapshot"}}
 
 
 LEFT = "the plan was left as it was: "
 NO_OBJECT = "its data is no JSON object"
 BAD = {
     "no JSON": ("user_message", b"{", NO_OBJECT),
-    "cycle": ("graph_snapshot", snapshot(cycle(), "a"), LEFT + "its steps form a cycle"),
-    "a plan 201 deep": ("graph_plan", nested(201), LEFT + "steps are nested more than 200 levels deep"),
-    "a plan 5,000 deep": ("graph_plan", nested(5_000), NO_OBJECT),
+    "cycle": ("graph_snapshot", snapshot(looped(2)), LEFT + "its steps form a cycle"),
+    "a plan 201 deep": (
+        "graph_plan",
+        nested(limits.PLAN_DEPTH + 1, "of the plan"),
+        LEFT + "steps are nested more than 200 levels deep",
+    ),
+    "a plan 5,000 deep": ("graph_plan", nested(5_000, "of the plan"), NO_OBJECT),
     "17 MB": (
         "graph_snapshot",
         snapshot([{"id": "0", "searchName": "s", "displayName": "x" * (BIG + 1_000)}]),

@@ -10,20 +10,14 @@ import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from uuid import uuid4
+from functools import partial
 
 import pytest
 
-from tests.support.projections import MESSAGE, logged
-from tests.support.servers import until
-from veupath_store import (
-    LogReader,
-    Projector,
-    StreamRepository,
-    async_session_factory,
-    close_db,
-    init_db,
-)
+from tests.support.conversations import conversation
+from tests.support.projections import MESSAGE
+from tests.support.waiting import becomes
+from veupath_store import LogReader, Projector, StreamRepository, async_session_factory, close_db, init_db
 from veupath_store.errors import OutcomeUnknownError, StoreClosedError, StoreError, UnavailableError
 from veupath_store.values import VerifyOutcome
 
@@ -36,10 +30,8 @@ SELECT (SELECT count(*) FROM stream_projections WHERE unlogged <> '{}' OR last_e
      + (SELECT count(*) FROM stream_events)"""
 
 
-@pytest.fixture
-def settings(database_url, private_redis):
-    """As in production, but for the prefix: the process brings its logs up to date by itself."""
-    return logged(database_url, private_redis.url, f"{uuid4()}:", catch_up=True, log_timeout=1.0)
+# As in production, but for the prefix: the process brings its logs up to date by itself.
+pytestmark = pytest.mark.with_log(private=True, catch_up=True, log_timeout=1.0)
 
 
 @dataclass
@@ -93,7 +85,7 @@ async def write_and_read(user_id, stream_id, ledger: Ledger, stop: asyncio.Event
 @pytest.mark.large
 @pytest.mark.parametrize("how", ["down", "frozen"])
 async def test_no_writer_and_no_reader_notices_that_redis_is_away(how, user, private_redis, watcher):
-    streams = [(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(WRITERS)]
+    streams = [await conversation(user) for _ in range(WRITERS)]
     ledger, stop = Ledger(), asyncio.Event()
     writers = [asyncio.create_task(write_and_read(user.id, stream_id, ledger, stop)) for stream_id in streams]
     await asyncio.sleep(BEFORE)
@@ -104,11 +96,7 @@ async def test_no_writer_and_no_reader_notices_that_redis_is_away(how, user, pri
     ledger.phase, returned = "after", time.monotonic()
     stop.set()
     await asyncio.gather(*writers)
-
-    async def logged() -> bool:
-        return await watcher.fetchval(_WAITING) == 0
-
-    await until(logged, within=SOON, what="all that was written meanwhile is logged")
+    await becomes(partial(watcher.fetchval, _WAITING), 0, "what was written meanwhile and is not logged", SOON)
     sys.stdout.write(f"\n{how} for {OUTAGE:.0f} s\n{ledger}\nlogged after {time.monotonic() - returned:.1f} s\n")
     assert ledger.failed == []
     # Where Redis was asked under a lock, a read took 9.75 s.
@@ -123,7 +111,7 @@ async def test_no_writer_and_no_reader_notices_that_redis_is_away(how, user, pri
 async def test_closing_the_store_while_redis_is_frozen_ends_and_leaves_what_is_logged_later(
     user, private_redis, settings, watcher
 ):
-    stream_id = (await StreamRepository().create(user.id, "plasmodb", name="one")).id
+    stream_id = await conversation(user)
     await Projector().append(stream_id, [MESSAGE])
     events = await LogReader().follow(stream_id)
     await anext(events)
@@ -140,9 +128,5 @@ async def test_closing_the_store_while_redis_is_frozen_ends_and_leaves_what_is_l
         with pytest.raises((StoreClosedError, UnavailableError)):
             await following
     await init_db(settings=settings)
-
-    async def logged() -> bool:
-        return await watcher.fetchval(_WAITING) == 0
-
-    await until(logged, within=SOON, what="the next process logs what was left")
+    await becomes(partial(watcher.fetchval, _WAITING), 0, "what the next process has not logged", SOON)
     assert (await Projector().verify()).counts == {VerifyOutcome.EQUAL: 1}

@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import sys
 import traceback
+from contextlib import asynccontextmanager, closing
 
 import pytest
 from pydantic import SecretStr
@@ -24,12 +25,18 @@ def settings(url: str, **options) -> StoreSettings:
     return StoreSettings(database_url=NOWHERE, redis_url=url, **{"log_timeout": 5.0, **options})
 
 
-async def ping(url: str, **options) -> None:
+@asynccontextmanager
+async def opened(url: str, **options):
     log = EventLog(settings(url, **options))
     try:
-        await log.ping()
+        yield log
     finally:
         await log.close()
+
+
+async def ping(url: str, **options) -> None:
+    async with opened(url, **options) as log:
+        await log.ping()
 
 
 async def assert_refused(url: str, kind: type[Exception], *parts: str) -> None:
@@ -53,36 +60,31 @@ def certificates(tmp_path_factory):
     return made
 
 
-def tls_server(certificates, shown: str, clients: str = "no") -> RedisOnPort:
-    files = (f"tls-{name} {certificates[file]}" for name, file in _files(shown))
-    options = ("tls-port {port}", "port 0", f"tls-auth-clients {clients}", *files)
-    return RedisOnPort(*options, found=program_with_tls())
-
-
-def _files(shown: str):
-    return ("cert-file", f"{shown}.crt"), ("key-file", f"{shown}.key"), ("ca-cert-file", "ca.crt")
+def tls_server(certificates, shown: str, clients: str = "no"):
+    """For a block, a server that shows this certificate, and wants one of its clients or not."""
+    files = ("cert-file", f"{shown}.crt"), ("key-file", f"{shown}.key"), ("ca-cert-file", "ca.crt")
+    options = ("tls-port {port}", "port 0", f"tls-auth-clients {clients}")
+    named = (f"tls-{name} {certificates[file]}" for name, file in files)
+    return closing(RedisOnPort(*options, *named, found=program_with_tls()))
 
 
 @pytest.fixture(scope="module")
 def tls(certificates):
-    server = tls_server(certificates, "server")
-    yield server
-    server.close()
+    with tls_server(certificates, "server") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def strict(certificates):
     """A server that wants a client certificate."""
-    server = tls_server(certificates, "server", clients="yes")
-    yield server
-    server.close()
+    with tls_server(certificates, "server", clients="yes") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def plain():
-    server = RedisOnPort()
-    yield server
-    server.close()
+    with closing(RedisOnPort()) as server:
+        yield server
 
 
 def tls_url(server, host="localhost", **query) -> str:
@@ -107,24 +109,18 @@ async def test_a_certificate_for_another_host_name(tls, certificates):
 
 
 async def test_an_authority_without_key_usage_is_refused_by_newer_pythons_only(certificates):
-    server = tls_server(certificates, "sloppy")
-    url = tls_url(server, ssl_ca_certs=certificates["sloppy-ca.crt"])
-    try:
+    with tls_server(certificates, "sloppy") as server:
+        url = tls_url(server, ssl_ca_certs=certificates["sloppy-ca.crt"])
         if sys.version_info >= (3, 13):
             await assert_refused(url, ConfigurationError, "lacks what RFC 5280 asks for", "since 3.13")
         else:
             await ping(url)
-    finally:
-        server.close()
 
 
 async def test_a_certificate_that_has_expired(certificates):
-    server = tls_server(certificates, "expired")
-    try:
+    with tls_server(certificates, "expired") as server:
         url = tls_url(server, ssl_ca_certs=certificates["ca.crt"])
         await assert_refused(url, ConfigurationError, "has expired", "new certificate")
-    finally:
-        server.close()
 
 
 async def test_a_client_certificate_that_is_missing_or_of_another_authority(strict, certificates):
@@ -139,12 +135,12 @@ async def test_files_that_cannot_be_used_are_told_from_the_network(tls, certific
     url = tls_url(tls, ssl_ca_certs=certificates["ca.crt"])
     pair = f"{url}&ssl_certfile={certificates['certified.crt']}&ssl_keyfile={certificates['server.key']}"
     await assert_refused(pair, ConfigurationError, "file of TLS cannot be used", "ssl_keyfile")
-    no_pem = tls_url(tls, ssl_ca_certs=certificates["ca.key"])
-    await assert_refused(no_pem, ConfigurationError, "file of TLS cannot be used", "ssl_ca_certs")
-    folder = tls_url(tls, ssl_ca_certs=certificates.folder)
-    await assert_refused(folder, ConfigurationError, "file of TLS is missing, or this user may not read it")
-    nothing = tls_url(tls, ssl_ca_certs=certificates["none.crt"])
-    await assert_refused(nothing, ConfigurationError, "none.crt")
+    for file, *parts in (
+        (certificates["ca.key"], "file of TLS cannot be used", "ssl_ca_certs"),
+        (certificates.folder, "file of TLS is missing, or this user may not read it"),
+        (certificates["none.crt"], "none.crt"),
+    ):
+        await assert_refused(tls_url(tls, ssl_ca_certs=file), ConfigurationError, *parts)
 
 
 async def test_tls_to_a_port_without_it(plain):
@@ -175,15 +171,12 @@ async def test_a_server_that_does_not_answer_is_told_from_one_that_refuses(plain
 
 
 async def test_a_cluster_is_refused_by_name():
-    server = RedisOnPort("cluster-enabled yes")
-    try:
+    with closing(RedisOnPort("cluster-enabled yes")) as server:
         await assert_refused(server.url, ConfigurationError, "Redis Cluster (cluster_enabled:1)", "no cluster's")
         with server.client() as beside:
             beside.execute_command("ACL", "SETUSER", "ann", "on", f">{SECRET}", "~*", "+@all", "-info", "-cluster")
         url = server.url.replace("://", f"://ann:{SECRET}@")
         await assert_refused(url, ConfigurationError, "Redis Cluster")
-    finally:
-        server.close()
 
 
 @pytest.mark.parametrize("user", ["", "ann", "default"])
@@ -243,28 +236,26 @@ async def test_each_new_connection_asks_for_the_password(guarded, plain, is_awai
         return password()
 
     url = f"redis://ann:old@{plain.place}"
-    log = EventLog(settings(url, redis_password=later if is_awaited else password))
-    await asyncio.gather(*(log.ping() for _ in range(3)))
-    assert asked == 3
-    await log.ping()
-    assert asked == 3, "an open connection is used again"
-    word = "second"
-    rotate(guarded, word)
-    await log.ping()
-    assert asked == 4
-    await log.close()
+    async with opened(url, redis_password=later if is_awaited else password) as log:
+        await asyncio.gather(*(log.ping() for _ in range(3)))
+        assert asked == 3
+        await log.ping()
+        assert asked == 3, "an open connection is used again"
+        word = "second"
+        rotate(guarded, word)
+        await log.ping()
+        assert asked == 4
 
 
 async def test_a_password_that_became_stale_between_asking_and_showing_it_is_asked_for_once_more(guarded, plain):
     words = ["stale", "first", "wrong", "wrong", "first"]
-    log = EventLog(settings(f"redis://ann:@{plain.place}", redis_password=lambda: words.pop(0)))
-    await log.ping()
-    assert len(words) == 3
-    rotate(guarded, "first")
-    with pytest.raises(ConfigurationError, match="refused the user or its password"):
+    async with opened(f"redis://ann:@{plain.place}", redis_password=lambda: words.pop(0)) as log:
         await log.ping()
+        assert len(words) == 3
+        rotate(guarded, "first")
+        with pytest.raises(ConfigurationError, match="refused the user or its password"):
+            await log.ping()
     assert words == ["first"]
-    await log.close()
 
 
 async def test_where_there_is_no_password_to_be_had_the_call_may_be_repeated(plain):

@@ -13,43 +13,22 @@ import redis
 from tests.support import redis_servers
 from tests.support.checkout import REPOSITORY
 from tests.support.checks import APPLICATION, check
+from tests.support.conversations import conversation, say, texts_of
 from tests.support.databases import connected
 from tests.support.dumps import programs
 from tests.support.processes import BIN, run
-from tests.support.projections import at_rest
+from tests.support.projections import at_rest, logged
 from tests.support.redis_ports import free_port
 from tests.support.roles import role
-from tests.support.servers import new_name, until
-from veupath_store import (
-    ControlSetRepository,
-    Event,
-    LogReader,
-    ProjectionWorker,
-    Projector,
-    StreamRepository,
-    UserRepository,
-    close_db,
-    init_db,
-)
-from veupath_store.config import StoreSettings
+from tests.support.servers import new_name
+from tests.support.waiting import becomes
+from veupath_store import ProjectionWorker, Projector, StoreSettings, StreamRepository, close_db, init_db
+from veupath_store.repositories import ControlSetRepository, UserRepository
 from veupath_store.schema.migrations import migrate
 from veupath_store.servers.redis import server_program
 from veupath_store.values import Level
 
 pytestmark = [pytest.mark.own_database, pytest.mark.with_log, pytest.mark.large]
-
-
-def said(text):
-    return [Event(type="user_message", data={"content": text, "messageId": text})]
-
-
-async def say(stream_id, text):
-    await Projector().append(stream_id, said(text))
-    await Projector().catch_up(stream_id)
-
-
-async def texts(stream_id):
-    return [message.content async for message in LogReader().iterate_messages(stream_id)]
 
 
 def logs(redis_url, prefix):
@@ -65,75 +44,70 @@ def restore_logs(redis_url, prefix, backup):
             client.restore(key, 0, value)
 
 
-async def test_redis_of_an_earlier_moment(store, user, redis_url, log_prefix):
+async def test_redis_of_an_earlier_moment(user, redis_url, log_prefix):
     """Messages since then are lost, which is said for good; names and plans are not, for the row has them."""
-    stream = await StreamRepository().create(user.id, "plasmodb", name="old")
-    await say(stream.id, "first")
+    stream = await conversation(user, "old")
+    await say(stream, "first")
     backup = logs(redis_url, log_prefix)
-    await say(stream.id, "lost")
-    await StreamRepository().update_projection(stream.id, name="renamed since", plan={"root": {"id": "a"}})
-    later = await StreamRepository().create(user.id, "plasmodb", name="begun since")
+    await say(stream, "lost")
+    await StreamRepository().update_projection(stream, name="renamed since", plan={"root": {"id": "a"}})
+    later = await conversation(user, "begun since")
     await at_rest()
     restore_logs(redis_url, log_prefix, backup)
 
     assert (await Projector().lag()).counts == {"ahead": 2}
     assert len((await Projector().verify()).suspects) == 2
     refused = (await Projector().rebuild()).refused
-    assert {one.stream_id for one in refused} == {stream.id, later.id}
-    row = await StreamRepository().get_projection(stream.id)
+    assert {one.stream_id for one in refused} == {stream, later}
+    row = await StreamRepository().get_projection(stream)
     assert (row.name, row.message_count) == ("renamed since", 2)
 
     for one in (stream, later):
-        await say(one.id, "next")
+        await say(one, "next")
     lag = await Projector().lag()
     assert lag.counts == {"current": 2}
-    assert {one.stream_id: one.lost["messages"] for one in lag.lagging} == {stream.id: 1, later.id: 0}
+    assert {one.stream_id: one.lost["messages"] for one in lag.lagging} == {stream: 1, later: 0}
     assert not (await Projector().verify()).suspects
-    row = await StreamRepository().get_projection(stream.id)
+    row = await StreamRepository().get_projection(stream)
     assert (row.name, row.plan, row.message_count) == ("renamed since", {"root": {"id": "a"}}, 2)
-    assert await texts(stream.id) == ["first", "next"]
-    assert (await StreamRepository().get_projection(later.id)).name == "begun since"
+    assert await texts_of(stream) == ["first", "next"]
+    assert (await StreamRepository().get_projection(later)).name == "begun since"
 
 
 async def test_postgresql_of_an_earlier_moment(store, user, settings, server):
     """Rows become what their logs say, conversations begun since too; what other tables lost stays lost."""
-    stream = await StreamRepository().create(user.id, "plasmodb", name="old")
-    await say(stream.id, "first")
+    stream = await conversation(user, "old")
+    await say(stream, "first")
     await close_db()
     backup = new_name()
     await server.create(backup, settings.target.database)
     try:
         await init_db(settings=settings)
-        await say(stream.id, "second")
-        await StreamRepository().update_projection(stream.id, name="renamed since", plan={"root": {"id": "a"}})
-        later = await StreamRepository().create(user.id, "plasmodb", name="begun since")
-        await say(later.id, "third")
+        await say(stream, "second")
+        await StreamRepository().update_projection(stream, name="renamed since", plan={"root": {"id": "a"}})
+        later = await conversation(user, "begun since")
+        await say(later, "third")
         lists = {"positive_ids": [], "negative_ids": []}
         await ControlSetRepository().create(name="x", site_id="plasmodb", record_type="gene", user_id=user.id, **lists)
         await at_rest()
         await close_db()
 
-        restored = StoreSettings(
-            database_url=server.url(backup),
-            redis_url=settings.redis_url,
-            log_prefix=settings.log_prefix,
-            catch_up=False,
-        )
+        restored = logged(server.url(backup), settings.redis_url, settings.log_prefix)
         await init_db(settings=restored)
-        assert (await StreamRepository().get_projection(stream.id)).name == "old"
+        assert (await StreamRepository().get_projection(stream)).name == "old"
         lag = await Projector().lag()
         assert (lag.counts, lag.without_row) == ({"behind": 1}, 1)
         assert not (await Projector().rebuild()).refused
-        row = await StreamRepository().get_projection(stream.id)
+        row = await StreamRepository().get_projection(stream)
         assert (row.name, row.plan, row.message_count) == ("renamed since", {"root": {"id": "a"}}, 2)
         assert not (await Projector().verify()).suspects
-        assert await texts(stream.id) == ["first", "second"]
+        assert await texts_of(stream) == ["first", "second"]
         await ProjectionWorker().sweep()
-        assert await StreamRepository().get_projection(later.id) is None
+        assert await StreamRepository().get_projection(later) is None
         assert not (await Projector().rebuild(missing=True)).refused
-        row = await StreamRepository().get_projection(later.id)
+        row = await StreamRepository().get_projection(later)
         assert (row.name, row.message_count) == ("begun since", 1)
-        assert await texts(later.id) == ["third"]
+        assert await texts_of(later) == ["third"]
         assert not (await Projector().verify()).suspects
         assert await ControlSetRepository().list_by_site("plasmodb", user.id) == []
         assert (await UserRepository().get_by_id(user.id)).id == user.id
@@ -167,7 +141,7 @@ async def operator(cwd, urls):
         )
         if line.startswith("redis-server"):
             servers.append(process)
-            await until(lambda: answers(urls["REDIS_URL"]), 20, line)
+            await becomes(lambda: answers(urls["REDIS_URL"]), True, line)
         else:
             assert await process.wait() == 0, line
 
@@ -206,11 +180,11 @@ async def test_the_commands_of_the_page(empty_url, tmp_path):
             await type_in(f"redis-server --port {port} --appendonly yes --appendfsync always --save ''")
             await init_db(settings=settings)
             user = await UserRepository().create()
-            stream = await StreamRepository().create(user.id, "plasmodb", name="old")
-            await say(stream.id, "first")
+            stream = await conversation(user, "old")
+            await say(stream, "first")
             for line in backup:
                 await type_in(line)
-            await say(stream.id, "lost")
+            await say(stream, "lost")
             await close_db()
         for left in directory.glob("appendonly*"):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -224,8 +198,8 @@ async def test_the_commands_of_the_page(empty_url, tmp_path):
             about_tables = [one for one in report.findings if not one.name.startswith("log")]
             assert {one.level for one in about_tables} == {Level.OK}, about_tables
             await init_db(settings=settings)
-            assert await texts(stream.id) == ["first"]
-            await say(stream.id, "second")
+            assert await texts_of(stream) == ["first"]
+            await say(stream, "second")
             await close_db()
             with redis_servers.client(redis_url) as client:
                 assert client.config_get("appendonly") == {"appendonly": "yes"}

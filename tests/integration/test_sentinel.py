@@ -1,10 +1,8 @@
 """The event log behind Sentinels: real ones, real failovers."""
 
 import asyncio
-import os
-import signal
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from uuid import uuid4
 
 import pytest
@@ -27,18 +25,18 @@ def event(**data) -> Event:
     return Event(type="user_message", data=data)
 
 
-def opened(url: str, **options) -> EventLog:
-    return EventLog(StoreSettings(database_url=NOWHERE, redis_url=url, **{"log_timeout": 1.0, **options}))
-
-
 @contextmanager
-def watched_servers():
-    group = Watched()
-    try:
-        group.settle()
+def watched_servers(*given, word: str | None = None):
+    with closing(Watched(*given)) as group:
+        group.settle(word)
         yield group
-    finally:
-        group.close()
+
+
+@asynccontextmanager
+async def opened(url: str, **options):
+    log = EventLog(StoreSettings(database_url=NOWHERE, redis_url=url, **{"log_timeout": 1.0, **options}))
+    yield log
+    await log.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +58,8 @@ def watched(request):
 
 @pytest.fixture
 async def log(watched):
-    log = opened(watched.url)
-    yield log
-    await log.close()
+    async with opened(watched.url) as log:
+        yield log
 
 
 async def appended_anew(log: EventLog, key: LogKey) -> float:
@@ -102,7 +99,7 @@ async def test_after_a_crash_writes_go_to_the_new_master_without_a_restart(watch
 async def test_after_a_hang_calls_end_in_time_and_the_silent_server_is_left(watched, log):
     key = LogKey.stream(uuid4())
     await asyncio.gather(*(log.read(key, count=1) for _ in range(5)))
-    os.kill(watched.servers[0].process.pid, signal.SIGSTOP)
+    watched.servers[0].freeze()
     started = time.monotonic()
     with pytest.raises(OutcomeUnknownError, match="within the log's timeout"):
         await log.append(key, [event()], new=True)
@@ -135,11 +132,9 @@ async def test_a_switchover_is_followed_before_the_old_master_knows_of_it(watche
 
 
 async def test_silent_sentinels_cost_nothing_and_one_is_enough(watched):
-    log = opened(watched.url, log_timeout=30.0)
-    with watched.sentinels[0].frozen(), watched.sentinels[1].frozen():
-        async with asyncio.timeout(15):
+    async with opened(watched.url, log_timeout=30.0) as log, asyncio.timeout(15):
+        with watched.sentinels[0].frozen(), watched.sentinels[1].frozen():
             await log.append(LogKey.stream(uuid4()), [event()], new=True)
-    await log.close()
 
 
 @pytest.mark.large
@@ -152,44 +147,32 @@ async def test_where_no_sentinel_answers_each_is_named_and_the_call_may_be_repea
 
 
 async def test_a_name_that_no_sentinel_knows_is_a_matter_of_configuration(watched):
-    log = opened(f"redis+sentinel://{watched.places}/another")
-    with pytest.raises(ConfigurationError, match="watches no master of the name 'another'"):
-        await log.ping()
-    await log.close()
+    async with opened(f"redis+sentinel://{watched.places}/another") as log:
+        with pytest.raises(ConfigurationError, match="watches no master of the name 'another'"):
+            await log.ping()
 
 
 async def test_a_replica_that_a_sentinel_takes_for_the_master_is_not_used():
     """As right after a failover, where a Sentinel that was away still names the old master."""
-    group = Watched(sentinels=1)
-    try:
-        group.settle()
-        log = opened(group.url)
-        with group.servers[0].client() as demoted:
-            demoted.replicaof("127.0.0.1", group.servers[1].port)
+    with watched_servers(1) as group, group.servers[0].client() as demoted:
+        demoted.replicaof("127.0.0.1", group.servers[1].port)
+        async with opened(group.url) as log:
             with pytest.raises(UnavailableError, match="names it as the master, and it is a replica") as caught:
                 await log.ping()
-            assert group.servers[0].place in str(caught.value)
-        await log.close()
-    finally:
-        group.close()
+        assert group.servers[0].place in str(caught.value)
 
 
 async def test_passwords_of_the_master_and_of_sentinels_are_two():
-    group = Watched(1, (f"requirepass {SECRET}", f"masterauth {SECRET}"), (f"requirepass {WORD}",))
-    try:
-        group.settle(WORD)
+    own = (f"requirepass {SECRET}", f"masterauth {SECRET}")
+    with watched_servers(1, own, (f"requirepass {WORD}",), word=WORD) as group:
         base = f"redis+sentinel://:{{}}@{group.places}/{group.service}?sentinel_password={{}}"
-        log = opened(base.format(SECRET, WORD))
-        await log.append(LogKey.stream(uuid4()), [event()], new=True)
-        await log.close()
+        async with opened(base.format(SECRET, WORD)) as log:
+            await log.append(LogKey.stream(uuid4()), [event()], new=True)
         for words, why in (((SECRET, "x"), "this Sentinel refused"), (("x", WORD), "it refused the user or its pass")):
-            log = opened(base.format(*words))
-            with pytest.raises(ConfigurationError, match=why) as caught:
-                await log.ping()
+            async with opened(base.format(*words)) as log:
+                with pytest.raises(ConfigurationError, match=why) as caught:
+                    await log.ping()
             assert not any(word in str(caught.value) for word in (SECRET, WORD))
-            await log.close()
-    finally:
-        group.close()
 
 
 async def test_the_check_looks_at_the_master(watched):
@@ -200,14 +183,10 @@ async def test_the_check_looks_at_the_master(watched):
 
 
 async def test_a_sentinel_that_is_named_as_the_log_is_refused_by_name():
-    sentinel = RedisOnPort(sentinel=True)
-    try:
-        log = opened(sentinel.url)
-        with pytest.raises(ConfigurationError, match=r"write redis\+sentinel://"):
-            await log.ping()
-        await log.close()
-    finally:
-        sentinel.close()
+    with closing(RedisOnPort(sentinel=True)) as sentinel:
+        async with opened(sentinel.url) as log:
+            with pytest.raises(ConfigurationError, match=r"write redis\+sentinel://"):
+                await log.ping()
 
 
 async def test_no_task_and_no_connection_to_a_sentinel_stays(watched, log):

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from tests.support.checks import by_name, parts
+from tests.support.projections import logged
 from tests.support.redis_servers import client
 from tests.support.roles import role
 from veupath_store import ProjectionWorker, close_db, init_db
@@ -22,19 +23,10 @@ pytestmark = pytest.mark.own_database
 
 
 @pytest.fixture
-async def other_url(server, template):
-    """Another database, as a dump of the first one that was restored on the same cluster."""
-    async with server.database(template) as url:
-        yield url
-
-
-@pytest.fixture
-def both(database_url, other_url, redis_url, log_prefix):
-    """Settings of two applications that share Redis and prefix."""
-    return [
-        StoreSettings(database_url=url, redis_url=redis_url, log_prefix=log_prefix, catch_up=False)
-        for url in (database_url, other_url)
-    ]
+async def both(server, template, database_url, redis_url, log_prefix):
+    """Settings of two applications that share Redis and prefix; one has a dump of the other's database."""
+    async with server.database(template) as other_url:
+        yield [logged(url, redis_url, log_prefix) for url in (database_url, other_url)]
 
 
 async def shared(settings: StoreSettings) -> bool | None:

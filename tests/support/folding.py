@@ -1,5 +1,6 @@
 """A state that is full, and what it is after one event; and flat steps of every size."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -51,3 +52,15 @@ def chain(length: int) -> list[dict[str, Any]]:
 def doubling(length: int) -> list[dict[str, Any]]:
     """Steps of which each uses the one before twice: 2**length - 1 nodes."""
     return [{**step, "secondaryInputStepId": step["primaryInputStepId"]} for step in chain(length)]
+
+
+def looped(length: int) -> list[dict[str, Any]]:
+    """A chain whose end is the input of its beginning."""
+    first, *others = chain(length)
+    return [{**first, "primaryInputStepId": str(length - 1)}, *others]
+
+
+def nested(levels: int, name: str | None = None) -> bytes:
+    """The data of a plan of that many levels of steps, as JSON text."""
+    plan = b'{"primaryInput":' * (levels - 1) + b"{}" + b"}" * (levels - 1)
+    return b'{"name":%b,"plan":{"root":%b}}' % (json.dumps(name).encode(), plan)

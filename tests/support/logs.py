@@ -22,8 +22,8 @@ GARBAGE = st.recursive(
     max_leaves=5,
 )
 NAMES = st.sampled_from([*ODD_TEXTS, "Kinases"])
-STEP_IDS = st.sampled_from(["a", "a", "b", "c", "d", 7, "7", None])
-INPUT_IDS = st.sampled_from(["b", "c", "d", "d", 7, "gone", "gone", None])
+STEP_IDS = st.sampled_from(["a", "a", "b", "c", "d", 7, "7", None, "", True])
+INPUT_IDS = st.sampled_from(["b", "c", "d", "d", 7, "gone", "gone", None, "", True])
 
 
 def mostly(right: st.SearchStrategy[Any], wrong: st.SearchStrategy[Any] = GARBAGE) -> st.SearchStrategy[Any]:
@@ -48,6 +48,7 @@ STEPS = objects(
     colocationParams=st.just({"upstream": 100}),
     primaryInputStepId=INPUT_IDS,
     secondaryInputStepId=INPUT_IDS,
+    wdkStepId=st.none() | GARBAGE,
 )
 SNAPSHOTS = objects(
     steps=st.lists(mostly(STEPS), max_size=5),

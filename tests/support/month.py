@@ -38,10 +38,34 @@ def frozen(world: World):
     return world.server.frozen()
 
 
-@contextmanager
-def flushed(world: World) -> Iterator[None]:
-    world.logs.redis.flushall()
-    yield
+def having(*done: str, undone: str = "PING") -> State:
+    """What commands make of Redis, of which `{log}` is the conversation's log and `{marks}` those of all."""
+
+    @contextmanager
+    def state(world: World) -> Iterator[None]:
+        def run(command: str) -> None:
+            keys = {"{log}": world.logs.key(world.chat), "{marks}": f"{world.logs.prefix}{BEHIND}"}
+            world.logs.redis.execute_command(*(keys.get(word, word) for word in command.split()))
+
+        for command in done:
+            run(command)
+        try:
+            yield
+        finally:
+            run(undone)
+
+    return state
+
+
+flushed = having("FLUSHALL")
+full = having("CONFIG SET maxmemory 1", undone="CONFIG SET maxmemory 0")
+demoted = having("REPLICAOF 127.0.0.1 1", undone="REPLICAOF NO ONE")
+other_type = having("DEL {log}", "HSET {log} another type", undone="DEL {log}")
+other_marks = having("SET {marks} another-type", undone="DEL {marks}")
+
+
+def denying(command: str) -> State:
+    return having(f"ACL SETUSER default -{command}", undone="ACL SETUSER default +@all")
 
 
 @contextmanager
@@ -64,24 +88,6 @@ def evicting(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def demoted(world: World) -> Iterator[None]:
-    world.logs.redis.replicaof("127.0.0.1", 1)
-    try:
-        yield
-    finally:
-        world.logs.redis.replicaof("NO", "ONE")
-
-
-@contextmanager
-def full(world: World) -> Iterator[None]:
-    world.logs.redis.config_set("maxmemory", 1)
-    try:
-        yield
-    finally:
-        world.logs.redis.config_set("maxmemory", 0)
-
-
-@contextmanager
 def ahead_and_back(world: World) -> Iterator[None]:
     """What a server leaves whose clock was ahead: an entry, a mark and the claim of a sweep."""
     future = int(time.time() * 1_000) + TEN_YEARS
@@ -92,41 +98,9 @@ def ahead_and_back(world: World) -> Iterator[None]:
 
 
 @contextmanager
-def other_type(world: World) -> Iterator[None]:
-    key = world.logs.key(world.chat)
-    world.logs.redis.delete(key)
-    world.logs.redis.hset(key, "another", "type")
-    try:
-        yield
-    finally:
-        world.logs.redis.delete(key)
-
-
-@contextmanager
-def other_marks(world: World) -> Iterator[None]:
-    key = f"{world.logs.prefix}{BEHIND}"
-    world.logs.redis.set(key, "another type")
-    try:
-        yield
-    finally:
-        world.logs.redis.delete(key)
-
-
-def denying(command: str) -> State:
-    @contextmanager
-    def denied(world: World) -> Iterator[None]:
-        world.logs.redis.execute_command("ACL", "SETUSER", "default", f"-{command}")
-        try:
-            yield
-        finally:
-            world.logs.redis.execute_command("ACL", "SETUSER", "default", "+@all")
-
-    return denied
-
-
-@contextmanager
 def far_behind(world: World) -> Iterator[None]:
-    append_past_the_store(world.logs, world.chat, BACKLOG)
+    append = "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'type', 'user_message', 'data', '{}') end"
+    world.logs.redis.eval(append, 1, world.logs.key(world.chat), BACKLOG)
     yield
 
 
@@ -134,21 +108,13 @@ def far_behind(world: World) -> Iterator[None]:
 def shared(world: World) -> Iterator[None]:
     """Another application's conversation, whose owner nobody here knows, and its mark."""
     theirs = uuid4()
-    data = {"whole": "made", "userId": str(uuid4()), "siteId": "plasmodb", "name": "theirs"}
-    world.logs.add(theirs, "projection_patched", data)
+    owner = {"whole": "made", "userId": str(uuid4()), "siteId": "plasmodb", "name": "theirs"}
+    world.logs.add(theirs, "projection_patched", owner)
     world.logs.add(theirs, "user_message", {"content": "theirs"})
     world.logs.redis.zadd(f"{world.logs.prefix}{BEHIND}", {str(theirs): 1})
     before = world.logs.entries(theirs)
     yield
     assert world.logs.entries(theirs) == before
-
-
-def append_past_the_store(logs: Logs, stream_id: UUID, count: int) -> None:
-    """Append messages, without a mark, in the server itself."""
-    append = (
-        "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'op', '', 'type', 'user_message', 'data', '{}') end"
-    )
-    logs.redis.eval(append, 1, logs.key(stream_id), count)
 
 
 UNAVAILABLE, CONFIGURATION, INTERNAL = "`UnavailableError`", "`ConfigurationError`", "`InternalError`"
@@ -179,6 +145,7 @@ class Row:
 
 
 LOST = {"lag": "ahead", "verify": "behind", "rebuild": "behind"}
+UNREADABLE = {**dict.fromkeys(("lag", "verify", "rebuild"), "unreadable"), "append": INTERNAL, "follower": INTERNAL}
 SILENT = dict.fromkeys(("lag", "verify", "rebuild", "append", "follower"), UNAVAILABLE)
 
 MONTH = (
@@ -198,16 +165,7 @@ MONTH = (
     Row("full (`noeviction`)", full, append=UNAVAILABLE, follower=WAITS),
     Row("back from a clock ten years ahead", ahead_and_back, lag="behind"),
     Row(f"{BACKLOG:,} entries ahead of the row", far_behind, lag="behind"),
-    Row(
-        "holding a hash under the log's key",
-        other_type,
-        lag="unreadable",
-        verify="unreadable",
-        rebuild="unreadable",
-        append=INTERNAL,
-        follower=INTERNAL,
-        afterwards="3 messages are lost",
-    ),
+    Row("holding a hash under the log's key", other_type, **UNREADABLE, afterwards="3 messages are lost"),
     Row("holding a string under `projections:behind`", other_marks),
     Row("refusing `EVAL`", denying("eval"), lag="unreadable", append=CONFIGURATION, follower=WAITS),
     Row("refusing `XADD`", denying("xadd"), append=CONFIGURATION, follower=WAITS),

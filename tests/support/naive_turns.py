@@ -1,16 +1,28 @@
 """Messages with what was logged of their turn, as slowly as the rule reads: for each event, look for its message."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from veupath_store.events.fold.text import decoded
 from veupath_store.events.log.entries import Entry
+from veupath_store.values import Message
 
 BOUNDS = ("message_start", "message_end")
 USAGE = ("token_usage", "token_usage_partial", "message_end")
 
 
+def shown(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as `naive_messages` has them, which knows no times and no operations."""
+    return [message.model_dump(mode="json", exclude={"created_at", "operation_id"}) for message in messages]
+
+
 def naive_messages(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The messages, as JSON."""
+    return json.loads(json.dumps(_messages(entries)))
+
+
+def _messages(entries):
     found = []
     for number, entry in enumerate(entries):
         data = decoded(entry.raw)

@@ -2,18 +2,15 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
 
-from tests.support.redis_servers import PATIENCE, program
+from tests.support.redis_servers import PATIENCE, RedisProcess
 
 _HIGHEST = 55_535
 """A cluster listens on the port that is 10,000 above as well."""
@@ -42,22 +39,16 @@ def _takes_tls(found: str) -> bool:
     return "tls-cert-file" in said.stdout + said.stderr
 
 
-class RedisOnPort:
+class RedisOnPort(RedisProcess):
     """A server on 127.0.0.1, without persistence. Options are those of its configuration file."""
 
     def __init__(self, *options: str, sentinel: bool = False, found: str | None = None) -> None:
         self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="veupath-store-test-")).resolve()
         lines = [*(() if sentinel else ('save ""', "repl-diskless-sync-delay 0")), *options]
         if not any(line.startswith("tls-port") for line in lines):
             lines.append(f"port {self.port}")
-        (self.folder / "conf").write_text("\n".join(line.format(port=self.port) for line in lines))
-        self.process = subprocess.Popen(
-            [found or program(), "conf", "--logfile", "log", *(("--sentinel",) if sentinel else ())],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-        )
-        self._wait()
+        conf = "\n".join(line.format(port=self.port) for line in lines)
+        super().__init__(*(("--sentinel",) if sentinel else ()), conf=conf, found=found)
 
     @property
     def place(self) -> str:
@@ -70,31 +61,10 @@ class RedisOnPort:
     def client(self, **options) -> redis.Redis:
         return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=PATIENCE, **options)
 
-    def _wait(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise TimeoutError((self.folder / "log").read_text())
-            time.sleep(0.01)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(PATIENCE)
-
-    @contextmanager
-    def frozen(self):
-        self.process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def answers(self) -> bool:
+        """Whether it listens; it may want TLS, or a password."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class Watched:

@@ -30,55 +30,46 @@ def client(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=PATIENCE)
 
 
-class PrivateRedis:
-    """A server of one's own, to be tormented. It listens on a socket, and keeps its data from one start to the next."""
+class RedisProcess:
+    """A server of one's own in a folder of its own, to be tormented. It starts where it is made.
 
-    def __init__(self) -> None:
+    Args:
+        arguments: Those of its command line, `conf` being its configuration file.
+        conf: That file's lines.
+        found: The program, where it is not the one that tests use.
+    """
+
+    url: str
+
+    def __init__(self, *arguments: str, conf: str = "", found: str | None = None) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="veupath-store-test-")).resolve()
-        self.url = f"unix://{self.path}/redis.sock"
-        self.process: subprocess.Popen[bytes] | None = None
+        (self.path / "conf").write_text(conf)
+        self._command = [found or program(), "conf", "--logfile", "log", *arguments]
         self.start()
 
     def start(self) -> None:
         """Start the server, and wait until it has loaded its data."""
-        options = [
-            "--port",
-            "0",
-            "--unixsocket",
-            "redis.sock",
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            "always",
-            "--save",
-        ]
-        self.process = subprocess.Popen(
-            [program(), *options, "", "--loglevel", "warning", "--logfile", "log"],
-            cwd=self.path,
-            stdin=subprocess.DEVNULL,
-        )
+        self.process = subprocess.Popen(self._command, cwd=self.path, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
-        while not self._answers():
+        while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise TimeoutError((self.path / "log").read_text())
             time.sleep(0.01)
 
-    def _answers(self) -> bool:
-        with client(self.url) as connection:
+    def answers(self) -> bool:
+        with self.client() as connection:
             try:
                 return bool(connection.ping())
             except redis.RedisError:
                 return False
 
+    def client(self) -> redis.Redis:
+        return client(self.url)
+
     def kill(self) -> None:
         """End the server at once; what it acknowledged is in its file."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, how: signal.Signals) -> None:
-        if self.process is not None:
-            self.process.send_signal(how)
-            self.process.wait(PATIENCE)
-            self.process = None
+        self.process.kill()
+        self.process.wait(PATIENCE)
 
     @contextmanager
     def down(self):
@@ -88,6 +79,37 @@ class PrivateRedis:
             yield
         finally:
             self.start()
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self):
+        """The server is alive and does nothing, as behind a dead network or on a full disk."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class PrivateRedis(RedisProcess):
+    """It listens on a socket, and keeps its data from one start to the next."""
+
+    def __init__(self) -> None:
+        lines = "port 0", "unixsocket redis.sock", "appendonly yes", "appendfsync always", 'save ""', "loglevel warning"
+        super().__init__(conf="\n".join(lines))
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.path}/redis.sock"
 
     @contextmanager
     def configured(self, **options: str):
@@ -104,23 +126,6 @@ class PrivateRedis:
                 for name, value in before.items():
                     beside.config_set(name, value)
 
-    @contextmanager
-    def frozen(self):
-        """The server is alive and does nothing, as behind a dead network or on a full disk."""
-        self.freeze()
-        try:
-            yield
-        finally:
-            self.thaw()
-
-    def freeze(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGCONT)
-
     def copy(self) -> Path:
         """A copy of what the server has on disk, for `set_back`."""
         copied = Path(tempfile.mkdtemp(dir=self.path, prefix="copy-"))
@@ -132,13 +137,6 @@ class PrivateRedis:
         self.kill()
         _copy_files(copied, self.path)
         self.start()
-
-    def client(self) -> redis.Redis:
-        return client(self.url)
-
-    def close(self) -> None:
-        self._end(signal.SIGKILL)
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _copy_files(source: Path, target: Path) -> None:

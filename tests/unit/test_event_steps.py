@@ -2,18 +2,17 @@
 
 import copy
 import json
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.folding import chain, doubling
+from tests.support.folding import doubling
 from veupath_store.documents.json import encode
 from veupath_store.documents.plans import flatten_plan, root_step_id
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.fold import steps as steps_module
-from veupath_store.events.fold.steps import build_plan, has_root
+from veupath_store.events.fold.steps import build_plan
 from veupath_store.inputs import limits
 
 SEARCH = {"id": "a", "kind": "search", "searchName": "GenesByTaxon", "parameters": {"organism": "Pf"}}
@@ -35,76 +34,6 @@ def test_a_plan_has_its_root_record_type_and_name():
     }
 
 
-def test_all_fields_of_a_step_are_kept():
-    own = {
-        "searchName": "GenesByLocation",
-        "operator": "COLOCATE",
-        "parameters": {"a": [1]},
-        "displayName": "",
-        "colocationParams": {"upstream": 100},
-    }
-    unknown = {"filters": [{"x": 1}], "analyses": [], "wdkStepId": 7, "resultCount": 0, "extra": {"a": None}}
-    step = {"id": "a", "kind": "combine", **own, **unknown, "estimatedSize": None}
-    assert root_of(step) == {"id": "a", **own, **unknown}
-
-
-@pytest.mark.parametrize(
-    ("step", "name"),
-    [
-        ({"kind": "combine"}, "__combine__"),
-        ({"operator": "UNION"}, "__combine__"),
-        ({"kind": "search", "operator": "UNION"}, "__combine__"),
-        ({"kind": "combine", "searchName": ""}, "__combine__"),
-        ({"kind": "combine", "searchName": "own"}, "own"),
-        ({"kind": "search"}, "__unknown__"),
-        ({"kind": "transform", "searchName": None}, "__unknown__"),
-        ({"kind": ["combine"], "operator": 7, "searchName": {}}, "__unknown__"),
-        ({"operator": ""}, "__unknown__"),
-        ({}, "__unknown__"),
-    ],
-)
-def test_the_search_name_falls_back(step, name):
-    assert root_of({"id": "a", **step})["searchName"] == name
-
-
-@pytest.mark.parametrize("field", ["searchName", "operator", "displayName", "parameters", "colocationParams"])
-@pytest.mark.parametrize("wrong", [None, 7, 1.5, True, [], ["x"]])
-def test_a_field_of_a_wrong_type_is_left_out(field, wrong):
-    assert root_of({**SEARCH, field: wrong}) == root_of({key: SEARCH[key] for key in SEARCH if key != field})
-
-
-@pytest.mark.parametrize("root", ["gone", None, "", 1.5, True, ["a"], {"a": 1}])
-def test_a_root_that_is_not_among_the_steps_is_none(root):
-    assert not has_root([SEARCH, {"id": None}, {"id": ""}, {}, "no step"], root)
-    assert not has_root([], root)
-    assert has_root([SEARCH], SEARCH["id"])
-
-
-@pytest.mark.parametrize("length", [1, 2, 50, limits.PLAN_DEPTH])
-def test_a_cycle_is_refused(length):
-    steps = chain(length)
-    steps[0]["primaryInputStepId"] = steps[-1]["id"]
-    with pytest.raises(InvalidInputError, match="its steps form a cycle"):
-        build(steps, steps[-1]["id"])
-
-
-def test_a_step_that_is_both_its_inputs_is_a_cycle():
-    with pytest.raises(InvalidInputError, match="its steps form a cycle"):
-        build([{"id": "a", "primaryInputStepId": "a", "secondaryInputStepId": "a"}])
-
-
-def test_a_cycle_that_the_root_does_not_reach_does_no_harm():
-    assert build([SEARCH, {"id": "b", "primaryInputStepId": "b"}]) == build([SEARCH])
-
-
-def test_as_deep_as_allowed_is_built_and_one_level_more_is_refused():
-    plan = build(chain(limits.PLAN_DEPTH), str(limits.PLAN_DEPTH - 1))
-    assert len(flatten_plan(plan)) == limits.PLAN_DEPTH
-    for depth in (limits.PLAN_DEPTH + 1, 5_000):
-        with pytest.raises(InvalidInputError, match=f"nested more than {limits.PLAN_DEPTH} levels deep"):
-            build(chain(depth), str(depth - 1))
-
-
 def test_a_step_that_is_used_twice_is_there_twice_and_shares_nothing():
     shared = {**SEARCH, "parameters": {"organism": ["Pf"]}}
     root = root_of({"id": "c", "primaryInputStepId": "a", "secondaryInputStepId": "a"}, shared, root="c")
@@ -121,13 +50,6 @@ def test_as_many_nodes_as_allowed_are_built_and_more_are_refused(monkeypatch):
             build(doubling(length), str(length - 1))
 
 
-def test_steps_that_double_at_each_level_end_soon():
-    started = time.process_time()
-    with pytest.raises(InvalidInputError, match=f"it has more than {limits.PLAN_STEPS} steps"):
-        build(doubling(limits.PLAN_DEPTH), str(limits.PLAN_DEPTH - 1))
-    assert time.process_time() - started < 20
-
-
 def test_a_large_step_that_is_used_a_thousand_times_is_not_written_out(monkeypatch):
     encoded = []
     monkeypatch.setattr(
@@ -141,18 +63,12 @@ def test_a_large_step_that_is_used_a_thousand_times_is_not_written_out(monkeypat
     assert not [value for value in encoded if "root" in value]
 
 
-def test_a_plan_that_is_too_large_is_refused():
-    with pytest.raises(InvalidInputError, match=f"it is larger than {limits.DOCUMENT_BYTES} bytes"):
-        build([{**SEARCH, "parameters": {"ids": "x" * limits.DOCUMENT_BYTES}}])
-
-
-def test_parameters_that_are_nested_too_deep_are_refused():
+def test_parameters_of_a_step_that_is_used_twice_are_refused_where_they_are_nested_too_deep():
     deep = {}
     for _ in range(1_000):
         deep = {"a": deep}
-    for steps in ([{"id": "a", "parameters": deep}], [*doubling(2), {"id": "0", "parameters": deep}]):
-        with pytest.raises(InvalidInputError, match="nested more than"):
-            build(steps, steps[-2]["id"] if len(steps) > 1 else "a")
+    with pytest.raises(InvalidInputError, match="nested more than"):
+        build([*doubling(2), {"id": "0", "parameters": deep}], "1")
 
 
 def test_the_given_steps_are_not_changed():

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.folding import AT, FULL, MOVED, after, changed
+from tests.support.folding import FULL, after, changed
 from tests.support.logs import entry, log
 from veupath_store.errors import InvalidInputError
 from veupath_store.events.fold.fold import INITIAL, PROJECTING, Folded, State, fold, fold_all
 from veupath_store.inputs import limits
-from veupath_store.values import LogProblem
 from veupath_store.values.streams import DEFAULT_NAME
 
 
@@ -42,7 +41,6 @@ def test_the_least_and_the_greatest_wdk_id_are_taken(number):
 
 @pytest.mark.parametrize("wrong", [None, "8", 8.0, True, [8], {}, -1, limits.INT64_MAX + 1, 2**64, 10**30])
 def test_a_wdk_id_that_is_none_is_ignored_by_itself(wrong):
-    assert after("strategy_link", {"wdkStrategyId": wrong}) == MOVED
     assert after("strategy_link", {"wdkStrategyId": wrong, "isSaved": False}) == changed(is_saved=False)
 
 
@@ -69,63 +67,6 @@ def test_a_snapshot_gives_plan_step_count_name_and_record_type():
     assert after("graph_snapshot", {"graphSnapshot": snapshot}) == changed(
         name="New", record_type="transcript", step_count=4, plan=plan
     )
-
-
-def test_a_plan_is_taken_whole_and_its_searches_are_counted():
-    combine = {"primaryInput": {"searchName": "a"}, "secondaryInput": {"searchName": ""}, "operator": "UNION"}
-    plan = {"root": {"searchName": "t", "primaryInput": combine}, "unknown": [1, None]}
-    assert after("graph_plan", {"plan": plan}) == changed(plan=plan, step_count=2)
-    expected = changed(plan={}, step_count=0, name="N", record_type="r")
-    assert after("graph_plan", {"plan": {}, "name": "N", "recordType": "r"}) == expected
-
-
-@pytest.mark.parametrize("kind", sorted(PROJECTING))
-@pytest.mark.parametrize("raw", [b"{", b"[]", b"null", b"7", b'"x"', b'{"name":NaNa}', b"\xff", b'{"a":1}{}', b" "])
-def test_an_event_whose_data_is_no_object_is_skipped_counted_and_reported(kind, raw):
-    assert fold_all(FULL, [entry(kind, raw, AT.ms, AT.seq)]) == Folded(
-        MOVED, (LogProblem(position=str(AT), type=kind, reason="its data is no JSON object"),), 1
-    )
-
-
-def test_over_long_text_is_cut_at_the_columns_width():
-    long = "\U0001f600" * 1_000
-    state = after("strategy_meta", {"name": long, "recordType": long})
-    assert (state.name, state.record_type) == (long[: limits.NAME], long[: limits.RECORD_TYPE])
-    assert after("model_selected", {"modelId": long}).model_id == long[: limits.MODEL_ID]
-    snapshot = {"steps": [{"id": "a"}], "rootStepId": "a", "graphName": long, "recordType": long}
-    state = after("graph_snapshot", {"graphSnapshot": snapshot})
-    assert (state.name, state.record_type) == (long[: limits.NAME], long[: limits.RECORD_TYPE])
-    assert state.plan["metadata"] == {"name": long[: limits.NAME]}
-
-
-def test_nul_and_lone_surrogates_become_the_replacement_character():
-    state = after("strategy_meta", {"name": "a\0b\ud800c\\u0000", "recordType": "\ude00\ud83d\ude00"})
-    assert (state.name, state.record_type) == ("a\ufffdb\ufffdc\\u0000", "\ufffd\U0001f600")
-    assert after("graph_plan", {"plan": {"a\0": ["\ud800"]}}).plan == {"a\ufffd": ["\ufffd"]}
-
-
-def test_positions_are_compared_as_integers():
-    entries = [
-        entry("user_message", ms=9, seq=1),
-        entry("user_message", ms=10, seq=1),
-        entry("user_message", ms=10, seq=10),
-    ]
-    assert fold_all(INITIAL, entries).state.message_count == 3
-    assert fold(replace(INITIAL, last_event_id="9-1"), entries[1]).message_count == 1
-    assert fold(replace(INITIAL, last_event_id="10-9"), entries[2]).message_count == 1
-    assert fold(replace(INITIAL, last_event_id="10-1"), entries[0]).message_count == 0
-
-
-@pytest.mark.parametrize("position", [(9, 9), (9, 8), (8, 10), (0, 0)])
-def test_an_entry_that_was_seen_changes_nothing(position):
-    for kind in ("user_message", "assistant_delta", "graph_cleared"):
-        again = entry(kind, {}, *position)
-        assert fold(FULL, again) is FULL
-        assert fold_all(FULL, [again, again]) == Folded(FULL, (), 0)
-
-
-def test_the_first_entry_may_be_the_least_that_there_is():
-    assert fold(INITIAL, entry("user_message", ms=0, seq=0)).last_event_id == "0-0"
 
 
 def test_a_state_with_a_broken_position_is_refused():

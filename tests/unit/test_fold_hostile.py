@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.support.folding import AT, FULL, MOVED, chain, changed, doubling
+from tests.support.folding import AT, FULL, MOVED, chain, changed, doubling, looped, nested
 from tests.support.logs import entry, log
 from veupath_store.events.fold.fold import INITIAL, fold_all
 from veupath_store.inputs import limits
@@ -21,20 +21,15 @@ def snapshot(steps, **more):
     return {"graphSnapshot": {"steps": steps, "rootStepId": steps[-1]["id"], "name": "New", **more}}
 
 
-def looped(length):
-    steps = chain(length)
-    steps[0]["primaryInputStepId"] = steps[-1]["id"]
-    return steps
-
-
 DEEP = {}
 for _ in range(500):
     DEEP = {"a": DEEP}
 LARGE = "x" * limits.DOCUMENT_BYTES
 REFUSED = {
-    "a cycle": (looped(3), "its steps form a cycle"),
+    **{f"a cycle of {length}": (looped(length), "its steps form a cycle") for length in (1, 3, limits.PLAN_DEPTH)},
+    "one level too deep": (chain(limits.PLAN_DEPTH + 1), "its steps are nested more than 200 levels deep"),
     "deep": (chain(5_000), "its steps are nested more than 200 levels deep"),
-    "shared": (doubling(100), "it has more than 10000 steps"),
+    "shared": (doubling(limits.PLAN_DEPTH), "it has more than 10000 steps"),
     "deep parameters": ([{"id": "a", "parameters": DEEP}], "it is nested more than 254 levels deep"),
     "large": ([{"id": "a", "displayName": LARGE}], "it is larger than 16777216 bytes"),
 }
@@ -50,20 +45,15 @@ def test_a_snapshot_whose_plan_is_refused_sets_the_rest(case):
     assert told.startswith(f"the plan was left as it was: {reason}")
 
 
-def nest(depth):
-    """The JSON text of a plan of that many levels of steps."""
-    return b'{"plan":{"root":' + b'{"primaryInput":' * (depth - 1) + b"{}" + b"}" * (depth + 1)
-
-
 def test_a_plan_as_deep_as_allowed_is_taken_and_one_level_more_is_a_problem():
-    assert fold_all(FULL, [entry("graph_plan", nest(limits.PLAN_DEPTH), AT.ms)]).problems == ()
-    state, reason = folded("graph_plan", nest(limits.PLAN_DEPTH + 1))
+    assert fold_all(FULL, [entry("graph_plan", nested(limits.PLAN_DEPTH), AT.ms)]).problems == ()
+    state, reason = folded("graph_plan", nested(limits.PLAN_DEPTH + 1))
     assert state == MOVED
     assert reason == f"the plan was left as it was: steps are nested more than {limits.PLAN_DEPTH} levels deep"
 
 
 def test_a_plan_beyond_the_decoders_depth_is_a_bad_event():
-    assert folded("graph_plan", nest(5_000)) == (MOVED, "its data is no JSON object")
+    assert folded("graph_plan", nested(5_000)) == (MOVED, "its data is no JSON object")
 
 
 @pytest.mark.parametrize("plan", [{"x": DEEP}, {"x": LARGE}, {"root": []}])

@@ -95,19 +95,6 @@ def test_the_keys_in_the_log_stay_what_they_are():
     }
 
 
-@pytest.mark.parametrize("column", [column for column in VALUES if column != "dismissed_at"])
-def test_exactly_the_named_field_is_set(column):
-    columns = {name: VALUES[name] for name in TOGETHER.get(column, (column,))}
-    # A plan has its own steps.
-    follow = {"unrooted_steps": None} if column == "plan" else {}
-    assert patched(columns) == changed(**columns, **follow)
-
-
-@pytest.mark.parametrize("plan", [{"root": 7}, {"root": {"primaryInput": "a"}}, nested_plan(limits.PLAN_DEPTH + 1)])
-def test_a_plan_that_is_no_tree_of_steps_is_what_a_row_may_hold(plan):
-    assert patched({"plan": plan, "name": "New"}) == changed(plan=plan, name="New")
-
-
 def test_a_plan_that_the_table_would_not_take_is_left_out_and_reported():
     deep = nested_plan(limits.DOCUMENT_DEPTH)
     folded = fold_all(FULL, [entry(PATCHED, {"plan": deep, "name": "New"}, AT.ms, AT.seq)])
@@ -119,25 +106,12 @@ def test_a_plan_that_the_table_would_not_take_is_left_out_and_reported():
     assert fold_all(FULL, [entry(PATCHED, whole_row, AT.ms, AT.seq)]).state.plan is None, "as it was"
 
 
-def test_the_time_of_a_patch_is_the_rows_own_and_never_goes_back():
-    assert patched({"name": "New"}, updated_at=LATER) == changed(name="New", updated_at=LATER)
-    early = datetime(2019, 1, 1, tzinfo=UTC)
-    assert patched({"name": "New"}, updated_at=early) == changed(name="New", updated_at=FULL.updated_at)
-
-
 @pytest.mark.parametrize("reason", ["made", "lost", "trim"])
 def test_a_whole_row_replaces_all_before_it(reason):
     state = patched(VALUES, whole=whole(reason))
     assert state == replace(MOVED, **VALUES, updated_at=TIME, begun=True)
     bare = patched({"name": "New"}, whole=whole(reason))
     assert bare == replace(INITIAL, name="New", updated_at=TIME, begun=True, last_event_id=str(AT))
-
-
-def test_the_first_versions_beginnings_are_whole_rows():
-    state = after(PATCHED, {"name": "New", "created": True, "order": 5, "xact": "77", "cluster": "1.1"})
-    expected = replace(INITIAL, name="New", begun=True, last_event_id=str(AT), updated_at=state.updated_at)
-    assert state == expected
-    assert whole_data(entry(PATCHED, {"created": True})) == {"created": True}
 
 
 @pytest.mark.parametrize("data", [{"created": "true"}, {"whole": 7}, {"name": "whole"}, [], 7])

@@ -1,13 +1,14 @@
 """What holds of every log: one fold or many, once or twice, and as the naive fold has it."""
 
 import copy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import reduce
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.logs import LOGS, ORDERED_LOGS
+from tests.support.folding import FULL
+from tests.support.logs import ENTRIES, LOGS, ORDERED_LOGS, STEPS, log, rooted
 from tests.support.naive_fold import NEW, naive_fold
 from veupath_store.documents.json import encode
 from veupath_store.events.fold.fold import INITIAL, State, fold, fold_all
@@ -18,6 +19,14 @@ def columns(state):
     columns = asdict(state)
     assert columns.pop("unlogged") == {}
     return columns
+
+
+FULLER = replace(FULL, unrooted_steps=[{"id": "y"}], messages_after="1-1", lost={"messages": 1})
+
+
+def snapshot(steps):
+    """The entry of a graph whose root is the first of its steps, where that has an id."""
+    return log(("graph_snapshot", {"graphSnapshot": rooted({"steps": steps})}), start=10)[0]
 
 
 def test_the_naive_fold_starts_where_the_fold_does():
@@ -31,6 +40,15 @@ def test_the_fold_is_what_the_naive_fold_says(entries):
     folded = fold_all(INITIAL, entries)
     assert columns(folded.state) == naive_fold(entries, problems=bad)
     assert [problem.position for problem in folded.problems] == [str(position) for position in bad]
+
+
+@settings(max_examples=600, deadline=None)
+@given(ENTRIES | st.lists(STEPS, min_size=1, max_size=4).map(snapshot))
+def test_one_event_changes_a_row_as_the_naive_fold_says(entry):
+    bad = []
+    folded = fold_all(FULLER, [entry])
+    assert columns(folded.state) == naive_fold([entry], columns(FULLER), bad)
+    assert [problem.position for problem in folded.problems] == bad
 
 
 @settings(deadline=None)

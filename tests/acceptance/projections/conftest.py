@@ -1,13 +1,15 @@
 """The commands, and conversations for them."""
 
 import json
+from contextlib import closing
 
 import pytest
 
 from tests.acceptance.projections import COMMAND, SECRET_NAME, SECRET_PLAN, said
-from tests.support import redis_servers
+from tests.support.conversations import conversation
 from tests.support.processes import run, run_at_terminal
-from veupath_store import Event, Projector, StreamRepository
+from tests.support.projections import Logs
+from veupath_store import Event, Projector
 
 
 @pytest.fixture
@@ -47,8 +49,7 @@ def at_terminal(tmp_path, environment):
 @pytest.fixture
 async def streams(user):
     """Three conversations that are caught up."""
-    repository = StreamRepository()
-    ids = [(await repository.create(user.id, "plasmodb", name=f"{SECRET_NAME} {n}")).id for n in range(3)]
+    ids = [await conversation(user, f"{SECRET_NAME} {n}") for n in range(3)]
     for stream_id in ids:
         await Projector().append(stream_id, [Event(type="graph_plan", data={"plan": SECRET_PLAN}), *said(3)])
         await Projector().catch_up(stream_id)
@@ -56,11 +57,13 @@ async def streams(user):
 
 
 @pytest.fixture
-def trim_log(redis_url, log_prefix):
+def logs(settings):
+    """The logs, read and harmed past the store."""
+    with closing(Logs(settings.redis_url.get_secret_value(), settings.log_prefix)) as logs:
+        yield logs
+
+
+@pytest.fixture
+def trim_log(logs):
     """Redis loses the beginning of a conversation's log."""
-
-    def trim_log(stream_id):
-        with redis_servers.client(redis_url) as connection:
-            assert connection.xtrim(f"{log_prefix}stream:{stream_id}", maxlen=1, approximate=False) > 0
-
-    return trim_log
+    return lambda stream_id: logs.redis.xtrim(logs.key(stream_id), maxlen=1, approximate=False)

@@ -1,17 +1,18 @@
 """How they run: at a terminal, interrupted, called wrongly; and `work`, which runs until it is told to stop."""
 
 import signal
+from functools import partial
 from uuid import uuid4
 
 import pytest
 
 from tests.acceptance.projections import COMMAND, SECRET_NAME, said, set_column
-from tests.support import redis_servers
+from tests.support.conversations import conversation
 from tests.support.processes import started
 from tests.support.servers import until
+from tests.support.waiting import becomes
 from veupath_store import AccountRepository, ProjectionWorker, Projector, StreamRepository
 from veupath_store.events.project.selection import TOGETHER
-from veupath_store.repositories import UserRepository
 
 pytestmark = [pytest.mark.large, pytest.mark.with_log]
 
@@ -44,7 +45,7 @@ async def test_more_at_once_than_the_pool_is_set_to_hold(streams, document):
 
 
 async def test_an_interruption_ends_it_cleanly_and_what_was_rebuilt_stays(store, user, tmp_path, environment, watcher):
-    made = [(await StreamRepository().create(user.id, "plasmodb", name=f"{SECRET_NAME} {n}")).id for n in range(40)]
+    made = [await conversation(user, f"{SECRET_NAME} {n}") for n in range(40)]
     await ProjectionWorker().drain()
     streams = sorted(made)
     held = streams[TOGETHER + 3]
@@ -64,11 +65,8 @@ async def test_an_interruption_ends_it_cleanly_and_what_was_rebuilt_stays(store,
         await until(waits, 30, "the rebuild waits for the row")
         rebuilding.process.send_signal(signal.SIGINT)
         finished = await rebuilding.finished()
-    assert (finished.code, finished.out, finished.err) == (
-        130,
-        "",
-        f"Interrupted after {TOGETHER} conversation(s).\n",
-    ), finished
+    said = f"Interrupted after {TOGETHER} conversation(s).\n"
+    assert (finished.code, finished.out, finished.err) == (130, "", said), finished
     names = dict(await watcher.fetch("SELECT stream_id, name FROM stream_projections"))
     assert all(names[stream_id].startswith(SECRET_NAME) for stream_id in streams[:TOGETHER])
     # Of the second group names are claimed one by one: those before the locked row may be as their logs say.
@@ -134,17 +132,17 @@ def test_servers_out_of_reach_are_an_error_that_shows_no_password(call, environm
     assert PASSWORD not in err
 
 
+async def counted(stream_id):
+    return (await StreamRepository().get_projection(stream_id)).message_count
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_work_projects_what_another_process_appends_until_it_is_told_to_stop(
     streams, tmp_path, environment, number
 ):
     async with started(*COMMAND, "work", "--poll", "0.05", cwd=tmp_path, **environment) as worker:
-
-        async def projected():
-            return (await StreamRepository().get_projection(streams[0])).message_count == 5
-
         await Projector().append(streams[0], said(2))
-        await until(projected, 30, "the worker has projected what was appended")
+        await becomes(partial(counted, streams[0]), 5, "the worker has projected what was appended")
         worker.process.send_signal(number)
         finished = await worker.finished()
     assert (finished.code, finished.out) == (0, ""), finished
@@ -152,31 +150,21 @@ async def test_work_projects_what_another_process_appends_until_it_is_told_to_st
     assert "WARNING" not in finished.err
 
 
-async def test_quiet_work_sweeps_and_removes_the_logs_of_what_is_deleted(
-    user, tmp_path, environment, redis_url, log_prefix
-):
-    other = await UserRepository().create()
-    stream_id = (await StreamRepository().create(other.id, "plasmodb")).id
-    await Projector().catch_up(stream_id)
-    await AccountRepository().purge(other.id)
+async def test_quiet_work_sweeps_and_removes_the_logs_of_what_is_deleted(user, stranger, tmp_path, environment, logs):
+    gone, behind = await conversation(stranger), await conversation(user)
+    for stream_id in (gone, behind):
+        await Projector().catch_up(stream_id)
+    await AccountRepository().purge(stranger.id)
     command = (*COMMAND, "work", "--quiet", "--poll", "0.05", "--sweep-every", "0.1")
+
+    async def left():
+        return logs.types(gone)
+
     async with started(*command, cwd=tmp_path, **environment) as worker:
-        with redis_servers.client(redis_url) as connection:
-
-            async def removed():
-                return not connection.exists(f"{log_prefix}stream:{stream_id}")
-
-            # What was appended past the store leaves no mark, and is found by the sweep.
-            behind = (await StreamRepository().create(user.id, "plasmodb")).id
-            await Projector().catch_up(behind)
-            entry = {"op": "", "type": "user_message", "data": "{}"}
-            connection.xadd(f"{log_prefix}stream:{behind}", entry)
-            await until(removed, 30, "the log is removed")
-
-            async def projected():
-                return (await StreamRepository().get_projection(behind)).message_count == 1
-
-            await until(projected, 30, "the sweep has found it")
+        # What was appended past the store leaves no mark, and is found by the sweep.
+        logs.add(behind, "user_message", {})
+        await becomes(left, [], "the log is removed")
+        await becomes(partial(counted, behind), 1, "the sweep has found it")
         worker.process.send_signal(signal.SIGTERM)
         finished = await worker.finished()
     assert (finished.code, finished.out, finished.err) == (0, "", ""), finished
