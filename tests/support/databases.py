@@ -29,6 +29,25 @@ async def connected(url: str, **options):
         await connection.close()
 
 
+async def execute(url: str, *statements: str) -> None:
+    """Run statements on a connection of their own."""
+    async with connected(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def fetch(url: str, statement: str, *values):
+    """The rows of one statement, on a connection of its own."""
+    async with connected(url) as connection:
+        return await connection.fetch(statement, *values)
+
+
+async def fetchval(url: str, statement: str, *values):
+    """The first value of one statement, on a connection of its own."""
+    async with connected(url) as connection:
+        return await connection.fetchval(statement, *values)
+
+
 async def catalog_of(url: str) -> Catalog:
     """The catalog of the database's schema `public`."""
     async with connected(url) as connection:
@@ -37,5 +56,4 @@ async def catalog_of(url: str) -> Catalog:
 
 async def recorded(url: str) -> list[str]:
     """The migrations that aerich has recorded, in the order in which they ran."""
-    async with connected(url) as connection:
-        return [row["version"] for row in await connection.fetch("SELECT version FROM aerich ORDER BY id")]
+    return [row["version"] for row in await fetch(url, "SELECT version FROM aerich ORDER BY id")]

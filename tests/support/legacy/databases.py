@@ -4,10 +4,10 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tests.support.databases import connected
+from tests.support.databases import connected, execute
 from tests.support.faults import emptied
 from tests.support.legacy.problems import BEFORE, problem_world
-from tests.support.legacy.rows import Rows, insert
+from tests.support.legacy.rows import Rows, World, insert
 from tests.support.legacy.schema import NEWEST, schema_sql
 from tests.support.servers import Server
 from veupath_store.adoption import adopt
@@ -23,6 +23,14 @@ async def make_legacy(
         await connection.execute(before)
     if rows is not None:
         await insert(connection, rows, revision)
+
+
+async def legacy(
+    url: str, world: World | None = None, variant: str = "create_all", revision: str = NEWEST, before: str = ""
+) -> None:
+    """Make a legacy database with some rows of an empty one, by its URL."""
+    async with connected(url) as connection:
+        await make_legacy(connection, variant, revision, world and world.rows, before)
 
 
 @asynccontextmanager
@@ -43,9 +51,7 @@ def problem_database(server: Server, variant: str, revision: str = NEWEST):
 
 async def make_adopted(url: str) -> None:
     """Adopt a legacy database with every problem, and empty it; the old tables stay aside, as they do at first."""
-    async with connected(url) as connection:
-        await make_legacy(connection, "alembic", rows=problem_world(nullable=True).rows, before=BEFORE)
+    await legacy(url, problem_world(nullable=True), "alembic", before=BEFORE)
     assert (await adopt(StoreSettings(database_url=url))).problems
     await emptied(url)
-    async with connected(url) as connection:
-        await connection.execute("VACUUM ANALYZE")
+    await execute(url, "VACUUM ANALYZE")
