@@ -8,7 +8,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.support.apart import run_apart
-from tests.support.databases import connected
+from tests.support.databases import catalog_of, connected, fetch
 from tests.support.legacy.comparison import mistakes, read_adopted, read_legacy
 from tests.support.legacy.databases import legacy_database, problem_database
 from tests.support.legacy.drawn import worlds
@@ -16,12 +16,32 @@ from tests.support.legacy.expected import Expected
 from tests.support.legacy.problems import BEFORE
 from tests.support.legacy.real import real_world
 from tests.support.legacy.schema import KINDS, NEWEST, REVISIONS, VARIANTS
-from veupath_store.adoption import ProblemKind, adopt, plan_adoption
+from veupath_store.adoption import ProblemKind, adopt, plan_adoption, undo_adoption
 from veupath_store.config import StoreSettings
+from veupath_store.repositories import (
+    ControlSetRepository,
+    ExperimentRepository,
+    GeneSetRepository,
+    OperationRepository,
+    StreamRepository,
+    UserRepository,
+)
+from veupath_store.schema.catalog import differences
+from veupath_store.schema.migrations import migrate
+from veupath_store.session import close_db, init_db
 
 # Problems of logs, of which there are none here: tests/integration/test_adoption_logs.py.
 OF_LOGS = {ProblemKind.LOG_AHEAD, ProblemKind.LOG_BEHIND, ProblemKind.UNLIKE_LOG}
 CREATE_ALL, ALEMBIC = ("create_all", REVISIONS[0]), ("alembic", NEWEST)
+RECORDS = "SELECT id, version, app, content FROM aerich ORDER BY id"
+REPOSITORIES = {
+    "users": UserRepository,
+    "control_sets": ControlSetRepository,
+    "experiments": ExperimentRepository,
+    "gene_sets": GeneSetRepository,
+    "operations": OperationRepository,
+    "streams": StreamRepository,
+}
 # Without shrinking: each example makes and adopts a database.
 DRAWN = examples(
     deadline=None,
@@ -39,15 +59,12 @@ async def adopted(url):
     async with connected(url) as connection:
         legacy = await read_legacy(connection)
         plan = await plan_adoption(settings)
+        assert await read_legacy(connection) == legacy, "a dry run changes nothing"
         report = await adopt(settings)
         found = await mistakes(connection, legacy, report)
     assert not found, "\n".join([f"{len(found)} mistakes", *found[:40]])
-    assert listed(plan) == listed(report), "a dry run lists the same"
+    assert (plan.problems, plan.rows) == (report.problems, report.rows), "a dry run lists the same"
     return report
-
-
-def listed(plan):
-    return sorted((problem.kind, problem.table, problem.key, problem.field or "") for problem in plan.problems)
 
 
 def kinds(*quick):
@@ -63,13 +80,47 @@ async def test_real_strategies_are_taken_over_and_nothing_is_listed(server, stra
 
 
 @pytest.mark.parametrize(("variant", "revision"), kinds(ALEMBIC, CREATE_ALL))
-async def test_every_problem_is_mended_and_listed(server, variant, revision):
-    async with problem_database(server, variant, revision) as url:
-        report = await adopted(url)
-    kinds = {problem.kind for problem in report.problems}
-    later = {"6986444486d4": {ProblemKind.DUPLICATE_EXPERIMENT, ProblemKind.BROKEN_LINK}}
-    later["87d93def2ccd"] = {ProblemKind.BROKEN_LINK}
-    assert kinds == set(ProblemKind) - OF_LOGS - later.get(revision, set())
+async def test_every_problem_is_mended_and_listed_there_and_back(server, template, variant, revision):
+    """The database is one of the store like any other, and the way back brings every row."""
+    async with problem_database(server, variant, revision) as url, connected(url) as connection:
+        before = await catalog_of(url), await read_legacy(connection)
+        report, settings = await adopted(url), StoreSettings(database_url=url)
+        kinds = {problem.kind for problem in report.problems}
+        later = {"6986444486d4": {ProblemKind.DUPLICATE_EXPERIMENT, ProblemKind.BROKEN_LINK}}
+        later["87d93def2ccd"] = {ProblemKind.BROKEN_LINK}
+        assert (report.variant, report.revision) == (variant, revision)
+        assert kinds == set(ProblemKind) - OF_LOGS - later.get(revision, set())
+
+        migrated = server.url(template)
+        assert not differences(await catalog_of(url), await catalog_of(migrated))
+        assert await fetch(url, RECORDS) == await fetch(migrated, RECORDS)
+        assert await migrate(settings) == []
+        again = await adopt(settings)
+        assert (again.repeated, again.problems, again.written) == (True, report.problems, report.written)
+        await assert_every_repository_reads_all(settings, connection)
+
+        undone = await undo_adoption(settings)
+        assert (undone.rows, undone.discarded) == (report.rows, {})
+        assert (await catalog_of(url), await read_legacy(connection)) == before
+        assert not await connection.fetch("SELECT FROM pg_namespace WHERE nspname = 'veupath_legacy'")
+
+
+async def assert_every_repository_reads_all(settings, connection):
+    ids = {table: [row["id"] for row in await connection.fetch(f"SELECT id FROM {table}")] for table in REPOSITORIES}
+    await init_db(settings=settings)
+    try:
+        for table, repository in REPOSITORIES.items():
+            for new in ids[table]:
+                assert (await repository().get_by_id(new)).id == new
+        listed, streams = set(), StreamRepository()
+        for user_id in ids["users"]:
+            listed |= {item.stream_id for item in await streams.list_projections(user_id, limit=1_000)}
+            listed |= {item.stream_id for item in await streams.list_dismissed_projections(user_id, limit=1_000)}
+        assert listed == set(ids["streams"])
+        for stream_id in ids["streams"]:
+            assert (await streams.get_projection(stream_id)).stream_id == stream_id
+    finally:
+        await close_db()
 
 
 def drawn_adoption(server, draw):
