@@ -6,18 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.databases import execute, fetch, fetchval
+from tests.support.databases import execute, fetch, fetchval, opened
 from tests.support.legacy import rows
 from tests.support.legacy.databases import legacy
 from tests.support.legacy.problems import chain
-from veupath_store import (
-    ControlSetRepository,
-    ExperimentRepository,
-    GeneSetRepository,
-    StreamRepository,
-    close_db,
-    init_db,
-)
+from veupath_store import ControlSetRepository, ExperimentRepository, GeneSetRepository, StreamRepository
 from veupath_store.adoption import ProblemKind, adopt, adopted_id, plan_adoption
 from veupath_store.config import StoreSettings
 from veupath_store.documents.plans import flatten_plan
@@ -29,17 +22,6 @@ pytestmark = pytest.mark.own_database
 @pytest.fixture
 def settings(empty_url):
     return StoreSettings(database_url=empty_url)
-
-
-@pytest.fixture
-async def opened(settings):
-    """Opens the store on the database, once it is adopted."""
-
-    async def opened():
-        return await init_db(settings=settings)
-
-    yield opened
-    await close_db()
 
 
 async def listed(settings, kind):
@@ -113,7 +95,7 @@ async def test_a_completion_is_made_up_only_where_there_is_none(settings, empty_
 
 
 @pytest.mark.large
-async def test_documents_over_a_limit_are_kept_and_listed(settings, empty_url, opened, monkeypatch):
+async def test_documents_over_a_limit_are_kept_and_listed(settings, empty_url, monkeypatch):
     monkeypatch.setattr(limits, "DOCUMENT_BYTES", 5_000_000)
     world = rows.World()
     owner = world.user()["id"]
@@ -134,15 +116,15 @@ async def test_documents_over_a_limit_are_kept_and_listed(settings, empty_url, o
         ("stream_projections", "plan", deep["stream_id"]): f"{kept}steps are nested more than 200 levels deep",
     }
     assert problems == report.problems
-    await opened()
-    assert (await GeneSetRepository().get_by_id(UUID(sets[250_001]["id"]))).gene_ids == genes[250_001]
-    for written, letters in ((large, 5_000_000), (escaped, 1_000_000)):
-        assert len((await ExperimentRepository().get_by_id(written["id"])).data["notes"]) == letters
-    chat = await StreamRepository().get_projection(UUID(deep["stream_id"]))
-    assert len(flatten_plan(chat.plan)) == 201
+    async with opened(settings):
+        assert (await GeneSetRepository().get_by_id(UUID(sets[250_001]["id"]))).gene_ids == genes[250_001]
+        for written, letters in ((large, 5_000_000), (escaped, 1_000_000)):
+            assert len((await ExperimentRepository().get_by_id(written["id"])).data["notes"]) == letters
+        chat = await StreamRepository().get_projection(UUID(deep["stream_id"]))
+        assert len(flatten_plan(chat.plan)) == 201
 
 
-async def test_numbers_come_back_as_what_they_were_or_are_listed(settings, empty_url, opened):
+async def test_numbers_come_back_as_what_they_were_or_are_listed(settings, empty_url):
     """A float stays a float; of an integer that no client reads exactly it is said."""
     numbers = {"float": "1e16, -2.5E+3, 1.25e-7, 12e18, 1e300", "integer": "1" * 30, "unreadable": "9" * 400}
     world = rows.World()
@@ -154,8 +136,8 @@ async def test_numbers_come_back_as_what_they_were_or_are_listed(settings, empty
         (keys["integer"], ProblemKind.INEXACT_NUMBER),
         (keys["unreadable"], ProblemKind.MALFORMED_DOCUMENT),
     }
-    await opened()
-    found = {kind: (await ExperimentRepository().get_by_id(key)).data for kind, key in keys.items()}
+    async with opened(settings):
+        found = {kind: (await ExperimentRepository().get_by_id(key)).data for kind, key in keys.items()}
     assert found == {
         "float": {"a": json.loads(f"[{numbers['float']}]")},
         "integer": {"a": [float("1" * 30)]},
@@ -164,7 +146,7 @@ async def test_numbers_come_back_as_what_they_were_or_are_listed(settings, empty
     assert {type(number) for number in found["float"]["a"]} == {float}
 
 
-async def test_lists_of_texts_hold_texts_that_are_found(settings, empty_url, opened):
+async def test_lists_of_texts_hold_texts_that_are_found(settings, empty_url):
     """An item that is none would fail a list of control sets, and a gene with white space around it is not found."""
     world = rows.World()
     owner = world.user()["id"]
@@ -177,10 +159,12 @@ async def test_lists_of_texts_hold_texts_that_are_found(settings, empty_url, ope
         ("gene_ids", said.format(2, 2)),
         ("tags", said.format(2, 0)),
     }
-    await opened()
-    assert [one.tags for one in (await ControlSetRepository().page_by_site("plasmodb", owner)).items] == [("drug ",)]
-    for number in (1, 2, 3):
-        assert len((await GeneSetRepository().page_containing(owner, [f"PF3D7_{number}"])).items) == 1
+    async with opened(settings):
+        assert [one.tags for one in (await ControlSetRepository().page_by_site("plasmodb", owner)).items] == [
+            ("drug ",)
+        ]
+        for number in (1, 2, 3):
+            assert len((await GeneSetRepository().page_containing(owner, [f"PF3D7_{number}"])).items) == 1
 
 
 # steps: all that they have is read back after an adoption, from the plan or from beside it
@@ -215,7 +199,7 @@ UNBUILDABLE, DIFFER, BUILT = ProblemKind.PLAN_UNBUILDABLE, ProblemKind.STEPS_DIF
 
 
 @pytest.fixture
-def adopted(settings, empty_url, opened):
+def adopted(settings, empty_url):
     """One conversation after its adoption, and what was listed of it."""
 
     async def adopted(plan=None, steps=FLAT, root=None):
@@ -224,8 +208,8 @@ def adopted(settings, empty_url, opened):
         chat = world.chat(world.user()["id"], name="Kinases", record_type="gene", **given)
         await legacy(empty_url, world)
         report = await adopt(settings)
-        await opened()
-        found = await StreamRepository().get_projection(UUID(chat["stream_id"]))
+        async with opened(settings):
+            found = await StreamRepository().get_projection(UUID(chat["stream_id"]))
         return found, {(problem.kind, problem.field, problem.fixed) for problem in report.problems}
 
     return adopted

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.databases import connected
+from tests.support.databases import execute, opened
 from tests.support.dumps import dumped, restore
 from tests.support.legacy.databases import legacy_database, problem_database
 from tests.support.legacy.real import real_world
@@ -10,15 +10,11 @@ from tests.support.projections import at_rest, logged
 from veupath_store.adoption import adopt, undo_adoption
 from veupath_store.config import StoreSettings
 from veupath_store.errors import AdoptionRefusedError
-from veupath_store.session import close_db, init_db
 
 
 async def caught_up(settings):
-    await init_db(settings=settings)
-    try:
+    async with opened(settings):
         await at_rest()
-    finally:
-        await close_db()
 
 
 @pytest.mark.parametrize("variant", ["alembic", pytest.param("create_all", marks=pytest.mark.large)])
@@ -59,8 +55,7 @@ async def test_what_was_written_before_a_dump_is_seen_after_its_restore(
 ):
     async with legacy_database(server, "create_all", rows=real_world(strategies[:40]).rows) as url:
         await adopt(StoreSettings(database_url=url))
-        async with connected(url) as connection:
-            await connection.execute(statement)
+        await execute(url, statement)
         await restore(url, empty_url, tmp_path / "adopted", "--no-owner")
     with pytest.raises(AdoptionRefusedError) as refused:
         await undo_adoption(StoreSettings(database_url=empty_url))

@@ -8,7 +8,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.support.apart import run_apart
-from tests.support.databases import catalog_of, connected, fetch
+from tests.support.databases import catalog_of, connected, fetch, opened
 from tests.support.legacy.comparison import mistakes, read_adopted, read_legacy
 from tests.support.legacy.databases import legacy_database, problem_database
 from tests.support.legacy.drawn import worlds
@@ -28,7 +28,6 @@ from veupath_store.repositories import (
 )
 from veupath_store.schema.catalog import differences
 from veupath_store.schema.migrations import migrate
-from veupath_store.session import close_db, init_db
 
 # Problems of logs, of which there are none here: tests/integration/test_adoption_logs.py.
 OF_LOGS = {ProblemKind.LOG_AHEAD, ProblemKind.LOG_BEHIND, ProblemKind.UNLIKE_LOG}
@@ -107,8 +106,7 @@ async def test_every_problem_is_mended_and_listed_there_and_back(server, templat
 
 async def assert_every_repository_reads_all(settings, connection):
     ids = {table: [row["id"] for row in await connection.fetch(f"SELECT id FROM {table}")] for table in REPOSITORIES}
-    await init_db(settings=settings)
-    try:
+    async with opened(settings):
         for table, repository in REPOSITORIES.items():
             for new in ids[table]:
                 assert (await repository().get_by_id(new)).id == new
@@ -119,8 +117,6 @@ async def assert_every_repository_reads_all(settings, connection):
         assert listed == set(ids["streams"])
         for stream_id in ids["streams"]:
             assert (await streams.get_projection(stream_id)).stream_id == stream_id
-    finally:
-        await close_db()
 
 
 def drawn_adoption(server, draw):

@@ -1,4 +1,4 @@
-"""Talking to a test's database by its URL, past the store."""
+"""A test's database by its URL: past the store, or with the store open on it."""
 
 from contextlib import asynccontextmanager
 
@@ -8,6 +8,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.schema.catalog import Catalog, read_catalog
 from veupath_store.schema.migrations import migrate
 from veupath_store.servers.database_url import parse_database_url
+from veupath_store.session import close_db, init_db
 
 
 async def make_migrated(url: str) -> None:
@@ -46,6 +47,16 @@ async def fetchval(url: str, statement: str, *values):
     """The first value of one statement, on a connection of its own."""
     async with connected(url) as connection:
         return await connection.fetchval(statement, *values)
+
+
+@asynccontextmanager
+async def opened(settings: StoreSettings, **options):
+    """The store, open while the block runs."""
+    engine = await init_db(settings=settings, **options)
+    try:
+        yield engine
+    finally:
+        await close_db()
 
 
 async def catalog_of(url: str) -> Catalog:
