@@ -46,6 +46,18 @@ async def tables(watcher):
 
 
 @pytest.fixture
+async def initialised():
+    """Initialises Tortoise, as an application does for its whole process, with options; all is closed afterwards."""
+
+    async def initialised(config):
+        await Tortoise.init(config=config, _enable_global_fallback=True)
+
+    yield initialised
+    await close_db()
+    await Tortoise.close_connections()
+
+
+@pytest.fixture
 async def both(settings, empty_url):
     """The configuration with an app in the store's database, and one in another."""
     async with TortoiseContext() as context:
@@ -191,24 +203,22 @@ async def test_init_db_adopts_what_tortoise_init_has_made_and_both_close_in_eith
     await assert_nothing_left(watcher)
 
 
-async def test_a_store_that_is_open_without_the_apps_is_refused_by_the_application(settings, both):
+async def test_a_store_that_is_open_without_the_apps_is_refused_by_the_application(settings, both, initialised):
     app = application(**both)
     await init_db(settings=settings)
     with pytest.raises(ConfigurationError, match=r"without the app audit, notes: .*store_apps"):
         async with running(app):
             pass
     await close_db()
-    await Tortoise.init(config=settings.tortoise_orm(**both), _enable_global_fallback=True)
+    await initialised(settings.tortoise_orm(**both))
     await init_db()
     async with running(app) as client:
         await assert_requests_use_all(client)
-    await close_db()
-    await Tortoise.close_connections()
 
 
-async def test_two_applications_in_one_process_share_what_is_open(settings, both):
+async def test_two_applications_in_one_process_share_what_is_open(settings, both, initialised):
     first, second = application(apps=notes.APPS), registered(apps=audit.APPS)
-    await Tortoise.init(config=settings.tortoise_orm(**both), _enable_global_fallback=True)
+    await initialised(settings.tortoise_orm(**both))
     await init_db()
     async with running(first) as client, running(second) as other:
         await assert_requests_use_all(client)
@@ -216,8 +226,6 @@ async def test_two_applications_in_one_process_share_what_is_open(settings, both
     async with running(second) as other:
         assert (await other.get("/readyz")).status_code == 200
     assert await Note.all().count() == 1
-    await close_db()
-    await Tortoise.close_connections()
 
 
 async def test_two_applications_one_after_the_other_have_each_its_own(settings, both):
@@ -239,8 +247,8 @@ async def test_tortoise_without_the_stores_app_is_refused(settings, both):
         await Tortoise.close_connections()
 
 
-async def test_own_models_are_part_of_the_stores_unit_of_work(settings, both):
-    await Tortoise.init(config=settings.tortoise_orm(**both), _enable_global_fallback=True)
+async def test_own_models_are_part_of_the_stores_unit_of_work(settings, both, initialised):
+    await initialised(settings.tortoise_orm(**both))
     await init_db()
     user = await UserRepository().create()
     with pytest.raises(LookupError):
@@ -269,33 +277,22 @@ async def test_own_models_are_part_of_the_stores_unit_of_work(settings, both):
     assert (await Note.all().count(), await Visit.all().count()) == (3, 2)
     assert await UserRepository().delete(made.id)
     assert await Note.get_or_none(id=kept.id) is None
-    await close_db()
-    await Tortoise.close_connections()
 
 
-async def test_the_stores_migrations_are_the_stores_alone(settings, both, watcher):
+async def test_the_stores_migrations_are_the_stores_alone(settings, both, initialised, watcher):
     await watcher.execute("INSERT INTO aerich (version, app, content) VALUES ('9_later.py', 'notes', '{}')")
-    await Tortoise.init(config=settings.tortoise_orm(**both))
+    await initialised(settings.tortoise_orm(**both))
     engine = await init_db()
     assert await pending_migrations(await engine.open()) == []
     await watcher.execute("UPDATE aerich SET app = 'notes' WHERE version = $1", migration_files()[-1])
     assert await pending_migrations(await engine.open()) == migration_files()[-1:]
-    await close_db()
-    await Tortoise.close_connections()
 
 
-async def test_generate_schemas_makes_the_applications_tables_only(settings, empty_url, watcher):
+async def test_generate_schemas_makes_the_applications_tables_only(settings, initialised, watcher):
     await watcher.execute("DROP TABLE notes")
-    await Tortoise.init(config=settings.tortoise_orm(apps=notes.APPS))
+    await initialised(settings.tortoise_orm(apps=notes.APPS))
     await Tortoise.generate_schemas(safe=False)
     assert await watcher.fetchval("SELECT count(*) FROM notes") == 0
-    await Tortoise.close_connections()
-    empty = StoreSettings(database_url=empty_url)
-    async with TortoiseContext() as context:
-        await context.init(config=empty.tortoise_orm())
-        with pytest.raises(ConfigurationError, match="veupath-store migrate"):
-            await context.generate_schemas()
-        assert not await context.db("default").execute_rows("SELECT FROM pg_tables WHERE schemaname = 'public'")
 
 
 def test_tables_for_tests_are_made_by_the_models_or_by_the_applications_migrations(server, tmp_path):

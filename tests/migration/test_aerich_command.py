@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from tests.support.checkout import write_migration
-from tests.support.databases import catalog_of, connected, recorded
+from tests.support.databases import catalog_of, connected, execute, fetchval, recorded
+from tests.support.migrating import idle_in_transaction
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
 from veupath_store.schema.catalog import differences
@@ -36,13 +37,13 @@ async def test_upgrade_and_downgrade_and_upgrade_again_with_data_in_it(aerich, e
     assert (heads.code, heads.out) == (0, "No available heads.\n"), heads
     assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
 
-    async with connected(empty_url) as connection:
-        await connection.execute("""
-            INSERT INTO users (id) VALUES (gen_random_uuid());
-            INSERT INTO streams (id, user_id, site_id) SELECT gen_random_uuid(), id, 'plasmodb' FROM users;
-            INSERT INTO control_sets (id, user_id, name, site_id, record_type)
-                SELECT gen_random_uuid(), id, 'Kinases', 'plasmodb', 'transcript' FROM users;
-        """)
+    await execute(
+        empty_url,
+        "INSERT INTO users (id) VALUES (gen_random_uuid())",
+        "INSERT INTO streams (id, user_id, site_id) SELECT gen_random_uuid(), id, 'plasmodb' FROM users",
+        "INSERT INTO control_sets (id, user_id, name, site_id, record_type)"
+        " SELECT gen_random_uuid(), id, 'Kinases', 'plasmodb', 'transcript' FROM users",
+    )
     down = await aerich("downgrade", "--version", "0", "--yes")
     assert (down.code, down.out) == (0, success("downgrading to", reversed(FILES))), down
     left = {name for name in await catalog_of(empty_url) if "aerich" not in name}
@@ -63,14 +64,19 @@ async def test_the_models_have_not_drifted_from_the_last_migration(aerich, check
 @pytest.mark.large
 async def test_the_drift_gate_sees_a_changed_model(aerich, checkout):
     model = checkout / "veupath_store" / "models" / "user.py"
-    model.write_text(
-        model.read_text().replace("    class Meta:", "    extra = fields.IntField(null=True)\n\n    class Meta:")
-    )
+    added = "    extra = fields.IntField(null=True)\n\n    class Meta:"
+    model.write_text(model.read_text().replace("    class Meta:", added))
     finished = await aerich("migrate", "--offline")
     assert finished.code == 0, finished
     assert f"Success creating migration file {len(FILES)}_" in finished.out, finished
     (written,) = (checkout / "migrations" / "store").glob(f"{len(FILES)}_*.py")
     assert 'ALTER TABLE "users" ADD "extra" INT' in written.read_text()
+
+
+ONE_WAITS = """
+SELECT count(*) FILTER (WHERE wait_event_type = 'Lock') = 1
+    AND count(*) FILTER (WHERE query LIKE 'SELECT pg_try_advisory%') = 1
+FROM pg_stat_activity WHERE datname = current_database()"""
 
 
 @pytest.fixture
@@ -85,19 +91,9 @@ def two_upgrades(checkout):
             started(BIN / "aerich", "upgrade", **options) as one,
             started(*second, **options) as other,
         ):
-
-            async def one_works_and_the_other_waits():
-                return await observer.fetchval(
-                    "SELECT count(*) FILTER (WHERE wait_event_type = 'Lock') = 1"
-                    " AND count(*) FILTER (WHERE query LIKE 'SELECT pg_try_advisory%') = 1"
-                    " FROM pg_stat_activity WHERE datname = current_database()"
-                )
-
-            held = holder.transaction()
-            await held.start()
-            await holder.execute(lock)
-            await until(one_works_and_the_other_waits, 60, "one upgrade works, and the other waits")
-            await held.rollback()
+            await holder.execute(f"BEGIN; {lock}")
+            await until(lambda: observer.fetchval(ONE_WAITS), 60, "one upgrade works, and the other waits")
+            await holder.execute("ROLLBACK")
             return await asyncio.gather(one.finished(), other.finished())
 
     return upgrade
@@ -114,22 +110,20 @@ async def test_of_two_first_upgrades_at_once_one_does_all_and_the_other_finds_no
     assert await recorded(empty_url) == FILES
 
 
-DATA = "INSERT INTO users (id) VALUES (gen_random_uuid())"
-
-
 @pytest.mark.large
-@pytest.mark.parametrize("second", [("aerich", "upgrade"), ("veupath-store", "migrate")])
+@pytest.mark.parametrize(
+    "second",
+    # The checkout's own files, and not those of this repository.
+    [("aerich", "upgrade"), ("python", "-c", "from veupath_store.cli import main; main()", "migrate")],
+)
 async def test_a_data_migration_runs_once_whichever_two_tools_run_it(second, two_upgrades, checkout, database_url):
     """Nothing of it would fail the second time."""
-    name = write_migration(checkout / "migrations", "99_data", DATA)
-    program = BIN / second[0]
-    if second[0] == "veupath-store":  # the checkout's own files, and not those of this repository
-        program, second = BIN / "python", ("", "-c", "from veupath_store.cli import main; main()", "migrate")
-    finished = await two_upgrades(database_url, "LOCK TABLE users IN EXCLUSIVE MODE", second=(program, *second[1:]))
+    name = write_migration(checkout / "migrations", "99_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
+    second = (BIN / second[0], *second[1:])
+    finished = await two_upgrades(database_url, "LOCK TABLE users IN EXCLUSIVE MODE", second=second)
     assert [(one.code, one.err) for one in finished] == [(0, "")] * 2, finished
     assert sorted(name in one.out for one in finished) == [False, True]
-    async with connected(database_url) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM users") == 1
+    assert await fetchval(database_url, "SELECT count(*) FROM users") == 1
     assert await recorded(database_url) == [*FILES, name]
 
 
@@ -170,26 +164,24 @@ async def test_without_a_url_aerich_says_what_to_set_in_a_sentence(aerich):
 
 @pytest.mark.large
 async def test_behind_an_idle_reader_aerich_gives_up_at_the_migrations_lock_timeout_and_leaves_nothing(
-    checkout, database_url
+    aerich, checkout, database_url
 ):
     """With the application's lock timeout every query of the table would wait for 5 s behind this one."""
     name = write_migration(
         checkout / "migrations", "99_busy", "CREATE TABLE half (id int); ALTER TABLE users ADD more int"
     )
     environment = {"DATABASE_URL": database_url, "VEUPATH_STORE_MIGRATION_LOCK_TIMEOUT": "0.3"}
-    async with connected(database_url) as reader:
-        async with reader.transaction():
-            await reader.fetch("SELECT FROM users")
-            finished = await run(BIN / "aerich", "upgrade", cwd=checkout, **environment)
-            assert finished.code == 1, finished
-            assert "a lock was not free within the lock timeout" in finished.err
-        assert "table half" not in await catalog_of(database_url)
-        finished = await run(BIN / "aerich", "upgrade", cwd=checkout, **environment)
-        assert (finished.code, finished.out) == (0, f"Success upgrading to {name}\n"), finished
+    async with idle_in_transaction(database_url):
+        finished = await aerich("upgrade", **environment)
+        assert finished.code == 1, finished
+        assert "a lock was not free within the lock timeout" in finished.err
+    assert "table half" not in await catalog_of(database_url)
+    finished = await aerich("upgrade", **environment)
+    assert (finished.code, finished.out) == (0, f"Success upgrading to {name}\n"), finished
 
 
 @pytest.mark.large
-async def test_aerich_goes_past_the_pooler(checkout, empty_url):
+async def test_aerich_goes_past_the_pooler(aerich, empty_url):
     environment = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "VEUPATH_STORE_PGBOUNCER": "true"}
-    finished = await run(BIN / "aerich", "upgrade", cwd=checkout, MIGRATION_DATABASE_URL=empty_url, **environment)
+    finished = await aerich("upgrade", MIGRATION_DATABASE_URL=empty_url, **environment)
     assert (finished.code, finished.out) == (0, success("upgrading to", FILES)), finished

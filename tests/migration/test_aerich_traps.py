@@ -1,6 +1,7 @@
 """What `veupath_store.schema.migrations` relies on, or works around, in tortoise-orm and aerich."""
 
 import sys
+from contextlib import asynccontextmanager
 
 import pytest
 from aerich import Command
@@ -33,13 +34,20 @@ def test_listing_the_migrations_leaves_aerich_alone(monkeypatch):
     assert Migrate.migrate_location == "theirs"
 
 
-async def test_upstream_heads_raises_on_a_database_without_its_table(empty_url):
-    """Which is why `pending_migrations` looks for the table first."""
-    config = StoreSettings(database_url=empty_url).tortoise_orm()
+@asynccontextmanager
+async def upstream(settings):
+    """aerich's own command."""
+    config = settings.tortoise_orm()
     async with TortoiseContext() as context:
         await context.init(config=config)
         command = Command(tortoise_config=config, app=APP, location=str(migrations_location()))
         await command.init()
+        yield command
+
+
+async def test_upstream_heads_raises_on_a_database_without_its_table(empty_url):
+    """Which is why `pending_migrations` looks for the table first."""
+    async with upstream(StoreSettings(database_url=empty_url)) as command:
         with pytest.raises(OperationalError):
             await command.heads()
 
@@ -52,11 +60,7 @@ async def test_upstream_takes_every_operational_error_for_nothing_applied(settin
         raise OperationalError("the connection is gone")
 
     monkeypatch.setattr(Aerich, "exists", lost)
-    config = settings.tortoise_orm()
-    async with TortoiseContext() as context:
-        await context.init(config=config)
-        command = Command(tortoise_config=config, app=APP, location=str(migrations_location()))
-        await command.init()
+    async with upstream(settings) as command:
         with pytest.raises(InternalError, match="42P07"):
             await command.upgrade()
 

@@ -18,10 +18,7 @@ from veupath_store.schema.files import DeployPhase, migration_files
 from veupath_store.schema.migrations import migrate, run_migrations
 
 BASE = migration_files()
-TAGS = (
-    "CREATE TABLE tags (id uuid PRIMARY KEY, user_id uuid REFERENCES users ON DELETE CASCADE)",
-    "DROP TABLE tags",
-)
+TAGS = ("CREATE TABLE tags (id uuid PRIMARY KEY, user_id uuid REFERENCES users ON DELETE CASCADE)", "DROP TABLE tags")
 COLOURS = ("ALTER TABLE tags ADD colour text CHECK (colour <> '')", "ALTER TABLE tags DROP colour")
 PINS = (
     "ALTER TABLE streams ADD pinned boolean NOT NULL DEFAULT false;"
@@ -133,29 +130,31 @@ SAME = SCENARIOS["same number"]
 async def test_a_number_that_two_files_have_says_which_they_are(scratch, settings, database_url):
     SAME.write(scratch, *SAME.all)
     await migrate(settings)
-    with pytest.raises(
-        SchemaError,
-        match=r"2 migrations have the number 96; say which: 96_20270102000000_tags.py, 96_20270103000000_pins.py\.",
-    ):
+    two = r"2 migrations have the number 96; say which: 96_20270102000000_tags.py, 96_20270103000000_pins.py\."
+    with pytest.raises(SchemaError, match=two):
         await downgrade("96", settings)
     assert len(await recorded(database_url)) == len(BASE) + 4
     undone = ["97_20270104000000_colours.py", "97_20270103000000_notes.py", "96_20270103000000_pins.py"]
     assert (await downgrade("96_20270102000000_tags", settings)).undone == undone
 
 
-async def test_a_file_that_was_merged_late_is_applied_with_a_warning(scratch, settings, caplog):
+@pytest.fixture
+async def late(scratch, settings):
+    """A file that was merged when later ones had long been applied; it is not applied yet."""
     LATE.write(scratch, *LATE.one)
     await migrate(settings)
     LATE.write(scratch, *LATE.all)
+    (late,) = LATE.other
+    return late
+
+
+async def test_a_file_that_was_merged_late_is_applied_with_a_warning(late, settings, caplog):
     with caplog.at_level(logging.WARNING, "veupath_store"):
         assert await migrate(settings) == ["96_20270102000000_pins.py"]
     assert "1 migration(s) were merged late: ['96_20270102000000_pins.py'] come(s) before 100_" in caplog.text
 
 
-async def test_a_point_that_was_merged_late_and_not_applied_yet_cannot_be_gone_back_to(scratch, settings):
-    LATE.write(scratch, *LATE.one)
-    await migrate(settings)
-    LATE.write(scratch, *LATE.all)
+async def test_a_point_that_was_merged_late_and_not_applied_yet_cannot_be_gone_back_to(late, settings):
     with pytest.raises(SchemaError, match=r"does not have migration 96_20270102000000_pins\.py"):
         await downgrade("96", settings)
     done = await downgrade("97", settings)
@@ -163,11 +162,7 @@ async def test_a_point_that_was_merged_late_and_not_applied_yet_cannot_be_gone_b
 
 
 @pytest.mark.parametrize("phase", DeployPhase)
-async def test_a_late_file_runs_in_its_own_phase(phase, scratch, settings):
-    LATE.write(scratch, *LATE.one)
-    await migrate(settings)
-    LATE.write(scratch, *LATE.all)
-    (late,) = LATE.other
+async def test_a_late_file_runs_in_its_own_phase(phase, late, scratch, settings):
     write_migration(scratch, late, *PINS, phase=phase)
     migrated = await run_migrations(settings, phase=DeployPhase.PRE_DEPLOY)
     expected = ([f"{late}.py"], [])

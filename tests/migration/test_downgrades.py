@@ -1,13 +1,12 @@
 """`downgrade`: what it undoes, what it refuses, and how it waits."""
 
 import asyncio
-import logging
 
 import pytest
 
 from tests.support.checkout import write_migration
-from tests.support.databases import catalog_of, connected, recorded
-from tests.support.servers import until
+from tests.support.databases import catalog_of, connected, execute, recorded
+from tests.support.migrating import idle_in_transaction
 from veupath_store.config import StoreSettings
 from veupath_store.errors import SchemaError
 from veupath_store.schema.catalog import differences
@@ -36,9 +35,8 @@ async def test_several_are_undone_newest_first_and_one_that_fails_is_named(setti
     write_migration(scratch, "96_a", "CREATE TABLE a (id int)", "DROP TABLE nowhere")
     write_migration(scratch, "100_b", "CREATE TABLE b (id int)", "DROP TABLE b")
     await migrate(settings)
-    with pytest.raises(
-        SchemaError, match=r'Undoing migration 96_a.py \(after 100_b.py, .*\) failed.*"nowhere" does not'
-    ):
+    failed = r'Undoing migration 96_a.py \(after 100_b.py, .*\) failed.*"nowhere" does not'
+    with pytest.raises(SchemaError, match=failed):
         await downgrade(NEWEST, settings)
     assert await recorded(database_url) == migration_files()[:-1], "what was undone before stays so"
     write_migration(scratch, "96_a", "CREATE TABLE a (id int)", "DROP TABLE a")
@@ -54,8 +52,7 @@ async def test_an_unknown_target_is_refused(to, message, settings):
 
 
 async def test_what_this_version_does_not_know_it_does_not_undo(settings, database_url):
-    async with connected(database_url) as connection:
-        await connection.execute("INSERT INTO aerich (version, app, content) VALUES ('99_x.py', 'store', '{}')")
+    await execute(database_url, "INSERT INTO aerich (version, app, content) VALUES ('99_x.py', 'store', '{}')")
     with pytest.raises(SchemaError, match=r"Only the version that brought 99_x.py can undo it"):
         await downgrade(FIRST, settings)
 
@@ -74,18 +71,9 @@ async def test_a_file_without_a_way_back_is_refused(settings, scratch, database_
 
 
 @pytest.mark.large
-async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, caplog):
+async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, stepped_back):
     settings = StoreSettings(database_url=database_url, migration_lock_timeout=0.2)
-    caplog.set_level(logging.INFO, "veupath_store.schema")
-    async with connected(database_url) as reader:
-        idle = reader.transaction()
-        await idle.start()
-        await reader.fetch("SELECT FROM stream_projections")
+    async with idle_in_transaction(database_url, "SELECT FROM stream_projections"):
         going_back = asyncio.create_task(downgrade(FIRST, settings))
-
-        async def stepped_back():
-            return "attempt 2 failed" in caplog.text
-
-        await until(stepped_back, 20, "two attempts that failed")
-        await idle.rollback()
-        assert (await going_back).undone == migration_files()[:0:-1]
+        await stepped_back()
+    assert (await going_back).undone == migration_files()[:0:-1]

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, recorded
+from tests.support.migrating import INDEX, idle_in_transaction, write_index
 from tests.support.processes import run, started
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
@@ -21,9 +22,6 @@ CREATE TABLE half (id int);
 INSERT INTO deleted_ids (kind, id) VALUES ('stream', gen_random_uuid());
 SELECT pg_sleep(CASE WHEN EXISTS (SELECT FROM users) THEN 60 ELSE 0 END);
 """
-INDEX = "users_created_idx"
-CREATE = f"CREATE INDEX CONCURRENTLY {INDEX} ON users (created_at)"
-DROP = f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}"
 
 
 @pytest.fixture
@@ -51,17 +49,13 @@ async def backend(other, query):
 
 
 async def gone(other, pid):
-    async def it_is_gone():
-        return not await other.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid)
-
-    await until(it_is_gone, 30, "the backend is gone")
+    there = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $1"
+    await until(lambda: other.fetchval(there, pid), 30, "the backend is gone")
 
 
 async def invalid(other):
-    return [
-        row["name"]
-        for row in await other.fetch("SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid")
-    ]
+    query = "SELECT indexrelid::regclass::text AS name FROM pg_index WHERE NOT indisvalid"
+    return [row["name"] for row in await other.fetch(query)]
 
 
 async def test_a_lost_connection_leaves_nothing_of_a_file_and_is_tried_again(database_url, scratch, other):
@@ -77,19 +71,13 @@ async def test_a_lost_connection_leaves_nothing_of_a_file_and_is_tried_again(dat
 async def test_a_connection_that_is_lost_while_an_index_is_built_is_told_and_mended_by_running_again(
     database_url, scratch, other
 ):
-    write_migration(scratch, "96_index", CREATE, first=DROP, in_transaction=False)
+    write_index(scratch, "96_index")
     settings = StoreSettings(database_url=database_url, migration_lock_timeout=60)
-    async with connected(database_url) as reader, reader.transaction(isolation="repeatable_read"):
-        await reader.fetch("SELECT FROM users")
+    async with idle_in_transaction(database_url):
         migrating = asyncio.create_task(migrate(settings))
         pid = await backend(other, "CREATE INDEX CONCURRENTLY")
-
-        async def it_waits():
-            return await other.fetchval(
-                "SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'virtualxid'", pid
-            )
-
-        await until(it_waits, 30, "the index waits for the old transaction")
+        waits = "SELECT wait_event = 'virtualxid' FROM pg_stat_activity WHERE pid = $1"
+        await until(lambda: other.fetchval(waits, pid), 30, "the index waits for the old transaction")
         await other.execute("SELECT pg_terminate_backend($1, 10000)", pid)
         with pytest.raises((OutcomeUnknownError, SchemaError)):
             await migrating
@@ -123,20 +111,15 @@ async def test_a_process_that_is_killed_in_the_middle_of_a_file_leaves_nothing_o
 
 
 async def test_a_process_that_is_killed_while_it_builds_an_index_is_mended_by_the_next(database_url, checkout, other):
-    write_migration(checkout / "migrations", "96_index", CREATE, first=DROP, in_transaction=False)
+    write_index(checkout / "migrations", "96_index")
     arguments, options = command(checkout, database_url)
-    async with connected(database_url) as reader, reader.transaction(isolation="repeatable_read"):
-        await reader.fetch("SELECT FROM users")
+    async with idle_in_transaction(database_url):
         async with started(*arguments, **options) as migrator:
             pid = await backend(other, "CREATE INDEX CONCURRENTLY")
-            await until(lambda: _is_there(other), 30, "the index is begun")
+            await until(lambda: invalid(other), 30, "the index is begun")
             await migrator.kill()
         await gone(other, pid)
         assert await invalid(other) == [INDEX]
     finished = await run(*arguments, **options)
     assert (finished.code, finished.out) == (0, "applied 96_index.py\nThe database is at head.\n"), finished
     assert await invalid(other) == []
-
-
-async def _is_there(other):
-    return bool(await invalid(other))

@@ -1,15 +1,14 @@
 """`migrate` when a file fails, and when the application holds the locks that a file needs."""
 
 import asyncio
-import logging
 import time
 
 import asyncpg
 import pytest
 
 from tests.support.checkout import add_to_catalog, write_migration
-from tests.support.databases import catalog_of, connected, recorded
-from tests.support.servers import until
+from tests.support.databases import catalog_of, connected, execute, recorded
+from tests.support.migrating import INDEX, idle_in_transaction, write_index
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConflictError, SchemaError, UnavailableError
 from veupath_store.schema.migrations import migrate, migration_files
@@ -34,25 +33,16 @@ async def slowest_read(url, done):
     return slowest
 
 
-async def test_it_steps_back_from_a_busy_table_until_it_is_free(impatient, database_url, scratch, caplog):
+async def test_it_steps_back_from_a_busy_table_until_it_is_free(impatient, database_url, scratch, stepped_back):
     write_migration(scratch, "95_before", "CREATE TABLE before (id int)")
     write_migration(scratch, "96_busy", "ALTER TABLE users ADD more int")
-    caplog.set_level(logging.INFO, "veupath_store.schema")
     done = asyncio.Event()
-    async with connected(database_url) as reader:
-        idle = reader.transaction()
-        await idle.start()
-        await reader.fetch("SELECT FROM users")
+    async with idle_in_transaction(database_url):
         reading = asyncio.create_task(slowest_read(database_url, done))
         migrating = asyncio.create_task(migrate(impatient))
-
-        async def stepped_back_twice():
-            return "attempt 2 failed" in caplog.text
-
-        await until(stepped_back_twice, 20, "two attempts that failed")
+        await stepped_back()
         assert not migrating.done()
-        await idle.rollback()
-        assert await migrating == ["95_before.py", "96_busy.py"], "what an earlier attempt applied is told too"
+    assert await migrating == ["95_before.py", "96_busy.py"], "what an earlier attempt applied is told too"
     done.set()
     # Without a lock timeout the reads would have waited for the idle transaction, and that for us.
     assert await reading < LOCK_TIMEOUT + 10
@@ -88,11 +78,9 @@ async def test_a_file_that_fails_half_way_leaves_no_trace(impatient, database_ur
 
 
 async def test_a_failure_tells_no_stored_value(impatient, database_url, scratch):
-    async with connected(database_url) as connection:
-        await connection.execute("INSERT INTO users (id, external_id) VALUES (gen_random_uuid(), 'ada@example.org')")
-    write_migration(
-        scratch, "95_bad", "INSERT INTO users (id, external_id) VALUES (gen_random_uuid(), 'ada@example.org')"
-    )
+    insert = "INSERT INTO users (id, external_id) VALUES (gen_random_uuid(), 'ada@example.org')"
+    await execute(database_url, insert)
+    write_migration(scratch, "95_bad", insert)
     with pytest.raises(SchemaError, match=r"95_bad.py failed.*users_external_id_key") as caught:
         await migrate(impatient)
     assert isinstance(caught.value.__cause__, ConflictError)
@@ -104,42 +92,32 @@ async def test_a_failure_tells_no_stored_value(impatient, database_url, scratch)
 
 async def test_a_failed_concurrent_index_is_named(impatient, database_url, scratch):
     """PostgreSQL leaves it behind, invalid; IF NOT EXISTS would take it for done the second time."""
-    async with connected(database_url) as connection:
-        await connection.execute("""
-            INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, 2);
-            INSERT INTO gene_sets (id, user_id, site_id, name) SELECT gen_random_uuid(), id, 'plasmodb', 'x' FROM users;
-        """)
-        create = "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS gene_sets_wrong_key ON gene_sets (name)"
-        write_migration(scratch, "95_index", create, in_transaction=False)
-        add_to_catalog(scratch, "index gene_sets_wrong_key")
-        with pytest.raises(SchemaError, match=r"95_index.py failed.*Invalid indexes.*gene_sets_wrong_key"):
+    await execute(
+        database_url,
+        "INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, 2)",
+        "INSERT INTO gene_sets (id, user_id, site_id, name) SELECT gen_random_uuid(), id, 'plasmodb', 'x' FROM users",
+    )
+    create = "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS gene_sets_wrong_key ON gene_sets (name)"
+    write_migration(scratch, "95_index", create, in_transaction=False)
+    add_to_catalog(scratch, "index gene_sets_wrong_key")
+    with pytest.raises(SchemaError, match=r"95_index.py failed.*Invalid indexes.*gene_sets_wrong_key"):
+        await migrate(impatient)
+    assert await recorded(database_url) == migration_files()[:-1]
+    for _ in range(2):
+        with pytest.raises(SchemaError, match=r"Invalid indexes.*gene_sets_wrong_key.*are applied"):
             await migrate(impatient)
-        assert await recorded(database_url) == migration_files()[:-1]
-        for _ in range(2):
-            with pytest.raises(SchemaError, match=r"Invalid indexes.*gene_sets_wrong_key.*are applied"):
-                await migrate(impatient)
-        await connection.execute("UPDATE gene_sets SET name = id::text")
-        await connection.execute("REINDEX INDEX CONCURRENTLY gene_sets_wrong_key")
+    await execute(
+        database_url, "UPDATE gene_sets SET name = id::text", "REINDEX INDEX CONCURRENTLY gene_sets_wrong_key"
+    )
     assert await migrate(impatient) == []
 
 
 async def test_a_concurrent_index_that_is_dropped_first_is_built_once_old_transactions_end(
-    impatient, database_url, scratch, caplog
+    impatient, database_url, scratch, stepped_back
 ):
-    create = "CREATE INDEX CONCURRENTLY users_created_idx ON users (created_at)"
-    drop = "DROP INDEX CONCURRENTLY IF EXISTS users_created_idx"
-    write_migration(scratch, "95_index", create, first=drop, in_transaction=False)
-    caplog.set_level(logging.INFO, "veupath_store.schema")
-    async with connected(database_url) as reader:
-        old = reader.transaction(isolation="repeatable_read")
-        await old.start()
-        await reader.fetch("SELECT FROM users")
+    write_index(scratch, "95_index")
+    async with idle_in_transaction(database_url):
         migrating = asyncio.create_task(migrate(impatient))
-
-        async def stepped_back_twice():
-            return "attempt 2 failed" in caplog.text
-
-        await until(stepped_back_twice, 20, "two attempts that failed")
-        await old.rollback()
-        assert await migrating == ["95_index.py"]
-    assert "INVALID" not in (await catalog_of(database_url))["index users.users_created_idx"]
+        await stepped_back()
+    assert await migrating == ["95_index.py"]
+    assert "INVALID" not in (await catalog_of(database_url))[f"index users.{INDEX}"]

@@ -3,32 +3,14 @@
 import pytest
 
 from tests.support.checkout import write_migration
-from tests.support.databases import catalog_of, recorded
-from veupath_store import UserRepository, close_db, init_db
+from tests.support.databases import catalog_of, opened, recorded
+from veupath_store import UserRepository, init_db
 from veupath_store.check.readiness import check_readiness
 from veupath_store.errors import InvalidInputError, SchemaError
 from veupath_store.schema.files import DeployPhase, before_deploy, migration_files, phase_in
-from veupath_store.schema.migrations import migrate, run_migrations
+from veupath_store.schema.migrations import migrate
 
 PRE, POST = DeployPhase
-
-
-@pytest.fixture
-def release(scratch):
-    """A release that adds a column, and drops one when only itself runs."""
-    write_migration(scratch, "96_add", "ALTER TABLE users ADD more int", "ALTER TABLE users DROP more")
-    write_migration(scratch, "97_drop", "ALTER TABLE experiments DROP batch_id", phase=POST)
-    return scratch
-
-
-async def test_before_the_deploy_what_only_adds_is_applied(release, settings, database_url):
-    migrated = await run_migrations(settings, phase=PRE)
-    assert (migrated.applied, migrated.left) == (["96_add.py"], ["97_drop.py"])
-    assert await recorded(database_url) == migration_files()[:-1]
-    again = await run_migrations(settings, phase=PRE)
-    assert (again.applied, again.left) == ([], ["97_drop.py"])
-    assert await migrate(settings) == ["97_drop.py"]
-    assert "column experiments.batch_id" not in await catalog_of(database_url)
 
 
 async def test_a_phase_is_named_by_its_text_too_and_another_is_refused(release, settings):
@@ -41,28 +23,22 @@ async def test_new_code_starts_when_only_post_deploy_migrations_are_pending(rele
     with pytest.raises(SchemaError, match=r"1 migration\(s\) behind \(next: 96_add.py\)"):
         await init_db(settings=settings)
     await migrate(settings, phase=PRE)
-    await init_db(settings=settings)
-    try:
+    async with opened(settings):
         assert (await UserRepository().create()).id
         found = await check_readiness()
         assert (found.ready, found.problem, found.pending_migrations) == (True, None, ("97_drop.py",))
-    finally:
-        await close_db()
 
 
 async def test_a_process_is_not_ready_while_a_pre_deploy_migration_is_pending(release, settings):
-    await init_db(settings=settings, require_head=False)
-    try:
+    async with opened(settings, require_head=False):
         found = await check_readiness()
-        assert (found.ready, found.problem) == (False, "SchemaError")
-        assert found.pending_migrations == ("96_add.py", "97_drop.py")
-    finally:
-        await close_db()
+    expected = (False, "SchemaError", ("96_add.py", "97_drop.py"))
+    assert (found.ready, found.problem, found.pending_migrations) == expected
 
 
-async def test_a_deploy_that_was_never_finished_is_finished_first(release, settings, database_url):
+async def test_a_deploy_that_was_never_finished_is_finished_first(release, scratch, settings, database_url):
     """What the next release needs stands behind what the last one left: only an operator knows what still runs."""
-    write_migration(release, "98_next", "ALTER TABLE users ADD later int")
+    write_migration(scratch, "98_next", "ALTER TABLE users ADD later int")
     with pytest.raises(SchemaError, match=r"97_drop.py is for after a deploy, and 98_next.py.*left over by an earlier"):
         await migrate(settings, phase=PRE)
     assert await recorded(database_url) == migration_files()[:-3], "nothing was begun"
