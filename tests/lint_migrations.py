@@ -29,18 +29,9 @@ EXCLUDED: Final = {
 }
 """Squawk's rules that are not ours, and why."""
 
+_DROPPED: Final = ("column", "constraint", "default", "function", "not-null", "table")
 AFTER_DEPLOY: Final = frozenset(
-    {
-        "adding-not-nullable-field",
-        "ban-drop-column",
-        "ban-drop-constraint",
-        "ban-drop-default",
-        "ban-drop-function",
-        "ban-drop-not-null",
-        "ban-drop-table",
-        "renaming-column",
-        "renaming-table",
-    }
+    {"adding-not-nullable-field", "renaming-column", "renaming-table", *(f"ban-drop-{what}" for what in _DROPPED)}
 )
 """Squawk's rules about what only the old code needs: a post-deploy file may break them."""
 
@@ -119,12 +110,8 @@ def about_migration(path: Path) -> list[str]:
         findings.append("MODELS_STATE is missing: `aerich migrate` would compare the models with themselves")
     if not isinstance(module.get("RUN_IN_TRANSACTION"), bool):
         findings.append("RUN_IN_TRANSACTION is missing: `aerich upgrade -i` would decide it")
-    return [*findings, *about_downgrade(module), *about_upgrade(module, phase_of_file(path))]
-
-
-def phase_of_file(path: Path) -> DeployPhase:
-    """When the migration runs."""
-    return phase_in(path.read_text(encoding="utf-8"), path.name)
+    phase = phase_in(path.read_text(encoding="utf-8"), path.name)
+    return [*findings, *about_downgrade(module), *about_upgrade(module, phase)]
 
 
 def about_upgrade(module: dict[str, Any], phase: DeployPhase) -> list[str]:

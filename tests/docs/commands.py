@@ -74,27 +74,24 @@ class Process:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.printed = ""
+        self._raw = b""
         self._reading = asyncio.create_task(self._read())
-        self._more = asyncio.Event()
+
+    @property
+    def printed(self) -> str:
+        return self._raw.decode(errors="replace")
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
-        raw = b""
         while chunk := await self.process.stdout.read(65_536):
-            raw += chunk
-            self.printed = raw.decode(errors="replace")
-            self._more.set()
+            self._raw += chunk
 
     async def printed_all(self, expected: list[str]) -> bool:
         """Wait until it has printed what is expected; whether it has before it ended."""
         while not has_come(expected, self.printed):
             if self._reading.done():
                 return False
-            self._more.clear()
-            more = asyncio.create_task(self._more.wait())
-            await asyncio.wait({more, self._reading}, return_when=asyncio.FIRST_COMPLETED)
-            more.cancel()
+            await asyncio.sleep(0.01)
         return True
 
     async def ended(self) -> int:
