@@ -60,7 +60,7 @@ async def _run_one(block: Block, command: Command, folder: Path, environment: Ma
     if elsewhere is not None:
         if absent := missing(command.text):
             raise block.wrong(absent, command.line)
-        return f"covered by {elsewhere.covered_by[0]}"
+        return f"covered by {elsewhere}"
     async with _started(command.text, folder, environment) as process:
         if "^C" in command.expected:
             await _interrupt(block, command, process)

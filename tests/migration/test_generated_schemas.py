@@ -13,7 +13,7 @@ from tortoise.context import TortoiseContext
 from tortoise.contrib.fastapi import RegisterTortoise
 from tortoise.models import Model
 
-from tests.support.checks import found
+from tests.support.checks import assert_found, found
 from tests.support.databases import catalog_of, execute, fetch
 from tests.support.dumps import major_of, programs
 from tests.support.processes import BIN
@@ -121,8 +121,7 @@ async def test_the_way_out(empty_url, tmp_path, rows, count):
 async def test_tables_of_somebody_elses(empty_url):
     """They are not taken for generated ones, and never to be dropped."""
     await execute(empty_url, "CREATE TABLE users (id serial PRIMARY KEY, name text)")
-    level, message, details = await found("migrations", empty_url)
-    assert (level, details) == (Level.FAILURE, ["users"])
-    assert "Other tables have names that the store needs" in message
+    other = "Other tables have names that the store needs"
+    assert await assert_found("migrations", empty_url, Level.FAILURE, other) == ["users"]
     with pytest.raises(SchemaError, match="Other tables"):
         await migrate(StoreSettings(database_url=empty_url))

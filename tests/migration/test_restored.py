@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.checks import APPLICATION, check, found
+from tests.support.checks import APPLICATION, assert_found, check, found
 from tests.support.databases import catalog_of, execute, fetchval
 from tests.support.dumps import major_of, restore
 from tests.support.roles import role
@@ -48,9 +48,8 @@ async def test_a_difference_is_found_in_a_restored_database(database_url, empty_
     listed = "ARRAY[('active'::varchar)::text, ('completed'::varchar)::text, ('failed'::varchar)::text]"
     change = f"DROP CONSTRAINT {name}, ADD CONSTRAINT {name} CHECK (status::text = ANY ({listed}))"
     await execute(empty_url, f"ALTER TABLE operations {change}")
-    level, _, details = await found("schema", empty_url)
-    assert (level, len(details)) == (FAILURE, 1)
-    assert "'cancelled'" in details[0]
+    [detail] = await assert_found("schema", empty_url, FAILURE, "")
+    assert "'cancelled'" in detail
 
 
 @pytest.mark.large
@@ -73,24 +72,20 @@ async def test_a_restore_without_the_search_path(database_url, empty_url, server
     """A dump holds the schema, and not the setting of the database that made it visible."""
     await execute(database_url, "ALTER SCHEMA public RENAME TO pathfinder", "CREATE SCHEMA public")
     await restore(database_url, empty_url, tmp_path / "dump")
-    level, message, _ = await found("migrations", empty_url)
-    assert level is FAILURE
-    assert "The tables are in schema pathfinder" in message
+    await assert_found("migrations", empty_url, FAILURE, "The tables are in schema pathfinder")
     name = StoreSettings(database_url=empty_url).target.database
     await server.run(f'ALTER DATABASE "{name}" SET search_path TO pathfinder')
     assert (await found("schema", empty_url))[0] is OK
     async with role(
         empty_url, "ALTER ROLE {role} SET search_path TO public", "GRANT USAGE ON SCHEMA public TO {role}"
     ) as (_, url):
-        level, message, _ = await found("migrating role", empty_url, migration_database_url=url)
-    assert level is FAILURE
-    assert "Its schema is public, and the application's pathfinder" in message
+        both = "Its schema is public, and the application's pathfinder"
+        await assert_found("migrating role", empty_url, FAILURE, both, migration_database_url=url)
 
 
 async def test_a_restore_without_the_record_of_migrations(database_url):
     await execute(database_url, "DROP TABLE aerich")
-    level, message, _ = await found("migrations", database_url)
-    assert (level, "restore the rows of the table aerich" in message) == (FAILURE, True)
+    await assert_found("migrations", database_url, FAILURE, "restore the rows of the table aerich")
 
 
 # another application's aerich
