@@ -62,7 +62,7 @@ async def adopting(server):
     person = world.user()["id"]
     for number in range(1_500):
         world.chat(person, name=f"Clean {number}", plan='{"root": {"id": "a", "searchName": "GenesByTaxon"}}')
-    async with legacy_database(server, "alembic", rows=world.rows, before=BEFORE) as url, connected(url) as watcher:
+    async with legacy_database(server, world, "alembic", before=BEFORE) as url, connected(url) as watcher:
         yield Adopting(url, watcher, await read_legacy(watcher), await catalog_of(url))
 
 

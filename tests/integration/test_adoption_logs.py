@@ -68,17 +68,6 @@ def listed(report):
     return {(problem.kind, problem.field) for problem in report.problems}
 
 
-async def test_a_row_that_its_log_explains_stays_and_nothing_is_listed(settings, empty_url, logs):
-    chat = Chat(logs)
-    chat.talked()
-    await legacy(empty_url, chat.world)
-    report = await adopt(settings)
-    there, lost = await came_to_rest(empty_url, settings, logs)
-    assert (report.problems, lost) == ([], {})
-    row = there["stream_projections"][chat.id]
-    assert (row["name"], row["message_count"], row["updated_at"]) == ("Kinases", 2, chat.row["updated_at"])
-
-
 async def test_a_key_that_is_no_log_is_listed_and_stops_nothing(settings, empty_url, logs):
     chat = Chat(logs, message_count=0)
     logs.redis.set(logs.key(chat.id), "another type")
@@ -254,8 +243,13 @@ def mixed(text):
     return "".join(letter.upper() if number % 2 else letter for number, letter in enumerate(text))
 
 
-@pytest.mark.parametrize("spelled", [str.lower, str.upper, mixed])
-@pytest.mark.parametrize("operation", [OPERATION, str(adopted_id(OPERATION)), str(adopted_id(OPERATION)).upper()])
+NEW = str(adopted_id(OPERATION))
+
+
+@pytest.mark.parametrize(
+    ("spelled", "operation"),
+    [*((str.lower, it) for it in (OPERATION, NEW, NEW.upper())), (str.upper, OPERATION), (mixed, NEW)],
+)
 async def test_an_old_log_is_read_with_all_that_was_logged_of_a_turn(settings, empty_url, logs, spelled, operation):
     world, key = rows.World(), spelled(rows.identity(77))
     chat = world.chat(world.user()["id"], name="Kinases", stream={"id": key}, message_count=2)

@@ -91,14 +91,6 @@ async def test_the_way_back_is_refused_after_a_write(settings, empty_url, real, 
     assert await everything(empty_url) == before
 
 
-async def test_what_catch_up_writes_does_not_keep_anybody_from_going_back(settings, empty_url, real):
-    before = await everything(empty_url)
-    await adopt(settings)
-    await fetch(empty_url, "UPDATE stream_projections SET last_event_id = '2-1', unlogged = '{}'")
-    assert not (await undo_adoption(settings)).discarded
-    assert await everything(empty_url) == before
-
-
 async def test_the_end_drops_the_old_tables(settings, empty_url, real):
     await adopt(settings)
     adopted = await catalog_of(empty_url)

@@ -31,7 +31,7 @@ async def test_after_the_way_back_a_dump_is_what_it_was(server, redis_url, log_p
 async def test_the_way_back_of_a_restored_database_is_open_while_only_positions_changed(
     server, empty_url, redis_url, log_prefix, strategies, tmp_path
 ):
-    async with legacy_database(server, "create_all", rows=real_world(strategies[:40]).rows) as url:
+    async with legacy_database(server, real_world(strategies[:40]), "create_all") as url:
         before = await dumped(url, tmp_path / "before")
         await adopt(StoreSettings(database_url=url))
         await caught_up(logged(url, redis_url, log_prefix))
@@ -53,7 +53,7 @@ async def test_the_way_back_of_a_restored_database_is_open_while_only_positions_
 async def test_what_was_written_before_a_dump_is_seen_after_its_restore(
     server, empty_url, strategies, tmp_path, statement, table, count
 ):
-    async with legacy_database(server, "create_all", rows=real_world(strategies[:40]).rows) as url:
+    async with legacy_database(server, real_world(strategies[:40]), "create_all") as url:
         await adopt(StoreSettings(database_url=url))
         await execute(url, statement)
         await restore(url, empty_url, tmp_path / "adopted", "--no-owner")

@@ -73,7 +73,7 @@ def kinds(*quick):
 
 @pytest.mark.parametrize(("variant", "revision"), kinds(ALEMBIC))
 async def test_real_strategies_are_taken_over_and_nothing_is_listed(server, strategies, variant, revision):
-    async with legacy_database(server, variant, revision, real_world(strategies).rows) as url:
+    async with legacy_database(server, real_world(strategies), variant, revision) as url:
         report = await adopted(url)
     assert (report.variant, report.revision, report.problems) == (variant, revision, [])
 
@@ -122,10 +122,10 @@ async def assert_every_repository_reads_all(settings, connection):
 def drawn_adoption(server, draw):
     """One drawn database, adopted and compared."""
     variant, revision = draw(st.sampled_from(VARIANTS)), draw(st.sampled_from(REVISIONS))
-    rows = draw(worlds(nullable=variant == "alembic"))
+    world = draw(worlds(nullable=variant == "alembic"))
 
     async def run():
-        async with legacy_database(server, variant, revision, rows, BEFORE) as url:
+        async with legacy_database(server, world, variant, revision, BEFORE) as url:
             await adopted(url)
 
     run_apart(run())

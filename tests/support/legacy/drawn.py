@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from tests.support.legacy.rows import Row, Rows, World, identity
+from tests.support.legacy.rows import Row, World, identity
 from tests.support.legacy.schema import TABLES
 
 KEYS = st.one_of(
@@ -88,7 +88,7 @@ def _table(key: str, keys, *, size: int, nullable: bool, other: dict, **values):
 
 
 @st.composite
-def worlds(draw, *, nullable: bool) -> Rows:
+def worlds(draw, *, nullable: bool) -> World:
     """Rows for every table; ``nullable`` for Alembic's variant."""
     user = st.none() | KEYS
     rows: dict[str, list[Row]] = {table: [] for table in TABLES}
@@ -130,7 +130,7 @@ def worlds(draw, *, nullable: bool) -> Rows:
     return _whole(rows)
 
 
-def _whole(rows: dict[str, list[Row]]) -> Rows:
+def _whole(rows: dict[str, list[Row]]) -> World:
     """With a value for each column that was not drawn."""
     world = World()
     makers = (world.user, world.control_set, world.experiment, world.gene_set, world.stream)
@@ -141,4 +141,4 @@ def _whole(rows: dict[str, list[Row]]) -> Rows:
         world.projection(row.pop("stream_id"), **row)
     for row in rows["operations"]:
         world.operation(row.pop("stream_id"), **row)
-    return world.rows
+    return world

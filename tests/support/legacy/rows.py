@@ -37,6 +37,9 @@ class World:
         self.rows: Rows = {table: [] for table in TABLES}
         self._number = count(1)
 
+    def __repr__(self) -> str:
+        return repr(self.rows)
+
     def _add(self, table: str, row: Row, given: Row) -> Row:
         unknown = given.keys() - row.keys()
         assert not unknown, unknown
