@@ -2,23 +2,20 @@
 
 import asyncio
 import sys
-from contextlib import asynccontextmanager
 
 import pytest
-from aerich import Command
 from aerich.migrate import Migrate
-from tortoise.context import TortoiseContext
 from tortoise.exceptions import OperationalError
 
 from tests.support.checkout import write_migration
 from tests.support.databases import catalog_of, connected, execute, fetchval, recorded
-from tests.support.migrating import idle_in_transaction
+from tests.support.migrating import idle_in_transaction, upstream
 from tests.support.processes import BIN, run, started
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
 from veupath_store.errors import InternalError
 from veupath_store.schema.catalog import differences
-from veupath_store.schema.files import migration_files, migrations_location, position
+from veupath_store.schema.files import migration_files, position
 from veupath_store.schema.lock import ADVISORY_LOCK
 from veupath_store.schema.names import APP
 
@@ -31,19 +28,21 @@ def success(direction, names):
 
 @pytest.fixture
 def aerich(checkout, empty_url):
-    async def call(*arguments, **environment):
-        return await run(BIN / "aerich", *arguments, cwd=checkout, **{"DATABASE_URL": empty_url, **environment})
+    """What the command prints on standard output, and nothing else; where it fails, on standard error."""
+
+    async def call(*arguments, code=0, **environment):
+        finished = await run(BIN / "aerich", *arguments, cwd=checkout, **{"DATABASE_URL": empty_url, **environment})
+        printed, nothing = (finished.err, finished.out) if code else (finished.out, finished.err)
+        assert (finished.code, nothing) == (code, ""), finished
+        return printed
 
     return call
 
 
 async def test_upgrade_and_downgrade_and_upgrade_again_with_data_in_it(aerich, empty_url, database_url):
-    finished = await aerich("upgrade")
-    assert (finished.code, finished.out) == (0, success("upgrading to", FILES)), finished
-    again = await aerich("upgrade")
-    assert (again.code, again.out) == (0, "No upgrade items found\n"), again
-    heads = await aerich("heads")
-    assert (heads.code, heads.out) == (0, "No available heads.\n"), heads
+    assert await aerich("upgrade") == success("upgrading to", FILES)
+    assert await aerich("upgrade") == "No upgrade items found\n"
+    assert await aerich("heads") == "No available heads.\n"
     assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
 
     await execute(
@@ -53,20 +52,16 @@ async def test_upgrade_and_downgrade_and_upgrade_again_with_data_in_it(aerich, e
         "INSERT INTO control_sets (id, user_id, name, site_id, record_type)"
         " SELECT gen_random_uuid(), id, 'Kinases', 'plasmodb', 'transcript' FROM users",
     )
-    down = await aerich("downgrade", "--version", "0", "--yes")
-    assert (down.code, down.out) == (0, success("downgrading to", reversed(FILES))), down
-    left = {name for name in await catalog_of(empty_url) if "aerich" not in name}
-    assert left == set(), "downgrade leaves something behind"
-    up = await aerich("upgrade")
-    assert (up.code, up.out) == (0, success("upgrading to", FILES)), up
+    assert await aerich("downgrade", "--version", "0", "--yes") == success("downgrading to", reversed(FILES))
+    assert not [name for name in await catalog_of(empty_url) if "aerich" not in name], "it leaves something behind"
+    assert await aerich("upgrade") == success("upgrading to", FILES)
     assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
 
 
 async def test_the_models_have_not_drifted_from_the_last_migration(aerich, checkout):
     """A green `migrate` proves nothing by itself: see the next test, and the comparison with the database."""
     before = sorted((checkout / "migrations" / "store").glob("*.py"))
-    finished = await aerich("migrate", "--offline")
-    assert (finished.code, finished.out) == (0, "No changes detected\n"), finished
+    assert await aerich("migrate", "--offline") == "No changes detected\n"
     assert sorted((checkout / "migrations" / "store").glob("*.py")) == before
 
 
@@ -75,9 +70,7 @@ async def test_the_drift_gate_sees_a_changed_model(aerich, checkout):
     model = checkout / "veupath_store" / "models" / "user.py"
     added = "    extra = fields.IntField(null=True)\n\n    class Meta:"
     model.write_text(model.read_text().replace("    class Meta:", added))
-    finished = await aerich("migrate", "--offline")
-    assert finished.code == 0, finished
-    assert f"Success creating migration file {len(FILES)}_" in finished.out, finished
+    assert f"Success creating migration file {len(FILES)}_" in await aerich("migrate", "--offline")
     (written,) = (checkout / "migrations" / "store").glob(f"{len(FILES)}_*.py")
     assert 'ALTER TABLE "users" ADD "extra" INT' in written.read_text()
 
@@ -141,34 +134,28 @@ async def test_what_waits_for_the_lock_in_vain_is_told_in_a_sentence_who_has_it(
     async with connected(empty_url, server_settings={"application_name": "the other"}) as holder:
         await holder.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
         for command in (("upgrade",), ("downgrade", "--yes")):
-            finished = await aerich(*command, VEUPATH_STORE_MIGRATION_WAIT="0.3")
-            assert (finished.code, finished.out) == (1, ""), finished
-            assert finished.err.startswith("Another process has been migrating this database for 0.3 s: process ")
-            assert f"{holder.get_server_pid()} (the other), connected since 2" in finished.err
-            assert len(finished.err.splitlines()) == 1
+            said = await aerich(*command, code=1, VEUPATH_STORE_MIGRATION_WAIT="0.3")
+            assert said.startswith("Another process has been migrating this database for 0.3 s: process ")
+            assert f"{holder.get_server_pid()} (the other), connected since 2" in said
+            assert len(said.splitlines()) == 1
 
 
 async def test_heads_of_an_empty_database_are_all_files_and_looking_makes_no_table(aerich, empty_url):
-    finished = await aerich("heads")
-    assert (finished.code, finished.out, finished.err) == (0, "".join(f"{name}\n" for name in FILES), "")
+    assert await aerich("heads") == "".join(f"{name}\n" for name in FILES)
     assert await catalog_of(empty_url) == {}
 
 
 async def test_an_empty_file_that_was_not_filled_in_is_a_sentence_and_is_not_recorded(aerich, database_url):
-    made = await aerich("migrate", "--offline", "--empty", "--name", "later")
-    assert made.code == 0, made
-    finished = await aerich("upgrade", DATABASE_URL=database_url)
-    assert (finished.code, finished.out) == (1, ""), finished
-    assert finished.err.startswith("A migration gave no SQL to run, as a file of 'aerich migrate --empty' does")
-    assert len(finished.err.splitlines()) == 1
+    await aerich("migrate", "--offline", "--empty", "--name", "later")
+    said = await aerich("upgrade", code=1, DATABASE_URL=database_url)
+    assert said.startswith("A migration gave no SQL to run, as a file of 'aerich migrate --empty' does")
+    assert len(said.splitlines()) == 1
     assert await recorded(database_url) == FILES
 
 
 @pytest.mark.large
 async def test_without_a_url_aerich_says_what_to_set_in_a_sentence(aerich):
-    finished = await aerich("heads", DATABASE_URL="")
-    assert (finished.code, finished.out) == (1, ""), finished
-    assert finished.err.startswith("DATABASE_URL is not set. Set DATABASE_URL to")
+    assert (await aerich("heads", code=1, DATABASE_URL="")).startswith("DATABASE_URL is not set. Set DATABASE_URL to")
 
 
 @pytest.mark.large
@@ -181,19 +168,15 @@ async def test_behind_an_idle_reader_aerich_gives_up_at_the_migrations_lock_time
     )
     environment = {"DATABASE_URL": database_url, "VEUPATH_STORE_MIGRATION_LOCK_TIMEOUT": "0.3"}
     async with idle_in_transaction(database_url):
-        finished = await aerich("upgrade", **environment)
-        assert finished.code == 1, finished
-        assert "a lock was not free within the lock timeout" in finished.err
+        assert "a lock was not free within the lock timeout" in await aerich("upgrade", code=1, **environment)
     assert "table half" not in await catalog_of(database_url)
-    finished = await aerich("upgrade", **environment)
-    assert (finished.code, finished.out) == (0, f"Success upgrading to {name}\n"), finished
+    assert await aerich("upgrade", **environment) == f"Success upgrading to {name}\n"
 
 
 @pytest.mark.large
 async def test_aerich_goes_past_the_pooler(aerich, empty_url):
     environment = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "VEUPATH_STORE_PGBOUNCER": "true"}
-    finished = await aerich("upgrade", MIGRATION_DATABASE_URL=empty_url, **environment)
-    assert (finished.code, finished.out) == (0, success("upgrading to", FILES)), finished
+    assert await aerich("upgrade", MIGRATION_DATABASE_URL=empty_url, **environment) == success("upgrading to", FILES)
 
 
 # what veupath_store.schema relies on, or works around
@@ -217,20 +200,9 @@ def test_listing_the_migrations_leaves_aerich_alone(monkeypatch):
     assert Migrate.migrate_location == "theirs"
 
 
-@asynccontextmanager
-async def upstream(settings):
-    """aerich's own command."""
-    config = settings.tortoise_orm()
-    async with TortoiseContext() as context:
-        await context.init(config=config)
-        command = Command(tortoise_config=config, app=APP, location=str(migrations_location()))
-        await command.init()
-        yield command
-
-
 async def test_upstream_heads_raises_on_a_database_without_its_table(empty_url):
     """Which is why `pending_migrations` looks for the table first."""
-    async with upstream(StoreSettings(database_url=empty_url)) as command:
+    async with upstream(StoreSettings(database_url=empty_url).tortoise_orm()) as command:
         with pytest.raises(OperationalError):
             await command.heads()
 
@@ -243,7 +215,7 @@ async def test_upstream_takes_every_operational_error_for_nothing_applied(settin
         raise OperationalError("the connection is gone")
 
     monkeypatch.setattr(Aerich, "exists", lost)
-    async with upstream(settings) as command:
+    async with upstream(settings.tortoise_orm()) as command:
         with pytest.raises(InternalError, match="42P07"):
             await command.upgrade()
 

@@ -3,20 +3,16 @@
 import asyncio
 
 import pytest
-from aerich import Command
-from tortoise.context import TortoiseContext
 
 from tests.support.checkout import add_to_catalog, write_migration
 from tests.support.databases import connected, recorded
-from tests.support.migrating import idle_in_transaction, write_index
+from tests.support.migrating import idle_in_transaction, upstream, write_index
 from tests.support.roles import role
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
 from veupath_store.errors import SchemaError, UnavailableError
-from veupath_store.schema import files
 from veupath_store.schema.lock import ADVISORY_LOCK, locked_orm, under_lock
 from veupath_store.schema.migrations import migrate, migration_files
-from veupath_store.schema.names import APP
 
 ADD = "ALTER TABLE users ADD more int"
 
@@ -28,11 +24,7 @@ def impatient(database_url):
 
 async def aerich_upgrade(settings):
     """`aerich upgrade` in this process: the same configuration, the same calls."""
-    config = locked_orm(settings.for_migrations())
-    async with TortoiseContext() as context:
-        await context.init(config=config)
-        command = Command(tortoise_config=config, app=APP, location=str(files.migrations_location()))
-        await command.init()
+    async with upstream(locked_orm(settings.for_migrations())) as command:
         return await command.upgrade()
 
 

@@ -1,10 +1,16 @@
-"""What tests of migrations share: a file that builds an index, and somebody who is in its way."""
+"""What tests of migrations share: a file that builds an index, somebody who is in its way, and aerich."""
 
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+from aerich import Command
+from tortoise.context import TortoiseContext
 
 from tests.support.checkout import write_migration
 from tests.support.databases import connected
+from veupath_store.schema import files
+from veupath_store.schema.names import APP
 
 INDEX = "users_created_idx"
 
@@ -26,3 +32,13 @@ async def idle_in_transaction(url: str, *statements: str, name: str = "nightly r
         for statement in statements or ("SELECT 'sandwich' FROM users",):
             await reader.fetch(statement)
         yield reader
+
+
+@asynccontextmanager
+async def upstream(config: dict[str, Any]):
+    """aerich's own command for the store's app, in this process."""
+    async with TortoiseContext() as context:
+        await context.init(config=config)
+        command = Command(tortoise_config=config, app=APP, location=str(files.migrations_location()))
+        await command.init()
+        yield command
