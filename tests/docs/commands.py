@@ -136,15 +136,19 @@ def _environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]
 
 
 async def _finish(block: Block, command: Command, process: Process) -> None:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            code = await process.ended()
-    except TimeoutError:
-        raise block.wrong(f"it does not end:\n{process.printed}", command.line) from None
+    code = await _ended(block, command, process, "it does not end")
     if not command.expected and code:
         raise block.wrong(f"exit code {code}:\n{process.printed}", command.line)
     if command.expected:
         _compare(block, command, command.expected, process.printed)
+
+
+async def _ended(block: Block, command: Command, process: Process, otherwise: str) -> int:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await process.ended()
+    except TimeoutError:
+        raise block.wrong(f"{otherwise}:\n{process.printed}", command.line) from None
 
 
 async def _interrupt(block: Block, command: Command, process: Process) -> None:
@@ -158,11 +162,7 @@ async def _interrupt(block: Block, command: Command, process: Process) -> None:
     except TimeoutError:
         _compare(block, command, [*before, "..."], process.printed)
     os.killpg(process.process.pid, signal.SIGINT)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            code = await process.ended()
-    except TimeoutError:
-        raise block.wrong(f"it does not end when it is interrupted:\n{process.printed}", command.line) from None
+    code = await _ended(block, command, process, "it does not end when it is interrupted")
     if code not in _INTERRUPTED or "Traceback" in process.printed:
         raise block.wrong(f"no clean end, exit code {code}:\n{process.printed}", command.line)
     if after:

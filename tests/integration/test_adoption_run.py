@@ -4,10 +4,12 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support import redis_servers
-from tests.support.databases import catalog_of, connected, fetch, make_migrated
+from tests.support.databases import catalog_of, connected, fetch, make_migrated, opened
+from tests.support.dumps import dumped, restore
 from tests.support.legacy import rows, schema
-from tests.support.legacy.databases import legacy
+from tests.support.legacy.databases import legacy, legacy_database, problem_database
 from tests.support.legacy.real import real_world
+from tests.support.projections import at_rest, logged
 from veupath_store.adoption import ProblemKind, adopt, adopted_id, finish_adoption, load, plan_adoption, undo_adoption
 from veupath_store.config import StoreSettings
 from veupath_store.errors import AdoptionRefusedError, InternalError, NotFoundError, UnavailableError
@@ -74,6 +76,9 @@ async def test_a_database_of_the_store_has_nothing_to_adopt(empty_url):
         pytest.param("UPDATE experiments SET version = 2 WHERE is_primary", "experiments", 14, marks=pytest.mark.large),
         ("INSERT INTO users (id) VALUES (gen_random_uuid())", "users", 1),
         pytest.param("DELETE FROM operations", "operations", 106, marks=pytest.mark.large),
+        ("UPDATE stream_projections SET name = name || '!' WHERE gene_set_auto_imported", "stream_projections", 13),
+        ("UPDATE stream_projections SET message_count = 9, updated_at = now()", "stream_projections", 53),
+        ("UPDATE experiments SET data = data || '{\"score\": 0}'", "experiments", 53),
         ("INSERT INTO deleted_ids (kind, id) VALUES ('stream', gen_random_uuid())", "deleted_ids", 1),
     ],
 )
@@ -188,3 +193,34 @@ async def test_a_log_under_another_key_is_copied(empty_url, redis_url, log_prefi
     assert renamed.keys() == {"short", upper, "without a log"}
     assert renamed["short"] == renamed[upper] != renamed["without a log"]
     assert (await adopt(settings)).problems == report.problems
+
+
+# dumped and restored
+
+
+async def caught_up(settings):
+    async with opened(settings):
+        await at_rest()
+
+
+@pytest.mark.parametrize("variant", ["alembic", pytest.param("create_all", marks=pytest.mark.large)])
+async def test_after_the_way_back_a_dump_is_what_it_was(server, redis_url, log_prefix, tmp_path, variant):
+    async with problem_database(server, variant) as url:
+        before = await dumped(url, tmp_path / "before")
+        await adopt(StoreSettings(database_url=url))
+        await caught_up(logged(url, redis_url, log_prefix))
+        assert not (await undo_adoption(StoreSettings(database_url=url))).discarded
+        assert await dumped(url, tmp_path / "after") == before
+
+
+@pytest.mark.large
+async def test_the_way_back_of_a_restored_database_is_open_while_only_positions_changed(
+    server, empty_url, redis_url, log_prefix, strategies, tmp_path
+):
+    async with legacy_database(server, real_world(strategies[:40]), "create_all") as url:
+        before = await dumped(url, tmp_path / "before")
+        await adopt(StoreSettings(database_url=url))
+        await caught_up(logged(url, redis_url, log_prefix))
+        await restore(url, empty_url, tmp_path / "adopted", "--no-owner")
+    assert not (await undo_adoption(StoreSettings(database_url=empty_url))).discarded
+    assert await dumped(empty_url, tmp_path / "after") == before

@@ -264,26 +264,23 @@ async def test_a_log_that_is_kept(private_redis, log):
 
 
 async def test_a_log_that_may_lose_what_it_acknowledged(private_redis, log):
-    log.config_set("appendonly", "no")
-    log.config_set("maxmemory", 100_000_000)
-    log.config_set("maxmemory-policy", "allkeys-lru")
+    for name, value in {"appendonly": "no", "maxmemory": 100_000_000, "maxmemory-policy": "allkeys-lru"}.items():
+        log.config_set(name, value)
     level, _, details = parts((await look(private_redis.url))[1]["log persistence"])
     assert level is WARNING
     assert [detail.split(" is ")[0] for detail in details] == ["appendonly", "maxmemory-policy"]
 
 
-async def test_a_log_on_a_replica(private_redis, log):
-    log.replicaof("127.0.0.1", 1)
-    assert (await levels(private_redis.url))["log writable"] is FAILURE
-
-
 @pytest.mark.parametrize(
-    ("options", "why"),
-    [({"min-replicas-to-write": 1}, "too few replicas are in reach"), ({"maxmemory": 1}, "its memory is full")],
+    ("command", "why"),
+    [
+        ("CONFIG SET min-replicas-to-write 1", "too few replicas are in reach"),
+        ("CONFIG SET maxmemory 1", "its memory is full"),
+        ("REPLICAOF 127.0.0.1 1", "replica"),
+    ],
 )
-async def test_a_log_that_takes_no_writes(private_redis, log, options, why):
-    for name, value in options.items():
-        log.config_set(name, value)
+async def test_a_log_that_takes_no_writes(private_redis, log, command, why):
+    log.execute_command(*command.split())
     level, message, _ = parts((await look(private_redis.url))[1]["log writable"])
     assert (level, why in message) == (FAILURE, True)
     assert log.keys() == []

@@ -138,10 +138,14 @@ async def test_the_reader_sees_a_change_in_any_column(server):
         adopted = await read_adopted(connection)
         assert await mistakes(connection, legacy, report) == []
         for table, rows in adopted.items():
-            for column in next(iter(rows.values())):
-                changed = {table: {new: dict(row) for new, row in rows.items()}}
-                next(iter(changed[table].values()))[column] = "another value"
-                assert await mistakes(connection, legacy, report, adopted | changed), (table, column)
+            new, row = next(iter(rows.items()))
+            changed = {table: rows | {new: dict.fromkeys(row, "another value")}}
+            found = " ".join(await mistakes(connection, legacy, report, adopted | changed))
+            unseen = {column for column in row if f" {column} is 'another value'" not in found}
+            # Names of conversations are only looked at when all else is right.
+            assert unseen == ({"name"} if table == "stream_projections" else set()), table
+            renamed = {table: rows | {new: row | {"name": "another value"}}}
+            assert table != "stream_projections" or await mistakes(connection, legacy, report, adopted | renamed)
         expected = Expected(legacy, report.adopted_at).deviations
         listed_once = [problem for problem in report.problems if problem.kind is not ProblemKind.DUPLICATE_NAME]
         assert expected.mistakes(listed_once) == []
