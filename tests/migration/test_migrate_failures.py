@@ -13,7 +13,7 @@ from tests.support.migrating import INDEX, idle_in_transaction, write_index
 from tests.support.processes import run, started
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
-from veupath_store.errors import ConflictError, OutcomeUnknownError, SchemaError, UnavailableError
+from veupath_store.errors import ConflictError, OutcomeUnknownError, SchemaError
 from veupath_store.schema.migrations import migrate, migration_files
 
 LOCK_TIMEOUT = 0.3
@@ -50,19 +50,6 @@ async def test_it_steps_back_from_a_busy_table_until_it_is_free(impatient, datab
     # Without a lock timeout the reads would have waited for the idle transaction, and that for us.
     assert await reading < LOCK_TIMEOUT + 10
     assert await recorded(database_url) == migration_files()
-
-
-async def test_it_gives_up_after_its_attempts_and_leaves_nothing(database_url, scratch):
-    write_migration(scratch, "95_busy", "CREATE TABLE more (id int); ALTER TABLE users ADD more int")
-    before = await catalog_of(database_url)
-    settings = StoreSettings(database_url=database_url, migration_lock_timeout=0.1, migration_attempts=2)
-    async with connected(database_url) as holder:
-        async with holder.transaction():
-            await holder.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
-            with pytest.raises(UnavailableError, match="lock timeout"):
-                await migrate(settings)
-        assert await catalog_of(database_url) == before
-        assert await migrate(settings) == ["95_busy.py"]
 
 
 async def test_a_file_that_fails_half_way_leaves_no_trace(impatient, database_url, scratch):
