@@ -85,7 +85,7 @@ bench-adopt: $(INSTALLED)  ## how long the adoption of a database of the SQLAlch
 	$(BIN)/python -m benchmarks.adoption $(ARGS)
 
 diagram: $(INSTALLED)  ## draw the entity diagram of docs/data-model.md, from the migrations
-	$(BIN)/python -m tests.docs.diagram --write
+	$(BIN)/python -m tests.docs.diagram
 
 # With the lowest supported Python, on which all of these releases have to run.
 constraints:  ## take the newest releases that pyproject.toml allows into constraints.txt

@@ -14,7 +14,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import AsyncMock
 
+from veupath_store.engine import StoreClient
 from veupath_store.engine.statements import NO_STATEMENT
 from veupath_store.schema.files import DeployPhase, in_order, phase_in, position
 
@@ -29,18 +31,9 @@ EXCLUDED: Final = {
 }
 """Squawk's rules that are not ours, and why."""
 
+_DROPPED: Final = ("column", "constraint", "default", "function", "not-null", "table")
 AFTER_DEPLOY: Final = frozenset(
-    {
-        "adding-not-nullable-field",
-        "ban-drop-column",
-        "ban-drop-constraint",
-        "ban-drop-default",
-        "ban-drop-function",
-        "ban-drop-not-null",
-        "ban-drop-table",
-        "renaming-column",
-        "renaming-table",
-    }
+    {"adding-not-nullable-field", "renaming-column", "renaming-table", *(f"ban-drop-{what}" for what in _DROPPED)}
 )
 """Squawk's rules about what only the old code needs: a post-deploy file may break them."""
 
@@ -119,12 +112,8 @@ def about_migration(path: Path) -> list[str]:
         findings.append("MODELS_STATE is missing: `aerich migrate` would compare the models with themselves")
     if not isinstance(module.get("RUN_IN_TRANSACTION"), bool):
         findings.append("RUN_IN_TRANSACTION is missing: `aerich upgrade -i` would decide it")
-    return [*findings, *about_downgrade(module), *about_upgrade(module, phase_of_file(path))]
-
-
-def phase_of_file(path: Path) -> DeployPhase:
-    """When the migration runs."""
-    return phase_in(path.read_text(encoding="utf-8"), path.name)
+    phase = phase_in(path.read_text(encoding="utf-8"), path.name)
+    return [*findings, *about_downgrade(module), *about_upgrade(module, phase)]
 
 
 def about_upgrade(module: dict[str, Any], phase: DeployPhase) -> list[str]:
@@ -168,33 +157,16 @@ def about_concurrently(statements: Sequence[str]) -> list[str]:
     return findings
 
 
-class Recorder:
-    """Stands for the database: what a migration runs itself, before it returns the rest to aerich."""
-
-    def __init__(self) -> None:
-        self.statements: list[str] = []
-
-    async def execute_script(self, query: str) -> None:
-        self.statements.append(query)
-
-    async def execute_query(self, query: str, values: list[Any] | None = None) -> tuple[int, list[Any]]:
-        self.statements.append(query)
-        return 0, []
-
-    async def execute_query_dict(self, query: str, values: list[Any] | None = None) -> list[dict[str, Any]]:
-        self.statements.append(query)
-        return []
-
-
-def statements_of(direction: Callable[[Recorder], Awaitable[str]]) -> list[str]:
+def statements_of(direction: Callable[[AsyncMock], Awaitable[str]]) -> list[str]:
     """The SQL of one direction of a migration, call by call; last what it returns to aerich."""
-    recorder = Recorder()
+    database = AsyncMock(StoreClient)
+    database.execute_query.return_value, database.execute_query_dict.return_value = (0, []), []
 
     async def run() -> str:
-        return await direction(recorder)
+        return await direction(database)
 
     returned = asyncio.run(run())
-    return [*recorder.statements, returned]
+    return [*(call.args[0] for call in database.method_calls), returned]
 
 
 def about_sql(sql: str, in_transaction: bool, allowed: Collection[str] = ()) -> list[str]:

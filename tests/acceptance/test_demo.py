@@ -1,8 +1,6 @@
 """``python -m demo``: it ends with a proof that holds, twice on the same data; and the proof can fail."""
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from io import StringIO
@@ -20,31 +18,25 @@ from demo.proof import check_server, compare_all
 from demo.scenes.sign_in import sign_in
 from demo.show import Show
 from demo.strategies import Search, Strategy
+from tests.support.apart import run_apart
+from tests.support.checkout import REPOSITORY
+from tests.support.processes import run
 from veupath_store import ControlSetRepository, StreamRepository
 from veupath_store.engine.connect import connect, connect_arguments
 from veupath_store.servers.postgres import EmbeddedPostgres
 
-TOP = Path(__file__).parents[2]
 HOLDS = "The proof holds: nothing acknowledged was lost, nothing undone was seen."
 CATCH_UP_REPEATED = "the event log cannot be brought up to date now: "
 
 
 def run_demo(data: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "demo", "--data", str(data)],
-        check=False,
-        cwd=TOP,
-        env={**os.environ, "PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8", "TMPDIR": str(data.parent)},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    command = (sys.executable, "-m", "demo", "--data", str(data))
+    environment = {"PYTHONWARNINGS": "error", "PYTHONIOENCODING": "utf-8", "TMPDIR": str(data.parent)}
+    done = run_apart(run(*command, cwd=REPOSITORY, **environment, COLUMNS="80"))
+    assert done.code == 0, done
     # The demo ends connections, and one may be that of a catch-up, which says so and is repeated.
-    unexpected = [line for line in done.stderr.splitlines() if not line.startswith(CATCH_UP_REPEATED)]
-    assert unexpected == []
-    return done.stdout
+    assert not [line for line in done.err.splitlines() if not line.startswith(CATCH_UP_REPEATED)]
+    return done.out
 
 
 @pytest.fixture(scope="module")

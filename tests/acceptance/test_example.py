@@ -22,6 +22,7 @@ from veupath_store.inputs.limits import PAGE
 
 pytestmark = [pytest.mark.large, pytest.mark.with_log]
 
+ADA = "ada@example.org"
 LEASE = 2.0
 SOON = 60.0
 """Seconds that a loaded machine may take for what needs a few."""
@@ -29,10 +30,10 @@ SOON = 60.0
 
 @pytest.fixture
 def deployed(store, environment, tmp_path):
-    """Starts a deployment on the test's database and log."""
+    """Starts a deployment on the test's database and log, with a researcher who is signed in."""
 
     @asynccontextmanager
-    async def start(*, workers=1, **disturbances):
+    async def start(**disturbances):
         log = tmp_path / "log"
         given = {
             **environment,
@@ -42,8 +43,12 @@ def deployed(store, environment, tmp_path):
             **disturbances,
         }
         try:
-            async with deployment(given, workers=workers, log=log) as running, asyncio.timeout(4 * SOON):
-                yield running
+            async with (
+                deployment(given, workers=1, log=log) as running,
+                asyncio.timeout(4 * SOON),
+                Researcher(running.url, ADA) as ada,
+            ):
+                yield running, ada
         finally:
             sys.stdout.write(log.read_text())  # shown when the test fails
 
@@ -74,12 +79,15 @@ async def answers(researcher, stream_id, how_many, last=""):
 
 async def ended(researcher, operation_id):
     """How an operation ended."""
+    status = "active"
 
     async def over():
-        return (await researcher.call("GET", f"/operations/{operation_id}"))["status"] != "active"
+        nonlocal status
+        status = (await researcher.call("GET", f"/operations/{operation_id}"))["status"]
+        return status != "active"
 
     await until(over, SOON, "the operation has ended")
-    return (await researcher.call("GET", f"/operations/{operation_id}"))["status"]
+    return status
 
 
 def children(process):
@@ -121,7 +129,7 @@ def clients_of(pid, app):
 
 
 async def test_from_a_question_to_its_answer_with_the_strategy_that_it_built(deployed):
-    async with deployed() as app, Researcher(app.url, "ada@example.org") as ada:
+    async with deployed() as (_, ada):
         conversation = await ada.converse("Kinases")
         operation = await ada.ask(conversation, "Find kinases")
         await answers(ada, conversation, 1)
@@ -141,7 +149,7 @@ async def test_from_a_question_to_its_answer_with_the_strategy_that_it_built(dep
 
 
 async def test_a_stream_that_is_cut_again_and_again_has_no_gap_and_no_repeat(deployed):
-    async with deployed(EXAMPLE_TOKEN_SECONDS="0.01") as app, Researcher(app.url, "ada@example.org") as ada:
+    async with deployed(EXAMPLE_TOKEN_SECONDS="0.01") as (_, ada):
         conversation = await ada.converse()
         await ada.ask(conversation, "Find kinases")
         seen, last, answered = [], "", False
@@ -157,33 +165,22 @@ async def test_a_stream_that_is_cut_again_and_again_has_no_gap_and_no_repeat(dep
 
 
 async def test_what_is_anothers_looks_missing_on_every_route(deployed):
-    async with (
-        deployed() as app,
-        Researcher(app.url, "ada@example.org") as ada,
-        Researcher(app.url, "eve@example.org") as eve,
-    ):
+    async with deployed() as (app, ada), Researcher(app.url, "eve@example.org") as eve:
         conversation = await ada.converse()
         operation = await ada.ask(conversation, "Find kinases")
         experiment = (await ada.call("POST", "/experiments", {"name": "mine"}))["id"]
         control_set = await ada.call("POST", "/control-sets", {"name": "mine", "positive_ids": ["PF3D7_1133400"]})
-        routes = [
-            ("GET", f"/conversations/{conversation}", None),
-            ("PATCH", f"/conversations/{conversation}", {"name": "hers"}),
-            ("DELETE", f"/conversations/{conversation}", None),
-            ("POST", f"/conversations/{conversation}/restore", None),
-            ("GET", f"/conversations/{conversation}/messages", None),
-            ("POST", f"/conversations/{conversation}/messages", {"content": "hers"}),
-            ("GET", f"/conversations/{conversation}/events", None),
-            ("GET", f"/operations/{operation}", None),
-            ("POST", f"/operations/{operation}/cancel", None),
-            ("GET", f"/operations/{operation}/events", None),
-            ("GET", f"/experiments/{experiment}", None),
-            ("PUT", f"/experiments/{experiment}/notes", {"notes": "hers"}),
-            ("DELETE", f"/control-sets/{control_set}", None),
-        ]
-        for method, path, body in routes:
-            answer = await eve.http.request(method, path, json=body)
-            assert answer.status_code == 404, (method, path, answer.text)
+        chat, job, run = f"/conversations/{conversation}", f"/operations/{operation}", f"/experiments/{experiment}"
+        hers = {
+            f"PATCH {chat}": {"name": "hers"},
+            f"POST {chat}/messages": {"content": "hers"},
+            f"PUT {run}/notes": {"notes": "hers"},
+        }
+        read = [f"GET {path}" for path in (chat, f"{chat}/messages", f"{chat}/events", job, f"{job}/events", run)]
+        change = [f"POST {chat}/restore", f"POST {job}/cancel", f"DELETE {chat}", f"DELETE /control-sets/{control_set}"]
+        for route, body in {**hers, **dict.fromkeys([*read, *change])}.items():
+            answer = await eve.http.request(*route.split(), json=body)
+            assert answer.status_code == 404, (route, answer.text)
             assert answer.headers["content-type"] == "application/problem+json"
         for path in ("/conversations", "/operations", "/experiments", "/control-sets"):
             assert (await eve.call("GET", path))["items"] == []
@@ -193,7 +190,7 @@ async def test_what_is_anothers_looks_missing_on_every_route(deployed):
 
 
 async def test_a_second_question_while_one_is_being_answered_is_a_conflict_and_is_not_asked(deployed):
-    async with deployed(EXAMPLE_TOKEN_SECONDS="0.1") as app, Researcher(app.url, "ada@example.org") as ada:
+    async with deployed(EXAMPLE_TOKEN_SECONDS="0.1") as (_, ada):
         conversation = await ada.converse()
         await ada.ask(conversation, "Find kinases")
         answer = await ada.http.post(f"/conversations/{conversation}/messages", json={"content": "Find phosphatases"})
@@ -203,10 +200,7 @@ async def test_a_second_question_while_one_is_being_answered_is_a_conflict_and_i
 
 
 async def test_a_cancel_reaches_the_worker_in_its_own_process(deployed):
-    async with (
-        deployed(EXAMPLE_TOKEN_SECONDS="0.2", EXAMPLE_ROUND_SECONDS="0.5") as app,
-        Researcher(app.url, "ada@example.org") as ada,
-    ):
+    async with deployed(EXAMPLE_TOKEN_SECONDS="0.2", EXAMPLE_ROUND_SECONDS="0.5") as (_, ada):
         conversation = await ada.converse()
         operation = await ada.ask(conversation, "Find kinases")
         experiment = (await ada.call("POST", "/experiments", {"name": "long"}))["id"]
@@ -214,24 +208,21 @@ async def test_a_cancel_reaches_the_worker_in_its_own_process(deployed):
             assert json.loads((await anext(progress)).data)["done"] == 1
         for identity in (operation, experiment):
             await ada.call("POST", f"/operations/{identity}/cancel")
-        assert await ended(ada, operation) == "cancelled"
-        assert await ended(ada, experiment) == "cancelled"
+        assert [await ended(ada, identity) for identity in (operation, experiment)] == ["cancelled"] * 2
         stored = await ada.call("GET", f"/experiments/{experiment}")
         assert (stored["status"], len(stored["data"]["scores"]) < 20) == ("cancelled", True)
-        assert "assistant_message" not in {event["type"] for event in await shown(conversation)}
+        assert not (await types_of(conversation))["assistant_message"]
 
 
-async def shown(stream_id):
+async def types_of(stream_id):
+    """How many events of each type a conversation has."""
     page = await LogReader().page_events(stream_id, limit=PAGE)
-    return [event.model_dump() for event in page.items]
+    return Counter(event.type for event in page.items)
 
 
 async def test_a_worker_that_is_killed_in_the_middle_costs_no_answer_and_makes_none_twice(deployed):
     """Killed while it writes an answer and runs an experiment, with its notes of the experiment in the table."""
-    async with (
-        deployed(EXAMPLE_TOKEN_SECONDS="0.05", EXAMPLE_ROUND_SECONDS="0.1") as app,
-        Researcher(app.url, "ada@example.org") as ada,
-    ):
+    async with deployed(EXAMPLE_TOKEN_SECONDS="0.05", EXAMPLE_ROUND_SECONDS="0.1") as (app, ada):
         conversation = await ada.converse()
         operation = await ada.ask(conversation, "Find kinases")
         experiment = (await ada.call("POST", "/experiments", {"name": "long"}))["id"]
@@ -244,67 +235,62 @@ async def test_a_worker_that_is_killed_in_the_middle_costs_no_answer_and_makes_n
         lost.kill()
         await lost.wait()
         await app.start_worker()
-        assert await ended(ada, operation) == "completed"
-        assert await ended(ada, experiment) == "completed"
-        events = Counter(event["type"] for event in await shown(conversation))
+        assert [await ended(ada, identity) for identity in (operation, experiment)] == ["completed"] * 2
+        events = await types_of(conversation)
         assert (events["message_start"], events["assistant_message"]) == (2, 1)
         stored = await ada.call("GET", f"/experiments/{experiment}")
         assert (stored["status"], len(stored["data"]["scores"])) == ("done", 20)
         assert stored["data"]["scores"][: len(before)] == before
 
 
-async def test_a_web_worker_that_is_killed_is_replaced_and_its_streams_go_on_elsewhere(deployed):
-    async with deployed(EXAMPLE_TOKEN_SECONDS="0.1") as app, Researcher(app.url, "ada@example.org") as ada:
+@asynccontextmanager
+async def eight_streams(deployed, token_seconds):
+    """Eight answers that are streamed, have no gap whatever the block does, and need more connections for it."""
+    async with deployed(EXAMPLE_TOKEN_SECONDS=token_seconds) as (app, ada):
         conversations = [await ada.converse() for _ in range(8)]
         for conversation in conversations:
             await ada.ask(conversation, "Find kinases")
         following = [asyncio.create_task(answers(ada, conversation, 1)) for conversation in conversations]
-        assert app.web is not None
-        before = children(app.web)
-        await asyncio.sleep(1)
-        psutil.Process(max(before, key=lambda pid: clients_of(pid, app))).kill()
-        seen = await asyncio.gather(*following)
-        assert seen == [await logged(conversation) for conversation in conversations]
+        yield app, children(app.web)
+        assert await asyncio.gather(*following) == [await logged(conversation) for conversation in conversations]
         assert ada.connections > len(conversations)
 
-        async def replaced():
-            return len(children(app.web) - before) == 1
 
-        await until(replaced, SOON, "there are two web workers again")
+async def web_workers_are(app, is_so):
+    """Wait until the web workers are as they should be."""
+
+    async def they_are():
+        return is_so(children(app.web))
+
+    await until(they_are, SOON, "the web workers are new")
+
+
+async def test_a_web_worker_that_is_killed_is_replaced_and_its_streams_go_on_elsewhere(deployed):
+    async with eight_streams(deployed, "0.1") as (app, before):
+        await asyncio.sleep(1)
+        psutil.Process(max(before, key=lambda pid: clients_of(pid, app))).kill()
+        await web_workers_are(app, lambda now: len(now - before) == 1)
 
 
 async def test_a_rolling_restart_fails_no_request_and_breaks_no_stream(deployed):
-    async with deployed(EXAMPLE_TOKEN_SECONDS="0.15") as app, Researcher(app.url, "ada@example.org") as ada:
-        conversations = [await ada.converse() for _ in range(8)]
-        for conversation in conversations:
-            await ada.ask(conversation, "Find kinases")
-        following = [asyncio.create_task(answers(ada, conversation, 1)) for conversation in conversations]
-        assert app.web is not None
-        before = children(app.web)
-        requests = Requests(app.url, "ada@example.org")
+    async with eight_streams(deployed, "0.15") as (app, before):
+        requests = Requests(app.url)
         flowing = [asyncio.create_task(requests.flow()) for _ in range(4)]
         app.web.send_signal(signal.SIGHUP)
-
-        async def renewed():
-            return len(children(app.web)) == 2 and not children(app.web) & before
-
-        await until(renewed, SOON, "both web workers are new")
+        await web_workers_are(app, lambda now: len(now) == 2 and not now & before)
         await asyncio.sleep(0.5)
         requests.stop()
         await asyncio.gather(*flowing)
         assert set(requests.statuses) == {200}, requests.statuses
         assert requests.statuses[200] > 20
         assert requests.unanswered < 20
-        seen = await asyncio.gather(*following)
-        assert seen == [await logged(conversation) for conversation in conversations]
-        assert ada.connections > len(conversations)
 
 
 class Requests:
     """Ordinary requests, each on a connection of its own, until it is enough; how they were answered, and how fast."""
 
-    def __init__(self, url, email):
-        self.url, self.email = url, email
+    def __init__(self, url):
+        self.url = url
         self.statuses = Counter()
         self.seconds = []
         self.unanswered = 0
@@ -316,7 +302,7 @@ class Requests:
     async def flow(self):
         loop = asyncio.get_running_loop()
         while not self._enough:
-            async with httpx.AsyncClient(base_url=self.url, cookies={"researcher": self.email}, timeout=SOON) as http:
+            async with httpx.AsyncClient(base_url=self.url, cookies={"researcher": ADA}, timeout=SOON) as http:
                 started = loop.time()
                 try:
                     self.statuses[(await http.get("/conversations")).status_code] += 1
@@ -329,10 +315,7 @@ class Requests:
 
 
 async def test_two_hundred_streams_leave_a_pool_of_five_to_ordinary_requests(deployed, watcher, record_property):
-    async with (
-        deployed(VEUPATH_STORE_POOL_MAX_SIZE="5", EXAMPLE_TOKEN_SECONDS="0.25") as app,
-        Researcher(app.url, "ada@example.org") as ada,
-    ):
+    async with deployed(VEUPATH_STORE_POOL_MAX_SIZE="5", EXAMPLE_TOKEN_SECONDS="0.25") as (app, ada):
         conversations = [await ada.converse() for _ in range(20)]
         following = [asyncio.create_task(answers(ada, conversations[n % 20], 1)) for n in range(200)]
 
@@ -342,7 +325,7 @@ async def test_two_hundred_streams_leave_a_pool_of_five_to_ordinary_requests(dep
         await until(all_connected, SOON, "two hundred streams are open")
         for conversation in conversations:
             await ada.ask(conversation, "Find kinases")
-        requests = Requests(app.url, "ada@example.org")
+        requests = Requests(app.url)
         flowing = [asyncio.create_task(requests.flow()) for _ in range(8)]
         most = 0
         while not all(task.done() for task in following):

@@ -13,5 +13,5 @@
 mypy and pyright find nothing wrong with the ``python`` blocks of a page, read as one program: `typed`, by make lint.
 
 `pages` reads the pages, `runner` runs their blocks, `commands` and `expected` those of the console, `setups` holds what
-a page uses and does not define, `links` and `entries` what is compared without being run, `diagram` draws the tables.
+a page uses and does not define, `diagram` draws the tables.
 """

@@ -60,7 +60,7 @@ async def _run_one(block: Block, command: Command, folder: Path, environment: Ma
     if elsewhere is not None:
         if absent := missing(command.text):
             raise block.wrong(absent, command.line)
-        return f"covered by {elsewhere.covered_by[0]}"
+        return f"covered by {elsewhere}"
     async with _started(command.text, folder, environment) as process:
         if "^C" in command.expected:
             await _interrupt(block, command, process)
@@ -74,27 +74,24 @@ class Process:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
-        self.printed = ""
+        self._raw = b""
         self._reading = asyncio.create_task(self._read())
-        self._more = asyncio.Event()
+
+    @property
+    def printed(self) -> str:
+        return self._raw.decode(errors="replace")
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
-        raw = b""
         while chunk := await self.process.stdout.read(65_536):
-            raw += chunk
-            self.printed = raw.decode(errors="replace")
-            self._more.set()
+            self._raw += chunk
 
     async def printed_all(self, expected: list[str]) -> bool:
         """Wait until it has printed what is expected; whether it has before it ended."""
         while not has_come(expected, self.printed):
             if self._reading.done():
                 return False
-            self._more.clear()
-            more = asyncio.create_task(self._more.wait())
-            await asyncio.wait({more, self._reading}, return_when=asyncio.FIRST_COMPLETED)
-            more.cancel()
+            await asyncio.sleep(0.01)
         return True
 
     async def ended(self) -> int:
@@ -139,15 +136,19 @@ def _environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]
 
 
 async def _finish(block: Block, command: Command, process: Process) -> None:
-    try:
-        async with asyncio.timeout(PATIENCE):
-            code = await process.ended()
-    except TimeoutError:
-        raise block.wrong(f"it does not end:\n{process.printed}", command.line) from None
+    code = await _ended(block, command, process, "it does not end")
     if not command.expected and code:
         raise block.wrong(f"exit code {code}:\n{process.printed}", command.line)
     if command.expected:
         _compare(block, command, command.expected, process.printed)
+
+
+async def _ended(block: Block, command: Command, process: Process, otherwise: str) -> int:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await process.ended()
+    except TimeoutError:
+        raise block.wrong(f"{otherwise}:\n{process.printed}", command.line) from None
 
 
 async def _interrupt(block: Block, command: Command, process: Process) -> None:
@@ -161,11 +162,7 @@ async def _interrupt(block: Block, command: Command, process: Process) -> None:
     except TimeoutError:
         _compare(block, command, [*before, "..."], process.printed)
     os.killpg(process.process.pid, signal.SIGINT)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            code = await process.ended()
-    except TimeoutError:
-        raise block.wrong(f"it does not end when it is interrupted:\n{process.printed}", command.line) from None
+    code = await _ended(block, command, process, "it does not end when it is interrupted")
     if code not in _INTERRUPTED or "Traceback" in process.printed:
         raise block.wrong(f"no clean end, exit code {code}:\n{process.printed}", command.line)
     if after:

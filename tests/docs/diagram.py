@@ -1,31 +1,24 @@
 """The entity diagram of docs/data-model.md, made from the catalog of a migrated database.
 
-python -m tests.docs.diagram            # print it
-python -m tests.docs.diagram --write    # and put it into the page: make diagram
+python -m tests.docs.diagram    # put it into the page: make diagram
 """
 
-import argparse
-import asyncio
 import re
-import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.docs.pages import REPOSITORY
-from tests.support.databases import connected
-from tests.support.servers import EmbeddedServer
-from veupath_store.config import StoreSettings
-from veupath_store.schema.migrations import migrate
+from tests.support.databases import fetch
+from tests.write_catalog import of_migrated
 
 PAGE = REPOSITORY / "docs" / "data-model.md"
-NOT_OURS = ("aerich",)
 _FENCE = re.compile(r"(?<=^```mermaid\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 
 _COLUMNS = """
 SELECT c.relname AS table_name, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
        a.attnotnull AS required
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> ALL ($1)
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> 'aerich'
   AND a.attnum > 0 AND NOT a.attisdropped
   AND a.attgenerated = '' AND a.atttypid <> 'timestamptz'::regtype
 ORDER BY c.oid, a.attnum"""
@@ -36,7 +29,7 @@ SELECT c.relname AS table_name, i.indisprimary AS is_primary, pg_get_expr(i.indp
        ARRAY (SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey))
            AS columns
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique AND c.relname <> ALL ($1)"""
+WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique AND c.relname <> 'aerich'"""
 
 _FOREIGN = """
 SELECT c.relname AS child, p.relname AS parent, k.confdeltype::text AS on_delete,
@@ -50,8 +43,7 @@ _TYPES = {"character varying": "varchar", "boolean": "bool", "integer": "int"}
 _ON_DELETE = {"c": "deleted with it", "n": "set to null", "a": "refused", "r": "refused", "d": "set to its default"}
 
 
-@dataclass(frozen=True)
-class Tables:
+class Tables(NamedTuple):
     """What the diagram shows, as rows of the catalog."""
 
     columns: list
@@ -61,12 +53,7 @@ class Tables:
 
 async def read(url: str) -> Tables:
     """Read the catalog."""
-    async with connected(url) as connection:
-        return Tables(
-            await connection.fetch(_COLUMNS, list(NOT_OURS)),
-            await connection.fetch(_UNIQUE, list(NOT_OURS)),
-            await connection.fetch(_FOREIGN),
-        )
+    return Tables(*[await fetch(url, query) for query in (_COLUMNS, _UNIQUE, _FOREIGN)])
 
 
 def draw(tables: Tables) -> str:
@@ -130,22 +117,10 @@ def diagram_of(page: str) -> str:
     return found
 
 
-def main(arguments: list[str] | None = None, page: Path = PAGE) -> None:
-    """Make the diagram on an embedded server."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put it into the page")
-    asked = parser.parse_args(arguments)
-    embedded = EmbeddedServer()
-    try:
-        url = embedded.server.url("postgres")
-        asyncio.run(migrate(StoreSettings(database_url=url)))
-        diagram = draw(asyncio.run(read(url)))
-    finally:
-        embedded.close()
-    if asked.write:
-        page.write_text(written(page.read_text("utf-8"), diagram), "utf-8")
-    else:
-        sys.stdout.write(diagram)
+def main(page: Path = PAGE) -> None:
+    """Put the diagram into the page."""
+    diagram = draw(of_migrated(read))
+    page.write_text(written(page.read_text("utf-8"), diagram), "utf-8")
 
 
 if __name__ == "__main__":

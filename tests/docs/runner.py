@@ -51,7 +51,7 @@ class Runner:
         module = types.ModuleType("page_" + re.sub(r"\W", "_", self.page.name))
         # Where pydantic and dataclasses look for the names in annotations.
         sys.modules[module.__name__] = module
-        exec(SETUPS.get(self.page.name, ""), module.__dict__)
+        SETUPS.get(self.page.name, lambda: None)()
         for block in self.page.blocks:
             self.done.append(await self._block(block, module.__dict__))
         return self.done

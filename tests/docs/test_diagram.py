@@ -40,5 +40,5 @@ def test_the_command_writes_the_diagram_into_the_page(tmp_path):
     page = tmp_path / "page.md"
     text = diagram.PAGE.read_text("utf-8")
     page.write_text(diagram.written(text, "erDiagram\n"))
-    diagram.main(["--write"], page)
+    diagram.main(page)
     assert page.read_text("utf-8") == text

@@ -51,15 +51,9 @@ def written(page: Page, folder: Path) -> list[Path]:
 
 def mypy(folder: Path, files: Iterable[Path]) -> list[str]:
     """What ``mypy --strict`` says of the files of one page."""
-    cache = REPOSITORY / ".mypy_cache" / "pages"
-    options = [
-        "--strict",
-        "--explicit-package-bases",
-        "--config-file=",
-        f"--cache-dir={cache}",
-        "--no-error-summary",
-        "--no-color-output",
-    ]
+    cache = f"--cache-dir={REPOSITORY / '.mypy_cache' / 'pages'}"
+    plain = ("--no-error-summary", "--no-color-output")
+    options = ["--strict", "--explicit-package-bases", "--config-file=", cache, *plain]
     names = [str(file.relative_to(folder)) for file in files]
     return _run([sys.executable, "-m", "mypy", *options, *names], folder).stdout.splitlines()
 

@@ -1,4 +1,4 @@
-"""What cannot come back as it was is listed: times, documents over a limit, numbers that no client reads."""
+"""What cannot come back as it was is listed: times, documents over a limit, numbers that no client reads, steps."""
 
 import json
 from datetime import UTC, datetime
@@ -6,27 +6,17 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.databases import connected
+from tests.support.databases import execute, fetch, fetchval, opened
 from tests.support.legacy import rows
-from tests.support.legacy.databases import make_legacy
+from tests.support.legacy.databases import legacy
 from tests.support.legacy.problems import chain
-from veupath_store import (
-    ControlSetRepository,
-    ExperimentRepository,
-    GeneSetRepository,
-    StreamRepository,
-    close_db,
-    init_db,
-)
+from veupath_store import ControlSetRepository, ExperimentRepository, GeneSetRepository, StreamRepository
 from veupath_store.adoption import ProblemKind, adopt, adopted_id, plan_adoption
 from veupath_store.config import StoreSettings
 from veupath_store.documents.plans import flatten_plan
 from veupath_store.inputs import limits
 
 pytestmark = pytest.mark.own_database
-
-TIMES = ("infinity", "-infinity", "20000-01-01 00:00+00", "0044-03-15 00:00+00 BC")
-LAST = "9999-12-31 23:59:59.999998+00"
 
 
 @pytest.fixture
@@ -42,7 +32,7 @@ async def listed(settings, kind):
     return [problem for problem in report.problems if problem.kind is kind], report
 
 
-@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "20000-01-01 00:00+00", "0044-03-15 00:00+00 BC"])
 async def test_times_that_no_driver_holds_become_that_of_the_adoption(settings, empty_url, time):
     world = rows.World()
     owner = world.user()["id"]
@@ -54,31 +44,27 @@ async def test_times_that_no_driver_holds_become_that_of_the_adoption(settings, 
         "stream_projections": ["updated_at", "dismissed_at"],
         "operations": ["created_at", "completed_at"],
     }
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, "create_all", rows=world.rows)
-        for table, names in columns.items():
-            changes = ", ".join(f"{name} = '{time}'" for name in names)
-            await connection.execute(f"UPDATE {table} SET {changes}")
+    of_all = {(table, name) for table, names in columns.items() for name in names}
+    await legacy(empty_url, world)
+    await execute(empty_url, *(f"UPDATE {table} SET {name} = '{time}'" for table, name in of_all))
     problems, report = await listed(settings, ProblemKind.UNSTORABLE_TIME)
-    assert {(one.table, one.field) for one in problems} == {(t, name) for t, names in columns.items() for name in names}
+    assert {(one.table, one.field) for one in problems} == of_all
     assert {problem.key for problem in problems} == {owner, chat["stream_id"], operation["operation_id"]}
-    async with connected(empty_url) as connection:
-        for table, names in columns.items():
-            row = await connection.fetchrow(f"SELECT {', '.join(names)} FROM {table}")
-            assert list(row) == [report.adopted_at] * len(names), table
+    for table, names in columns.items():
+        [row] = await fetch(empty_url, f"SELECT {', '.join(names)} FROM {table}")
+        assert list(row) == [report.adopted_at] * len(names), table
 
 
 async def test_times_that_a_driver_just_holds_are_kept(settings, empty_url):
     world = rows.World()
     world.user()
     world.user()
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, "create_all", rows=world.rows)
-        await connection.execute(f"UPDATE users SET created_at = '{LAST}' WHERE external_id = 'user 1'")
-        await connection.execute("UPDATE users SET created_at = '0001-01-01 00:00+00' WHERE external_id = 'user 2'")
-        problems, _ = await listed(settings, ProblemKind.UNSTORABLE_TIME)
-        assert problems == []
-        kept = await connection.fetch("SELECT created_at FROM users ORDER BY external_id")
+    await legacy(empty_url, world)
+    for user, time in (("user 1", "9999-12-31 23:59:59.999998+00"), ("user 2", "0001-01-01 00:00+00")):
+        await execute(empty_url, f"UPDATE users SET created_at = '{time}' WHERE external_id = '{user}'")
+    problems, _ = await listed(settings, ProblemKind.UNSTORABLE_TIME)
+    assert problems == []
+    kept = await fetch(empty_url, "SELECT created_at FROM users ORDER BY external_id")
     assert [row["created_at"] for row in kept] == [
         datetime(9999, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC),
         datetime(1, 1, 1, tzinfo=UTC),
@@ -93,11 +79,11 @@ async def test_a_completion_is_made_up_only_where_there_is_none(settings, empty_
         for status in ("active", "completed")
         for at in (None, rows.START)
     }
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, "create_all", rows=world.rows)
-        problems, report = await listed(settings, ProblemKind.OPERATION_ENDED)
-        found = await connection.fetch("SELECT id, completed_at FROM operations")
-    there = {row["id"]: row["completed_at"] for row in found}
+    await legacy(empty_url, world)
+    problems, report = await listed(settings, ProblemKind.OPERATION_ENDED)
+    there = {
+        row["id"]: row["completed_at"] for row in await fetch(empty_url, "SELECT id, completed_at FROM operations")
+    }
     assert {key: there[adopted_id(text)] for key, text in keys.items()} == {
         ("active", None): report.adopted_at,
         ("active", rows.START): rows.START,
@@ -120,8 +106,7 @@ async def test_documents_over_a_limit_are_kept_and_listed(settings, empty_url, m
     notes = world.control_set(user_id=owner, provenance_notes="n" * 100_001)
     world.control_set(user_id=owner, provenance_notes="n" * 100_000)
     deep = world.chat(owner, plan=f'{{"root": {chain(201)}}}')
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, "create_all", rows=world.rows)
+    await legacy(empty_url, world)
     problems, report = await listed(settings, ProblemKind.OVER_LIMIT)
     kept = "kept; it cannot be saved again: "
     assert {(one.table, one.field, one.key): one.fixed for one in problems} == {
@@ -131,16 +116,12 @@ async def test_documents_over_a_limit_are_kept_and_listed(settings, empty_url, m
         ("stream_projections", "plan", deep["stream_id"]): f"{kept}steps are nested more than 200 levels deep",
     }
     assert problems == report.problems
-    await init_db(settings=settings)
-    try:
-        found = await GeneSetRepository().get_by_id(UUID(sets[250_001]["id"]))
-        assert found.gene_ids == genes[250_001]
-        assert len((await ExperimentRepository().get_by_id(large["id"])).data["notes"]) == 5_000_000
-        assert len((await ExperimentRepository().get_by_id(escaped["id"])).data["notes"]) == 1_000_000
+    async with opened(settings):
+        assert (await GeneSetRepository().get_by_id(UUID(sets[250_001]["id"]))).gene_ids == genes[250_001]
+        for written, letters in ((large, 5_000_000), (escaped, 1_000_000)):
+            assert len((await ExperimentRepository().get_by_id(written["id"])).data["notes"]) == letters
         chat = await StreamRepository().get_projection(UUID(deep["stream_id"]))
         assert len(flatten_plan(chat.plan)) == 201
-    finally:
-        await close_db()
 
 
 async def test_numbers_come_back_as_what_they_were_or_are_listed(settings, empty_url):
@@ -149,23 +130,20 @@ async def test_numbers_come_back_as_what_they_were_or_are_listed(settings, empty
     world = rows.World()
     owner = world.user()["id"]
     keys = {kind: world.experiment(user_id=owner, data=f'{{"a": [{them}]}}')["id"] for kind, them in numbers.items()}
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, "create_all", rows=world.rows)
+    await legacy(empty_url, world)
     _, report = await listed(settings, ProblemKind.INEXACT_NUMBER)
     assert {(one.key, one.kind) for one in report.problems} == {
         (keys["integer"], ProblemKind.INEXACT_NUMBER),
         (keys["unreadable"], ProblemKind.MALFORMED_DOCUMENT),
     }
-    await init_db(settings=settings)
-    try:
+    async with opened(settings):
         found = {kind: (await ExperimentRepository().get_by_id(key)).data for kind, key in keys.items()}
-    finally:
-        await close_db()
-    floats = json.loads(f"[{numbers['float']}]")
-    assert found["float"]["a"] == floats
+    assert found == {
+        "float": {"a": json.loads(f"[{numbers['float']}]")},
+        "integer": {"a": [float("1" * 30)]},
+        "unreadable": {},
+    }
     assert {type(number) for number in found["float"]["a"]} == {float}
-    assert found["integer"]["a"] == [float("1" * 30)]
-    assert found["unreadable"] == {}
 
 
 async def test_lists_of_texts_hold_texts_that_are_found(settings, empty_url):
@@ -174,21 +152,124 @@ async def test_lists_of_texts_hold_texts_that_are_found(settings, empty_url):
     owner = world.user()["id"]
     world.gene_set(user_id=owner, gene_ids=rows.text(["PF3D7_1", "PF3D7_2\r", "\ufeffPF3D7_3", 4, None]))
     world.control_set(user_id=owner, tags='["drug ", 5, ["x"]]', positive_ids='["a, b"]')
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, "create_all", rows=world.rows)
+    await legacy(empty_url, world)
     problems, _ = await listed(settings, ProblemKind.MALFORMED_DOCUMENT)
     said = "{} that are no texts were left out, and {} lost white space around them"
     assert {(one.field, one.fixed) for one in problems} == {
         ("gene_ids", said.format(2, 2)),
         ("tags", said.format(2, 0)),
     }
-    await init_db(settings=settings)
-    try:
+    async with opened(settings):
         assert [one.tags for one in (await ControlSetRepository().page_by_site("plasmodb", owner)).items] == [
             ("drug ",)
         ]
-        assert [
-            len((await GeneSetRepository().page_containing(owner, [f"PF3D7_{number}"])).items) for number in (1, 2, 3)
-        ] == [1, 1, 1]
-    finally:
-        await close_db()
+        for number in (1, 2, 3):
+            assert len((await GeneSetRepository().page_containing(owner, [f"PF3D7_{number}"])).items) == 1
+
+
+# steps: all that they have is read back after an adoption, from the plan or from beside it
+
+MORE = {
+    "filters": [{"name": "matched_transcript_filter", "value": {"values": ["Y"]}}],
+    "analyses": [{"analysisName": "go-enrichment"}],
+    "wdkStepId": 330_000_001,
+    "estimatedSize": 412,
+    "resultCount": 411,
+    "recordType": "transcript",
+    "metadata": {"note": "mine"},
+    "extra": {"deep": [1, 2.5, None]},
+}
+TAXON = {"id": "a", "kind": "search", "searchName": "GenesByTaxon", "parameters": {"organism": "Pf"}, **MORE}
+TEXT = {"id": "b", "kind": "search", "searchName": "GenesByText", "estimatedSize": 3}
+UNION = {"id": "c", "kind": "combine", "searchName": "boolean", "operator": "UNION", "resultCount": 415}
+UNION |= {"primaryInputStepId": "a", "secondaryInputStepId": "b"}
+FLAT = [TAXON, TEXT, UNION]
+CIRCLE = [UNION | {"primaryInputStepId": "c"}]
+TREE = {
+    "root": {
+        "id": "c",
+        "searchName": "boolean",
+        "operator": "UNION",
+        "primaryInput": {"id": "a", "searchName": "GenesByTaxon", "parameters": {"organism": "Pf"}},
+        "secondaryInput": {"id": "b", "searchName": "GenesByText"},
+    }
+}
+OLD = {"recordType": "old", "metadata": {"name": "Old", "tags": [1]}, "extra": 7}
+UNBUILDABLE, DIFFER, BUILT = ProblemKind.PLAN_UNBUILDABLE, ProblemKind.STEPS_DIFFER, ProblemKind.PLAN_BUILT
+
+
+@pytest.fixture
+def adopted(settings, empty_url):
+    """One conversation after its adoption, and what was listed of it."""
+
+    async def adopted(plan=None, steps=FLAT, root=None):
+        world = rows.World()
+        given = {"plan": json.dumps(plan or {}), "steps": json.dumps(steps), "root_step_id": root}
+        chat = world.chat(world.user()["id"], name="Kinases", record_type="gene", **given)
+        await legacy(empty_url, world)
+        report = await adopt(settings)
+        async with opened(settings):
+            found = await StreamRepository().get_projection(UUID(chat["stream_id"]))
+        return found, {(problem.kind, problem.field, problem.fixed) for problem in report.problems}
+
+    return adopted
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("plan", "steps", "root", "listed"),
+    [
+        (None, FLAT, None, None),
+        (None, FLAT, "gone", (UNBUILDABLE, "root_step_id")),
+        (None, CIRCLE, "c", (UNBUILDABLE, "plan")),
+        (TREE, [*FLAT, {"id": "loose", "searchName": "GenesByGoTerm"}], "c", (DIFFER, "steps")),
+        (TREE, [TAXON | {"parameters": {"organism": "Tg"}}, TEXT, UNION], "c", (DIFFER, "steps")),
+        (TREE, [TAXON, TEXT, UNION | {"secondaryInputStepId": "loose"}], "c", (DIFFER, "steps")),
+        (TREE, [TAXON, TEXT | {"displayName": "Text"}, UNION], "c", (DIFFER, "steps")),
+    ],
+)
+async def test_steps_that_are_not_those_of_a_plan_are_kept_beside_it(adopted, plan, steps, root, listed):
+    found, problems = await adopted(plan, steps, root)
+    assert list(found.steps) == steps
+    assert (found.plan["root"]["id"] == "c") if plan else (found.plan == {})
+    assert {one[:2] for one in problems} == ({listed} if listed else set())
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("plan", "rest", "listed"),
+    [
+        (None, {"recordType": "gene", "metadata": {"name": "Kinases"}}, "built from the steps"),
+        (
+            OLD,
+            {"recordType": "gene", "metadata": {"name": "Kinases", "tags": [1]}, "extra": 7},
+            "built from the steps, in place of its recordType and metadata",
+        ),
+        (TREE, {}, None),
+    ],
+    ids=["one that is built", "one that is built in place of another", "one that was there"],
+)
+async def test_a_plan_has_every_key_of_its_steps(adopted, plan, rest, listed):
+    """What a built one replaces is listed."""
+    found, problems = await adopted(plan, root="c")
+    assert found.plan["root"]["primaryInput"] == {key: value for key, value in TAXON.items() if key != "kind"}
+    without_none = [{key: value for key, value in step.items() if value is not None} for step in found.steps]
+    assert {step["id"]: step for step in without_none} == {step["id"]: step for step in FLAT}
+    assert {key: value for key, value in found.plan.items() if key != "root"} == rest
+    assert problems == ({(BUILT, "plan", listed)} if listed else set())
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("root", [None, "a"])
+async def test_numbers_beyond_64_bits_keep_their_digits(adopted, empty_url, root):
+    await adopted(steps=[TAXON | {"extra": 12345678901234567890123}], root=root)
+    kept = await fetchval(empty_url, "SELECT unrooted_steps -> 0 ->> 'extra' FROM stream_projections")
+    assert kept == "12345678901234567890123"
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("steps", [{}, "text", 7, [7, None]])
+async def test_what_are_no_steps_is_listed(adopted, steps):
+    found, problems = await adopted(steps=steps)
+    assert list(found.steps) == []
+    assert {one[:2] for one in problems} == {(ProblemKind.MALFORMED_DOCUMENT, "steps")}

@@ -2,15 +2,14 @@
 
 import json
 import re
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
 
-from tests.support.databases import connected
+from tests.support.databases import connected, fetch, opened
 from tests.support.legacy import rows
 from tests.support.legacy.comparison import mistakes, read_adopted, read_legacy
-from tests.support.legacy.databases import make_legacy
+from tests.support.legacy.databases import legacy
 from tests.support.legacy.problems import BEFORE, problem_world
 from tests.support.projections import at_rest, logged
 from veupath_store.adoption import ProblemKind, adopt, adopted_id, plan_adoption, undo_adoption
@@ -18,7 +17,6 @@ from veupath_store.errors import UnavailableError
 from veupath_store.events import Event, LogReader
 from veupath_store.events.project.projector import Projector
 from veupath_store.repositories import StreamRepository
-from veupath_store.session import close_db, init_db
 
 pytestmark = [pytest.mark.own_database, pytest.mark.large]
 
@@ -30,24 +28,9 @@ def settings(empty_url, redis_url, log_prefix):
     return logged(empty_url, redis_url, log_prefix)
 
 
-@asynccontextmanager
-async def used(settings):
-    """The new application, open on the adopted database."""
-    await init_db(settings=settings)
-    try:
-        yield
-    finally:
-        await close_db()
-
-
-async def run(url, statement, *values):
-    async with connected(url) as connection:
-        return await connection.fetch(statement, *values)
-
-
 async def came_to_rest(url, settings, logs):
     """The new application catches up, rebuilds and verifies all; its rows afterwards, and what was lost."""
-    async with used(settings), connected(url) as connection:
+    async with opened(settings), connected(url) as connection:
         await at_rest()
         assert set((await Projector().rebuild()).counts) <= {"rebuilt"}
         report = await Projector().verify()
@@ -85,26 +68,10 @@ def listed(report):
     return {(problem.kind, problem.field) for problem in report.problems}
 
 
-async def made(url, world):
-    async with connected(url) as connection:
-        await make_legacy(connection, "create_all", rows=world.rows)
-
-
-async def test_a_row_that_its_log_explains_stays_and_nothing_is_listed(settings, empty_url, logs):
-    chat = Chat(logs)
-    chat.talked()
-    await made(empty_url, chat.world)
-    report = await adopt(settings)
-    there, lost = await came_to_rest(empty_url, settings, logs)
-    assert (report.problems, lost) == ([], {})
-    row = there["stream_projections"][chat.id]
-    assert (row["name"], row["message_count"], row["updated_at"]) == ("Kinases", 2, chat.row["updated_at"])
-
-
 async def test_a_key_that_is_no_log_is_listed_and_stops_nothing(settings, empty_url, logs):
     chat = Chat(logs, message_count=0)
     logs.redis.set(logs.key(chat.id), "another type")
-    await made(empty_url, chat.world)
+    await legacy(empty_url, chat.world)
     report = await adopt(settings)
     [problem] = report.problems
     assert (problem.kind, problem.key) == (ProblemKind.LOG_BEHIND, str(chat.id))
@@ -118,7 +85,7 @@ async def test_a_row_that_was_edited_past_its_log_stays_as_it_is_and_is_listed(s
     chat.said("graph_plan", {"plan": plan}, plan=json.dumps(plan), step_count=1)
     edited = {"root": {"id": "a", "searchName": "GenesByTaxon"}}
     chat.row.update(name="Renamed", wdk_strategy_id=None, message_count=1, plan=json.dumps(edited))
-    await made(empty_url, chat.world)
+    await legacy(empty_url, chat.world)
     plan = await plan_adoption(settings)
     report = await adopt(settings)
     assert plan.problems == report.problems
@@ -138,13 +105,13 @@ async def test_what_the_old_process_never_folded_is_not_folded_over_newer_values
     chat.said("strategy_link", {"wdkStrategyId": 8})
     chat.said("graph_cleared")
     chat.said("user_message", {"content": "once more"})
-    await made(empty_url, chat.world)
+    await legacy(empty_url, chat.world)
     report = await adopt(settings)
     assert listed(report) == {(ProblemKind.LOG_AHEAD, "last_event_id"), (ProblemKind.UNLIKE_LOG, "name")}
     there, _ = await came_to_rest(empty_url, settings, logs)
     row = there["stream_projections"][chat.id]
     assert (row["name"], row["wdk_strategy_id"], row["message_count"]) == ("Renamed afterwards", 7, 3)
-    async with used(settings):
+    async with opened(settings):
         assert len((await LogReader().page_messages(chat.id)).items) == 3
 
 
@@ -152,9 +119,9 @@ async def test_what_was_discarded_never_returns_with_a_second_adoption(settings,
     """Adopted, used, undone, used by the old layer, adopted again: the old layer's last word holds."""
     chat = Chat(logs)
     chat.talked()
-    await made(empty_url, chat.world)
+    await legacy(empty_url, chat.world)
     await adopt(settings)
-    async with used(settings):
+    async with opened(settings):
         await at_rest()  # the whole row is in the log now, with the values that the old row has, too
         plan = {"root": {"id": "new", "searchName": "GenesByText"}}
         await StreamRepository().update_projection(
@@ -164,8 +131,8 @@ async def test_what_was_discarded_never_returns_with_a_second_adoption(settings,
         await at_rest()
         assert (await StreamRepository().get_projection(chat.id)).name == "Discarded"
     assert (await undo_adoption(settings, discard_newer=True)).discarded == {"stream_projections": 1}
-    await run(empty_url, "UPDATE stream_projections SET model_id = 'model-2', is_saved = true")
-    [before] = await run(empty_url, "SELECT * FROM stream_projections")
+    await fetch(empty_url, "UPDATE stream_projections SET model_id = 'model-2', is_saved = true")
+    [before] = await fetch(empty_url, "SELECT * FROM stream_projections")
 
     report = await adopt(settings)
     assert (ProblemKind.LOG_AHEAD, "last_event_id") in listed(report)
@@ -178,18 +145,16 @@ async def test_what_was_discarded_never_returns_with_a_second_adoption(settings,
 
 async def test_without_an_answer_of_redis_nothing_is_adopted(empty_url, logs):
     chat = Chat(logs)
-    await made(empty_url, chat.world)
+    await legacy(empty_url, chat.world)
     settings = logged(empty_url, "redis://127.0.0.1:1", logs.prefix, log_timeout=0.5)
     for call in (plan_adoption, adopt):
         with pytest.raises(UnavailableError):
             await call(settings)
-    assert len(await run(empty_url, "SELECT stream_id, steps FROM stream_projections")) == 1
+    assert len(await fetch(empty_url, "SELECT stream_id, steps FROM stream_projections")) == 1
 
 
 async def test_a_conversation_that_was_never_logged_has_lost_nothing(settings, empty_url, logs):
-    world = rows.World()
-    world.chat(world.user()["id"], message_count=0, last_event_id=None)
-    await made(empty_url, world)
+    await legacy(empty_url, Chat(logs, message_count=0).world)
     report = await adopt(settings)
     there, lost = await came_to_rest(empty_url, settings, logs)
     assert (report.problems, lost) == ([], {})
@@ -199,7 +164,7 @@ async def test_a_conversation_that_was_never_logged_has_lost_nothing(settings, e
 async def test_messages_of_a_log_that_is_gone_are_listed_as_lost(settings, empty_url, logs):
     world = rows.World()
     stream = UUID(world.chat(world.user()["id"], message_count=2)["stream_id"])
-    await made(empty_url, world)
+    await legacy(empty_url, world)
     assert listed(await adopt(settings)) == {(ProblemKind.LOG_BEHIND, "last_event_id")}
     _, lost = await came_to_rest(empty_url, settings, logs)
     assert lost[stream]["messages"] == 2
@@ -212,7 +177,7 @@ async def test_messages_of_a_row_that_does_not_say_where_it_stands_are_counted_o
     chat = Chat(logs)
     chat.talked()
     chat.row.update(last_event_id=position)
-    await made(empty_url, chat.world)
+    await legacy(empty_url, chat.world)
     report = await adopt(settings)
     assert {kind for kind, _ in listed(report)} == {ProblemKind.MALFORMED_POSITION, ProblemKind.LOG_AHEAD}
     there, _ = await came_to_rest(empty_url, settings, logs)
@@ -237,10 +202,10 @@ def keep_log(logs, row):
 )
 async def test_every_value_equals_the_source_or_is_listed(settings, empty_url, logs, variant, nullable):
     """A database with every problem, after adoption, catch-up, rebuild and verify; and after the way back."""
+    await legacy(empty_url, problem_world(nullable=nullable), variant, before=BEFORE)
     async with connected(empty_url) as connection:
-        await make_legacy(connection, variant, rows=problem_world(nullable=nullable).rows, before=BEFORE)
-        legacy = await read_legacy(connection)
-        for row in legacy["stream_projections"]:
+        old = await read_legacy(connection)
+        for row in old["stream_projections"]:
             keep_log(logs, row)
         report = await adopt(settings)
         adopted = await read_adopted(connection)
@@ -248,11 +213,11 @@ async def test_every_value_equals_the_source_or_is_listed(settings, empty_url, l
         for new, row in there["stream_projections"].items():
             moved = adopted["stream_projections"][new]
             row.update((name, moved[name]) for name in ("last_event_id", "unlogged"))
-        found = await mistakes(connection, legacy, report, there)
+        found = await mistakes(connection, old, report, there)
     assert not [mistake for mistake in found if not any(str(kind) in mistake for kind in OF_LOGS)]
     assert not (await undo_adoption(settings)).discarded
     async with connected(empty_url) as connection:
-        assert await read_legacy(connection) == legacy
+        assert await read_legacy(connection) == old
 
 
 OPERATION = "op_0123456789ab"
@@ -278,8 +243,13 @@ def mixed(text):
     return "".join(letter.upper() if number % 2 else letter for number, letter in enumerate(text))
 
 
-@pytest.mark.parametrize("spelled", [str.lower, str.upper, mixed])
-@pytest.mark.parametrize("operation", [OPERATION, str(adopted_id(OPERATION)), str(adopted_id(OPERATION)).upper()])
+NEW = str(adopted_id(OPERATION))
+
+
+@pytest.mark.parametrize(
+    ("spelled", "operation"),
+    [*((str.lower, it) for it in (OPERATION, NEW, NEW.upper())), (str.upper, OPERATION), (mixed, NEW)],
+)
 async def test_an_old_log_is_read_with_all_that_was_logged_of_a_turn(settings, empty_url, logs, spelled, operation):
     world, key = rows.World(), spelled(rows.identity(77))
     chat = world.chat(world.user()["id"], name="Kinases", stream={"id": key}, message_count=2)
@@ -287,13 +257,13 @@ async def test_an_old_log_is_read_with_all_that_was_logged_of_a_turn(settings, e
     for kind, data in TURN:
         fields = {"op": operation, "type": kind, "data": data}
         chat["last_event_id"] = logs.redis.xadd(f"{logs.prefix}stream:{key}", fields).decode()
-    await made(empty_url, world)
+    await legacy(empty_url, world)
     report = await adopt(settings)
     assert listed(report) <= {(ProblemKind.MALFORMED_ID, None), (ProblemKind.RENAMED_LOG, None)}
     there, lost = await came_to_rest(empty_url, settings, logs)
     [stream] = there["stream_projections"]
     assert (stream, there["stream_projections"][stream]["message_count"], lost) == (UUID(key), 2, {})
-    async with used(settings):
+    async with opened(settings):
         question, answer = (await LogReader().page_messages(stream)).items
         events = [
             [event.type for event in (await LogReader().page_operation_events(name)).items]
@@ -319,10 +289,10 @@ async def test_the_log_of_an_old_operation_is_read_by_its_uuid_too(settings, emp
     chat = world.chat(world.user()["id"], message_count=0, last_event_id=None)
     world.operation(chat["stream_id"], operation_id=name, type="experiment")
     logs.redis.xadd(f"{logs.prefix}op:{name}", {"op": name, "type": "progress", "data": '{"done": NaN}'})
-    await made(empty_url, world)
+    await legacy(empty_url, world)
     await adopt(settings)
     assert logs.redis.exists(f"{logs.prefix}op:{name}", f"{logs.prefix}op:{adopted_id(name)}") == 2
-    async with used(settings):
+    async with opened(settings):
         for given in {adopted_id(name), str(adopted_id(name)).upper(), *([name] if name == OPERATION else [])}:
             [event] = (await LogReader().page_operation_events(given)).items
             assert (event.type, event.data) == ("progress", {"done": None})

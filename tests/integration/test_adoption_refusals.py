@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.databases import catalog_of, connected
+from tests.support.databases import catalog_of, connected, execute, fetch, fetchval
 from tests.support.legacy import rows, schema
-from tests.support.legacy.databases import make_legacy
+from tests.support.legacy.databases import legacy
 from tests.support.pooler import pgbouncer, pooler
 from tests.support.roles import role
 from veupath_store.adoption import adopt, plan_adoption, room, undo_adoption
@@ -17,24 +17,20 @@ from veupath_store.servers.database_url import parse_database_url
 
 pytestmark = pytest.mark.own_database
 
-NOTES = "CREATE TABLE notes (id int, stream_id char(36));"
-TRIGGER = "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
 POOLED = "This looks like a PgBouncer: set MIGRATION_DATABASE_URL to a URL that does not go through it"
-AFTER = "drop it, and make it again after"
 
 
-async def legacy(url, before="", variant="create_all"):
+@pytest.fixture
+async def legacy_url(empty_url):
     """A legacy database with one conversation."""
+    await legacy(empty_url, one_chat())
+    return empty_url
+
+
+def one_chat():
     world = rows.World()
     world.chat(world.user()["id"])
-    async with connected(url) as connection:
-        await make_legacy(connection, variant, rows=world.rows, before=before)
-
-
-async def execute(url, *statements):
-    async with connected(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
+    return world
 
 
 async def refusals(url, settings=None):
@@ -49,116 +45,98 @@ async def refusals(url, settings=None):
     return list(said[0])
 
 
-@pytest.mark.parametrize(
-    ("statement", "said"),
-    [
-        ("DROP TABLE operations", "Table operations is missing in schema public: restore it from a backup"),
-        (
-            "ALTER TABLE streams ADD COLUMN mood text",
-            "Column streams.mood (text) is not of revision b4e2f3a5d6c7: keep what it holds elsewhere, then "
-            "ALTER TABLE streams DROP COLUMN mood",
-        ),
-        (
-            "ALTER TABLE gene_sets DROP COLUMN search_name",
-            "Column gene_sets.search_name is missing: ALTER TABLE gene_sets ADD COLUMN search_name "
-            "character varying(255)",
-        ),
-        (
-            "ALTER TABLE gene_sets ALTER COLUMN gene_ids TYPE jsonb",
-            "Column gene_sets.gene_ids is jsonb, not json: ALTER TABLE gene_sets ALTER COLUMN gene_ids TYPE json "
-            "USING gene_ids::json",
-        ),
-        (
-            "ALTER TABLE users ALTER COLUMN created_at DROP NOT NULL",
-            "Column users.created_at is nullable: ALTER TABLE users ALTER COLUMN created_at SET NOT NULL",
-        ),
-        (
-            "ALTER TABLE experiments ALTER COLUMN status SET DEFAULT 'odd'",
-            "Column experiments.status has the default 'odd'::character varying: ALTER TABLE experiments "
-            "ALTER COLUMN status DROP DEFAULT",
-        ),
-        (
-            "ALTER TABLE users DROP CONSTRAINT users_external_id_key",
-            "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)",
-        ),
-        (
-            "ALTER TABLE users DROP CONSTRAINT users_external_id_key; CREATE UNIQUE INDEX half ON users (external_id);"
-            " UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'half'::regclass",
-            "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)",
-        ),
-        ("ALTER TABLE experiments SET UNLOGGED", "Table experiments is unlogged: ALTER TABLE experiments SET LOGGED"),
-        (
-            "ALTER TABLE gene_sets ENABLE ROW LEVEL SECURITY",
-            "Table gene_sets has row level security: ALTER TABLE gene_sets DISABLE ROW LEVEL SECURITY",
-        ),
-        ("CREATE VIEW seen AS SELECT id FROM streams", f"View seen depends on streams: {AFTER}"),
-        ("CREATE MATERIALIZED VIEW seen AS SELECT id FROM users", "Materialized view seen depends on users"),
-        ("CREATE RULE quiet AS ON DELETE TO users DO INSTEAD NOTHING", "Rule quiet on table users depends on users"),
-        (
-            f"{NOTES} ALTER TABLE notes ADD FOREIGN KEY (stream_id) REFERENCES streams",
-            f"Constraint notes_stream_id_fkey on table notes depends on streams: {AFTER}",
-        ),
-        (
-            f"{TRIGGER} CREATE TRIGGER touch BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION f()",
-            f"Trigger touch on table users depends on users: {AFTER}",
-        ),
-        ("CREATE POLICY mine ON users USING (true)", f"Policy mine on table users depends on users: {AFTER}"),
-        (
-            "CREATE FUNCTION chats() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM streams; END",
-            f"Function chats() depends on streams: {AFTER}",
-        ),
-        ("CREATE FUNCTION f(users) RETURNS int LANGUAGE sql AS 'SELECT 1'", "Function f(users) depends on users"),
-        ("CREATE TABLE kept (who users)", "Table kept depends on users"),
-        (
-            "CREATE PUBLICATION two FOR TABLE streams, users",
-            "Publication two has streams: ALTER PUBLICATION two DROP TABLE streams, and publish the new tables after",
-        ),
-        ("CREATE PUBLICATION one FOR ALL TABLES", "Publication one has users: DROP PUBLICATION one, and publish"),
-        (
-            "CREATE PUBLICATION here FOR TABLES IN SCHEMA public",
-            "Publication here has users: ALTER PUBLICATION here DROP TABLES IN SCHEMA public, and publish",
-        ),
-        (
-            "SET allow_system_table_mods = on;"
-            " INSERT INTO pg_seclabel VALUES ('users'::regclass, 'pg_class'::regclass, 2, 'anon', 'MASKED')",
-            "COLUMN users.external_id has a security label of anon: SECURITY LABEL FOR anon ON COLUMN "
-            "users.external_id IS NULL, and label",
-        ),
-        (
-            "SET allow_system_table_mods = on;"
-            " INSERT INTO pg_seclabel VALUES ('streams'::regclass, 'pg_class'::regclass, 0, 'selinux', 'secret')",
-            "TABLE streams has a security label of selinux: SECURITY LABEL FOR selinux ON TABLE streams IS NULL",
-        ),
-        ("CREATE TABLE document_ids (id int)", "A table named document_ids exists: rename or drop it"),
-        ("CREATE TYPE document_ids AS ENUM ()", "A type named document_ids exists: rename or drop it"),
-        ("CREATE TYPE document_ids AS (id int)", "A type named document_ids exists: rename or drop it"),
-        ("CREATE DOMAIN aerich AS int", "A type named aerich exists: rename or drop it"),
-        ("CREATE SEQUENCE deleted_ids", "A sequence named deleted_ids exists: rename or drop it"),
-        (f"{NOTES} CREATE INDEX gene_sets_list_idx ON notes (id)", "An index named gene_sets_list_idx exists"),
-        (
-            "CREATE FUNCTION delete_private_control_sets() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-            "A function named delete_private_control_sets() exists: rename or drop it",
-        ),
-        ("CREATE SCHEMA veupath_legacy", "Schema veupath_legacy is there already, without the record of an adoption"),
-        (
-            "CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('c0ffee')",
-            "alembic_version says c0ffee; the newest that is known is b4e2f3a5d6c7: run "
-            "`alembic downgrade b4e2f3a5d6c7`",
-        ),
-        (
-            "CREATE TABLE alembic_version (version_num varchar(32));"
-            " INSERT INTO alembic_version VALUES ('6986444486d4')",
-            "alembic_version says 6986444486d4, but the columns are those of b4e2f3a5d6c7: run "
-            "`alembic stamp b4e2f3a5d6c7`",
-        ),
-        (
-            "CREATE TABLE alembic_version (version_num varchar(32))",
-            "alembic_version says nothing, but the columns are those of b4e2f3a5d6c7: run `alembic stamp",
-        ),
-    ],
-)
+CASES = """
+DROP TABLE operations
+  Table operations is missing in schema public: restore it from a backup
+ALTER TABLE streams ADD COLUMN mood text
+  Column streams.mood (text) is not of revision b4e2f3a5d6c7: keep what it holds elsewhere, then ALTER TABLE streams
+  DROP COLUMN mood
+ALTER TABLE gene_sets DROP COLUMN search_name
+  Column gene_sets.search_name is missing: ALTER TABLE gene_sets ADD COLUMN search_name character varying(255)
+ALTER TABLE gene_sets ALTER COLUMN gene_ids TYPE jsonb
+  Column gene_sets.gene_ids is jsonb, not json: ALTER TABLE gene_sets ALTER COLUMN gene_ids TYPE json USING
+  gene_ids::json
+ALTER TABLE users ALTER COLUMN created_at DROP NOT NULL
+  Column users.created_at is nullable: ALTER TABLE users ALTER COLUMN created_at SET NOT NULL
+ALTER TABLE experiments ALTER COLUMN status SET DEFAULT 'odd'
+  Column experiments.status has the default 'odd'::character varying: ALTER TABLE experiments ALTER COLUMN status DROP
+  DEFAULT
+ALTER TABLE users DROP CONSTRAINT users_external_id_key
+  Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)
+ALTER TABLE users DROP CONSTRAINT users_external_id_key; CREATE UNIQUE INDEX half ON users (external_id); UPDATE
+pg_index SET indisvalid = false WHERE indexrelid = 'half'::regclass
+  Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)
+ALTER TABLE experiments SET UNLOGGED
+  Table experiments is unlogged: ALTER TABLE experiments SET LOGGED
+ALTER TABLE gene_sets ENABLE ROW LEVEL SECURITY
+  Table gene_sets has row level security: ALTER TABLE gene_sets DISABLE ROW LEVEL SECURITY
+CREATE VIEW seen AS SELECT id FROM streams
+  View seen depends on streams: drop it, and make it again after
+CREATE MATERIALIZED VIEW seen AS SELECT id FROM users
+  Materialized view seen depends on users
+CREATE RULE quiet AS ON DELETE TO users DO INSTEAD NOTHING
+  Rule quiet on table users depends on users
+CREATE TABLE notes (id int, stream_id char(36)); ALTER TABLE notes ADD FOREIGN KEY (stream_id) REFERENCES streams
+  Constraint notes_stream_id_fkey on table notes depends on streams: drop it, and make it again after
+CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER touch BEFORE UPDATE ON
+users FOR EACH ROW EXECUTE FUNCTION f()
+  Trigger touch on table users depends on users: drop it, and make it again after
+CREATE POLICY mine ON users USING (true)
+  Policy mine on table users depends on users: drop it, and make it again after
+CREATE FUNCTION chats() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM streams; END
+  Function chats() depends on streams: drop it, and make it again after
+CREATE FUNCTION f(users) RETURNS int LANGUAGE sql AS 'SELECT 1'
+  Function f(users) depends on users
+CREATE TABLE kept (who users)
+  Table kept depends on users
+CREATE PUBLICATION two FOR TABLE streams, users
+  Publication two has streams: ALTER PUBLICATION two DROP TABLE streams, and publish the new tables after
+CREATE PUBLICATION one FOR ALL TABLES
+  Publication one has users: DROP PUBLICATION one, and publish
+CREATE PUBLICATION here FOR TABLES IN SCHEMA public
+  Publication here has users: ALTER PUBLICATION here DROP TABLES IN SCHEMA public, and publish
+SET allow_system_table_mods = on; INSERT INTO pg_seclabel VALUES ('users'::regclass, 'pg_class'::regclass, 2, 'anon',
+'MASKED')
+  COLUMN users.external_id has a security label of anon: SECURITY LABEL FOR anon ON COLUMN users.external_id IS NULL,
+  and label
+SET allow_system_table_mods = on; INSERT INTO pg_seclabel VALUES ('streams'::regclass, 'pg_class'::regclass, 0,
+'selinux', 'secret')
+  TABLE streams has a security label of selinux: SECURITY LABEL FOR selinux ON TABLE streams IS NULL
+CREATE TABLE document_ids (id int)
+  A table named document_ids exists: rename or drop it
+CREATE TYPE document_ids AS ENUM ()
+  A type named document_ids exists: rename or drop it
+CREATE TYPE document_ids AS (id int)
+  A type named document_ids exists: rename or drop it
+CREATE DOMAIN aerich AS int
+  A type named aerich exists: rename or drop it
+CREATE SEQUENCE deleted_ids
+  A sequence named deleted_ids exists: rename or drop it
+CREATE TABLE notes (id int, stream_id char(36)); CREATE INDEX gene_sets_list_idx ON notes (id)
+  An index named gene_sets_list_idx exists
+CREATE FUNCTION delete_private_control_sets() RETURNS int LANGUAGE sql AS 'SELECT 1'
+  A function named delete_private_control_sets() exists: rename or drop it
+CREATE SCHEMA veupath_legacy
+  Schema veupath_legacy is there already, without the record of an adoption
+CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('c0ffee')
+  alembic_version says c0ffee; the newest that is known is b4e2f3a5d6c7: run `alembic downgrade b4e2f3a5d6c7`
+CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('6986444486d4')
+  alembic_version says 6986444486d4, but the columns are those of b4e2f3a5d6c7: run `alembic stamp b4e2f3a5d6c7`
+CREATE TABLE alembic_version (version_num varchar(32))
+  alembic_version says nothing, but the columns are those of b4e2f3a5d6c7: run `alembic stamp
+"""
+"""Statements that change a legacy database; below each, indented, how a line of what is said of it begins."""
+
+
+def cases():
+    """The statements, each with what is said."""
+    pairs = re.findall(r"((?:^\S.*\n)+)((?:^ .*\n)+)", CASES, re.MULTILINE)
+    return [(statement.strip(), " ".join(said.split())) for statement, said in pairs]
+
+
+@pytest.mark.parametrize(("statement", "said"), cases())
 async def test_anything_else_is_refused_with_what_to_type(empty_url, statement, said):
-    await legacy(empty_url, statement)
+    await legacy(empty_url, one_chat(), before=statement)
     lines = await refusals(empty_url)
     assert any(line.startswith(said) for line in lines), lines
     assert all(": " in line for line in lines), "each says what to do"
@@ -166,15 +144,13 @@ async def test_anything_else_is_refused_with_what_to_type(empty_url, statement, 
 
 async def test_every_difference_is_listed_at_once(empty_url):
     changes = "ALTER TABLE streams ADD COLUMN mood text; ALTER TABLE users DROP COLUMN external_id"
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, "create_all", before=changes)
+    await legacy(empty_url, before=changes)
     assert len(await refusals(empty_url)) == 3
 
 
 @pytest.mark.parametrize("revision", schema.REVISIONS)
 async def test_the_schema_of_alembic_without_its_version_is_stamped(empty_url, revision):
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, "alembic", revision, before="DROP TABLE alembic_version")
+    await legacy(empty_url, None, "alembic", revision, "DROP TABLE alembic_version")
     assert await refusals(empty_url) == [
         f"This is Alembic's schema without its `alembic_version`: run `alembic stamp {revision}`"
     ]
@@ -187,29 +163,27 @@ async def test_an_empty_database_is_refused(empty_url):
 
 
 @pytest.mark.parametrize("name", ["app", '"Old App"', "sets", "users"])
-async def test_tables_of_another_schema_are_named(empty_url, name):
+async def test_tables_of_another_schema_are_named(legacy_url, name):
     """Where the connections' search_path leads elsewhere."""
-    await legacy(empty_url)
-    await execute(empty_url, f"ALTER SCHEMA public RENAME TO {name}", "CREATE SCHEMA public")
-    [line] = await refusals(empty_url)
+    await execute(legacy_url, f"ALTER SCHEMA public RENAME TO {name}", "CREATE SCHEMA public")
+    [line] = await refusals(legacy_url)
     assert line.startswith(f"The old tables are in schema {name}: put it first in search_path, as by ALTER ROLE ")
     # For this database alone: the role is the whole server's.
-    put = re.sub(r".*(ALTER ROLE \S+)", r"\1 IN DATABASE {}", line).format(parse_database_url(empty_url).database)
-    await execute(empty_url, put)
-    assert not (await adopt(StoreSettings(database_url=empty_url))).repeated
-    assert not (await undo_adoption(StoreSettings(database_url=empty_url))).discarded
+    put = re.sub(r".*(ALTER ROLE \S+)", r"\1 IN DATABASE {}", line).format(parse_database_url(legacy_url).database)
+    await execute(legacy_url, put)
+    assert not (await adopt(StoreSettings(database_url=legacy_url))).repeated
+    assert not (await undo_adoption(StoreSettings(database_url=legacy_url))).discarded
 
 
 @pytest.mark.parametrize(("variant", "revision"), schema.KINDS)
 async def test_of_a_genuine_database_nothing_is_said(empty_url, variant, revision):
-    async with connected(empty_url) as connection:
-        await make_legacy(connection, variant, revision)
+    await legacy(empty_url, None, variant, revision)
     assert (await plan_adoption(StoreSettings(database_url=empty_url))).tolerated == []
 
 
 async def test_of_tables_that_create_all_made_and_alembic_stamped_nothing_is_said(empty_url):
     stamp = "CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES "
-    await legacy(empty_url, f"{stamp} ('{schema.NEWEST}')")
+    await legacy(empty_url, before=f"{stamp} ('{schema.NEWEST}')")
     assert (await plan_adoption(StoreSettings(database_url=empty_url))).tolerated == []
 
 
@@ -221,7 +195,7 @@ async def test_what_does_not_matter_is_listed(empty_url):
         "COMMENT ON TABLE users IS 'them'; GRANT SELECT, UPDATE ON users TO PUBLIC; GRANT INSERT ON streams TO PUBLIC;"
         "CREATE STATISTICS sites ON site_id, user_id FROM streams"
     )
-    await legacy(empty_url, changes)
+    await legacy(empty_url, one_chat(), before=changes)
     assert sorted((await adopt(StoreSettings(database_url=empty_url))).tolerated) == [
         "Column gene_sets.id is character varying(80)",
         "Index mine of streams is not of the old schema, and is not made again",
@@ -242,31 +216,28 @@ OWNERS = "SELECT DISTINCT pg_get_userbyid(relowner) AS role FROM pg_class WHERE 
 
 
 async def owners(url, *schemas):
-    async with connected(url) as connection:
-        return [row["role"] for row in await connection.fetch(OWNERS, list(schemas))]
+    return [row["role"] for row in await fetch(url, OWNERS, list(schemas))]
 
 
 @pytest.mark.parametrize("who", ["a superuser", "a member", "the owner"])
-async def test_the_new_tables_are_the_old_owners(empty_url, who):
-    await legacy(empty_url)
-    async with role(empty_url, *GIVEN) as (owner, owner_url), role(empty_url, f"GRANT {owner} TO {{role}}") as member:
-        url = {"a superuser": empty_url, "a member": member[1], "the owner": owner_url}[who]
+async def test_the_new_tables_are_the_old_owners(legacy_url, who):
+    async with role(legacy_url, *GIVEN) as (owner, owner_url), role(legacy_url, f"GRANT {owner} TO {{role}}") as member:
+        url = {"a superuser": legacy_url, "a member": member[1], "the owner": owner_url}[who]
         await adopt(StoreSettings(database_url=url))
-        assert await owners(empty_url, "public", "veupath_legacy") == [owner]
+        assert await owners(legacy_url, "public", "veupath_legacy") == [owner]
         await undo_adoption(StoreSettings(database_url=url))
-        assert await owners(empty_url, "public") == [owner]
+        assert await owners(legacy_url, "public") == [owner]
 
 
-async def test_what_a_role_lacks_is_listed_with_the_grants(empty_url):
-    await legacy(empty_url)
-    async with role(empty_url, *GIVEN[: len(schema.TABLES)], GIVEN[-1]) as (owner, url):
+async def test_what_a_role_lacks_is_listed_with_the_grants(legacy_url):
+    async with role(legacy_url, *GIVEN[: len(schema.TABLES)], GIVEN[-1]) as (owner, url):
         lines = await refusals(url)
         assert [line.partition(":")[0] for line in lines] == [
             "The role may not make a schema",
             "The role may not make temporary tables",
             "The role may not create in schema public",
         ]
-        await execute(empty_url, *(line.partition(": ")[2] for line in lines))
+        await execute(legacy_url, *(line.partition(": ")[2] for line in lines))
         assert owner in lines[-1]
         assert not (await adopt(StoreSettings(database_url=url))).repeated
 
@@ -274,72 +245,62 @@ async def test_what_a_role_lacks_is_listed_with_the_grants(empty_url):
 @pytest.mark.parametrize(
     "grants", [["GRANT SELECT ON users TO {role}"], ["ALTER ROLE {role} NOINHERIT", "GRANT {owner} TO {role}"]]
 )
-async def test_another_role_than_the_owner_is_refused(empty_url, grants):
+async def test_another_role_than_the_owner_is_refused(legacy_url, grants):
     """One that could not undo it, too: a member without the owner's rights."""
-    await legacy(empty_url)
-    async with role(empty_url, *GIVEN) as (owner, _):
+    async with role(legacy_url, *GIVEN) as (owner, _):
         grants = [grant.replace("{owner}", owner) for grant in grants]
-        async with role(empty_url, *grants) as (other, url):
+        async with role(legacy_url, *grants) as (other, url):
             heir = f"one that inherits its rights, by GRANT {owner} TO {other}"
             assert await refusals(url) == [f"The tables belong to {owner}: adopt as that role, or as {heir}"]
-            await execute(empty_url, f"ALTER TABLE users OWNER TO {other}")
-            [line] = await refusals(empty_url)
+            await execute(legacy_url, f"ALTER TABLE users OWNER TO {other}")
+            [line] = await refusals(legacy_url)
             assert line.startswith(f"The tables belong to {', '.join(sorted((owner, other)))}: give them to one role")
 
 
-async def test_the_schema_of_the_owners_name_is_not_taken_for_the_tables(empty_url):
+async def test_the_schema_of_the_owners_name_is_not_taken_for_the_tables(legacy_url):
     """``"$user"`` in a search path is another schema for the owner than for a superuser."""
-    await legacy(empty_url)
-    async with role(empty_url, *GIVEN, "CREATE SCHEMA AUTHORIZATION {role}") as (owner, _):
-        assert [line.partition(":")[0] for line in await refusals(empty_url)] == ["The old tables are in schema public"]
+    async with role(legacy_url, *GIVEN, "CREATE SCHEMA AUTHORIZATION {role}") as (owner, _):
+        assert [line.partition(":")[0] for line in await refusals(legacy_url)] == [
+            "The old tables are in schema public"
+        ]
         assert owner
 
 
-async def test_a_pooler_is_refused(empty_url):
-    await legacy(empty_url)
-    async with pooler(empty_url) as url:
-        assert await refusals(empty_url, StoreSettings(database_url=url)) == [POOLED]
+async def test_a_pooler_is_refused(legacy_url):
+    async with pooler(legacy_url) as url:
+        assert await refusals(legacy_url, StoreSettings(database_url=url)) == [POOLED]
 
 
-async def test_a_pgbouncer_is_refused_and_a_direct_url_helps(empty_url, tmp_path):
-    await legacy(empty_url)
-    async with pgbouncer(empty_url, tmp_path) as url:
-        assert await refusals(empty_url, StoreSettings(database_url=url, pgbouncer=True)) == [POOLED]
+async def test_a_pgbouncer_is_refused_and_a_direct_url_helps(legacy_url, tmp_path):
+    async with pgbouncer(legacy_url, tmp_path) as url:
+        assert await refusals(legacy_url, StoreSettings(database_url=url, pgbouncer=True)) == [POOLED]
         # What it says of itself comes before what the sessions would show.
         with pytest.raises(ConfigurationError, match="as a PgBouncer does"):
             await plan_adoption(StoreSettings(database_url=url))
-        direct = StoreSettings(database_url=url, pgbouncer=True, migration_database_url=empty_url)
+        direct = StoreSettings(database_url=url, pgbouncer=True, migration_database_url=legacy_url)
         assert not (await adopt(direct)).repeated
 
 
-async def test_a_running_application_is_waited_for_in_short_turns_and_named(empty_url):
+async def test_a_running_application_is_waited_for_in_short_turns_and_named(legacy_url):
     """A transaction that reads a table: the adoption steps back each time, and changes nothing."""
-    await legacy(empty_url)
-    settings = StoreSettings(database_url=empty_url, migration_lock_timeout=0.1, migration_attempts=2)
-    async with connected(empty_url) as reader:
+    settings = StoreSettings(database_url=legacy_url, migration_lock_timeout=0.1, migration_attempts=2)
+    async with connected(legacy_url) as reader:
         await reader.execute("SET application_name = psql; BEGIN; SELECT FROM streams")
-        before = await catalog_of(empty_url)
+        before = await catalog_of(legacy_url)
         with pytest.raises(UnavailableError) as locked:
             await adopt(settings)
         process = await reader.fetchval("SELECT pg_backend_pid()")
         assert f"streams is locked by process {process} (psql), in a transaction since " in str(locked.value)
         assert f"SELECT pg_terminate_backend({process})" in str(locked.value)
-        assert await catalog_of(empty_url) == before
+        assert await catalog_of(legacy_url) == before
         await reader.execute("COMMIT")
     assert not (await adopt(settings)).repeated
 
 
-@pytest.fixture
-async def sized_url(empty_url):
-    """A legacy database, and the bytes that its tables hold."""
-    await legacy(empty_url)
-    return empty_url, (await plan_adoption(StoreSettings(database_url=empty_url))).bytes
-
-
-async def test_too_little_disk_is_refused(sized_url, monkeypatch):
-    url, held = sized_url
-    needed = (await plan_adoption(StoreSettings(database_url=url))).estimate_bytes
-    assert held < needed < 3 * held
+async def test_too_little_disk_is_refused(legacy_url, monkeypatch):
+    plan = await plan_adoption(StoreSettings(database_url=legacy_url))
+    needed = plan.estimate_bytes
+    assert plan.bytes < needed < 3 * plan.bytes
     directories = []
 
     def usage(directory):
@@ -347,32 +308,29 @@ async def test_too_little_disk_is_refused(sized_url, monkeypatch):
         return SimpleNamespace(free=needed - 1)
 
     monkeypatch.setattr(room.shutil, "disk_usage", usage)
-    [line] = await refusals(url)
+    [line] = await refusals(legacy_url)
     assert re.fullmatch(
         r"The server's disk has [0-9.]+ MB free, and an adoption takes about [0-9.]+ MB: free some, or add some", line
     )
-    async with connected(url) as connection:
-        assert {str(directory) for directory in directories} == {await connection.fetchval("SHOW data_directory")}
+    assert {str(directory) for directory in directories} == {await fetchval(legacy_url, "SHOW data_directory")}
     # Another cluster's directory, as on another machine, says nothing.
     monkeypatch.setattr(room.sys, "byteorder", "big")
-    assert not (await adopt(StoreSettings(database_url=url))).repeated
+    assert not (await adopt(StoreSettings(database_url=legacy_url))).repeated
 
 
-async def test_a_role_that_sees_no_directory_is_not_refused_for_the_disk(empty_url, monkeypatch):
-    await legacy(empty_url)
+async def test_a_role_that_sees_no_directory_is_not_refused_for_the_disk(legacy_url, monkeypatch):
     monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    async with role(empty_url, *GIVEN) as (_, url):
+    async with role(legacy_url, *GIVEN) as (_, url):
         assert not (await adopt(StoreSettings(database_url=url))).repeated
 
 
-async def test_a_small_limit_of_temporary_files_is_refused_where_they_are_needed(sized_url, monkeypatch):
-    url, held = sized_url
-    name = parse_database_url(url).database
-    await execute(url, f"ALTER DATABASE {name} SET temp_file_limit = '1kB'")
-    assert (await plan_adoption(StoreSettings(database_url=url))).bytes == held
+async def test_a_small_limit_of_temporary_files_is_refused_where_they_are_needed(legacy_url, monkeypatch):
+    settings, url = StoreSettings(database_url=legacy_url), legacy_url
+    await execute(url, f"ALTER DATABASE {settings.target.database} SET temp_file_limit = '1kB'")
+    assert (await plan_adoption(settings)).bytes > 0
     # As of a database whose rows are not sorted in memory.
     monkeypatch.setattr(room, "_IN_MEMORY", 0)
     [line] = await refusals(url)
     assert line.startswith("temp_file_limit is 1kB, and sorting takes about ")
     await execute(url, line.partition("superuser, ")[2])
-    assert not (await adopt(StoreSettings(database_url=url))).repeated
+    assert not (await adopt(settings)).repeated

@@ -4,26 +4,23 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support import redis_servers
-from tests.support.databases import catalog_of, connected, make_migrated
-from tests.support.legacy import problems, rows, schema
+from tests.support.databases import catalog_of, connected, fetch, make_migrated, opened
+from tests.support.dumps import dumped, restore
+from tests.support.legacy import rows, schema
+from tests.support.legacy.databases import legacy, legacy_database, problem_database
 from tests.support.legacy.real import real_world
-from veupath_store.adoption import (
-    ProblemKind,
-    Variant,
-    adopt,
-    adopted_id,
-    finish_adoption,
-    load,
-    plan_adoption,
-    undo_adoption,
-)
+from tests.support.projections import at_rest, logged
+from veupath_store.adoption import ProblemKind, adopt, adopted_id, finish_adoption, load, plan_adoption, undo_adoption
 from veupath_store.config import StoreSettings
 from veupath_store.errors import AdoptionRefusedError, InternalError, NotFoundError, UnavailableError
-from veupath_store.schema.catalog import differences, read_catalog
-from veupath_store.schema.migrations import migrate
+from veupath_store.schema.catalog import read_catalog
 from veupath_store.servers.database_url import parse_database_url
 
 pytestmark = pytest.mark.own_database
+
+UNDO, FINISH, OLD = undo_adoption, finish_adoption, "veupath_legacy"
+NOTES_KEY = "notes_user_id_fkey on table notes"
+RECORD = "(version, app, content) VALUES ('0_init.py', 'notes', '{}')"
 
 
 @pytest.fixture
@@ -31,21 +28,10 @@ def settings(empty_url):
     return StoreSettings(database_url=empty_url)
 
 
-async def legacy(url, world, variant="create_all", revision=schema.NEWEST, before=""):
-    """A legacy database with some rows."""
-    async with connected(url) as connection:
-        await connection.execute(f"{schema.schema_sql(variant, revision)};{before}")
-        await rows.insert(connection, world.rows, revision)
-
-
-def large(*values):
-    """A case that is left for the long runs."""
-    return pytest.param(*values, marks=pytest.mark.large)
-
-
-async def run(url, statement):
-    async with connected(url) as connection:
-        return await connection.fetch(statement)
+@pytest.fixture
+async def real(empty_url, strategies):
+    """The real strategies in a legacy database."""
+    await legacy(empty_url, real_world(strategies))
 
 
 async def everything(url):
@@ -59,57 +45,10 @@ async def everything(url):
 
 
 async def records(url):
-    async with connected(url) as connection:
-        return await connection.fetch("SELECT id, version, app, content FROM aerich ORDER BY id")
+    return await fetch(url, "SELECT id, version, app, content FROM aerich ORDER BY id")
 
 
-# The newest revision of each variant in every run, the others where time does not matter.
-KINDS = [kind if kind[1] == schema.NEWEST else large(*kind) for kind in schema.KINDS]
-
-
-@pytest.mark.parametrize(("variant", "revision"), KINDS)
-async def test_every_problem_there_and_back(settings, empty_url, variant, revision, template, server):
-    """The catalog and aerich's records are those of a migrated database, and the way back brings every row."""
-    world = problems.problem_world(nullable=variant == "alembic")
-    await legacy(empty_url, world, variant, revision, problems.BEFORE)
-    before = await everything(empty_url)
-
-    plan = await plan_adoption(settings)
-    assert await everything(empty_url) == before
-    report = await adopt(settings)
-
-    assert (report.variant, report.revision) == (Variant(variant), revision)
-    assert plan.problems == report.problems
-    assert plan.rows == report.rows == {table: len(world.rows[table]) for table in schema.TABLES}
-    assert not differences(await catalog_of(empty_url), await catalog_of(server.url(template)))
-    assert await records(empty_url) == await records(server.url(template))
-    assert await migrate(settings) == []
-    again = await adopt(settings)
-    assert again.repeated
-    assert again.problems == report.problems
-    assert again.written == report.written
-
-    undone = await undo_adoption(settings)
-    assert undone.rows == report.rows
-    assert not undone.discarded
-    assert await everything(empty_url) == before
-    assert not await run(empty_url, "SELECT FROM pg_namespace WHERE nspname = 'veupath_legacy'")
-
-
-async def test_what_is_clean_is_taken_over_without_a_problem(settings, empty_url, strategies):
-    world = real_world(strategies)
-    await legacy(empty_url, world)
-    report = await adopt(settings)
-    assert report.problems == []
-    assert report.written["document_ids"] == report.rows["experiments"] + report.rows["gene_sets"]
-    assert {table: report.written[table] for table in schema.TABLES} == report.rows
-    experiment = world.rows["experiments"][0]["id"]
-    (found,) = await run(empty_url, f"SELECT name FROM experiments WHERE id = '{adopted_id(experiment)}'")
-    assert found["name"] == world.rows["experiments"][0]["name"]
-
-
-async def test_the_progress_goes_up_in_every_phase(settings, empty_url, strategies):
-    await legacy(empty_url, real_world(strategies))
+async def test_the_progress_goes_up_in_every_phase(settings, real):
     told = []
     await adopt(settings, progress=told.append)
     phases = list(dict.fromkeys(step.phase for step in told))
@@ -134,17 +73,19 @@ async def test_a_database_of_the_store_has_nothing_to_adopt(empty_url):
 @pytest.mark.parametrize(
     ("statement", "table", "rows_lost"),
     [
-        large("UPDATE experiments SET version = 2 WHERE is_primary", "experiments", 14),
+        pytest.param("UPDATE experiments SET version = 2 WHERE is_primary", "experiments", 14, marks=pytest.mark.large),
         ("INSERT INTO users (id) VALUES (gen_random_uuid())", "users", 1),
-        large("DELETE FROM operations", "operations", 106),
+        pytest.param("DELETE FROM operations", "operations", 106, marks=pytest.mark.large),
+        ("UPDATE stream_projections SET name = name || '!' WHERE gene_set_auto_imported", "stream_projections", 13),
+        ("UPDATE stream_projections SET message_count = 9, updated_at = now()", "stream_projections", 53),
+        ("UPDATE experiments SET data = data || '{\"score\": 0}'", "experiments", 53),
         ("INSERT INTO deleted_ids (kind, id) VALUES ('stream', gen_random_uuid())", "deleted_ids", 1),
     ],
 )
-async def test_the_way_back_is_refused_after_a_write(settings, empty_url, strategies, statement, table, rows_lost):
-    await legacy(empty_url, real_world(strategies))
+async def test_the_way_back_is_refused_after_a_write(settings, empty_url, real, statement, table, rows_lost):
     before = await everything(empty_url)
     await adopt(settings)
-    await run(empty_url, statement)
+    await fetch(empty_url, statement)
     adopted = await catalog_of(empty_url)
     with pytest.raises(AdoptionRefusedError, match=f"{table}: ") as refused:
         await undo_adoption(settings)
@@ -155,23 +96,13 @@ async def test_the_way_back_is_refused_after_a_write(settings, empty_url, strate
     assert await everything(empty_url) == before
 
 
-async def test_what_catch_up_writes_does_not_keep_anybody_from_going_back(settings, empty_url, strategies):
-    await legacy(empty_url, real_world(strategies))
-    before = await everything(empty_url)
-    await adopt(settings)
-    await run(empty_url, "UPDATE stream_projections SET last_event_id = '2-1', unlogged = '{}'")
-    assert not (await undo_adoption(settings)).discarded
-    assert await everything(empty_url) == before
-
-
-async def test_the_end_drops_the_old_tables(settings, empty_url, strategies):
-    await legacy(empty_url, real_world(strategies))
+async def test_the_end_drops_the_old_tables(settings, empty_url, real):
     await adopt(settings)
     adopted = await catalog_of(empty_url)
     finished = await finish_adoption(settings)
     assert finished.dropped
     assert finished.bytes > 0
-    assert not await run(empty_url, "SELECT FROM pg_namespace WHERE nspname = 'veupath_legacy'")
+    assert not await fetch(empty_url, "SELECT FROM pg_namespace WHERE nspname = 'veupath_legacy'")
     assert await catalog_of(empty_url) == adopted
     assert (await adopt(settings)).repeated
     with pytest.raises(AdoptionRefusedError):
@@ -179,34 +110,18 @@ async def test_the_end_drops_the_old_tables(settings, empty_url, strategies):
 
 
 @pytest.mark.parametrize(
-    ("statement", "call", "said"),
+    ("call", "statement", "said"),
     [
-        (
-            "CREATE TABLE notes (user_id uuid REFERENCES users)",
-            undo_adoption,
-            "constraint notes_user_id_fkey on table notes depends on table users",
-        ),
-        (
-            "INSERT INTO aerich (version, app, content) VALUES ('0_init.py', 'notes', '{}')",
-            undo_adoption,
-            "aerich: 1 rows were written or deleted since",
-        ),
-        (
-            "CREATE VIEW seen AS SELECT id FROM veupath_legacy.users",
-            finish_adoption,
-            "view seen depends on table veupath_legacy.users",
-        ),
-        (
-            "CREATE TABLE veupath_legacy.notes ()",
-            finish_adoption,
-            "table veupath_legacy.notes depends on schema veupath_legacy",
-        ),
+        (UNDO, "CREATE TABLE notes (user_id uuid REFERENCES users)", f"constraint {NOTES_KEY} depends on table users"),
+        (UNDO, f"INSERT INTO aerich {RECORD}", "aerich: 1 rows were written or deleted since"),
+        (FINISH, f"CREATE VIEW seen AS SELECT id FROM {OLD}.users", f"view seen depends on table {OLD}.users"),
+        (FINISH, f"CREATE TABLE {OLD}.notes ()", f"table {OLD}.notes depends on schema {OLD}"),
     ],
 )
-async def test_nothing_of_somebody_elses_is_dropped(settings, empty_url, statement, call, said):
+async def test_nothing_of_somebody_elses_is_dropped(settings, empty_url, call, statement, said):
     await legacy(empty_url, rows.World())
     await adopt(settings)
-    await run(empty_url, statement)
+    await fetch(empty_url, statement)
     adopted = await everything(empty_url), await records(empty_url)
     with pytest.raises(AdoptionRefusedError) as refused:
         await call(settings)
@@ -225,9 +140,9 @@ async def test_columns_may_have_any_collation(settings, empty_url, strategies):
 async def test_no_timeout_of_the_database_ends_it(settings, empty_url, monkeypatch):
     await legacy(empty_url, rows.World())
     monkeypatch.setattr(load, "_STREAMS", f"SELECT pg_sleep(1.1); {load._STREAMS}")
-    timeouts = await run(empty_url, "SELECT name FROM pg_settings WHERE name ~ '^(statement|transaction)_timeout$'")
+    timeouts = await fetch(empty_url, "SELECT name FROM pg_settings WHERE name ~ '^(statement|transaction)_timeout$'")
     for row in timeouts:
-        await run(empty_url, f"ALTER DATABASE {parse_database_url(empty_url).database} SET {row['name']} = '1s'")
+        await fetch(empty_url, f"ALTER DATABASE {parse_database_url(empty_url).database} SET {row['name']} = '1s'")
     assert not (await adopt(settings)).repeated
     assert not (await undo_adoption(settings)).discarded
 
@@ -250,9 +165,8 @@ async def test_a_redis_that_is_away_is_found_before_anything_is_locked(settings,
     assert told == []
 
 
-async def test_a_row_that_is_lost_stops_the_adoption(settings, empty_url, strategies, monkeypatch):
+async def test_a_row_that_is_lost_stops_the_adoption(settings, empty_url, real, monkeypatch):
     """What is compared before COMMIT."""
-    await legacy(empty_url, real_world(strategies))
     before = await everything(empty_url)
     monkeypatch.setattr(load, "_STREAMS", f"{load._STREAMS} LIMIT 1")
     with pytest.raises((InternalError, NotFoundError)):
@@ -279,3 +193,34 @@ async def test_a_log_under_another_key_is_copied(empty_url, redis_url, log_prefi
     assert renamed.keys() == {"short", upper, "without a log"}
     assert renamed["short"] == renamed[upper] != renamed["without a log"]
     assert (await adopt(settings)).problems == report.problems
+
+
+# dumped and restored
+
+
+async def caught_up(settings):
+    async with opened(settings):
+        await at_rest()
+
+
+@pytest.mark.parametrize("variant", ["alembic", pytest.param("create_all", marks=pytest.mark.large)])
+async def test_after_the_way_back_a_dump_is_what_it_was(server, redis_url, log_prefix, tmp_path, variant):
+    async with problem_database(server, variant) as url:
+        before = await dumped(url, tmp_path / "before")
+        await adopt(StoreSettings(database_url=url))
+        await caught_up(logged(url, redis_url, log_prefix))
+        assert not (await undo_adoption(StoreSettings(database_url=url))).discarded
+        assert await dumped(url, tmp_path / "after") == before
+
+
+@pytest.mark.large
+async def test_the_way_back_of_a_restored_database_is_open_while_only_positions_changed(
+    server, empty_url, redis_url, log_prefix, strategies, tmp_path
+):
+    async with legacy_database(server, real_world(strategies[:40]), "create_all") as url:
+        before = await dumped(url, tmp_path / "before")
+        await adopt(StoreSettings(database_url=url))
+        await caught_up(logged(url, redis_url, log_prefix))
+        await restore(url, empty_url, tmp_path / "adopted", "--no-owner")
+    assert not (await undo_adoption(StoreSettings(database_url=empty_url))).discarded
+    assert await dumped(empty_url, tmp_path / "after") == before

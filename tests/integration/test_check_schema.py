@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.checks import check, found, found_after, parts
+from tests.support.checks import assert_found, check, found_after, parts
 from tests.support.roles import role
 from veupath_store.check.schema import about_schema
 from veupath_store.config import StoreSettings
@@ -14,9 +14,7 @@ OK, WARNING, FAILURE = Level
 
 @pytest.mark.own_database
 async def test_migrations_that_are_pending(empty_url):
-    level, message, details = await found("migrations", empty_url)
-    assert (level, len(details)) == (FAILURE, 5)
-    assert "run 'veupath-store migrate'" in message
+    assert len(await assert_found("migrations", empty_url, FAILURE, "run 'veupath-store migrate'")) == 5
 
 
 async def test_behind_the_head_nothing_is_compared(settings):
@@ -165,13 +163,8 @@ async def test_what_an_operator_may_choose(settings):
 async def test_storage_parameters_are_shown(settings):
     findings = await found_after("; ".join([CHOICES[0], CHOICES[2]]), about_schema, settings)
     level, _, details = parts(findings["storage options"])
-    assert (level, details) == (
-        OK,
-        [
-            "operations.operations_chat_key: fillfactor=60",
-            "stream_projections: fillfactor=70, autovacuum_vacuum_scale_factor=0.02",
-        ],
-    )
+    of_table = "stream_projections: fillfactor=70, autovacuum_vacuum_scale_factor=0.02"
+    assert (level, details) == (OK, ["operations.operations_chat_key: fillfactor=60", of_table])
 
 
 THEIRS = """

@@ -17,13 +17,7 @@ from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.reader import LogReader
 from veupath_store.inputs.legacy_ids import adopted_id
-from veupath_store.repositories import (
-    ExperimentRepository,
-    GeneSetRepository,
-    OperationRepository,
-    StreamRepository,
-    UserRepository,
-)
+from veupath_store.repositories import ExperimentRepository, OperationRepository, StreamRepository
 from veupath_store.values import ExperimentSave, GeneSetSave
 from veupath_store.writer import DocumentWriter
 
@@ -36,12 +30,13 @@ NEAR_MISSES = (
     *(" exp_0123456789ab", "exp_0123456789ab\n", "exp-0123456789ab", "exp_0123456789\u0661a", "exp_", ""),
 )
 
+OF_OLD_IDS = {ExperimentRepository, OperationRepository}
 MAKES_WHAT_IT_NAMES = {"register", "start", "create", "get_or_create_for_experiment"}
 
 
 def takers(kind, methods):
     """The methods that take an experiment's or an operation's id, by which parameter, and an old one."""
-    own = {"id", "ids"} if kind in {ExperimentRepository, OperationRepository} else set()
+    own = {"id", "ids"} if kind in OF_OLD_IDS else set()
     for method in methods:
         for parameter in parameters_of(kind, method).keys() & (own | {"experiment_id", "operation_id"}):
             is_experiment = kind is ExperimentRepository or parameter == "experiment_id"
@@ -134,18 +129,13 @@ async def test_what_nearly_is_an_old_id_is_refused_by_name(there, kind, method, 
 
 @pytest.mark.parametrize("old", [EXPERIMENT, OPERATION])
 async def test_nothing_else_takes_an_old_id(there, old):
-    calls = [
-        lambda: UserRepository().get_by_id(old),
-        lambda: StreamRepository().get_by_id(old),
-        lambda: StreamRepository().delete(old),
-        lambda: GeneSetRepository().get_by_id(old),
-        lambda: OperationRepository().list_active_by_stream(old),
-        lambda: LogReader().page_messages(old),
-        lambda: Projector().catch_up(old),
-    ]
-    for made in calls:
+    others = [kind for kind in repositories() if hasattr(kind, "get_by_id") and kind not in OF_OLD_IDS]
+    assert len(others) == 5
+    streams, operations = StreamRepository(), OperationRepository()
+    calls = [*(kind().get_by_id for kind in others), streams.delete, operations.list_active_by_stream]
+    for call_with in (*calls, LogReader().page_messages, Projector().catch_up):
         with pytest.raises(InvalidInputError, match="a UUID, or its text, is needed"):
-            await made()
+            await call_with(old)
     with pytest.raises(InvalidInputError):
         GeneSetSave(id=old, user_id=uuid4(), site_id="plasmodb", name="n", gene_ids=[])
 

@@ -6,16 +6,8 @@ from contextlib import AsyncExitStack
 import pytest
 from pydantic import SecretStr
 
-from veupath_store import (
-    Event,
-    ProjectionWorker,
-    Projector,
-    StoreSettings,
-    StreamRepository,
-    async_session_factory,
-    close_db,
-    init_db,
-)
+from tests.support.databases import opened
+from veupath_store import Event, ProjectionWorker, Projector, StoreSettings, StreamRepository, async_session_factory
 from veupath_store.check.readiness import check_readiness
 from veupath_store.schema.migrations import migration_files
 
@@ -32,18 +24,15 @@ async def test_an_open_store_is_ready_and_shows_its_pool(store):
 
 
 async def test_a_database_that_is_behind_is_reachable_and_not_ready(empty_url):
-    await init_db(settings=StoreSettings(database_url=empty_url), require_head=False)
-    found = await check_readiness()
-    await close_db()
+    async with opened(StoreSettings(database_url=empty_url), require_head=False):
+        found = await check_readiness()
     assert (found.ready, found.database, found.problem) == (False, True, "SchemaError")
     assert list(found.pending_migrations) == migration_files()
 
 
 async def test_an_exhausted_pool_is_not_ready_and_says_so_in_time(settings):
-    await init_db(settings=settings.model_copy(update={"pool_max_size": 1}))
-    async with async_session_factory():
+    async with opened(settings.model_copy(update={"pool_max_size": 1})), async_session_factory():
         found = await check_readiness(patience=0.2)
-    await close_db()
     assert (found.ready, found.database, found.pending_migrations) == (False, False, None)
     assert found.problem == "TimeoutError"
     assert (found.pool_in_use, found.pool_max_size) == (1, 1)
@@ -82,22 +71,20 @@ async def test_rows_that_wait_for_the_projection_worker_are_counted_with_their_a
 
 @pytest.mark.with_log
 async def test_a_log_that_is_away_leaves_the_process_ready_and_is_told(private_redis, settings):
-    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(private_redis.url)}))
-    with private_redis.down():
-        found = await check_readiness()
-    await close_db()
+    async with opened(settings.model_copy(update={"redis_url": SecretStr(private_redis.url)})):
+        with private_redis.down():
+            found = await check_readiness()
     assert (found.ready, found.log, found.behind, found.problem) == (True, False, None, "UnavailableError")
 
 
 @pytest.mark.with_log
 @pytest.mark.parametrize("option", ["min-replicas-to-write", "maxmemory"])
 async def test_a_log_that_takes_no_writes_does_not_serve(option, private_redis, settings):
-    await init_db(settings=settings.model_copy(update={"redis_url": SecretStr(private_redis.url)}))
-    with private_redis.client() as beside:
-        beside.config_set(option, 1)
-        found = await check_readiness()
-        beside.config_set(option, 0)
-        again = await check_readiness()
-    await close_db()
+    async with opened(settings.model_copy(update={"redis_url": SecretStr(private_redis.url)})):
+        with private_redis.client() as beside:
+            beside.config_set(option, 1)
+            found = await check_readiness()
+            beside.config_set(option, 0)
+            again = await check_readiness()
     assert (found.ready, found.log, found.behind) == (True, False, None)
     assert (again.ready, again.log, again.problem) == (True, True, None)

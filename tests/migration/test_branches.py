@@ -1,27 +1,26 @@
-"""Two branches that each brought migrations, and were merged: in every order, to every point and back.
+"""`downgrade`; and two branches that each brought migrations, and were merged: to every point and back.
 
 A database's catalog must be that of a database which was migrated straight to that point, from an empty one.
 """
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
 import pytest
 
 from tests.support.checkout import write_migration
-from tests.support.databases import catalog_of, recorded
+from tests.support.databases import catalog_of, execute, fetchval, recorded
+from tests.support.migrating import idle_in_transaction
 from veupath_store.config import StoreSettings
 from veupath_store.errors import SchemaError
 from veupath_store.schema.catalog import differences
-from veupath_store.schema.downgrades import downgrade, undoing
+from veupath_store.schema.downgrades import Downgraded, downgrade, undoing
 from veupath_store.schema.files import DeployPhase, migration_files
 from veupath_store.schema.migrations import migrate, run_migrations
 
 BASE = migration_files()
-TAGS = (
-    "CREATE TABLE tags (id uuid PRIMARY KEY, user_id uuid REFERENCES users ON DELETE CASCADE)",
-    "DROP TABLE tags",
-)
+TAGS = ("CREATE TABLE tags (id uuid PRIMARY KEY, user_id uuid REFERENCES users ON DELETE CASCADE)", "DROP TABLE tags")
 COLOURS = ("ALTER TABLE tags ADD colour text CHECK (colour <> '')", "ALTER TABLE tags DROP colour")
 PINS = (
     "ALTER TABLE streams ADD pinned boolean NOT NULL DEFAULT false;"
@@ -133,29 +132,31 @@ SAME = SCENARIOS["same number"]
 async def test_a_number_that_two_files_have_says_which_they_are(scratch, settings, database_url):
     SAME.write(scratch, *SAME.all)
     await migrate(settings)
-    with pytest.raises(
-        SchemaError,
-        match=r"2 migrations have the number 96; say which: 96_20270102000000_tags.py, 96_20270103000000_pins.py\.",
-    ):
+    two = r"2 migrations have the number 96; say which: 96_20270102000000_tags.py, 96_20270103000000_pins.py\."
+    with pytest.raises(SchemaError, match=two):
         await downgrade("96", settings)
     assert len(await recorded(database_url)) == len(BASE) + 4
     undone = ["97_20270104000000_colours.py", "97_20270103000000_notes.py", "96_20270103000000_pins.py"]
     assert (await downgrade("96_20270102000000_tags", settings)).undone == undone
 
 
-async def test_a_file_that_was_merged_late_is_applied_with_a_warning(scratch, settings, caplog):
+@pytest.fixture
+async def late(scratch, settings):
+    """A file that was merged when later ones had long been applied; it is not applied yet."""
     LATE.write(scratch, *LATE.one)
     await migrate(settings)
     LATE.write(scratch, *LATE.all)
+    (late,) = LATE.other
+    return late
+
+
+async def test_a_file_that_was_merged_late_is_applied_with_a_warning(late, settings, caplog):
     with caplog.at_level(logging.WARNING, "veupath_store"):
         assert await migrate(settings) == ["96_20270102000000_pins.py"]
     assert "1 migration(s) were merged late: ['96_20270102000000_pins.py'] come(s) before 100_" in caplog.text
 
 
-async def test_a_point_that_was_merged_late_and_not_applied_yet_cannot_be_gone_back_to(scratch, settings):
-    LATE.write(scratch, *LATE.one)
-    await migrate(settings)
-    LATE.write(scratch, *LATE.all)
+async def test_a_point_that_was_merged_late_and_not_applied_yet_cannot_be_gone_back_to(late, settings):
     with pytest.raises(SchemaError, match=r"does not have migration 96_20270102000000_pins\.py"):
         await downgrade("96", settings)
     done = await downgrade("97", settings)
@@ -163,11 +164,7 @@ async def test_a_point_that_was_merged_late_and_not_applied_yet_cannot_be_gone_b
 
 
 @pytest.mark.parametrize("phase", DeployPhase)
-async def test_a_late_file_runs_in_its_own_phase(phase, scratch, settings):
-    LATE.write(scratch, *LATE.one)
-    await migrate(settings)
-    LATE.write(scratch, *LATE.all)
-    (late,) = LATE.other
+async def test_a_late_file_runs_in_its_own_phase(phase, late, scratch, settings):
     write_migration(scratch, late, *PINS, phase=phase)
     migrated = await run_migrations(settings, phase=DeployPhase.PRE_DEPLOY)
     expected = ([f"{late}.py"], [])
@@ -189,3 +186,70 @@ async def test_what_was_confirmed_is_undone_and_nothing_else(scratch, settings, 
     assert len(await recorded(database_url)) == len(BASE) + 3
     confirmed = await undoing(BASE[-1], settings)
     assert (await downgrade(BASE[-1], settings, confirmed=confirmed)).undone == confirmed
+
+
+# downgrade: what it undoes, what it refuses, and how it waits
+
+FIRST, *_, NEWEST = BASE
+
+
+async def test_down_and_up_again_is_the_same_schema_with_the_rows_that_were_there(settings, database_url):
+    before = await catalog_of(database_url)
+    await execute(database_url, "INSERT INTO users (id) VALUES (gen_random_uuid())")
+    newest_first = BASE[:0:-1]
+    assert await undoing(FIRST, settings) == newest_first
+    assert (await downgrade(FIRST, settings)).undone == newest_first
+    assert await recorded(database_url) == [FIRST]
+    assert "table deleted_ids" not in await catalog_of(database_url)
+    assert await downgrade("0", settings) == Downgraded(undone=[], applied=[FIRST]), "nothing more to undo"
+    assert await migrate(settings) == BASE[1:]
+    assert differences(before, await catalog_of(database_url)) == []
+    assert await fetchval(database_url, "SELECT count(*) FROM users") == 1
+
+
+async def test_several_are_undone_newest_first_and_one_that_fails_is_named(settings, database_url, scratch):
+    write_migration(scratch, "96_a", "CREATE TABLE a (id int)", "DROP TABLE nowhere")
+    write_migration(scratch, "100_b", "CREATE TABLE b (id int)", "DROP TABLE b")
+    await migrate(settings)
+    failed = r'Undoing migration 96_a.py \(after 100_b.py, .*\) failed.*"nowhere" does not'
+    with pytest.raises(SchemaError, match=failed):
+        await downgrade(NEWEST, settings)
+    assert await recorded(database_url) == migration_files()[:-1], "what was undone before stays so"
+    write_migration(scratch, "96_a", "CREATE TABLE a (id int)", "DROP TABLE a")
+    assert (await downgrade(NEWEST, settings)).undone == ["96_a.py"]
+
+
+@pytest.mark.parametrize(
+    ("to", "message"), [("90", f"no migration '90'; the newest is {NEWEST}"), ("x", "no migration 'x'")]
+)
+async def test_an_unknown_target_is_refused(to, message, settings):
+    with pytest.raises(SchemaError, match=message):
+        await downgrade(to, settings)
+
+
+async def test_what_this_version_does_not_know_it_does_not_undo(settings, database_url):
+    await execute(database_url, "INSERT INTO aerich (version, app, content) VALUES ('99_x.py', 'store', '{}')")
+    with pytest.raises(SchemaError, match=r"Only the version that brought 99_x.py can undo it"):
+        await downgrade(FIRST, settings)
+
+
+async def test_a_target_that_the_database_has_not_reached_is_refused(empty_url):
+    with pytest.raises(SchemaError, match="does not have migration 0_"):
+        await downgrade(FIRST, StoreSettings(database_url=empty_url))
+
+
+async def test_a_file_without_a_way_back_is_refused(settings, scratch, database_url):
+    write_migration(scratch, "96_a", "CREATE TABLE a (id int)", " ")
+    await migrate(settings)
+    with pytest.raises(SchemaError, match=r"Undoing migration 96_a.py failed: it has no way back\."):
+        await downgrade(NEWEST, settings)
+    assert "table a" in await catalog_of(database_url)
+
+
+@pytest.mark.large
+async def test_it_steps_back_from_a_busy_table_until_it_is_free(database_url, stepped_back):
+    settings = StoreSettings(database_url=database_url, migration_lock_timeout=0.2)
+    async with idle_in_transaction(database_url, "SELECT FROM stream_projections"):
+        going_back = asyncio.create_task(downgrade(FIRST, settings))
+        await stepped_back()
+    assert (await going_back).undone == migration_files()[:0:-1]

@@ -13,9 +13,9 @@ from tortoise.context import TortoiseContext
 from tortoise.contrib.fastapi import RegisterTortoise
 from tortoise.models import Model
 
-from tests.support.checks import found
-from tests.support.databases import catalog_of, connected
-from tests.support.dumps import programs
+from tests.support.checks import assert_found, found
+from tests.support.databases import catalog_of, execute, fetch
+from tests.support.dumps import major_of, programs
 from tests.support.processes import BIN
 from veupath_store import close_db, init_db
 from veupath_store.config import StoreSettings
@@ -80,57 +80,48 @@ async def test_tables_that_were_generated_are_recognised(empty_url):
 async def steps(url, cwd):
     """Do what `check` says, in order."""
     _, _, details = await found("migrations", url)
-    async with connected(url) as connection:
-        places = f"{programs(connection.get_server_version().major)}:{BIN}:{os.environ['PATH']}"
-        for step in details:
-            if step.endswith(";"):
-                await connection.execute(step)
-                continue
-            process = await asyncio.create_subprocess_shell(
-                step, cwd=cwd, env={"DATABASE_URL": url, "PATH": places, "PYTHONPATH": ":".join(sys.path)}
-            )
+    places = f"{programs(await major_of(url))}:{BIN}:{os.environ['PATH']}"
+    environment = {"DATABASE_URL": url, "PATH": places, "PYTHONPATH": ":".join(sys.path)}
+    for step in details:
+        if step.endswith(";"):
+            await execute(url, step)
+        else:
+            process = await asyncio.create_subprocess_shell(step, cwd=cwd, env=environment)
             assert await process.wait() == 0, step
     return details
 
 
-@pytest.mark.large
-async def test_the_way_out_of_empty_tables(empty_url, tmp_path):
-    await generate(empty_url)
-    assert len(await steps(empty_url, tmp_path)) == 2
-    assert differences(expected_catalog(), await catalog_of(empty_url)) == []
+ROWS = [
+    "INSERT INTO users (id) VALUES (gen_random_uuid())",
+    "INSERT INTO gene_sets (id, user_id, site_id, name) SELECT gen_random_uuid(), id, 'plasmodb', 'mine' FROM users",
+    "INSERT INTO experiments (id, user_id, site_id, data) SELECT gen_random_uuid(), id, 'plasmodb', '{}' FROM users",
+    "INSERT INTO streams (id, user_id, site_id) SELECT gen_random_uuid(), id, 'plasmodb' FROM users",
+    "INSERT INTO stream_projections (stream_id, user_id, site_id, name, gene_set_id)"
+    " SELECT streams.id, user_id, site_id, 'Mine', gene_sets.id FROM streams JOIN gene_sets USING (user_id, site_id)",
+]
 
 
-ROWS = """
-INSERT INTO users (id) VALUES ('{0}');
-INSERT INTO gene_sets (id, user_id, site_id, name) VALUES ('{1}', '{0}', 'plasmodb', 'mine');
-INSERT INTO experiments (id, user_id, site_id, data) VALUES ('{2}', '{0}', 'plasmodb', '{{}}');
-INSERT INTO streams (id, user_id, site_id) VALUES ('{3}', '{0}', 'plasmodb');
-INSERT INTO stream_projections (stream_id, user_id, site_id, name, gene_set_id)
-VALUES ('{3}', '{0}', 'plasmodb', 'New Conversation', '{1}');
-"""
+LINKS = "SELECT stream_id, user_id, gene_set_id FROM stream_projections"
+DOCUMENTS = "SELECT id FROM gene_sets UNION ALL SELECT id FROM experiments ORDER BY 1"
 
 
 @pytest.mark.large
-async def test_the_way_out_with_rows(empty_url, tmp_path):
+@pytest.mark.parametrize(("rows", "count"), [([], 2), (ROWS, 5)], ids=["of empty tables", "with rows"])
+async def test_the_way_out(empty_url, tmp_path, rows, count):
     await generate(empty_url)
-    user, gene_set, experiment, stream = (uuid4() for _ in range(4))
-    async with connected(empty_url) as connection:
-        await connection.execute(ROWS.format(user, gene_set, experiment, stream))
-    assert len(await steps(empty_url, tmp_path)) == 5
+    await execute(empty_url, *rows)
+    links, documents = await fetch(empty_url, LINKS), await fetch(empty_url, DOCUMENTS)
+    assert len(await steps(empty_url, tmp_path)) == count
     assert differences(expected_catalog(), await catalog_of(empty_url)) == []
-    async with connected(empty_url) as connection:
-        linked = await connection.fetchval("SELECT gene_set_id FROM stream_projections WHERE stream_id = $1", stream)
-        ids = await connection.fetch("SELECT id FROM document_ids")
-    assert linked == gene_set
-    assert {row["id"] for row in ids} == {gene_set, experiment}
+    assert (await fetch(empty_url, LINKS), await fetch(empty_url, DOCUMENTS)) == (links, documents)
+    assert await fetch(empty_url, "SELECT id FROM document_ids ORDER BY 1") == documents
+    assert (len(links), len(documents)) == ((1, 2) if rows else (0, 0))
 
 
 async def test_tables_of_somebody_elses(empty_url):
     """They are not taken for generated ones, and never to be dropped."""
-    async with connected(empty_url) as connection:
-        await connection.execute("CREATE TABLE users (id serial PRIMARY KEY, name text)")
-    level, message, details = await found("migrations", empty_url)
-    assert (level, details) == (Level.FAILURE, ["users"])
-    assert "Other tables have names that the store needs" in message
+    await execute(empty_url, "CREATE TABLE users (id serial PRIMARY KEY, name text)")
+    other = "Other tables have names that the store needs"
+    assert await assert_found("migrations", empty_url, Level.FAILURE, other) == ["users"]
     with pytest.raises(SchemaError, match="Other tables"):
         await migrate(StoreSettings(database_url=empty_url))

@@ -8,7 +8,8 @@ import pytest
 from aerich.migrate import Migrate
 
 from tests.support.checkout import write_migration
-from tests.support.databases import catalog_of, connected, recorded
+from tests.support.databases import catalog_of, connected, execute, fetchval, opened, recorded
+from tests.support.faults import kill_backends
 from tests.support.servers import until
 from veupath_store import StreamRepository, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.check.readiness import check_readiness
@@ -26,20 +27,12 @@ def empty(empty_url):
     return StoreSettings(database_url=empty_url)
 
 
-async def test_it_applies_what_is_pending_and_then_nothing(empty, empty_url, database_url):
-    assert await migrate(empty) == migration_files()
-    assert await migrate(empty) == []
-    assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
-    assert await recorded(empty_url) == migration_files()
-
-
 async def test_eight_at_once_run_each_file_once(empty, empty_url, scratch):
     write_migration(scratch, "96_data", "INSERT INTO users (id) VALUES (gen_random_uuid())")
     applied = await asyncio.gather(*(migrate(empty) for _ in range(8)))
     assert sorted(applied) == [[]] * 7 + [migration_files()]
     assert await recorded(empty_url) == migration_files()
-    async with connected(empty_url) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM users") == 1
+    assert await fetchval(empty_url, "SELECT count(*) FROM users") == 1
 
 
 async def test_two_databases_at_once_in_one_process(server, scratch):
@@ -64,37 +57,25 @@ async def test_an_application_that_has_the_store_open_may_migrate(store, user, s
     assert await init_db() is store
 
 
-async def test_migrating_prints_nothing(empty, capfd):
-    await migrate(empty)
-    assert capfd.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize("phase", DeployPhase)
 async def test_a_database_that_is_ahead_is_left_alone_with_a_warning(settings, database_url, caplog, phase):
     """As on a rollback of the application: the newer version's migrations stay."""
-    async with connected(database_url) as connection:
-        await connection.execute("INSERT INTO aerich (version, app, content) VALUES ('99_future.py', 'store', '{}')")
+    await execute(database_url, "INSERT INTO aerich (version, app, content) VALUES ('99_future.py', 'store', '{}')")
     before = await catalog_of(database_url)
     with caplog.at_level(logging.WARNING, "veupath_store"):
         assert await migrate(settings, phase=phase) == []
     assert "99_future.py" in caplog.text
     assert await catalog_of(database_url) == before
-    await init_db(settings=settings)
-    try:
+    async with opened(settings):
         assert (await UserRepository().create()).id
         assert (await check_readiness()).ready
-    finally:
-        await close_db()
 
 
 async def test_pending_migrations_are_in_order(settings, scratch):
     for name in ("100_c", "97_b", "96_a"):
         write_migration(scratch, name, "SELECT 1")
-    engine = await init_db(settings=settings, require_head=False)
-    try:
+    async with opened(settings, require_head=False) as engine:
         assert await pending_migrations(await engine.open()) == ["96_a.py", "97_b.py", "100_c.py"]
-    finally:
-        await close_db()
     with pytest.raises(SchemaError, match=r"3 migration\(s\) behind \(next: 96_a.py\)"):
         await init_db(settings=settings)
     await init_db(True, settings=settings)
@@ -103,13 +84,11 @@ async def test_pending_migrations_are_in_order(settings, scratch):
 
 async def test_init_db_creates_the_schema_and_finds_it_the_second_time(empty, empty_url, database_url):
     for _ in range(2):
-        await init_db(create_schema=True, settings=empty)
-        assert (await UserRepository().create()).id
-        await init_db(create_schema=True, settings=empty)
-        await close_db()
+        async with opened(empty, create_schema=True):
+            assert (await UserRepository().create()).id
+            await init_db(create_schema=True, settings=empty)
     assert differences(await catalog_of(empty_url), await catalog_of(database_url)) == []
-    async with connected(empty_url) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM users") == 2
+    assert await fetchval(empty_url, "SELECT count(*) FROM users") == 2
 
 
 @pytest.mark.parametrize("work", [migrate, partial(downgrade, migration_files()[0])], ids=["migrate", "downgrade"])
@@ -124,18 +103,10 @@ async def test_a_lost_lock_is_a_typed_error(database_url):
     async with connected(database_url) as holder:
         await holder.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
         waiting = asyncio.create_task(migrate(StoreSettings(database_url=database_url)))
-
-        async def it_waits():
-            return await holder.fetchval(
-                "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%try_advisory%'"
-                " AND datname = current_database() AND pid <> pg_backend_pid()"
-            )
-
-        await until(it_waits, 10, "the migration waits for the lock")
-        await holder.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        here = "FROM pg_stat_activity WHERE datname = current_database()"
+        waits = f"SELECT count(*) > 0 {here} AND query LIKE 'SELECT pg_try_advisory%'"
+        await until(lambda: holder.fetchval(waits), 10, "the migration waits for the lock")
+        await kill_backends(holder)
         with pytest.raises(UnavailableError):
             await waiting
 

@@ -1,25 +1,19 @@
 """`migrate` where somebody else is at work, or was: on sequences, indexes, tables and the lock."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
-from aerich import Command
-from tortoise.context import TortoiseContext
 
 from tests.support.checkout import add_to_catalog, write_migration
 from tests.support.databases import connected, recorded
+from tests.support.migrating import idle_in_transaction, upstream, write_index
 from tests.support.roles import role
 from tests.support.servers import until
 from veupath_store.config import StoreSettings
 from veupath_store.errors import SchemaError, UnavailableError
-from veupath_store.schema import files
 from veupath_store.schema.lock import ADVISORY_LOCK, locked_orm, under_lock
 from veupath_store.schema.migrations import migrate, migration_files
-from veupath_store.schema.names import APP
 
-INDEX = "CREATE INDEX CONCURRENTLY users_created_idx ON users (created_at)"
-DROP = "DROP INDEX CONCURRENTLY IF EXISTS users_created_idx"
 ADD = "ALTER TABLE users ADD more int"
 
 
@@ -30,11 +24,7 @@ def impatient(database_url):
 
 async def aerich_upgrade(settings):
     """`aerich upgrade` in this process: the same configuration, the same calls."""
-    config = locked_orm(settings.for_migrations())
-    async with TortoiseContext() as context:
-        await context.init(config=config)
-        command = Command(tortoise_config=config, app=APP, location=str(files.migrations_location()))
-        await command.init()
+    async with upstream(locked_orm(settings.for_migrations())) as command:
         return await command.upgrade()
 
 
@@ -105,33 +95,15 @@ async def test_an_invalid_index_of_somebody_else_is_not_judged_and_one_of_the_st
         await migrate(impatient)
 
 
-@asynccontextmanager
-async def idle_in_transaction(url, *statements, name="nightly report"):
-    """Somebody who has an old snapshot, and locks of what the statements read."""
-    async with (
-        connected(url, server_settings={"application_name": name}) as reader,
-        reader.transaction(isolation="repeatable_read"),
-    ):
-        for statement in statements:
-            await reader.fetch(statement)
-        yield reader
-
-
 async def test_beside_an_index_that_somebody_else_is_building(impatient, database_url, scratch):
     write_migration(scratch, "96_more", "ALTER TABLE experiments ADD more int")
-    write_migration(scratch, "97_index", INDEX, first=DROP, in_transaction=False)
+    write_index(scratch, "97_index")
     async with connected(database_url) as builder, connected(database_url) as observer:
-        async with idle_in_transaction(database_url, "SELECT 'sandwich' FROM users"):
-            building = asyncio.create_task(
-                builder.execute("CREATE INDEX CONCURRENTLY theirs_idx ON streams (created_at)")
-            )
-
-            async def it_waits():
-                return await observer.fetchval(
-                    "SELECT wait_event = 'virtualxid' FROM pg_stat_activity WHERE pid = $1", builder.get_server_pid()
-                )
-
-            await until(it_waits, 30, "the index waits for the old transaction")
+        async with idle_in_transaction(database_url):
+            theirs = builder.execute("CREATE INDEX CONCURRENTLY theirs_idx ON streams (created_at)")
+            building, pid = asyncio.create_task(theirs), builder.get_server_pid()
+            waits = "SELECT wait_event = 'virtualxid' FROM pg_stat_activity WHERE pid = $1"
+            await until(lambda: observer.fetchval(waits, pid), 30, "the index waits for the old transaction")
             # What needs no snapshot to end is done beside it; what does, says whom it waits for.
             with pytest.raises(UnavailableError, match=r"In its way: .*\(nightly report\), in a transaction"):
                 await migrate(impatient)
@@ -145,7 +117,7 @@ async def test_what_stands_in_the_way_is_named_without_what_it_runs(in_transacti
     if in_transaction:
         write_migration(scratch, "96_more", ADD)
     else:
-        write_migration(scratch, "96_index", INDEX, first=DROP, in_transaction=False)
+        write_index(scratch, "96_index")
     async with idle_in_transaction(database_url, "SELECT 'sandwich' FROM users", "SELECT 1 FROM streams") as reader:
         began = await reader.fetchval("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')")
         with pytest.raises(UnavailableError) as caught:
@@ -167,7 +139,7 @@ async def test_a_role_that_may_not_look_at_others_is_told_what_it_may_see(empty_
         settings = StoreSettings(database_url=url, migration_lock_timeout=0.2, migration_attempts=1)
         await migrate(settings)
         write_migration(scratch, "96_more", ADD)
-        async with idle_in_transaction(empty_url, "SELECT 'sandwich' FROM users") as reader:
+        async with idle_in_transaction(empty_url) as reader:
             with pytest.raises(UnavailableError) as caught:
                 await migrate(settings)
             process = f"process {reader.get_server_pid()} (nightly report)"
@@ -204,21 +176,12 @@ async def test_after_a_switchover_by_logical_replication(replicating, scratch):
                 f"CREATE SUBSCRIPTION from_before CONNECTION 'dbname={name} host={host} user={server.target.user}'"
                 f" PUBLICATION everything WITH (create_slot = false, slot_name = '{slot}')"
             )
-
-            async def copied():
-                return await new.fetchval("SELECT count(*) FROM aerich") == len(migration_files()) and (
-                    await new.fetchval("SELECT count(*) FROM users") == 1
-                )
-
-            await until(copied, 60, "the rows are there")
-            await new.execute("ALTER SUBSCRIPTION from_before DISABLE")
-            await new.execute("ALTER SUBSCRIPTION from_before SET (slot_name = NONE)")
-            await new.execute("DROP SUBSCRIPTION from_before")
-
-            async def free():
-                return await old.fetchval("SELECT NOT bool_or(active) FROM pg_replication_slots")
-
-            await until(free, 30, "the slot is free")
+            copied = "SELECT (SELECT count(*) FROM aerich) = $1 AND (SELECT count(*) FROM users) = 1"
+            await until(lambda: new.fetchval(copied, len(migration_files())), 60, "the rows are there")
+            for what in ("ALTER {} DISABLE", "ALTER {} SET (slot_name = NONE)", "DROP {}"):
+                await new.execute(what.format("SUBSCRIPTION from_before"))
+            free = "SELECT NOT bool_or(active) FROM pg_replication_slots"
+            await until(lambda: old.fetchval(free), 30, "the slot is free")
             await old.execute(f"SELECT pg_drop_replication_slot('{slot}')")
         assert not await new.fetchval("SELECT is_called FROM aerich_id_seq"), "the sequence is not copied"
         write_migration(scratch, "96_more", ADD)
@@ -234,9 +197,7 @@ async def test_a_prepared_transaction_in_the_way_is_named_by_its_id(replicating,
         await migrate(settings)
         write_migration(scratch, "96_more", ADD)
         await connection.execute("BEGIN; LOCK TABLE users IN ACCESS SHARE MODE; PREPARE TRANSACTION 'forgotten'")
-        with pytest.raises(
-            UnavailableError, match=r"In its way: transaction 'forgotten', prepared, not committed, since 2"
-        ):
+        with pytest.raises(UnavailableError, match=r"way: transaction 'forgotten', prepared, not committed, since 2"):
             await migrate(settings)
         await connection.execute("ROLLBACK PREPARED 'forgotten'")
         assert await migrate(settings) == ["96_more.py"]

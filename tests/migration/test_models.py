@@ -5,6 +5,7 @@ Indexes, checks and triggers are the migrations' alone: Tortoise has no words fo
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from veupath_store.config import StoreSettings
 from veupath_store.schema.catalog import differences, read_catalog
 
 MODELS = Path(models.__file__).parent
+
+# Tortoise has no composite keys: the tables that have one have no model.
+WITHOUT_A_MODEL = ("document_ids", "deleted_ids", "stream_events")
 
 FOREIGN_KEYS = """
     SELECT c.relname AS table_name, k.confrelid::regclass::text AS referred, k.confdeltype::text AS action,
@@ -50,19 +54,17 @@ def of_kind(catalog, kind):
 @pytest.mark.parametrize("kind", ["table", "column"])
 async def test_models_and_tables_have_the_same(kind, connection):
     """Columns with their types and widths, whether they may be null, and their server defaults."""
-    modelled = of_kind(await read_catalog(connection.fetch, "of_models"), kind)
-    migrated = of_kind(await read_catalog(connection.fetch), kind)
-    own_sequence = "column aerich.id"
-    modelled.pop(own_sequence, None)
-    migrated.pop(own_sequence, None)
-    # What the database derives is read by summaries, never by a model, which would write it.
-    migrated = {name: definition for name, definition in migrated.items() if "GENERATED" not in definition}
-    # Tortoise has no composite keys: the tables that have one have no model.
-    migrated = {
-        name: definition
-        for name, definition in migrated.items()
-        if not any(table in name for table in ("document_ids", "deleted_ids", "stream_events"))
-    }
+    modelled, migrated = [
+        {
+            name: definition
+            for name, definition in of_kind(await read_catalog(connection.fetch, schema), kind).items()
+            # What the database derives is read by summaries, never by a model, which would write it.
+            if "GENERATED" not in definition
+            and not any(table in name for table in WITHOUT_A_MODEL)
+            and name != "column aerich.id"  # each has its own sequence
+        }
+        for schema in ("of_models", "public")
+    ]
     different = differences(modelled, migrated)
     assert not different, f"models (first) and migrations (second) differ in a {kind}:\n" + "\n".join(different)
 
@@ -82,23 +84,14 @@ async def test_models_and_tables_have_the_same_keys(connection):
 async def test_each_relation_is_a_foreign_key_with_the_same_action(connection):
     """A foreign key of ours may also hold the owner; the relation's own column refers to the same column."""
     modelled = await connection.fetch(FOREIGN_KEYS, "of_models")
-    migrated = [
-        key
-        for key in await connection.fetch(FOREIGN_KEYS, "public")
-        if key["table_name"] not in ("document_ids", "stream_events")
-    ]
+    every = await connection.fetch(FOREIGN_KEYS, "public")
+    migrated = [key for key in every if key["table_name"] not in WITHOUT_A_MODEL]
     assert len(modelled) == len(migrated) == 8
     for key in migrated:
         (column, referred_column) = key["columns"][-1], key["referred_columns"][-1]
-        twins = [
-            twin
-            for twin in modelled
-            if (twin["table_name"], twin["columns"]) == (key["table_name"], [column])
-            and twin["referred_columns"] == [referred_column]
-        ]
-        assert len(twins) == 1, key
-        assert twins[0]["referred"] == f"of_models.{key['referred']}"
-        assert twins[0]["action"] == key["action"]
+        own = (key["table_name"], [column], [referred_column], f"of_models.{key['referred']}", key["action"])
+        names = ("table_name", "columns", "referred_columns", "referred", "action")
+        assert [tuple(twin[name] for name in names) for twin in modelled].count(own) == 1, key
         assert list(zip(key["columns"], key["referred_columns"], strict=True))[:-1] in ([], [("user_id", "user_id")])
         if key["action"] == "n" and len(key["columns"]) > 1:
             assert key["nulled"] == [column], "the owner would be nulled with the link"
@@ -107,7 +100,7 @@ async def test_each_relation_is_a_foreign_key_with_the_same_action(connection):
 def test_widths_come_from_limits():
     """A width that is stated in two places is wrong in one of them."""
     widths = [
-        (path.name, keyword.value)
+        (path.name, ast.unparse(keyword.value))
         for path in MODELS.glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
@@ -115,7 +108,4 @@ def test_widths_come_from_limits():
         if keyword.arg == "max_length"
     ]
     assert len(widths) > 15
-    for name, value in widths:
-        assert isinstance(value, ast.Attribute), f"{name}: {ast.unparse(value)}"
-        assert isinstance(value.value, ast.Name), f"{name}: {ast.unparse(value)}"
-        assert value.value.id == "limits", f"{name}: {ast.unparse(value)}"
+    assert not [where for where in widths if not re.fullmatch(r"limits\.\w+", where[1])]

@@ -1,9 +1,11 @@
 """The `aerich` command line for an application's own app, beside the store's in one database."""
 
+from functools import partial
+
 import pytest
 
 from tests.support.checkout import REPOSITORY
-from tests.support.databases import connected
+from tests.support.databases import fetch
 from tests.support.processes import BIN, run
 from veupath_store.schema.files import migration_files
 
@@ -62,6 +64,12 @@ def called(project, database_url):
     return call
 
 
+@pytest.fixture
+def notes(called):
+    """Runs aerich for the application's own app."""
+    return partial(called, "aerich", "--app", "notes")
+
+
 def change(project, old, new):
     models = project / "notes.py"
     models.write_text(models.read_text().replace(old, new, 1))
@@ -72,64 +80,56 @@ def files(project):
 
 
 async def applied(url, app):
-    async with connected(url) as connection:
-        return [row["version"] for row in await connection.fetch("SELECT version FROM aerich WHERE app = $1", app)]
+    return [row["version"] for row in await fetch(url, "SELECT version FROM aerich WHERE app = $1", app)]
 
 
 @pytest.mark.parametrize("first", ["init-migrations", "init-db"])
-async def test_the_first_migration_holds_the_applications_tables_only(called, project, database_url, first):
-    await called("aerich", "--app", "notes", first)
+async def test_the_first_migration_holds_the_applications_tables_only(called, notes, project, database_url, first):
+    await notes(first)
     [made] = files(project)
     text = (project / "migrations" / "notes" / made).read_text()
-    assert [line.split('"')[1] for line in text.splitlines() if "CREATE TABLE" in line] == [
-        "notes",
-        "tags",
-        "notes_tags",
-    ]
-    await called("aerich", "--app", "notes", "upgrade")
+    tables = [line.split('"')[1] for line in text.splitlines() if "CREATE TABLE" in line]
+    assert tables == ["notes", "tags", "notes_tags"]
+    await notes("upgrade")
     assert await applied(database_url, "notes") == [made]
     assert await applied(database_url, "store") == migration_files()
     await called("veupath-store", "check")
     assert "at head" in (await called("veupath-store", "migrate")).out
 
 
-async def test_each_command_sees_and_records_its_own_app(called, project, database_url, empty_url):
-    await called("aerich", "--app", "notes", "init-migrations")
+async def test_each_command_sees_and_records_its_own_app(called, notes, project, database_url, empty_url):
+    await notes("init-migrations")
     change(project, "    tags =", "    text = fields.TextField(null=True)\n    tags =")
-    await called("aerich", "--app", "notes", "migrate", "--name", "text", "--offline")
+    await notes("migrate", "--name", "text", "--offline")
     made = files(project)
     assert made[1].startswith("1_")
-    early = await called("aerich", "--app", "notes", "upgrade", url=empty_url, code=1)
+    early = await notes("upgrade", url=empty_url, code=1)
     assert 'relation "users" does not exist' in early.err
     for url in (empty_url, database_url):
         await called("veupath-store", "migrate", url=url)
-        await called("aerich", "--app", "notes", "upgrade", url=url)
+        await notes("upgrade", url=url)
         assert (await applied(url, "notes"), await applied(url, "store")) == (made, migration_files())
-    await called("aerich", "--app", "notes", "downgrade", "--version", "1", "--yes")
+    await notes("downgrade", "--version", "1", "--yes")
     assert await applied(database_url, "store") == migration_files()
     store = await run(BIN / "aerich", "heads", cwd=REPOSITORY, DATABASE_URL=database_url)
     assert store.out == "No available heads.\n", store
     assert "at head" in (await called("veupath-store", "migrate")).out
-    assert (await called("aerich", "--app", "notes", "heads")).out.strip() == made[1]
+    assert (await notes("heads")).out.strip() == made[1]
 
 
 async def test_upstream_cannot_generate_a_new_reference_to_another_app_and_an_empty_file_can_hold_it(
-    called, project, database_url
+    notes, project, database_url
 ):
     """Which is why the page says so."""
-    await called("aerich", "--app", "notes", "init-db")
-    change(
-        project,
-        "    tags =",
-        '    stream = fields.ForeignKeyField("store.Stream", related_name="notes", null=True)\n    tags =',
-    )
-    assert "KeyError" in (await called("aerich", "--app", "notes", "migrate", code=1)).err
-    await called("aerich", "--app", "notes", "migrate", "--empty", "--name", "stream")
+    await notes("init-db")
+    stream = 'fields.ForeignKeyField("store.Stream", related_name="notes", null=True)'
+    change(project, "    tags =", f"    stream = {stream}\n    tags =")
+    assert "KeyError" in (await notes("migrate", code=1)).err
+    await notes("migrate", "--empty", "--name", "stream")
     made = project / "migrations" / "notes" / files(project)[1]
     column = "ALTER TABLE notes ADD stream_id uuid REFERENCES streams ON DELETE CASCADE"
     assert EMPTY in made.read_text()
     made.write_text(made.read_text().replace(EMPTY, f'    return "{column}"', 1))
-    await called("aerich", "--app", "notes", "upgrade")
-    assert "No changes" in (await called("aerich", "--app", "notes", "migrate")).out
-    async with connected(database_url) as connection:
-        assert await connection.fetch("SELECT stream_id FROM notes") == []
+    await notes("upgrade")
+    assert "No changes" in (await notes("migrate")).out
+    assert await fetch(database_url, "SELECT stream_id FROM notes") == []

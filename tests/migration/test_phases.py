@@ -1,34 +1,20 @@
-"""Migrations before and after a deploy: what runs when, and who starts on what."""
+"""Migrations before and after a deploy: what runs when, who starts on what, and what the command line says."""
+
+from functools import partial
 
 import pytest
 
+from tests.support.apart import run_apart
 from tests.support.checkout import write_migration
-from tests.support.databases import catalog_of, recorded
-from veupath_store import UserRepository, close_db, init_db
+from tests.support.databases import catalog_of, opened, recorded
+from tests.support.processes import BIN, run_at_terminal
+from veupath_store import UserRepository, init_db
 from veupath_store.check.readiness import check_readiness
 from veupath_store.errors import InvalidInputError, SchemaError
-from veupath_store.schema.files import DeployPhase, before_deploy, migration_files, phase_in
-from veupath_store.schema.migrations import migrate, run_migrations
+from veupath_store.schema.files import DeployPhase, before_deploy, phase_in
+from veupath_store.schema.migrations import migrate, migration_files
 
 PRE, POST = DeployPhase
-
-
-@pytest.fixture
-def release(scratch):
-    """A release that adds a column, and drops one when only itself runs."""
-    write_migration(scratch, "96_add", "ALTER TABLE users ADD more int", "ALTER TABLE users DROP more")
-    write_migration(scratch, "97_drop", "ALTER TABLE experiments DROP batch_id", phase=POST)
-    return scratch
-
-
-async def test_before_the_deploy_what_only_adds_is_applied(release, settings, database_url):
-    migrated = await run_migrations(settings, phase=PRE)
-    assert (migrated.applied, migrated.left) == (["96_add.py"], ["97_drop.py"])
-    assert await recorded(database_url) == migration_files()[:-1]
-    again = await run_migrations(settings, phase=PRE)
-    assert (again.applied, again.left) == ([], ["97_drop.py"])
-    assert await migrate(settings) == ["97_drop.py"]
-    assert "column experiments.batch_id" not in await catalog_of(database_url)
 
 
 async def test_a_phase_is_named_by_its_text_too_and_another_is_refused(release, settings):
@@ -41,28 +27,22 @@ async def test_new_code_starts_when_only_post_deploy_migrations_are_pending(rele
     with pytest.raises(SchemaError, match=r"1 migration\(s\) behind \(next: 96_add.py\)"):
         await init_db(settings=settings)
     await migrate(settings, phase=PRE)
-    await init_db(settings=settings)
-    try:
+    async with opened(settings):
         assert (await UserRepository().create()).id
         found = await check_readiness()
         assert (found.ready, found.problem, found.pending_migrations) == (True, None, ("97_drop.py",))
-    finally:
-        await close_db()
 
 
 async def test_a_process_is_not_ready_while_a_pre_deploy_migration_is_pending(release, settings):
-    await init_db(settings=settings, require_head=False)
-    try:
+    async with opened(settings, require_head=False):
         found = await check_readiness()
-        assert (found.ready, found.problem) == (False, "SchemaError")
-        assert found.pending_migrations == ("96_add.py", "97_drop.py")
-    finally:
-        await close_db()
+    expected = (False, "SchemaError", ("96_add.py", "97_drop.py"))
+    assert (found.ready, found.problem, found.pending_migrations) == expected
 
 
-async def test_a_deploy_that_was_never_finished_is_finished_first(release, settings, database_url):
+async def test_a_deploy_that_was_never_finished_is_finished_first(release, scratch, settings, database_url):
     """What the next release needs stands behind what the last one left: only an operator knows what still runs."""
-    write_migration(release, "98_next", "ALTER TABLE users ADD later int")
+    write_migration(scratch, "98_next", "ALTER TABLE users ADD later int")
     with pytest.raises(SchemaError, match=r"97_drop.py is for after a deploy, and 98_next.py.*left over by an earlier"):
         await migrate(settings, phase=PRE)
     assert await recorded(database_url) == migration_files()[:-3], "nothing was begun"
@@ -103,3 +83,95 @@ def test_the_first_migrations_are_needed_by_every_version():
     *before, cleanup = migration_files()[:6]
     assert before_deploy([*before, cleanup]) == before
     assert cleanup.endswith("_drop_claims.py")
+
+
+# by the command line
+
+
+FILES = migration_files()
+
+
+@pytest.fixture
+def call(call, database_url):
+    return partial(call, DATABASE_URL=database_url)
+
+
+READY = "The database is ready for this version. After the deploy, run 'veupath-store migrate'.\n"
+
+
+@pytest.mark.large
+def test_before_a_deploy_it_says_what_is_left_for_afterwards(release, call, database_url):
+    first = "applied 96_add.py\nleft for after the deploy: 97_drop.py\n"
+    assert call("migrate", "--phase", "pre-deploy") == (0, first + READY, "")
+    assert run_apart(recorded(database_url)) == [*FILES, "96_add.py"]
+    assert call("migrate", "--phase", "pre-deploy") == (0, "left for after the deploy: 97_drop.py\n" + READY, "")
+    assert call("migrate", "--phase", "pre-deploy", "--quiet") == (0, "", "")
+    assert call("migrate", "--phase", "post-deploy") == (0, "applied 97_drop.py\nThe database is at head.\n", "")
+    assert call("migrate") == (0, "Nothing to do: the database is at head.\n", "")
+
+
+@pytest.mark.large
+def test_an_unknown_phase_is_a_usage_error(call):
+    code, out, err = call("migrate", "--phase", "post")
+    assert (code, out) == (2, "")
+    assert "pre-deploy" in err
+
+
+@pytest.mark.large
+def test_a_downgrade_drops_nothing_without_a_yes(call, database_url):
+    code, out, err = call("downgrade", "--to", "0")
+    assert (code, out) == (2, "")
+    assert "give --yes" in err
+    assert run_apart(recorded(database_url)) == FILES
+
+
+@pytest.mark.large
+def test_a_downgrade_says_what_it_undid(call):
+    undone = "".join(f"undid {name}\n" for name in FILES[:0:-1])
+    assert call("downgrade", "--to", "0", "--yes") == (0, f"{undone}The database is at {FILES[0]}.\n", "")
+    assert call("downgrade", "--to", FILES[0]) == (0, f"The database is at {FILES[0]}.\n", "")
+    code, _, err = call("downgrade", "--to", "90", "--yes")
+    assert (code, err) == (1, f"There is no migration '90'; the newest is {FILES[-1]}.\n")
+
+
+@pytest.mark.large
+def test_what_a_downgrade_says_at_the_end_is_what_the_database_says(call, scratch):
+    """A file that was merged late and never applied is none of what it is at."""
+    write_migration(scratch, "97_20270103000000_c", "SELECT 1")
+    write_migration(scratch, "98_20270104000000_d", "SELECT 1")
+    assert call("migrate", "--quiet")[0] == 0
+    write_migration(scratch, "96_20270105000000_late", "SELECT 1")
+    done = (
+        "undid 98_20270104000000_d.py\nThe database is at 97_20270103000000_c.py, without 96_20270105000000_late.py.\n"
+    )
+    assert call("downgrade", "--to", "97", "--yes") == (0, done, "")
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("async def upgrade(db):\n    return ' -- later\\n '\n", "failed: A migration gave no SQL to run"),
+        ("async def upgrade(db):\n    pass\n", "failed: A migration gave no SQL to run"),
+        ("<<<<<<< HEAD\nRUN_IN_TRANSACTION = True\n", "is not valid Python: invalid syntax, line 1."),
+        ("RUN_IN_TRANSACTION = True\n", "has no function upgrade."),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_a_sentence(text, message, call, scratch, database_url):
+    (scratch / "store" / "96_x.py").write_text(text)
+    code, out, err = call("migrate")
+    assert (code, out, len(err.splitlines())) == (1, "", 1), err
+    assert err.startswith("Migration 96_x.py ")
+    assert message in err
+    assert run_apart(recorded(database_url)) == FILES
+
+
+@pytest.mark.large
+async def test_at_a_terminal_a_downgrade_asks(tmp_path, database_url):
+    command = (BIN / "veupath-store", "downgrade", "--to", "0")
+    for typed, code, left in ((b"n\n", 1, len(FILES)), (b"y\n", 0, 1)):
+        finished = await run_at_terminal(*command, cwd=tmp_path, typed=typed, DATABASE_URL=database_url, TERM="xterm")
+        assert finished.code == code, finished
+        assert FILES[-1] in finished.err
+        assert "dropped, with all that was written there since" in finished.err
+        assert len(await recorded(database_url)) == left

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.checks import APPLICATION, check, found
-from tests.support.databases import catalog_of, connected
+from tests.support.checks import APPLICATION, assert_found, check, found
+from tests.support.databases import catalog_of, execute, fetchval
 from tests.support.dumps import major_of, restore
 from tests.support.roles import role
 from veupath_store.config import StoreSettings
@@ -45,14 +45,11 @@ async def test_a_database_that_is_restored_on_a_newer_server(database_url, priva
 async def test_a_difference_is_found_in_a_restored_database(database_url, empty_url, tmp_path):
     await restore(database_url, empty_url, tmp_path / "dump")
     name = "operations_status_check"
-    async with connected(empty_url) as connection:
-        await connection.execute(
-            f"ALTER TABLE operations DROP CONSTRAINT {name}, ADD CONSTRAINT {name} CHECK (status::text = ANY (ARRAY["
-            "('active'::varchar)::text, ('completed'::varchar)::text, ('failed'::varchar)::text]))"
-        )
-    level, _, details = await found("schema", empty_url)
-    assert (level, len(details)) == (FAILURE, 1)
-    assert "'cancelled'" in details[0]
+    listed = "ARRAY[('active'::varchar)::text, ('completed'::varchar)::text, ('failed'::varchar)::text]"
+    change = f"DROP CONSTRAINT {name}, ADD CONSTRAINT {name} CHECK (status::text = ANY ({listed}))"
+    await execute(empty_url, f"ALTER TABLE operations {change}")
+    [detail] = await assert_found("schema", empty_url, FAILURE, "")
+    assert "'cancelled'" in detail
 
 
 @pytest.mark.large
@@ -64,8 +61,7 @@ async def test_a_restore_without_owners_and_privileges_lists_what_to_type(databa
         for finding in report.findings:
             if finding.name in ("privileges", "migrating role"):
                 assert finding.level is FAILURE
-                async with connected(empty_url) as connection:
-                    await connection.execute("\n".join(finding.details))
+                await execute(empty_url, *finding.details)
         assert f"GRANT SELECT ON aerich TO {name};" in str(report)
         assert f"ALTER FUNCTION delete_private_control_sets() OWNER TO {owner};" in str(report)
         assert (await check(url, migration_database_url=owner_url)).is_well(strict=True)
@@ -74,28 +70,22 @@ async def test_a_restore_without_owners_and_privileges_lists_what_to_type(databa
 @pytest.mark.large
 async def test_a_restore_without_the_search_path(database_url, empty_url, server, tmp_path):
     """A dump holds the schema, and not the setting of the database that made it visible."""
-    async with connected(database_url) as connection:
-        await connection.execute("ALTER SCHEMA public RENAME TO pathfinder; CREATE SCHEMA public")
+    await execute(database_url, "ALTER SCHEMA public RENAME TO pathfinder", "CREATE SCHEMA public")
     await restore(database_url, empty_url, tmp_path / "dump")
-    level, message, _ = await found("migrations", empty_url)
-    assert level is FAILURE
-    assert "The tables are in schema pathfinder" in message
+    await assert_found("migrations", empty_url, FAILURE, "The tables are in schema pathfinder")
     name = StoreSettings(database_url=empty_url).target.database
     await server.run(f'ALTER DATABASE "{name}" SET search_path TO pathfinder')
     assert (await found("schema", empty_url))[0] is OK
     async with role(
         empty_url, "ALTER ROLE {role} SET search_path TO public", "GRANT USAGE ON SCHEMA public TO {role}"
     ) as (_, url):
-        level, message, _ = await found("migrating role", empty_url, migration_database_url=url)
-    assert level is FAILURE
-    assert "Its schema is public, and the application's pathfinder" in message
+        both = "Its schema is public, and the application's pathfinder"
+        await assert_found("migrating role", empty_url, FAILURE, both, migration_database_url=url)
 
 
 async def test_a_restore_without_the_record_of_migrations(database_url):
-    async with connected(database_url) as connection:
-        await connection.execute("DROP TABLE aerich")
-    level, message, _ = await found("migrations", database_url)
-    assert (level, "restore the rows of the table aerich" in message) == (FAILURE, True)
+    await execute(database_url, "DROP TABLE aerich")
+    await assert_found("migrations", database_url, FAILURE, "restore the rows of the table aerich")
 
 
 # another application's aerich
@@ -113,10 +103,7 @@ THEIR_TABLES = (
 @pytest.mark.parametrize("table", THEIR_TABLES)
 @pytest.mark.large
 async def test_another_applications_aerich_will_do(table, empty_url):
-    async with connected(empty_url) as connection:
-        await connection.execute(
-            f"{table}; INSERT INTO aerich (version, app, content) VALUES ('0_x.py', 'lab', '{{}}')"
-        )
+    await execute(empty_url, table, "INSERT INTO aerich (version, app, content) VALUES ('0_x.py', 'lab', '{}')")
     assert await migrate(StoreSettings(database_url=empty_url)) == migration_files()
     async with role(empty_url, *APPLICATION) as (_, url):
         report = await check(url)
@@ -125,27 +112,24 @@ async def test_another_applications_aerich_will_do(table, empty_url):
     done = await downgrade(migration_files()[0], StoreSettings(database_url=empty_url))
     assert done.undone == migration_files()[:0:-1]
     assert await migrate(StoreSettings(database_url=empty_url)) == migration_files()[1:]
-    async with connected(empty_url) as connection:
-        assert await connection.fetchval("SELECT count(*) FROM aerich WHERE app = 'lab'") == 1
+    assert await fetchval(empty_url, "SELECT count(*) FROM aerich WHERE app = 'lab'") == 1
 
 
 @pytest.mark.large
 async def test_another_applications_aerich_that_another_role_owns(empty_url):
-    async with connected(empty_url) as connection:
-        await connection.execute(THEIR_TABLES[0])
-        async with role(empty_url, "GRANT USAGE, CREATE ON SCHEMA public TO {role}") as (name, url):
-            assert (await found("migrating role", url, migration_database_url=url))[0] is FAILURE
-            level, _, details = await found("migrating role", empty_url, migration_database_url=url)
-            assert (level, len(details)) == (FAILURE, 2)
-            await connection.execute("\n".join(details))
-            assert await migrate(StoreSettings(database_url=url)) == migration_files()
-            assert (await found("migrating role", url, migration_database_url=url))[0] is OK
-            assert f"TO {name};" in details[0]
+    await execute(empty_url, THEIR_TABLES[0])
+    async with role(empty_url, "GRANT USAGE, CREATE ON SCHEMA public TO {role}") as (name, url):
+        assert (await found("migrating role", url, migration_database_url=url))[0] is FAILURE
+        level, _, details = await found("migrating role", empty_url, migration_database_url=url)
+        assert (level, len(details)) == (FAILURE, 2)
+        await execute(empty_url, *details)
+        assert await migrate(StoreSettings(database_url=url)) == migration_files()
+        assert (await found("migrating role", url, migration_database_url=url))[0] is OK
+        assert f"TO {name};" in details[0]
 
 
 async def test_a_table_that_only_has_the_name(empty_url):
-    async with connected(empty_url) as connection:
-        await connection.execute("CREATE TABLE aerich (id serial PRIMARY KEY, version text)")
+    await execute(empty_url, "CREATE TABLE aerich (id serial PRIMARY KEY, version text)")
     with pytest.raises(SchemaError, match="it lacks app"):
         await migrate(StoreSettings(database_url=empty_url))
     assert (await found("schema", empty_url))[0] is FAILURE

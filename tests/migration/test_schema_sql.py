@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from tests.support.databases import catalog_of, connected
+from tests.support.databases import catalog_of, connected, execute
 from veupath_store.schema.catalog import differences, expected_catalog, read_catalog
 
 SCHEMA_SQL = Path(__file__).parents[2] / "migrations" / "schema.sql"
 
 
 async def test_schema_sql_and_the_migrations_make_the_same_database(empty_url, database_url):
-    async with connected(empty_url) as connection:
-        await connection.execute(SCHEMA_SQL.read_text())
+    await execute(empty_url, SCHEMA_SQL.read_text())
     different = differences(await catalog_of(empty_url), await catalog_of(database_url))
     assert not different, "schema.sql (first) and the migrations (second) differ:\n" + "\n".join(different)
 
@@ -26,14 +25,15 @@ async def test_every_kind_of_object_is_in_the_catalog(database_url):
 
 async def test_objects_of_an_extension_are_left_out(database_url):
     before = await catalog_of(database_url)
-    async with connected(database_url) as connection:
-        await connection.execute("""
-            CREATE TABLE extra (id serial PRIMARY KEY);
-            CREATE FUNCTION more() RETURNS int LANGUAGE sql AS 'SELECT 1';
-            ALTER EXTENSION plpgsql ADD TABLE extra;
-            ALTER EXTENSION plpgsql ADD SEQUENCE extra_id_seq;
-            ALTER EXTENSION plpgsql ADD FUNCTION more();
-        """)
+    await execute(
+        database_url,
+        "CREATE TABLE extra (id serial PRIMARY KEY)",
+        "CREATE FUNCTION more() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        *(
+            f"ALTER EXTENSION plpgsql ADD {what}"
+            for what in ("TABLE extra", "SEQUENCE extra_id_seq", "FUNCTION more()")
+        ),
+    )
     assert differences(before, await catalog_of(database_url)) == []
 
 

@@ -6,9 +6,8 @@ import logging
 import pytest
 
 from tests.support.checkout import write_migration
-from tests.support.databases import connected, recorded
+from tests.support.databases import connected, execute, fetch, opened, recorded
 from tests.support.traffic import FILL, traffic
-from veupath_store import close_db, init_db
 from veupath_store.config import StoreSettings
 from veupath_store.schema.downgrades import downgrade
 from veupath_store.schema.migrations import migrate, migration_files
@@ -32,12 +31,8 @@ def write_release(scratch):
     """One file changes one table that is in use: two in one transaction would wait for the second's lock while they
     hold the first's."""
     for number, table in enumerate(("stream_projections", "control_sets", "experiments"), 10):
-        write_migration(
-            scratch,
-            f"{number}_column",
-            f"ALTER TABLE {table} ADD more integer NOT NULL DEFAULT 7",
-            f"ALTER TABLE {table} DROP more",
-        )
+        add = f"ALTER TABLE {table} ADD more integer NOT NULL DEFAULT 7"
+        write_migration(scratch, f"{number}_column", add, f"ALTER TABLE {table} DROP more")
     write_migration(
         scratch,
         "13_index",
@@ -69,30 +64,25 @@ async def test_no_query_fails_and_none_waits_longer_than_a_migration_does(
     database_url, scratch, monkeypatch, caplog, record_property
 ):
     monkeypatch.setattr("veupath_store.engine.races.DEADLOCKS", 1)
-    async with connected(database_url) as connection:
-        await connection.execute(FILL.format(rows=ROWS))
-        users = [row["id"] for row in await connection.fetch("SELECT id FROM users LIMIT 5")]
+    await execute(database_url, FILL.format(rows=ROWS))
+    users = [row["id"] for row in await fetch(database_url, "SELECT id FROM users LIMIT 5")]
     settings = StoreSettings(database_url=database_url, pool_max_size=32, pool_min_size=32)
     base = migration_files()
     write_release(scratch)
     release = migration_files()[len(base) :]
     caplog.set_level(logging.INFO, "veupath_store.schema")
-    await init_db(settings=settings, require_head=False)
-    try:
-        async with traffic(users, monkeypatch) as seen:
-            await asyncio.sleep(1)
-            quiet = dict(seen.longest)
-            for number in range(ROUNDS):
-                for back in (False, True):
-                    idle = asyncio.create_task(sit_idle(database_url))
-                    await asyncio.sleep(0.2)
-                    changed = (await downgrade(base[-1], settings)).undone if back else await migrate(settings)
-                    await idle
-                    assert sorted(changed) == release, number
-            assert await migrate(settings) == release
-            await asyncio.sleep(0.5)
-    finally:
-        await close_db()
+    async with opened(settings, require_head=False), traffic(users, monkeypatch) as seen:
+        await asyncio.sleep(1)
+        quiet = dict(seen.longest)
+        for number in range(ROUNDS):
+            for back in (False, True):
+                idle = asyncio.create_task(sit_idle(database_url))
+                await asyncio.sleep(0.2)
+                changed = (await downgrade(base[-1], settings)).undone if back else await migrate(settings)
+                await idle
+                assert sorted(changed) == release, number
+        assert await migrate(settings) == release
+        await asyncio.sleep(0.5)
     told = (
         f"{seen.calls.total()} units of work; the longest waits were {seen.slowest}, before {max(quiet.values()):.2f} s"
     )
@@ -104,6 +94,5 @@ async def test_no_query_fails_and_none_waits_longer_than_a_migration_does(
     assert caplog.text.count("attempt 1 failed") >= ROUNDS, "the idle reader was in nobody's way"
     assert seen.slowest[0][0] < settings.migration_lock_timeout + A_LITTLE, told
     assert await recorded(database_url) == migration_files()
-    async with connected(database_url) as connection:
-        stored = {row["stream_id"]: row["name"] for row in await connection.fetch("SELECT * FROM stream_projections")}
+    stored = {row["stream_id"]: row["name"] for row in await fetch(database_url, "SELECT * FROM stream_projections")}
     assert {stream: stored.get(stream) for stream in seen.streams} == seen.streams

@@ -4,7 +4,7 @@ from tests.support.roles import PASSWORD
 from veupath_store.check import check_deployment
 from veupath_store.check.probe import probing
 from veupath_store.config import StoreSettings
-from veupath_store.values import CheckReport, Finding
+from veupath_store.values import CheckReport, Finding, Level
 
 NOWHERE = f"postgresql://me:{PASSWORD}@127.0.0.1:1/db"
 APPLICATION = (
@@ -23,6 +23,14 @@ async def check(url: str, **options) -> CheckReport:
 async def found(name: str, url: str, **options):
     """One finding's level, message and details."""
     return parts(by_name((await check(url, **options)).findings)[name])
+
+
+async def assert_found(name: str, url: str, level: Level, said: str, **options) -> list[str]:
+    """A finding has a level, and its message says something: all of it, if it ends with a full stop. Its details."""
+    there, message, details = await found(name, url, **options)
+    assert there is level
+    assert said == message if said.endswith(".") else said in message
+    return details
 
 
 async def found_after(statements: str, look, settings: StoreSettings) -> dict[str, Finding]:

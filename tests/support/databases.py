@@ -1,4 +1,4 @@
-"""Talking to a test's database by its URL, past the store."""
+"""A test's database by its URL: past the store, or with the store open on it."""
 
 from contextlib import asynccontextmanager
 
@@ -8,6 +8,7 @@ from veupath_store.config import StoreSettings
 from veupath_store.schema.catalog import Catalog, read_catalog
 from veupath_store.schema.migrations import migrate
 from veupath_store.servers.database_url import parse_database_url
+from veupath_store.session import close_db, init_db
 
 
 async def make_migrated(url: str) -> None:
@@ -29,6 +30,35 @@ async def connected(url: str, **options):
         await connection.close()
 
 
+async def execute(url: str, *statements: str) -> None:
+    """Run statements on a connection of their own."""
+    async with connected(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def fetch(url: str, statement: str, *values):
+    """The rows of one statement, on a connection of its own."""
+    async with connected(url) as connection:
+        return await connection.fetch(statement, *values)
+
+
+async def fetchval(url: str, statement: str, *values):
+    """The first value of one statement, on a connection of its own."""
+    async with connected(url) as connection:
+        return await connection.fetchval(statement, *values)
+
+
+@asynccontextmanager
+async def opened(settings: StoreSettings, **options):
+    """The store, open while the block runs."""
+    engine = await init_db(settings=settings, **options)
+    try:
+        yield engine
+    finally:
+        await close_db()
+
+
 async def catalog_of(url: str) -> Catalog:
     """The catalog of the database's schema `public`."""
     async with connected(url) as connection:
@@ -37,5 +67,4 @@ async def catalog_of(url: str) -> Catalog:
 
 async def recorded(url: str) -> list[str]:
     """The migrations that aerich has recorded, in the order in which they ran."""
-    async with connected(url) as connection:
-        return [row["version"] for row in await connection.fetch("SELECT version FROM aerich ORDER BY id")]
+    return [row["version"] for row in await fetch(url, "SELECT version FROM aerich ORDER BY id")]

@@ -4,17 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.lint_migrations import (
-    AFTER_DEPLOY,
-    EXCLUDED,
-    REPOSITORY,
-    about_migration,
-    about_names,
-    about_source,
-    about_sql,
-    main,
-)
-from tests.support.checkout import copy_repository, write_migration
+from tests.lint_migrations import AFTER_DEPLOY, EXCLUDED, about_migration, about_names, about_source, about_sql, main
+from tests.support.checkout import REPOSITORY, copy_repository, write_migration
 from tests.support.processes import BIN, run_at_terminal
 
 
@@ -44,11 +35,20 @@ def test_a_repository_without_migrations_fails(tmp_path):
     assert main([str(tmp_path)]) == 1
 
 
+@pytest.fixture
+def about(tmp_path):
+    """What is said of a migration, each time of a new one."""
+    (tmp_path / "store").mkdir()
+
+    def about(sql, downgrade="SELECT 1", **options):
+        return about_migration(tmp_path / "store" / write_migration(tmp_path, "1_x", sql, downgrade, **options))
+
+    return about
+
+
 def test_a_migration_must_say_whether_it_runs_in_a_transaction(tmp_path):
-    path = tmp_path / "1_x.py"
-    path.write_text(
-        "async def upgrade(db):\n    return 'SELECT 1'\n\n\nasync def downgrade(db):\n    return 'SELECT 1'\n"
-    )
+    path, function = tmp_path / "1_x.py", "async def {}(db):\n    return 'SELECT 1'\n"
+    path.write_text(function.format("upgrade") + function.format("downgrade"))
     assert any(finding.startswith("RUN_IN_TRANSACTION") for finding in about_migration(path))
 
 
@@ -95,100 +95,91 @@ BREAKS_OLD_CODE = (
 
 
 @pytest.mark.parametrize(("sql", "rule"), BREAKS_OLD_CODE)
-def test_what_breaks_old_code_is_refused_before_the_deploy_and_allowed_after_it(sql, rule, tmp_path):
-    (tmp_path / "store").mkdir()
+def test_what_breaks_old_code_is_refused_before_the_deploy_and_allowed_after_it(sql, rule, about):
     for phase, refused in ((None, True), ("pre-deploy", True), ("post-deploy", False)):
-        name = write_migration(tmp_path, "1_x", f"SET LOCAL statement_timeout = 0; {sql}", phase=phase)
-        about = about_migration(tmp_path / "store" / name)
-        assert any(rule in finding for finding in about) is refused, (phase, about)
+        findings = about(f"SET LOCAL statement_timeout = 0; {sql}", phase=phase)
+        assert any(rule in finding for finding in findings) is refused, (phase, findings)
 
 
 def test_each_rule_about_old_code_is_tried():
     assert {rule for _, rule in BREAKS_OLD_CODE} == AFTER_DEPLOY
 
 
-def test_what_stalls_the_application_is_refused_after_the_deploy_too(tmp_path):
-    (tmp_path / "store").mkdir()
+def test_what_stalls_the_application_is_refused_after_the_deploy_too(about):
     for sql, rule in (
         ("CREATE INDEX users_idx ON users (created_at)", "require-concurrent-index-creation"),
         ("ALTER TABLE streams ALTER site_id TYPE text", "changing-column-type"),
     ):
-        name = write_migration(tmp_path, "1_x", sql, phase="post-deploy")
-        assert any(rule in finding for finding in about_migration(tmp_path / "store" / name))
+        assert any(rule in finding for finding in about(sql, phase="post-deploy"))
 
 
-def test_an_index_that_is_built_concurrently_is_dropped_first(tmp_path):
-    (tmp_path / "store").mkdir()
-
-    def about(create, first):
-        name = write_migration(
-            tmp_path, "1_x", f"CREATE {create} ON users (created_at)", first=first, in_transaction=False
-        )
-        return [finding for finding in about_migration(tmp_path / "store" / name) if "index" in finding]
-
+def test_an_index_that_is_built_concurrently_is_dropped_first(about):
     drop = "DROP INDEX CONCURRENTLY IF EXISTS users_idx"
-    assert about("INDEX CONCURRENTLY users_idx", drop) == []
-    for create, first in (
-        ("INDEX CONCURRENTLY users_idx", "SELECT 1"),
-        ("UNIQUE INDEX CONCURRENTLY other_idx", drop),
-        ("INDEX CONCURRENTLY IF NOT EXISTS users_idx", drop),
+    for create, first, count in (
+        ("INDEX CONCURRENTLY users_idx", drop, 0),
+        ("INDEX CONCURRENTLY users_idx", "SELECT 1", 1),
+        ("UNIQUE INDEX CONCURRENTLY other_idx", drop, 1),
+        ("INDEX CONCURRENTLY IF NOT EXISTS users_idx", drop, 1),
     ):
-        assert len(about(create, first)) == 1, create
+        findings = about(f"CREATE {create} ON users (created_at)", first=first, in_transaction=False)
+        assert sum("index" in finding for finding in findings) == count, create
 
 
-def test_a_downgrade_cannot_be_concurrent(tmp_path):
-    (tmp_path / "store").mkdir()
-    name = write_migration(tmp_path, "1_x", "SELECT 1", "DROP INDEX CONCURRENTLY users_idx")
-    assert any("CONCURRENTLY" in finding for finding in about_migration(tmp_path / "store" / name))
+def test_a_downgrade_cannot_be_concurrent(about):
+    assert any("CONCURRENTLY" in finding for finding in about("SELECT 1", "DROP INDEX CONCURRENTLY users_idx"))
+
+
+FIRST = "0_20270101000000_a.py"
 
 
 @pytest.mark.parametrize(
     ("names", "findings"),
     [
-        (["0_20270101000000_a.py", "1_20270102000000_b.py"], []),
-        (["0_20270101000000_a.py", "1_b.py", "2_2027_c.py"], ["1_b.py: its name must be", "2_2027_c.py: its name"]),
-        (["0_20270101000000_a.py", "01_20270102000000_b.py"], ["01_20270102000000_b.py: its name must be"]),
+        ("1_20270102000000_b.py", []),
+        ("1_b.py 2_2027_c.py", ["1_b.py: its name must be", "2_2027_c.py: its name"]),
+        ("01_20270102000000_b.py", ["01_20270102000000_b.py: its name must be"]),
         (
-            ["0_20270101000000_a.py", "1_20270103000000_c.py", "1_20270102000000_b.py"],
+            "1_20270103000000_c.py 1_20270102000000_b.py",
             ["1_20270103000000_c.py: 1_20270102000000_b.py has the same number"],
         ),
         (
-            ["0_20270101000000_a.py", "10_20270102000000_b.py", "8_20270101120000_c.py"],
+            "10_20270102000000_b.py 8_20270101120000_c.py",
             [
                 "8_20270101120000_c.py: no file has the number 1, 2, 3, 4, 5, 6, 7",
                 "10_20270102000000_b.py: no file has",
             ],
         ),
         (
-            ["0_20270101000000_a.py", "1_20270103000000_late.py", "2_20270102000000_b.py"],
+            "1_20270103000000_late.py 2_20270102000000_b.py",
             ["2_20270102000000_b.py: 1_20270103000000_late.py is before it and is not older"],
         ),
-        (["1_20270102000000_b.py"], ["1_20270102000000_b.py: no file has the number 0"]),
     ],
 )
 def test_a_file_of_two_branches_that_would_run_in_two_orders_is_found_by_its_name(names, findings):
-    found = about_names(names)
+    found = about_names([FIRST, *names.split()])
     assert len(found) == len(findings), found
     for one, expected in zip(found, findings, strict=True):
         assert one.startswith(expected)
+
+
+def test_the_first_file_has_the_number_zero():
+    [found] = about_names(["1_20270102000000_b.py"])
+    assert found.startswith("1_20270102000000_b.py: no file has the number 0")
 
 
 RENAMED = 'ALTER TABLE "users" ADD "login" VARCHAR(255);\nALTER TABLE "users" DROP COLUMN "external_id";'
 
 
 @pytest.mark.parametrize("sql", [RENAMED, "ALTER TABLE users ADD login text, DROP external_id"])
-def test_a_rename_that_was_made_a_drop_and_an_add_is_found_after_the_deploy_too(sql, tmp_path):
-    (tmp_path / "store").mkdir()
-    name = write_migration(tmp_path, "1_x", f"SET LOCAL statement_timeout = 0; {sql}", phase="post-deploy")
-    (finding,) = [one for one in about_migration(tmp_path / "store" / name) if "MODELS_STATE" not in one]
+def test_a_rename_that_was_made_a_drop_and_an_add_is_found_after_the_deploy_too(sql, about):
+    findings = about(f"SET LOCAL statement_timeout = 0; {sql}", phase="post-deploy")
+    (finding,) = [one for one in findings if "MODELS_STATE" not in one]
     assert finding.startswith("users gets a column and loses one")
 
 
 @pytest.mark.parametrize("sql", ["", "\n        ", "-- later\n", ";"])
-def test_a_file_that_was_not_filled_in_is_found(sql, tmp_path):
-    (tmp_path / "store").mkdir()
-    name = write_migration(tmp_path, "1_x", sql)
-    assert any(finding.startswith("upgrade gives no SQL") for finding in about_migration(tmp_path / "store" / name))
+def test_a_file_that_was_not_filled_in_is_found(sql, about):
+    assert any(finding.startswith("upgrade gives no SQL") for finding in about(sql))
 
 
 @pytest.mark.large
@@ -206,15 +197,8 @@ def test_what_aerich_makes_of_a_json_field_with_a_default_and_of_a_rename_is_fou
     ):
         assert text != before
         model.write_text(text)
-        command = run_at_terminal(
-            BIN / "aerich",
-            "migrate",
-            "--offline",
-            cwd=checkout,
-            typed=answer,
-            DATABASE_URL="postgresql://x@127.0.0.1:1/x",
-        )
-        made = asyncio.run(command)
+        command, url = (BIN / "aerich", "migrate", "--offline"), "postgresql://x@127.0.0.1:1/x"
+        made = asyncio.run(run_at_terminal(*command, cwd=checkout, typed=answer, DATABASE_URL=url))
         assert made.code == 0, made
         (path,) = (checkout / "migrations" / "store").glob(f"{there}_*.py")
         found = " ".join(about_migration(path))

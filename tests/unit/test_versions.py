@@ -1,7 +1,7 @@
 """The versions of Python and of the dependencies that are declared, and what of theirs is used that is internal.
 
 Internals change without notice. A new version that lacks one fails here, with the place that uses it; what they must
-do is in the tests of the places (`test_prepared`, `test_session_resets`, `test_aerich_traps`, …).
+do is in the tests of the places (`test_prepared`, `test_session_resets`, `test_aerich_command`, …).
 """
 
 import ast

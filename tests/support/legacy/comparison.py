@@ -138,4 +138,7 @@ async def _record_mistakes(connection: asyncpg.Connection, expected: Expected, r
     rows = {table: len(expected.legacy[table]) for table in TABLES}
     if dict(report.rows) != rows:
         found.append(f"rows: {report.rows}, not {rows}")
+    written = {table: len(made) for table, made in expected.rows.items() if made}
+    if {table: count for table, count in report.written.items() if count} != written:
+        found.append(f"written: {report.written}, not {written}")
     return found

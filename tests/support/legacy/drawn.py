@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from tests.support.legacy.rows import Row, Rows, World, identity
+from tests.support.legacy.rows import Row, World, identity
 from tests.support.legacy.schema import TABLES
 
 KEYS = st.one_of(
@@ -79,22 +79,17 @@ PLANS = OBJECTS | st.sampled_from(
 )
 
 
-def _table(key: str, keys, *, size: int, nullable: bool, other: dict, **values):
-    """Rows with keys of their own; `other` may be null in both variants, and is drawn as it is."""
-    may_be_null = {name: st.none() | value for name, value in values.items()} if nullable else values
-    return st.lists(
-        st.fixed_dictionaries({key: keys, **other, **may_be_null}), max_size=size, unique_by=lambda row: row[key]
-    )
-
-
 @st.composite
-def worlds(draw, *, nullable: bool) -> Rows:
+def worlds(draw, *, nullable: bool) -> World:
     """Rows for every table; ``nullable`` for Alembic's variant."""
     user = st.none() | KEYS
     rows: dict[str, list[Row]] = {table: [] for table in TABLES}
 
     def fill(table, key, keys=KEYS, *, other=None, **values):
-        rows[table] = draw(_table(key, keys, size=4, nullable=nullable, other=other or {}, **values))
+        """Rows with keys of their own; `other` may be null in both variants, and is drawn as it is."""
+        may_be_null = {name: st.none() | value for name, value in values.items()} if nullable else values
+        columns = st.fixed_dictionaries({key: keys, **(other or {}), **may_be_null})
+        rows[table] = draw(st.lists(columns, max_size=4, unique_by=lambda row: row[key]))
 
     fill("users", "id", created_at=TIMES)
     for number, row in enumerate(rows["users"]):
@@ -107,10 +102,8 @@ def worlds(draw, *, nullable: bool) -> Rows:
     documents = {"gene_ids": LISTS, "parent_set_ids": PARENTS}
     own = {"user_id": user, "parameters": st.none() | DOCUMENTS}
     fill("gene_sets", "id", other=own, source=sources, step_count=NUMBERS, **documents, **common)
-    experiment = st.none() | KEYS
-    owner = {} if nullable else {"user_id": KEYS}
-    own = {"experiment_id": experiment, **({"user_id": user} if nullable else {})}
-    fill("streams", "id", STREAM_KEYS, other=own, site_id=SITES, created_at=TIMES, **owner)
+    own = {"experiment_id": st.none() | KEYS}
+    fill("streams", "id", STREAM_KEYS, other=own, user_id=KEYS, site_id=SITES, created_at=TIMES)
     other = {
         "wdk_strategy_id": WDK_IDS,
         "last_event_id": POSITIONS.map(lambda it: it and it[:30]),
@@ -124,13 +117,12 @@ def worlds(draw, *, nullable: bool) -> Rows:
     values = {"name": NAMES, "site_id": SITES, "updated_at": TIMES, "step_count": NUMBERS}
     fill("stream_projections", "stream_id", STREAM_KEYS, other=other, **flags, **documents, **values)
     statuses = st.sampled_from(["active", "completed", "failed", "cancelled", "odd"])
-    own = {"completed_at": st.none() | TIMES, **({"stream_id": st.none() | STREAM_KEYS} if nullable else {})}
-    stream = {} if nullable else {"stream_id": STREAM_KEYS}
-    fill("operations", "operation_id", OPERATION_KEYS, other=own, status=statuses, created_at=TIMES, **stream)
+    values = {"stream_id": STREAM_KEYS, "status": statuses, "created_at": TIMES}
+    fill("operations", "operation_id", OPERATION_KEYS, other={"completed_at": st.none() | TIMES}, **values)
     return _whole(rows)
 
 
-def _whole(rows: dict[str, list[Row]]) -> Rows:
+def _whole(rows: dict[str, list[Row]]) -> World:
     """With a value for each column that was not drawn."""
     world = World()
     makers = (world.user, world.control_set, world.experiment, world.gene_set, world.stream)
@@ -141,4 +133,4 @@ def _whole(rows: dict[str, list[Row]]) -> Rows:
         world.projection(row.pop("stream_id"), **row)
     for row in rows["operations"]:
         world.operation(row.pop("stream_id"), **row)
-    return world.rows
+    return world

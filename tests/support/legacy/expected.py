@@ -80,6 +80,7 @@ class Expected:
         self._now = now
         self.rows: dict[str, dict[Any, Row]] = {table: {} for table in (*TABLES, "document_ids")}
         self.deviations = Deviations()
+        self._note = self.deviations.add
         texts = {table: [row[KEYS[table]] for row in legacy[table]] for table in TABLES}
         self.alone = set(texts["stream_projections"]) - set(texts["streams"])
         texts["streams"] += self.alone
@@ -94,9 +95,6 @@ class Expected:
             for text in ids.malformed:
                 place = "stream_projections" if table == "streams" and text in self.alone else table
                 self._note(place, text, "malformed_id")
-
-    def _note(self, table: str, key: str, kinds: str, field: str | None = None, *, needed: bool = True) -> None:
-        self.deviations.add(table, key, kinds, field, needed=needed)
 
     def _filled(self, table: str, key: str, row: Row, **defaults: Any) -> Row:
         """The row's columns, with defaults for those that are null, which are noted."""
@@ -116,10 +114,8 @@ class Expected:
         if row[field] is None:
             self._note(table, key, "missing_value", field)
             return kind()
-        try:
-            read = Read(row[field])
-        except RefusedError:
-            self._note(table, key, "malformed_document", field)
+        read = self._read(table, key, row, field)
+        if read is None:
             return kind()
         whole = isinstance(read.value, kind)
         if read.inexact:
@@ -159,11 +155,9 @@ class Expected:
         filled = self._filled(
             *at, row, name="", site_id="", record_type="", version=1, is_public=False, created_at=self._now
         )
-        if row["user_id"] is None and filled["is_public"]:
-            owner = None
-        else:
-            owner = self._owner(*at, row["user_id"])
-            owner = None if owner == NOBODY and filled["is_public"] else owner
+        public = filled["is_public"]
+        owner = None if row["user_id"] is None and public else self._owner(*at, row["user_id"])
+        owner = None if owner == NOBODY and public else owner
         self.rows["control_sets"][self.ids["control_sets"][key]] = {
             "user_id": owner,
             "is_seed": False,
@@ -211,18 +205,19 @@ class Expected:
 
     def _parameters(self, table: str, key: str, row: Row) -> Any:
         """Any JSON value; null is none at all."""
-        if row["parameters"] is None:
-            return None
-        try:
-            read = Read(row["parameters"])
-        except RefusedError:
-            self._note(table, key, "malformed_document", "parameters")
-            return None
-        if read.fixed:
+        read = row["parameters"] and self._read(table, key, row, "parameters")
+        if read and read.fixed:
             self._note(table, key, "unstorable_text", "parameters")
-        if read.inexact:
+        if read and read.inexact:
             self._note(table, key, "inexact_number", "parameters")
-        return read.value
+        return read and read.value
+
+    def _read(self, table: str, key: str, row: Row, field: str) -> Read | None:
+        """A document as it reads; `None` for one that jsonb does not take, which is noted."""
+        try:
+            return Read(row[field])
+        except RefusedError:
+            return self._note(table, key, "malformed_document", field)
 
     def _streams(self, key: str, row: Row) -> None:
         at = ("streams", key)
@@ -250,7 +245,7 @@ class Expected:
             self.rows["streams"][new] = {**stream, "created_at": columns["updated_at"]}
             self._note(*at, "missing_stream")
             self._log(*at)
-        owner, site = self.rows["streams"][new]["user_id"], self.rows["streams"][new]["site_id"]
+        owner, site = (self.rows["streams"][new][name] for name in ("user_id", "site_id"))
         if row["site_id"] is None:
             self._note(*at, "missing_value", "site_id")
         elif row["site_id"] != site:
@@ -379,8 +374,7 @@ class Expected:
             stream = self.rows["streams"][new]
             empty = ("record_type", "wdk_strategy_id", "model_id", "result_count", "gene_set_id")
             self.rows["stream_projections"][new] = {
-                "user_id": stream["user_id"],
-                "site_id": stream["site_id"],
+                **{name: stream[name] for name in ("user_id", "site_id")},
                 "name": DEFAULT_NAME,
                 "is_saved": False,
                 "message_count": 0,

@@ -22,13 +22,8 @@ TREE = {
 }
 
 TEXTS = (
-    r'"a\u0000b"',
-    r'"\ud800"',
-    r'"\uDBFFx"',
-    r'"\udc00\ud800"',
-    r'"\ud800\ud83d\ude00"',
-    r'"\\\u0000"',
-    r'"\ud83d\\ude00"',
+    *(r'"a\u0000b"', r'"\ud800"', r'"\uDBFFx"', r'"\udc00\ud800"'),
+    *(r'"\ud800\ud83d\ude00"', r'"\\\u0000"', r'"\ud83d\\ude00"'),
 )
 """JSON strings that jsonb refuses."""
 
@@ -132,14 +127,8 @@ def _documents(world: World, one: str, two: str) -> None:
         world.chat(two, plan=value)
     world.gene_set(user_id=two, parent_set_ids='[7, null, "set 1", ["set 1"], {"id": "set 1"}]')
     world.gene_set(user_id=two, parent_set_ids=r'["\ud800", "a\u0000"]')
-    for value in (
-        nested(254),
-        nested(255),
-        nested(3_000),
-        '{"a": 1e200000}',
-        '{"a": -1e309}',
-        '{"a": "' + "x" * 200_000 + '"}',
-    ):
+    large = '{"a": "' + "x" * 200_000 + '"}'
+    for value in (nested(254), nested(255), nested(3_000), '{"a": 1e200000}', '{"a": -1e309}', large):
         world.experiment(user_id=two, data=value)
         world.chat(two, plan=f'{{"root": {{"id": "a", "parameters": 1}}, "b": {value}}}')
         world.gene_set(user_id=two, parameters=value, gene_ids=f"[{value}]")
@@ -149,18 +138,8 @@ def _documents(world: World, one: str, two: str) -> None:
 
 
 def _limits(world: World, one: str, two: str) -> None:
-    for value in (
-        "1e16",
-        "-1.5e+2",
-        "1.25E+17",
-        "1e19",
-        "12e18",
-        "1e-5",
-        '"1e16"',
-        "1" * 30,
-        f"-{'9' * 19}",
-        f"-{'1' * 25}",
-    ):
+    floats = ("1e16", "-1.5e+2", "1.25E+17", "1e19", "12e18", "1e-5", '"1e16"')
+    for value in (*floats, "1" * 30, f"-{'9' * 19}", f"-{'1' * 25}"):
         world.experiment(user_id=one, data=f'{{"a": [{value}]}}')
         world.gene_set(user_id=one, parameters=value, gene_ids=f"[{value}]")
         world.experiment(user_id=one, data=value)
@@ -211,16 +190,13 @@ def _plans(world: World, one: str, two: str) -> None:
         world.chat(one, plan=plan, steps=flat, root_step_id="nowhere")
         world.chat(one, plan=plan, steps=flat, root_step_id=None, record_type=None)
         world.chat(one, plan=plan, steps="[]", root_step_id="top")
-    world.chat(one, plan="{}", steps=text([SEARCH, {"id": "b"}, COMBINE, 7, None, {"id": 7}]), root_step_id="c")
-    world.chat(
-        one, plan="{}", steps=text([{"id": 7, "primaryInputStepId": "gone"}]), root_step_id="7", record_type=None
-    )
-    world.chat(one, plan="{}", steps=text([COMBINE | {"primaryInputStepId": "c"}]), root_step_id="c")
-    world.chat(
-        one, plan="{}", steps=r'[{"id": "a", "searchName": "x\u0000", "parameters": {"n": 1.10}}]', root_step_id="a"
-    )
+    world.chat(one, steps=text([SEARCH, {"id": "b"}, COMBINE, 7, None, {"id": 7}]), root_step_id="c")
+    world.chat(one, steps=text([{"id": 7, "primaryInputStepId": "gone"}]), root_step_id="7", record_type=None)
+    world.chat(one, steps=text([COMBINE | {"primaryInputStepId": "c"}]), root_step_id="c")
+    broken = r'[{"id": "a", "searchName": "x\u0000", "parameters": {"n": 1.10}}]'
+    world.chat(one, steps=broken, root_step_id="a")
     for value in ("{}", '"a"', "null", nested(300)):
-        world.chat(one, plan="{}", steps=value, root_step_id="a")
+        world.chat(one, steps=value, root_step_id="a")
     world.chat(two, plan=text({"root": TREE}), steps=flat, root_step_id="top")
     world.chat(two, plan=text({"root": TREE}), steps="[]")
     more = [step | {"wdkStepId": 7, "filters": [], "analyses": None} for step in flat_steps(TREE)]

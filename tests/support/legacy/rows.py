@@ -37,6 +37,9 @@ class World:
         self.rows: Rows = {table: [] for table in TABLES}
         self._number = count(1)
 
+    def __repr__(self) -> str:
+        return repr(self.rows)
+
     def _add(self, table: str, row: Row, given: Row) -> Row:
         unknown = given.keys() - row.keys()
         assert not unknown, unknown
@@ -119,21 +122,17 @@ class World:
             "stream_id": stream_id,
             "name": f"Chat {number}",
             "record_type": "transcript",
-            "wdk_strategy_id": None,
             "is_saved": False,
             "model_id": "model-1",
             "message_count": 2,
             "step_count": 0,
             "plan": "{}",
             "steps": "[]",
-            "root_step_id": None,
-            "result_count": None,
             "last_event_id": f"{1_740_000_000_000 + number}-0",
             "updated_at": at,
-            "dismissed_at": None,
             "site_id": "plasmodb",
-            "gene_set_id": None,
             "gene_set_auto_imported": False,
+            **dict.fromkeys(("wdk_strategy_id", "root_step_id", "result_count", "dismissed_at", "gene_set_id")),
         }
         return self._add("stream_projections", row, given)
 
