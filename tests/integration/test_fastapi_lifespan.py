@@ -1,5 +1,6 @@
-"""The store in an application's life: the order of its start and end, and what is left when one fails."""
+"""The store in an application's life: its start and end, what is left when one fails, and what it maintains."""
 
+import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -8,9 +9,25 @@ from fastapi import APIRouter, FastAPI, Request
 from tortoise.context import get_current_context
 
 from tests.support import faults
+from tests.support.jobs import expire, leased
+from tests.support.servers import until
 from tests.support.web import client_of, registered, running
-from veupath_store import StoreSettings, UserRepository, check_readiness, close_db, get_engine, init_db, session
+from veupath_store import (
+    Event,
+    OperationRepository,
+    Projector,
+    StoreSettings,
+    StreamRepository,
+    UserRepository,
+    check_readiness,
+    close_db,
+    get_engine,
+    init_db,
+    session,
+)
 from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
+from veupath_store.events.log.entries import LogKey
+from veupath_store.events.log.log import required_log
 from veupath_store.integrations.fastapi import register_store, registration
 from veupath_store.schema.files import before_deploy, migration_files
 
@@ -209,3 +226,51 @@ async def test_an_application_that_has_started_is_refused(settings):
         await client.get("/")
     with pytest.raises(ConfigurationError, match="started already"):
         register_store(app, settings=settings)
+
+
+# An application that does without a worker process.
+
+
+def maintainers():
+    return [task for task in asyncio.all_tasks() if task.get_name() == "maintenance"]
+
+
+@pytest.mark.with_log
+async def test_an_application_sweeps_catches_up_and_removes_by_itself(settings):
+    alone = settings.model_copy(update={"catch_up": False})
+    await init_db(settings=alone)
+    user = await UserRepository().create()
+    lost = await leased(user)
+    await expire(lost)
+    stream, gone = [(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(2)]
+    for identity in (stream, gone):
+        await Projector().append(identity, [Event(type="user_message", data={"content": "Find kinases"})])
+    await StreamRepository().delete(gone)
+    assert (await StreamRepository().get_projection(stream)).message_count == 0
+    await close_db()
+
+    async def all_done():
+        swept = (await OperationRepository().get_status(lost.operation_id)).status == "failed"
+        caught_up = (await StreamRepository().get_projection(stream)).message_count == 1
+        return swept and caught_up and not await required_log().read(LogKey.stream(gone), after=None, count=1)
+
+    async with running(registered(settings=alone, maintain=True)):
+        await until(all_done, 10, "all is done")
+        assert len(maintainers()) == 2
+    assert maintainers() == []
+
+
+async def test_an_application_without_a_log_sweeps_only(settings):
+    without = settings.model_copy(update={"redis_url": None})
+    async with running(registered(settings=without, maintain=True)):
+        assert len(maintainers()) == 1
+    assert maintainers() == []
+
+
+async def test_an_application_maintains_nothing_unless_it_is_asked_to_and_nothing_of_a_store_that_was_open(settings):
+    async with running(registered(settings=settings)):
+        assert maintainers() == []
+    await init_db(settings=settings)
+    async with running(registered(maintain=True)):
+        assert maintainers() == []
+    await close_db()
