@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -35,74 +36,36 @@ def shown(error: BaseException) -> str:
     return "".join(traceback.format_exception(error, limit=0)) + repr(error) + repr(error.__cause__)
 
 
-async def _conflict() -> None:
-    await UserRepository().create(SECRET)
+_REFUSED = [
+    ("INSERT INTO users (id, external_id) VALUES (gen_random_uuid(), $1)", SECRET * 20),
+    ("INSERT INTO users (id, created_at) VALUES (gen_random_uuid(), $1)", SECRET),
+    ("SELECT * FROM users WHERE id = $1", SECRET),
+    ("SELECT $1::text::int", SECRET),
+    ("SELECT $1::text::jsonb", f"{{{SECRET}"),
+    ("INSERT INTO users (id, external_id) VALUES (NULL, $1)", SECRET),
+]
 
 
-async def _missing_user() -> None:
-    await StreamRepository().create(SECRET_ID, "plasmodb", name=SECRET)
-
-
-async def _raw_insert(value: object, column: str = "external_id") -> None:
+async def _refused(sql: str, value: str) -> None:
     async with async_session_factory() as session:
-        await session.client.execute_query(f"INSERT INTO users (id, {column}) VALUES (gen_random_uuid(), $1)", [value])
-
-
-async def _too_long() -> None:
-    await _raw_insert(SECRET * 20)
-
-
-async def _wrong_type() -> None:
-    await _raw_insert(SECRET, "created_at")
-
-
-async def _bad_uuid() -> None:
-    async with async_session_factory() as session:
-        await session.client.execute_rows("SELECT * FROM users WHERE id = $1", [SECRET])
-
-
-async def _bad_cast() -> None:
-    async with async_session_factory() as session:
-        await session.client.execute_rows("SELECT $1::text::int", [SECRET])
-
-
-async def _bad_json() -> None:
-    async with async_session_factory() as session:
-        await session.client.execute_rows("SELECT $1::text::jsonb", [f"{{{SECRET}"])
-
-
-async def _null_beside_a_value() -> None:
-    async with async_session_factory() as session:
-        await session.client.execute_rows("INSERT INTO users (id, external_id) VALUES (NULL, $1)", [SECRET])
-
-
-async def _failed_commit() -> None:
-    await UserRepository().create(f"refused {SECRET}")
-
-
-_REFUSED = {
-    _conflict: ConflictError,
-    _missing_user: NotFoundError,
-    _too_long: InvalidInputError,
-    _wrong_type: InvalidInputError,
-    _bad_uuid: InvalidInputError,
-    _bad_cast: InvalidInputError,
-    _bad_json: InvalidInputError,
-    _null_beside_a_value: InvalidInputError,
-    _failed_commit: ConflictError,
-}
+        await session.client.execute_query(sql, [value])
 
 
 async def test_neither_errors_nor_debug_logs_show_a_stored_value(store, watcher, logs):
     await faults.check_at_commit(watcher)
     await UserRepository().create(SECRET)
-    for provoke, expected in _REFUSED.items():
+    for provoke, expected in (
+        (partial(UserRepository().create, SECRET), ConflictError),
+        (partial(UserRepository().create, f"refused {SECRET}"), ConflictError),
+        (partial(StreamRepository().create, SECRET_ID, "plasmodb", name=SECRET), NotFoundError),
+        *((partial(_refused, sql, value), InvalidInputError) for sql, value in _REFUSED),
+    ):
         with pytest.raises(StoreError) as caught:
             await provoke()
-        assert type(caught.value) is expected, provoke.__name__
+        assert type(caught.value) is expected
         assert caught.value.__cause__ is not None
-        assert SECRET not in shown(caught.value), provoke.__name__
-        assert str(SECRET_ID) not in shown(caught.value), provoke.__name__
+        assert SECRET not in shown(caught.value)
+        assert str(SECRET_ID) not in shown(caught.value)
     await ControlSetRepository().create(
         name=SECRET, site_id="plasmodb", record_type="gene", positive_ids=[SECRET], negative_ids=[]
     )
