@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from tortoise.context import get_current_context
 
 from tests.support import faults
@@ -57,35 +57,22 @@ def telling_app(events, **options):
 
     app = FastAPI(lifespan=lifespan)
     register_store(app, **options)
-
-    @app.get("/first")
-    async def first(request: Request) -> str:
-        return str(request.state.first_user)
-
     return app
 
 
-async def test_the_own_lifespan_uses_the_store_and_keeps_its_state(settings):
-    events = []
-    app = telling_app(events, settings=settings)
-    async with app.router.lifespan_context(app) as state:
-        assert state.keys() == {"first_user"}
-        assert app.state._tortoise_context is get_current_context()
-        assert await UserRepository().get_by_id(state["first_user"])
-        assert events == ["begun"]
-    assert events == ["begun", "ended", "drained"]
-    assert not hasattr(app.state, "_tortoise_context")
-    assert_nothing_left()
-
-
-async def test_an_application_starts_and_ends_twice_in_a_row(settings, watcher):
+async def test_the_own_lifespan_uses_the_store_and_keeps_its_state_also_twice_in_a_row(settings, watcher):
     events = []
     app = telling_app(events, settings=settings)
     for _ in range(2):
-        async with running(app) as client:
+        async with app.router.lifespan_context(app) as state, client_of(app) as client:
+            assert state.keys() == {"first_user"}
+            assert app.state._tortoise_context is get_current_context()
+            assert await UserRepository().get_by_id(state["first_user"])
+            assert events[-1] == "begun"
             answer = await client.get("/readyz")
             assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
             assert answer.json()["ready"] is True
+        assert not hasattr(app.state, "_tortoise_context")
         assert_nothing_left()
         await faults.nobody_connected(watcher)
     assert events == ["begun", "ended", "drained"] * 2
@@ -191,7 +178,9 @@ async def test_lifespans_of_routers_and_old_hooks_find_the_store_open(settings):
         assert len(found) == 1
 
 
-async def test_readiness_is_503_while_the_pool_is_exhausted_and_after_the_end(settings, monkeypatch):
+async def test_readiness_is_503_while_the_pool_is_exhausted_and_after_the_end_and_nowhere_without_a_path(
+    settings, monkeypatch
+):
     monkeypatch.setattr(registration, "check_readiness", partial(check_readiness, patience=0.2))
     app = registered(settings=settings.model_copy(update={"pool_max_size": 1}), readiness_path="/health")
     async with running(app) as client:
@@ -203,6 +192,8 @@ async def test_readiness_is_503_while_the_pool_is_exhausted_and_after_the_end(se
     async with client_of(app) as late:
         answer = await late.get("/health")
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    async with running(registered(settings=settings, readiness_path=None)) as client:
+        assert (await client.get("/readyz")).status_code == 404
 
 
 @pytest.mark.own_database
@@ -213,11 +204,6 @@ async def test_readiness_is_503_where_a_migration_is_missing(settings, watcher):
         await watcher.execute("DELETE FROM aerich WHERE version = $1", needed)
         answer = await client.get("/readyz")
     assert (answer.status_code, answer.json()["pending_migrations"]) == (503, [needed])
-
-
-async def test_without_a_path_there_is_no_route(settings):
-    async with running(registered(settings=settings, readiness_path=None)) as client:
-        assert (await client.get("/readyz")).status_code == 404
 
 
 async def test_an_application_that_has_started_is_refused(settings):
