@@ -1,6 +1,5 @@
 """An application on a real uvicorn, over a socket: what clients see when COMMIT fails, and how streams end."""
 
-import asyncio
 import contextlib
 import json
 import signal
@@ -58,14 +57,6 @@ register_store(app, maintain="MAINTAIN" in os.environ)
 @app.post("/users")
 async def create(users: EveryonesUsers, external_id: str) -> UUID:
     return (await users.create(external_id)).id
-
-
-@app.post("/users/slowly")
-async def create_slowly(users: EveryonesUsers, session: StoreSession, external_id: str) -> UUID:
-    made = await users.create(external_id)
-    await session.client.execute_rows("SELECT 1 AS waiting")
-    await asyncio.sleep(2)
-    return made.id
 
 
 async def told(events):
@@ -137,22 +128,6 @@ async def test_a_commit_that_fails_is_an_error_over_the_socket(tmp_path, setting
         assert (await client.post("/users", params={"external_id": "curator"})).status_code == 200
         refused = await client.post("/users", params={"external_id": "refused by a trigger"})
         assert (refused.status_code, refused.json()["type"]) == (500, "/problems/commit-refused")
-
-        # Killed while its transaction is idle, right before COMMIT.
-        before = asyncio.create_task(client.post("/users/slowly", params={"external_id": "before"}))
-
-        async def waiting() -> bool:
-            sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query = 'SELECT 1 AS waiting'"
-            return await watcher.fetchval(f"{sql} AND state = 'idle in transaction' AND datname = current_database()")
-
-        await until(waiting, within=PATIENCE, what="the transaction was killed")
-        assert ((await before).status_code, (await before).headers["Retry-After"]) == (503, "2")
-
-        # Killed in the middle of COMMIT.
-        during = asyncio.create_task(client.post("/users", params={"external_id": "slow"}))
-        await until(lambda: faults.committing(watcher), within=PATIENCE, what="COMMIT is under way")
-        await faults.kill_backends(watcher)
-        assert ((await during).status_code, (await during).json()["type"]) == (500, "/problems/outcome-unknown")
 
         assert (await client.post("/users", params={"external_id": "after"})).status_code == 200
         finished = await ended(server)

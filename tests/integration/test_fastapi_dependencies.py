@@ -326,16 +326,3 @@ async def test_tests_of_an_application_can_replace_the_user_and_the_session(stor
     async with running(app) as client:
         assert (await client.post("/")).json() == str(user.id)
     assert len(await StreamRepository().list_projections(user.id)) == 1
-
-
-async def test_concurrent_requests_have_sessions_of_their_own(settings):
-    together = asyncio.Barrier(4)
-
-    async def route(users: EveryonesUsers) -> int:
-        await users.create()
-        await together.wait()
-        return id(users._session)
-
-    async with serving(route, settings=settings.model_copy(update={"pool_max_size": 4})) as client:
-        answers = await asyncio.gather(*(client.post("/") for _ in range(4)))
-    assert len({answer.json() for answer in answers}) == 4

@@ -13,7 +13,7 @@ from tortoise.exceptions import IntegrityError
 from tests.support import faults
 from tests.support.servers import until
 from tests.support.web import Streams, as_user, registered, routed, running, serving
-from veupath_store import StoreSettings, UserRepository, async_session_factory, errors
+from veupath_store import UserRepository, async_session_factory, errors
 from veupath_store.engine.connect import is_lost
 from veupath_store.integrations.fastapi import (
     PROBLEM_RESPONSES,
@@ -98,18 +98,6 @@ async def test_a_defect_is_logged_with_its_place_and_answered_with_nothing(store
     assert "test_fastapi_problems.py" in logged()
 
 
-async def test_an_error_that_a_route_swallowed_is_a_500(store, user):
-    async def route(session: StoreSession) -> str:
-        try:
-            await session.client.execute_rows("SELECT 1/0")
-        except errors.StoreError:
-            return "nothing is wrong"
-        raise AssertionError
-
-    async with serving(route) as client:
-        assert_problem(await client.post("/"), 500, None)
-
-
 @pytest.mark.own_database
 @pytest.mark.parametrize(("how", "status", "name"), [("refused", 500, "commit-refused"), ("raised", 500, None)])
 async def test_a_commit_that_fails_is_never_a_200(store, watcher, logged, how, status, name):
@@ -168,29 +156,6 @@ async def test_an_exhausted_pool_is_a_503_that_names_no_server(settings, logged)
     assert "pool" not in document["detail"]
     assert "No connection was free" in logged()
     assert "Traceback" not in logged()
-
-
-@pytest.mark.large
-async def test_a_server_that_is_down_is_a_503_until_it_is_back(private_server):
-    url = private_server.server.url("down")
-    await private_server.server.create("down")
-
-    async def route(users: EveryonesUsers) -> None:
-        await users.create()
-
-    async with serving(route, settings=StoreSettings(database_url=url), create_schema=True) as client:
-        assert (await client.post("/")).status_code == 200
-        await asyncio.to_thread(private_server.crash)
-        for _ in range(3):
-            assert_problem(await client.post("/"), 503, "unavailable")
-        assert (await client.get("/readyz")).status_code == 503
-        await asyncio.to_thread(private_server.start)
-
-        async def back() -> bool:
-            return (await client.post("/")).status_code == 200
-
-        await until(back, within=20, what="a 200")
-        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_handlers_of_the_application_stay_whenever_they_are_added(store):

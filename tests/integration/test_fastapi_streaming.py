@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
 from tests.support import faults
-from tests.support.web import Accounts, Me, SlowClient, Streams, as_user, registered, routed, running, serving
+from tests.support.web import Accounts, Me, SlowClient, as_user, registered, routed, running, serving
 from veupath_store import AccountRepository, Event, LogReader, Projector, StreamRepository, UserRepository, errors
 from veupath_store.integrations.fastapi import LastEventId, StoreSession, event_stream, json_lines
 from veupath_store.session import get_engine
@@ -286,21 +286,6 @@ async def test_the_session_of_a_request_is_refused_in_the_body_of_its_response(s
     async with serving(inside_the_session) as client:
         answer = await client.get("/", headers=as_user(user))
     assert (answer.status_code, answer.json()["type"]) == (500, "about:blank")
-    assert "UnitOfWorkError: This unit of work has ended." in caplog.text
-
-
-async def test_the_session_of_a_request_is_refused_in_a_stream_too(store, user, caplog):
-    async def read(streams):
-        yield event(1)
-        await streams.get_by_id(user.id)
-        yield event(2)
-
-    async def route(streams: Streams) -> EventSourceResponse:
-        return event_stream(read(streams))
-
-    async with serving(route) as client:
-        answer = await client.get("/", headers=as_user(user))
-    assert answer.text.count("id:") == 1
     assert "UnitOfWorkError: This unit of work has ended." in caplog.text
 
 
