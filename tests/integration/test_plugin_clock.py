@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.jobs import forever, running
+from tests.support.jobs import forever
 from tests.support.opened import opened
 from veupath_store import (
     Event,
@@ -19,13 +19,12 @@ from veupath_store import (
     UnavailableError,
     Worker,
     async_session_factory,
-    run_under_lease,
 )
 from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import required_log
 from veupath_store.integrations.testing import Factories, StoreClock
-from veupath_store.models import Operation, StreamProjection, User
-from veupath_store.values import OperationStatus, OperationType
+from veupath_store.models import StreamProjection, User
+from veupath_store.values import OperationType
 
 WEEK = timedelta(days=7)
 
@@ -91,70 +90,6 @@ async def test_a_lease_holds_until_its_time_and_not_longer(make_lease, store_clo
     with pytest.raises(LeaseLostError):
         await LeaseRepository().heartbeat(lease)
     assert (await LeaseRepository().sweep()).failed == (lease.operation_id,)
-
-
-async def test_an_operation_whose_worker_was_lost_is_taken_by_a_worker(make_lease, store_clock):
-    lease = await make_lease(lease_seconds=600, max_attempts=2)
-    done = asyncio.Event()
-
-    async def job(context):
-        assert context.lease.operation_id == lease.operation_id
-        done.set()
-
-    worker = Worker("host:2", {OperationType.EXPERIMENT: job}, poll_seconds=0.02)
-    async with running(worker), asyncio.timeout(15):
-        await asyncio.sleep(0.1)
-        assert not done.is_set()
-        await store_clock.advance(minutes=11)
-        await done.wait()
-    assert (await Operation.get(id=lease.operation_id)).status == OperationStatus.COMPLETED
-
-
-async def test_a_job_that_runs_learns_from_its_next_heartbeat_that_its_lease_has_expired(make_lease, store_clock):
-    lease = await make_lease(lease_seconds=600)
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    async def job(context):
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    task = asyncio.create_task(run_under_lease(lease, job, heartbeat_every=0.05))
-    await begun.wait()
-    await store_clock.advance(minutes=11)
-    with pytest.raises(LeaseLostError):
-        await asyncio.wait_for(task, 20)
-    assert stopped.is_set()
-
-
-async def test_a_conversation_is_as_old_for_the_application_as_for_the_server(make_user, make_stream, store_clock):
-    user = await make_user()
-    old = await make_stream(user)
-    await StreamRepository().dismiss(old.id)
-    await store_clock.advance(WEEK)
-    recent = await make_stream(user, dismissed=True)
-    await StreamRepository().dismiss(old.id)
-    listed = await StreamRepository().list_dismissed_projections(user.id)
-    assert [one.stream_id for one in listed] == [recent.id, old.id]
-    dismissed_at = (await StreamProjection.get(stream_id=old.id)).dismissed_at
-    assert abs(datetime.now(UTC) - dismissed_at - WEEK) < timedelta(minutes=1)
-
-
-async def test_the_sidebars_order_follows(make_user, make_stream, store_clock):
-    user = await make_user()
-    streams = []
-    for _ in range(3):
-        streams.append((await make_stream(user)).id)
-        await store_clock.advance(days=1)
-    assert await sidebar(user) == streams[::-1]
-    await StreamRepository().update_projection(streams[0], name="Again")
-    assert await sidebar(user) == [streams[0], streams[2], streams[1]]
-
-
-async def sidebar(user):
-    return [one.stream_id for one in await StreamRepository().list_projections(user.id)]
 
 
 async def test_pages_go_on_unless_the_clock_was_moved_between_them(make_user, make_stream, store_clock):
