@@ -70,11 +70,7 @@ async def test_a_limit_that_is_raised_is_noticed_while_calls_wait(database_url):
         assert client.usage().open <= 2
         async with connected(database_url) as owner:
             await owner.execute(f'ALTER ROLE "{name}" CONNECTION LIMIT 50')
-
-        async def all_open() -> bool:
-            return client.usage().open == 6
-
-        await until(all_open, within=10, what="the pool has all of its connections")
+        await until(lambda: client.usage().open == 6, within=10, what="the pool has all of its connections")
         stop.set()
         await asyncio.gather(*tasks)
         await faults.assert_pool_complete()

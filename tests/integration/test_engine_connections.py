@@ -234,7 +234,7 @@ async def test_a_busy_task_takes_turns_with_all_who_wait_for_the_only_connection
                 await client.ping()
 
         hurrying = asyncio.create_task(busy())
-        await until(lambda: asyncio.sleep(0, calls["busy"] > 50), within=10, what="it is busy")
+        await until(lambda: calls["busy"] > 50, within=10, what="it is busy")
         before = calls["busy"]
         async with asyncio.timeout(10):
             await asyncio.gather(*(patient() for _ in range(20)))

@@ -148,14 +148,6 @@ async def test_an_error_raised_by_commit_is_translated(store, watcher):
     await faults.assert_pool_complete()
 
 
-@pytest.mark.own_database
-async def test_a_deferred_foreign_key_is_translated_at_commit(store, watcher):
-    await watcher.execute("ALTER TABLE streams ALTER CONSTRAINT streams_user_fkey DEFERRABLE INITIALLY DEFERRED")
-    with pytest.raises(NotFoundError, match="No such user"):
-        async with async_session_factory() as session:
-            await StreamRepository(session).create(uuid4(), "plasmodb")
-
-
 _SLOW = {
     "SELECT pg_sleep(30)": UnavailableError,
     "INSERT INTO users (id) SELECT gen_random_uuid() FROM pg_sleep(30)": OutcomeUnknownError,

@@ -41,13 +41,7 @@ from veupath_store import (
 )
 from veupath_store.engine import client as engine_client
 from veupath_store.integrations import fastapi as integration
-from veupath_store.integrations.fastapi import (
-    EveryonesLogs,
-    EveryonesStreams,
-    EveryonesUsers,
-    StoreSession,
-    scoped_to,
-)
+from veupath_store.integrations.fastapi import EveryonesLogs, EveryonesStreams, EveryonesUsers, StoreSession, scoped_to
 
 
 @pytest.fixture

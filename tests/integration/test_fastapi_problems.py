@@ -125,11 +125,7 @@ async def test_a_connection_that_is_lost_before_commit_is_a_503_and_during_commi
         await users.create("before")
         pid = await faults.client_pid(session.client)
         await watcher.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
-
-        async def lost() -> bool:
-            return is_lost(session.client._connection)
-
-        await until(lost, within=15, what="the connection is known to be lost")
+        await until(lambda: is_lost(session.client._connection), within=15, what="the connection is known to be lost")
 
     async def during(users: EveryonesUsers) -> None:
         await users.create("slow")

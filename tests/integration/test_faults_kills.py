@@ -55,11 +55,7 @@ class Writers:
     async def all_write(self, within: float) -> None:
         """Wait until each of them has written something again."""
         since = time.monotonic()
-
-        async def all_have() -> bool:
-            return self.ledger.alive_since(since) == WRITERS
-
-        await until(all_have, within, f"all {WRITERS} writers write")
+        await until(lambda: self.ledger.alive_since(since) == WRITERS, within, f"all {WRITERS} writers write")
 
 
 @pytest.mark.large
@@ -84,11 +80,8 @@ async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_wr
         down = time.monotonic()
         await asyncio.to_thread(private_server.start)
         accepting = time.monotonic()
-
-        async def written() -> bool:
-            return writers.ledger.alive_since(down) > 0
-
-        await until(written, within=15 - (time.monotonic() - accepting), what="the first write after the restart")
+        left = 15 - (time.monotonic() - accepting)
+        await until(lambda: writers.ledger.alive_since(down), within=left, what="the first write after the restart")
         await writers.all_write(within=20)
     async with connected(private_url) as connection:
         await writers.ledger.assert_true(connection)

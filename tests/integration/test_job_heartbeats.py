@@ -169,11 +169,9 @@ async def test_nothing_is_left_when_the_last_job_has_ended(user):
     async with jobs([await leased(user), await leased(user)]):
         assert len(heartbeats._of) == 1
     assert heartbeats._of == {}
-
-    async def ended():
-        return not [task for task in asyncio.all_tasks() if task.get_name() == "heartbeats"]
-
-    await until(ended, SOON, "no heartbeat is under way")
+    await until(
+        lambda: "heartbeats" not in {task.get_name() for task in asyncio.all_tasks()}, SOON, "none is under way"
+    )
 
 
 async def test_a_job_registered_beside_one_that_waits_long_is_renewed_in_time(user):

@@ -252,10 +252,8 @@ async def test_two_hundred_cancels_at_any_moment_leave_the_pool_whole_and_the_re
     for number in range(200):
         await one(0.00002 * number)
 
-    async def settled():
-        return await in_use() == 0
-
-    await until(settled, 15, "all connections are released")
+    pool = await store.open()
+    await until(lambda: pool.usage().in_use == 0, 15, "all connections are released")
     assert await User.all().count() >= saved > 0
     await faults.assert_pool_complete()
     async with async_session_factory() as session:

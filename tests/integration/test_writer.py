@@ -277,7 +277,7 @@ async def test_a_save_whose_answer_was_lost_is_settled_by_reading_back(
 
     monkeypatch.setattr(ExperimentRepository, "write", write_and_lose_the_answer)
     writer.put(save(user, identity, 1))
-    await until(lambda: asyncio.sleep(0, bool(lost)), 20, "the answer is lost")
+    await until(lambda: bool(lost), 20, "the answer is lost")
     writer.put(save(user, identity, 2))
     await writer.flush()
     if overwritten:
@@ -355,7 +355,7 @@ async def test_an_outage_is_waited_for_and_one_beyond_the_close_timeout_is_repor
             private_server.crash()
             for identity in ids[:3]:
                 writer.put(save(user, identity, 1))
-            await until(lambda: asyncio.sleep(0, writer.statistics.retried > 2), 20, "tries")
+            await until(lambda: writer.statistics.retried > 2, 20, "tries")
             for identity in ids[:3]:
                 writer.put(save(user, identity, 2))
             await asyncio.to_thread(private_server.start)
@@ -386,7 +386,7 @@ async def test_a_writer_whose_tasks_are_cancelled_from_outside_reports_what_it_h
         # The first save waits for this transaction's row lock, the second one for its turn.
         await ExperimentRepository(session).patch_field(identity, "n", 1)
         writer.put(save(user, identity, 2), version=1)
-        await until(lambda: asyncio.sleep(0, writer.statistics.saving == 1), 20, "a save under way")
+        await until(lambda: writer.statistics.saving == 1, 20, "a save under way")
         writer.put(save(user, identity, 3))
         await asyncio.sleep(0.1)
         # As asyncio.run does at its end, when nobody called close_db.
