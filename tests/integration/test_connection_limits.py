@@ -51,10 +51,14 @@ def _limited(url: str, connections: int):
 
 
 @pytest.mark.parametrize("calls", [200, pytest.param(6_000, marks=pytest.mark.large)])
-async def test_no_call_fails_where_a_role_may_have_three_connections_and_the_pool_ten(database_url, calls):
-    async with _limited(database_url, 3) as (_, url), opened(url, pool_min_size=5, acquire_timeout=5) as client:
-        assert await _calls(calls, tasks=32) == {"ok": calls}
-        assert client.usage().open <= 3
+async def test_no_call_fails_where_a_role_may_have_three_connections_and_the_pool_ten(database_url, watcher, calls):
+    async with _limited(database_url, 3) as (_, url):
+        async with opened(url, pool_min_size=5, acquire_timeout=5) as client:
+            assert await _calls(calls, tasks=32) == {"ok": calls}
+            assert 1 <= len(await faults.pids(watcher)) <= client.usage().open <= 3
+        await faults.nobody_connected(watcher)
+        await asyncio.sleep(0.1)
+        assert await faults.pids(watcher) == [], "none comes late"
 
 
 async def test_a_limit_that_is_raised_is_noticed_while_calls_wait(database_url):

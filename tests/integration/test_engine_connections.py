@@ -7,11 +7,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.support import faults
-from tests.support.checks import APPLICATION
 from tests.support.opened import opened
 from tests.support.pooler import pooler
 from tests.support.proxies import database_proxy
-from tests.support.roles import role
 from tests.support.servers import until
 from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
 from veupath_store.engine.connect import connect_arguments, server_settings
@@ -207,16 +205,6 @@ async def test_through_pgbouncer_timeouts_are_set_in_each_transaction_only(datab
             await UserRepository(session).create("kept")
         assert await _settings_of(client) == bare
         assert bare["statement_timeout"] == "0"
-
-
-async def test_a_pool_that_cannot_open_as_many_as_it_should_keep_opens_fewer_and_leaves_none(database_url, watcher):
-    async with role(database_url, *APPLICATION, options="CONNECTION LIMIT 2") as (_, url):
-        async with opened(url, pool_min_size=5) as client:
-            await client.ping()
-            assert 1 <= len(await faults.pids(watcher)) <= 2
-        await faults.nobody_connected(watcher)
-        await asyncio.sleep(0.1)
-        assert await faults.pids(watcher) == [], "none comes late"
 
 
 async def test_a_busy_task_takes_turns_with_all_who_wait_for_the_only_connection(database_url):

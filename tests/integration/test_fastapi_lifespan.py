@@ -29,7 +29,6 @@ from veupath_store.errors import ConfigurationError, SchemaError, UnavailableErr
 from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import required_log
 from veupath_store.integrations.fastapi import register_store, registration
-from veupath_store.schema.files import before_deploy, migration_files
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
 
@@ -88,16 +87,6 @@ async def test_the_environment_is_read_when_the_application_starts(database_url,
     monkeypatch.setenv("DATABASE_URL", database_url)
     async with running(app) as client:
         assert (await client.get("/readyz")).status_code == 200
-
-
-async def test_a_store_that_was_looked_at_before_the_start_is_that_of_the_application(settings, monkeypatch):
-    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
-    early = get_engine()
-    async with running(registered(settings=settings.model_copy(update={"pool_max_size": 3}))):
-        assert get_engine() is early
-        assert get_engine().settings.pool_max_size == 3
-        await UserRepository().create()
-    assert_nothing_left()
 
 
 async def test_a_start_without_a_server_leaves_nothing_behind(settings, database_url, monkeypatch):
@@ -194,16 +183,6 @@ async def test_readiness_is_503_while_the_pool_is_exhausted_and_after_the_end_an
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
     async with running(registered(settings=settings, readiness_path=None)) as client:
         assert (await client.get("/readyz")).status_code == 404
-
-
-@pytest.mark.own_database
-async def test_readiness_is_503_where_a_migration_is_missing(settings, watcher):
-    app = registered(settings=settings)
-    async with running(app) as client:
-        needed = before_deploy(migration_files())[-1]
-        await watcher.execute("DELETE FROM aerich WHERE version = $1", needed)
-        answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()["pending_migrations"]) == (503, [needed])
 
 
 async def test_an_application_that_has_started_is_refused(settings):

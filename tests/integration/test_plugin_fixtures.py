@@ -10,9 +10,7 @@ import pytest
 
 from tests.support.servers import until
 from veupath_store import (
-    ConflictError,
     LeaseRepository,
-    NotFoundError,
     ProjectionWorker,
     Projector,
     StreamRepository,
@@ -80,14 +78,6 @@ async def test_what_is_given_wins(make_user, make_stream, make_control_set, make
     assert (experiment.id, experiment.status, experiment.data) == (identity, "running", {"n": 1})
     genes = await make_gene_set(user, gene_ids=["PF3D7_1133400"], source="upload")
     assert (genes.gene_ids, genes.source) == (["PF3D7_1133400"], "upload")
-
-
-async def test_the_repositories_rules_hold(make_user, make_stream):
-    await make_user("ann@example.org")
-    with pytest.raises(ConflictError):
-        await make_user("ann@example.org")
-    with pytest.raises(NotFoundError):
-        await make_stream(uuid4())
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "guest"])
