@@ -190,7 +190,8 @@ SHOWN = dict(zip(SETTINGS, ("7s", "2500ms", "9s"), strict=True))
 
 
 async def test_the_server_knows_the_timeouts_of_every_connection(database_url):
-    async with opened(database_url, **TIMEOUTS) as client, async_session_factory() as session:
+    async with opened(database_url, pool_min_size=3, **TIMEOUTS) as client, async_session_factory() as session:
+        assert client.usage().open == 3
         assert await _settings_of(client) == await _settings_of(session.client) == SHOWN
 
 
