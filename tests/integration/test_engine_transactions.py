@@ -4,14 +4,13 @@ import asyncio
 import contextlib
 import contextvars
 from contextlib import asynccontextmanager, nullcontext, suppress
-from functools import partial
 
 import pytest
 from tortoise.transactions import in_transaction
 
 from tests.support import faults
 from tests.support.servers import until
-from veupath_store import StreamRepository, UserRepository, async_session_factory, start_detached
+from veupath_store import UserRepository, async_session_factory, start_detached
 from veupath_store.errors import (
     ConflictError,
     OutcomeUnknownError,
@@ -22,6 +21,10 @@ from veupath_store.errors import (
 from veupath_store.models import User
 
 SLOW_BEGIN = "BEGIN; SELECT pg_sleep(30)"
+
+
+def of_tortoise():
+    return in_transaction("default")
 
 
 @pytest.fixture
@@ -105,9 +108,7 @@ async def test_a_rollback_on_a_dead_connection_does_not_hide_the_error_of_the_bl
     await faults.assert_pool_complete()
 
 
-@pytest.mark.parametrize(
-    "begin", [async_session_factory, partial(in_transaction, "default")], ids=["session", "Tortoise"]
-)
+@pytest.mark.parametrize("begin", [async_session_factory, of_tortoise])
 async def test_a_swallowed_error_makes_a_transaction_raise_instead_of_committing_nothing(user, watcher, begin):
     with pytest.raises(SwallowedErrorError, match="savepoint"):
         async with begin():
@@ -153,20 +154,22 @@ async def test_a_timeout_inside_a_savepoint_undoes_the_savepoint_only(store, wat
     assert await faults.logins(watcher) == ["after", "before"]
 
 
-async def test_savepoints_nest(store, watcher):
+@pytest.mark.parametrize("plain", [False, True])
+async def test_savepoints_nest(store, watcher, plain):
     async with async_session_factory() as session:
-        async with session.savepoint():
-            await UserRepository(session).create("outer")
+        savepoint = of_tortoise if plain else session.savepoint
+        async with savepoint():
+            await User.create(external_id="outer")
             with contextlib.suppress(LookupError):
-                async with session.savepoint():
-                    await UserRepository(session).create("inner")
+                async with savepoint():
+                    await User.create(external_id="inner")
                     raise LookupError
-            async with session.savepoint():
-                await UserRepository(session).create("second")
+            async with savepoint():
+                await User.create(external_id="second")
         with contextlib.suppress(LookupError):
-            async with session.savepoint():
-                async with session.savepoint():
-                    await UserRepository(session).create("kept inside, undone around")
+            async with savepoint():
+                async with savepoint():
+                    await User.create(external_id="kept inside, undone around")
                 raise LookupError
     assert await faults.logins(watcher) == ["outer", "second"]
 
@@ -236,23 +239,6 @@ async def test_a_half_way_commit_that_fails_ends_the_session_and_nothing_is_save
     await faults.assert_pool_complete()
 
 
-async def test_an_isolation_level_set_first_holds_for_the_session(store):
-    async with async_session_factory() as session:
-        await session.client.execute_script("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-        rows = await session.client.execute_rows("SELECT current_setting('transaction_isolation') AS level")
-        assert rows[0]["level"] == "serializable"
-
-
-async def test_plain_transactions_nest_as_savepoints(store, watcher):
-    async with in_transaction("default"):
-        await User.create(external_id="kept")
-        with contextlib.suppress(LookupError):
-            async with in_transaction("default"):
-                await User.create(external_id="undone")
-                raise LookupError
-    assert await faults.logins(watcher) == ["kept"]
-
-
 async def test_an_explicit_commit_or_rollback_ends_a_plain_transaction(store, watcher):
     async with in_transaction("default") as transaction:
         await User.create(external_id="kept")
@@ -266,15 +252,17 @@ async def test_an_explicit_commit_or_rollback_ends_a_plain_transaction(store, wa
     await faults.assert_pool_complete()
 
 
-async def test_a_session_inside_plain_in_transaction_is_independent_of_it(user, watcher):
-    with contextlib.suppress(LookupError):
-        async with in_transaction("default"):
+@pytest.mark.parametrize("outer", [async_session_factory, of_tortoise])
+async def test_a_session_inside_another_transaction_is_independent_of_it(store, watcher, outer):
+    with pytest.raises(LookupError):
+        async with outer():
             await User.create(external_id="undone")
-            async with async_session_factory() as session:
-                await StreamRepository(session).create(user.id, "plasmodb")
+            async with async_session_factory() as inner:
+                await UserRepository(inner).create("kept")
+                assert await UserRepository(inner).get_or_create_by_external_id("also kept")
+            await User.create(external_id="undone, by the ambient transaction")
             raise LookupError
-    assert await watcher.fetchval("SELECT count(*) FROM streams") == 1
-    assert await faults.logins(watcher) == [None]
+    assert await faults.logins(watcher) == ["also kept", "kept"]
 
 
 # Tasks: what a child inherits, and how it does not.
@@ -292,7 +280,7 @@ async def in_a_savepoint():
         yield
 
 
-@pytest.mark.parametrize("around", [nullcontext, partial(in_transaction, "default"), in_a_savepoint])
+@pytest.mark.parametrize("around", [nullcontext, of_tortoise, in_a_savepoint])
 async def test_a_detached_task_s_queries_run_on_the_pool_whatever_is_open(store, watcher, around):
     with suppress(LookupError):
         async with around():
@@ -353,25 +341,3 @@ async def test_a_child_task_that_outlives_its_transaction_can_open_its_own(store
     await child
     assert await watcher.fetchval("SELECT count(*) FROM users") == 4
     await faults.assert_pool_complete()
-
-
-async def test_nested_session_factories_are_independent(store, watcher):
-    with pytest.raises(LookupError):
-        async with async_session_factory() as outer:
-            await UserRepository(outer).create("undone")
-            async with async_session_factory() as inner:
-                await UserRepository(inner).create("kept")
-                assert await UserRepository(inner).get_or_create_by_external_id("also kept")
-            await User.create(external_id="undone, by the ambient transaction")
-            raise LookupError
-    assert await faults.logins(watcher) == ["also kept", "kept"]
-
-
-async def test_a_unit_of_work_under_wait_for_keeps_to_itself(store, watcher):
-    async def work() -> None:
-        async with async_session_factory() as session:
-            await UserRepository(session).create("under wait_for")
-
-    await asyncio.wait_for(work(), 20)
-    await User.create(external_id="after")
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
