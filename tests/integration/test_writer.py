@@ -342,41 +342,39 @@ async def test_a_writer_that_is_made_before_the_loop_keeps_what_it_is_given_unti
 
 
 @pytest.mark.large
-async def test_an_outage_is_waited_for_and_one_beyond_the_close_timeout_is_reported(private_server, make_store, caplog):
-    async with private_server.server.database() as url:
-        await make_store(url)
-        settings = StoreSettings(database_url=url, close_timeout=0.7, acquire_timeout=0.5)
-        await init_db(settings=settings)
-        failures, ids = Failures(), [uuid4() for _ in range(6)]
-        user = await UserRepository().create()
-        writer = DocumentWriter(on_failure=failures)
+async def test_an_outage_is_waited_for_and_one_beyond_the_close_timeout_is_told(private_server, private_url, caplog):
+    settings = StoreSettings(database_url=private_url, close_timeout=0.7, acquire_timeout=0.5)
+    await init_db(settings=settings)
+    failures, ids = Failures(), [uuid4() for _ in range(6)]
+    user = await UserRepository().create()
+    writer = DocumentWriter(on_failure=failures)
 
-        with caplog.at_level(logging.ERROR, "veupath_store.writer"):
-            private_server.crash()
-            for identity in ids[:3]:
-                writer.put(save(user, identity, 1))
-            await until(lambda: writer.statistics.retried > 2, 20, "tries")
-            for identity in ids[:3]:
-                writer.put(save(user, identity, 2))
-            await asyncio.to_thread(private_server.start)
-            await writer.flush()
-            assert [await stored(identity) for identity in ids[:3]] == [2, 2, 2]
-            assert failures == []
-
-            private_server.crash()
-            for identity in ids:
-                writer.put(save(user, identity, 3))
-            await asyncio.wait_for(close_db(), 20)
-            # Where the connection broke under a save, nobody can tell whether it arrived.
-            assert {identity for identity, _ in failures} == set(ids)
-            assert {error for _, error in failures} <= {StoreClosedError, OutcomeUnknownError}
-            assert (writer.statistics.failed, len(caplog.records)) == (6, 6)
-            assert writer.statistics.waiting == writer.statistics.saving == 0
-
+    with caplog.at_level(logging.ERROR, "veupath_store.writer"):
+        private_server.crash()
+        for identity in ids[:3]:
+            writer.put(save(user, identity, 1))
+        await until(lambda: writer.statistics.retried > 2, 20, "tries")
+        for identity in ids[:3]:
+            writer.put(save(user, identity, 2))
         await asyncio.to_thread(private_server.start)
-        await init_db(settings=settings)
-        assert [await stored(identity) for identity in ids] == [2, 2, 2, None, None, None]
-        await close_db()
+        await writer.flush()
+        assert [await stored(identity) for identity in ids[:3]] == [2, 2, 2]
+        assert failures == []
+
+        private_server.crash()
+        for identity in ids:
+            writer.put(save(user, identity, 3))
+        await asyncio.wait_for(close_db(), 20)
+        # Where the connection broke under a save, nobody can tell whether it arrived.
+        assert {identity for identity, _ in failures} == set(ids)
+        assert {error for _, error in failures} <= {StoreClosedError, OutcomeUnknownError}
+        assert (writer.statistics.failed, len(caplog.records)) == (6, 6)
+        assert writer.statistics.waiting == writer.statistics.saving == 0
+
+    await asyncio.to_thread(private_server.start)
+    await init_db(settings=settings)
+    assert [await stored(identity) for identity in ids] == [2, 2, 2, None, None, None]
+    await close_db()
 
 
 async def test_a_writer_whose_tasks_are_cancelled_from_outside_reports_what_it_had(user, failures):
