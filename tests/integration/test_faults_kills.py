@@ -89,19 +89,6 @@ async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_wr
     await faults.assert_pool_complete()
 
 
-async def test_a_retry_in_the_same_task_succeeds_after_its_backend_was_killed(store, watcher):
-    async def work(fault) -> None:
-        async with async_session_factory() as session:
-            await UserRepository(session).create("somebody")
-            await fault
-            await UserRepository(session).create("somebody else")
-
-    with pytest.raises(UnavailableError):
-        await work(faults.kill_backends(watcher))
-    await work(asyncio.sleep(0))
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
-
-
 async def _outcomes(waiters: list, within: float) -> Counter[str]:
     async with asyncio.timeout(within):
         results = await asyncio.gather(*waiters, return_exceptions=True)

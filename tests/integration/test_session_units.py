@@ -111,15 +111,6 @@ async def test_statements_of_ten_tasks_in_one_session_take_turns_in_one_transact
     assert len(await faults.logins(watcher)) == 10
 
 
-async def test_get_db_session_rolls_back_when_it_is_closed(store, watcher):
-    closed = get_db_session()
-    await UserRepository(await anext(closed)).create("undone")
-    await closed.aclose()
-    await User.create(external_id="after")
-    assert await faults.logins(watcher) == ["after"]
-    await faults.assert_pool_complete()
-
-
 async def _finish(dependency) -> None:
     with pytest.raises(StopAsyncIteration):
         await anext(dependency)
@@ -172,7 +163,7 @@ async def test_a_session_entered_in_one_task_may_be_left_in_another(store, watch
 # The session of a request before its first statement, and in it.
 
 
-async def test_a_session_without_a_statement_takes_no_connection(store):
+async def test_a_session_without_a_statement_takes_no_connection_and_its_transaction_may_be_ended(store):
     async with deferred() as session:
         await session.commit()
         await session.rollback()
@@ -184,6 +175,10 @@ async def test_a_session_without_a_statement_takes_no_connection(store):
         await session.client.commit()
         with pytest.raises(UnitOfWorkError):
             await UserRepository(session).create()
+    async with deferred() as session:
+        await UserRepository(session).create("undone")
+        await session.client.rollback()
+    assert await User.all().count() == 0
     assert await in_use() == 0
 
 
