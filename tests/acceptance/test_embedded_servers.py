@@ -12,6 +12,7 @@ import sysconfig
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -25,7 +26,11 @@ from veupath_store.servers.postgres import EmbeddedPostgres
 from veupath_store.servers.redis import EmbeddedRedis, server_program
 
 PROGRAM = "tests.support.embedded_user"
-both = pytest.mark.parametrize("kind", ["postgres", "redis"])
+
+
+def both(test):
+    """It is run with each of the servers, and takes long."""
+    return pytest.mark.large(pytest.mark.parametrize("kind", ["postgres", "redis"])(test))
 
 
 @asynccontextmanager
@@ -54,7 +59,6 @@ async def finished(process) -> None:
     assert (result.code, result.err) == (0, ""), str(result)
 
 
-@pytest.mark.large
 @both
 async def test_processes_share_a_server_that_ends_with_the_last(kind, place):
     data, first, second = place / "deep" / "data", place / "first", place / "second"
@@ -76,7 +80,6 @@ async def test_processes_share_a_server_that_ends_with_the_last(kind, place):
     await gone(new)
 
 
-@pytest.mark.large
 @both
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 async def test_the_server_ends_however_its_last_user_does(kind, how, place):
@@ -86,7 +89,6 @@ async def test_the_server_ends_however_its_last_user_does(kind, how, place):
     await gone(server)
 
 
-@pytest.mark.large
 @both
 async def test_a_killed_server_is_started_again_with_its_data(kind, place):
     file = place / "file"
@@ -101,7 +103,6 @@ async def test_a_killed_server_is_started_again_with_its_data(kind, place):
     await gone(server)
 
 
-@pytest.mark.large
 @both
 async def test_processes_that_start_at_once_start_one_server(kind, place):
     file = place / "file"
@@ -119,7 +120,6 @@ async def test_processes_that_start_at_once_start_one_server(kind, place):
     await gone(server)
 
 
-@pytest.mark.large
 @both
 async def test_starting_while_the_last_server_stops(kind, place):
     """A new process comes at the moment at which the last one ends, three times."""
@@ -132,7 +132,6 @@ async def test_starting_while_the_last_server_stops(kind, place):
     await gone(server)
 
 
-@pytest.mark.large
 @both
 async def test_a_child_that_was_forked_does_not_keep_the_server_of_its_parent_up(kind, place):
     async with user(kind, place / "data", place / "file", "forking") as (process, server, _, child):
@@ -151,7 +150,6 @@ PATHS = {
 }
 
 
-@pytest.mark.large
 @both
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS.keys())
 async def test_a_directory_may_have_any_path(kind, path, place):
@@ -261,21 +259,10 @@ def _python_of(uid: int) -> tuple[str, dict[str, str]]:
 
 def _as(uid: int, *command: str | Path) -> "subprocess.CompletedProcess[str]":
     python, environment = _python_of(uid)
-    return subprocess.run(
-        [python, *command],
-        check=False,
-        user=uid,
-        group=uid,
-        extra_groups=[],
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    user = {"user": uid, "group": uid, "extra_groups": [], "env": environment, "cwd": "/"}
+    return subprocess.run([python, *command], check=False, **user, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.large
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a process as another user")
 @both
 async def test_the_user_may_be_anyone_and_is_told_of_directories_of_others(kind, place):
@@ -316,10 +303,13 @@ async def test_the_servers_end_with_the_workers_of_uvicorn(how, place):
     assert migrated.code == 0, str(migrated)
     port = free_port()
     command = (sys.executable, "-m", "uvicorn", "example.app:app", "--workers", "2", "--port", str(port))
-    async with started(*command, cwd=REPOSITORY, **urls) as web:
+    async with (
+        started(*command, cwd=REPOSITORY, **urls) as web,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
         supervisor = psutil.Process(web.process.pid)
         await until(lambda: _all_serve(supervisor, place), within=60, what="both workers have their server")
-        await until(lambda: _answers(port), within=60, what="the workers answer")
+        await until(lambda: _answers(client), within=60, what="the workers answer")
         server = int((place / "pg" / "postmaster.pid").read_text().splitlines()[0])
         _workers(supervisor)[0].kill()
         await asyncio.sleep(1)
@@ -347,15 +337,10 @@ async def _all_serve(supervisor: psutil.Process, place: Path) -> bool:
     return False
 
 
-async def _answers(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
-    status = await reader.readline()
-    writer.close()
-    return b"200" in status
+async def _answers(client: httpx.AsyncClient) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return (await client.get("/readyz")).status_code == 200
+    return False
 
 
 @pytest.mark.large

@@ -40,11 +40,7 @@ async def nothing_left():
     """A connection that was refused is closed, at the latest when the server has answered the end of TLS."""
     yield
     transports = asyncio.get_running_loop()._transports
-
-    async def closed() -> bool:
-        return all(transport._sock is None for transport in transports.values())
-
-    await until(closed, within=10, what="every connection is closed")
+    await until(lambda: all(it._sock is None for it in transports.values()), 10, "every connection is closed")
 
 
 # roles, passwords, databases, privileges

@@ -1,8 +1,11 @@
-"""The error tree, by real errors of a real server."""
+"""The error tree, by real errors of a real server; none shows what is stored, or a password."""
 
 import asyncio
 import contextlib
-from uuid import uuid4
+import logging
+import traceback
+from functools import partial
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -10,8 +13,17 @@ from tortoise.exceptions import IntegrityError
 from tortoise.transactions import in_transaction
 
 from tests.support import faults
+from tests.support.opened import opened
 from tests.support.servers import until
-from veupath_store import StoreSettings, StreamRepository, UserRepository, async_session_factory, close_db, init_db
+from veupath_store import (
+    ControlSetRepository,
+    StoreSettings,
+    StreamRepository,
+    UserRepository,
+    async_session_factory,
+    get_engine,
+    init_db,
+)
 from veupath_store.errors import (
     ConfigurationError,
     ConflictError,
@@ -26,122 +38,59 @@ from veupath_store.errors import (
 )
 from veupath_store.models import User
 
-INSERT = "INSERT INTO control_sets (id, name, site_id, record_type) VALUES ($1, $2, $3, $4)"
+_SET = "INSERT INTO control_sets (id, name, site_id, record_type) VALUES (gen_random_uuid(), $1, 'plasmodb', 'gene')"
+_USER = "INSERT INTO users (id) VALUES (gen_random_uuid())"
+_OPERATION = "INSERT INTO operations (id, user_id, type, status) VALUES (gen_random_uuid(), $1, 'chat', 'wrong')"
+_CASES = [
+    # What is run, with which values, where "user" stands for an id; the error, and its SQLSTATE.
+    ("INSERT INTO users (id) VALUES ($1)", ["user"], ConflictError, "23505"),
+    ("INSERT INTO streams (id, user_id, site_id) VALUES ($1, $2, 'x')", [uuid4(), uuid4()], NotFoundError, "23503"),
+    (_SET, [None], InvalidInputError, "23502"),
+    (_OPERATION, ["user"], InvalidInputError, "23514"),
+    (_SET, ["x" * 300], InvalidInputError, "22001"),
+    ("SELECT 1 / 0", [], InvalidInputError, "22012"),
+    ("SELECT 'x'::text::integer", [], InvalidInputError, "22P02"),
+    ("SELECT $1::int", ["no number"], InvalidInputError, "22000"),
+    ("SELECT * FROM nowhere", [], SchemaError, "42P01"),
+    ("SELECT nothing FROM users", [], SchemaError, "42703"),
+    ("SELEKT 1", [], InternalError, "42601"),
+    ("SET LOCAL statement_timeout = 20; SELECT pg_sleep(30)", [], UnavailableError, "57014"),
+    (f"SET TRANSACTION READ ONLY; {_USER}", [], UnavailableError, "25006"),
+    ("SELECT $1::int", [1, 2], InternalError, None),
+]
 
 
 async def _run(sql: str, values: list | None = None) -> None:
     async with async_session_factory() as session:
-        await session.client.execute_query(sql, values)
-
-
-async def _unique(user) -> None:
-    await User.create(id=user.id)
-
-
-async def _foreign_key(user) -> None:
-    await StreamRepository().create(uuid4(), "plasmodb")
-
-
-async def _not_null(user) -> None:
-    await _run(INSERT, [uuid4(), None, "plasmodb", "gene"])
-
-
-async def _check(user) -> None:
-    await _run(
-        "INSERT INTO operations (id, user_id, type, status) VALUES ($1, $2, 'chat', 'wrong')", [uuid4(), user.id]
-    )
-
-
-async def _too_long(user) -> None:
-    await _run(INSERT, [uuid4(), "x" * 300, "plasmodb", "gene"])
-
-
-async def _division(user) -> None:
-    await _run("SELECT 1 / 0")
-
-
-async def _bad_text(user) -> None:
-    await _run("SELECT 'x'::text::integer")
-
-
-async def _bad_argument(user) -> None:
-    await _run("SELECT $1::int", ["no number"])
-
-
-async def _no_table(user) -> None:
-    await _run("SELECT * FROM nowhere")
-
-
-async def _no_column(user) -> None:
-    await _run("SELECT nothing FROM users")
-
-
-async def _syntax(user) -> None:
-    await _run("SELEKT 1")
-
-
-async def _statement_timeout(user) -> None:
-    async with async_session_factory() as session:
-        await session.client.execute_script("SET LOCAL statement_timeout = 20")
-        await session.client.execute_rows("SELECT pg_sleep(30)")
-
-
-async def _read_only(user) -> None:
-    async with async_session_factory() as session:
-        await session.client.execute_script("SET TRANSACTION READ ONLY")
-        await UserRepository(session).create()
-
-
-async def _failed_transaction(user) -> None:
-    async with async_session_factory() as session:
-        with contextlib.suppress(InvalidInputError):
-            await session.client.execute_rows("SELECT 1 / 0")
-        await session.client.execute_rows("SELECT 1")
-
-
-async def _wrong_number_of_arguments(user) -> None:
-    await _run("SELECT $1::int", [1, 2])
-
-
-_CASES = [
-    (_unique, ConflictError, "23505"),
-    (_foreign_key, NotFoundError, "23503"),
-    (_not_null, InvalidInputError, "23502"),
-    (_check, InvalidInputError, "23514"),
-    (_too_long, InvalidInputError, "22001"),
-    (_division, InvalidInputError, "22012"),
-    (_bad_text, InvalidInputError, "22P02"),
-    (_bad_argument, InvalidInputError, "22000"),
-    (_no_table, SchemaError, "42P01"),
-    (_no_column, SchemaError, "42703"),
-    (_syntax, InternalError, "42601"),
-    (_statement_timeout, UnavailableError, "57014"),
-    (_read_only, UnavailableError, "25006"),
-    (_failed_transaction, SwallowedErrorError, "25P02"),
-    (_wrong_number_of_arguments, InternalError, None),
-]
+        for statement in sql.split("; "):
+            await session.client.execute_query(statement, values)
 
 
 async def test_a_driver_error_becomes_one_store_error_with_the_driver_s_as_its_cause(user):
     # One database for all of them: that each leaves the store as it was is part of the test.
-    for provoke, expected, sqlstate in _CASES:
+    for sql, values, *expected in _CASES:
         with pytest.raises(StoreError) as caught:
-            await provoke(user)
-        seen = (type(caught.value), getattr(caught.value.__cause__, "sqlstate", None))
-        assert seen == (expected, sqlstate), provoke.__name__
-        assert type(caught.value.__cause__).__module__.startswith("asyncpg"), provoke.__name__
+            await _run(sql, [user.id if it == "user" else it for it in values])
+        assert [type(caught.value), getattr(caught.value.__cause__, "sqlstate", None)] == expected
+        assert type(caught.value.__cause__).__module__.startswith("asyncpg"), expected
+    with pytest.raises(SwallowedErrorError) as caught:
+        async with async_session_factory() as session:
+            with contextlib.suppress(InvalidInputError):
+                await session.client.execute_rows("SELECT 1 / 0")
+            await session.client.execute_rows("SELECT 1")
+    assert caught.value.__cause__.sqlstate == "25P02"
     await faults.assert_pool_complete()
 
 
 async def test_the_violated_constraint_the_column_and_the_missing_entity_are_named(user):
     with pytest.raises(ConflictError) as conflict:
-        await _unique(user)
+        await User.create(id=user.id)
     assert conflict.value.constraint == "users_pkey"
     with pytest.raises(NotFoundError) as missing:
-        await _foreign_key(user)
+        await StreamRepository().create(uuid4(), "plasmodb")
     assert (missing.value.entity, missing.value.constraint) == ("user", "streams_user_fkey")
     with pytest.raises(InvalidInputError) as null:
-        await _not_null(user)
+        await _run(_SET, [None])
     assert null.value.path == "name"
 
 
@@ -199,14 +148,6 @@ async def test_an_error_raised_by_commit_is_translated(store, watcher):
     await faults.assert_pool_complete()
 
 
-@pytest.mark.own_database
-async def test_a_deferred_foreign_key_is_translated_at_commit(store, watcher):
-    await watcher.execute("ALTER TABLE streams ALTER CONSTRAINT streams_user_fkey DEFERRABLE INITIALLY DEFERRED")
-    with pytest.raises(NotFoundError, match="No such user"):
-        async with async_session_factory() as session:
-            await StreamRepository(session).create(uuid4(), "plasmodb")
-
-
 _SLOW = {
     "SELECT pg_sleep(30)": UnavailableError,
     "INSERT INTO users (id) SELECT gen_random_uuid() FROM pg_sleep(30)": OutcomeUnknownError,
@@ -231,43 +172,36 @@ async def test_a_backend_killed_in_autocommit_leaves_a_write_unknown_and_a_read_
 
 
 async def test_no_answer_within_the_command_timeout_leaves_a_write_unknown(database_url):
-    await init_db(settings=StoreSettings(database_url=database_url, command_timeout=0.1))
-    client = await (await init_db()).open()
-    with pytest.raises(OutcomeUnknownError, match="command timeout"):
-        await client.execute_query("INSERT INTO users (id) SELECT gen_random_uuid() FROM pg_sleep(30)")
-    with pytest.raises(UnavailableError, match="command timeout"):
-        await client.execute_query("SELECT pg_sleep(30)")
-    with pytest.raises(UnavailableError, match="command timeout"):
-        await _run("INSERT INTO users (id) SELECT gen_random_uuid() FROM pg_sleep(30)")
-    await close_db()
+    writing = "INSERT INTO users (id) SELECT gen_random_uuid() FROM pg_sleep(30)"
+    async with opened(database_url, command_timeout=0.1) as client:
+        for run, sql, error in (
+            (client.execute_query, writing, OutcomeUnknownError),
+            (client.execute_query, "SELECT pg_sleep(30)", UnavailableError),
+            (_run, writing, UnavailableError),
+        ):
+            with pytest.raises(error, match="command timeout"):
+                await run(sql)
 
 
 async def test_a_refused_privilege_is_a_matter_of_configuration(store):
     with pytest.raises(ConfigurationError, match="42501"):
-        async with async_session_factory() as session:
-            await session.client.execute_script("SET LOCAL ROLE pg_read_all_stats")
-            await session.client.execute_rows("SELECT * FROM users")
+        await _run("SET LOCAL ROLE pg_read_all_stats; SELECT * FROM users")
 
 
-async def test_get_or_create_of_tortoise_catches_a_conflict_by_its_type(store):
-    async def visit() -> bool:
-        _, created = await User.get_or_create(external_id="ada", defaults={"id": uuid4()})
-        return created
+async def test_get_or_create_of_tortoise_catches_a_conflict_by_its_type_also_inside_a_transaction(store):
+    async def visit() -> tuple[User, bool]:
+        return await User.get_or_create(external_id="ada", defaults={"id": uuid4()})
 
-    made = await asyncio.gather(*(visit() for _ in range(20)))
-    assert sum(made) == 1
+    assert sum(created for _, created in await asyncio.gather(*(visit() for _ in range(20)))) == 1
     assert issubclass(ConflictError, IntegrityError)
-
-
-async def test_get_or_create_of_tortoise_works_inside_a_transaction(store):
+    await User.all().delete()
     async with in_transaction("default"):
-        first, _ = await User.get_or_create(external_id="ada", defaults={"id": uuid4()})
-        second, created = await User.get_or_create(external_id="ada", defaults={"id": uuid4()})
+        (first, _), (second, created) = await visit(), await visit()
     assert (first.id, created) == (second.id, False)
 
 
 async def test_execute_query_returns_the_rows_of_returning_and_the_count_of_an_insert(user):
-    client = await (await init_db()).open()
+    client = await get_engine().open()
     insert = "INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, 3)"
     assert await client.execute_query(insert) == (3, [])
     count, rows = await client.execute_query(f"{insert} RETURNING id")
@@ -277,8 +211,90 @@ async def test_execute_query_returns_the_rows_of_returning_and_the_count_of_an_i
 
 
 async def test_execute_many_saves_all_or_nothing_in_autocommit(user, watcher):
-    client = await (await init_db()).open()
+    client = await get_engine().open()
     rows = [[uuid4()], [uuid4()], [user.id]]
     with pytest.raises(ConflictError):
         await client.execute_many("INSERT INTO users (id) VALUES ($1)", rows)
     assert await watcher.fetchval("SELECT count(*) FROM users") == 1
+
+
+# No error, no cause and no log line shows what is stored, or a password.
+
+
+SECRET = "qfzzvxkw-stored-by-a-patient"
+SECRET_ID = UUID("5ec2e75e-c2e7-4ec2-a75e-c2e75ec2e75e")
+
+
+@pytest.fixture
+def logs(caplog):
+    """Everything that every logger says, at DEBUG."""
+    for name in [None, *logging.root.manager.loggerDict]:
+        caplog.set_level(logging.DEBUG, logger=name)
+    return caplog
+
+
+def shown(error: BaseException) -> str:
+    """All that a log with a traceback would show of an error, its causes and contexts."""
+    return "".join(traceback.format_exception(error, limit=0)) + repr(error) + repr(error.__cause__)
+
+
+_REFUSED = [
+    ("INSERT INTO users (id, external_id) VALUES (gen_random_uuid(), $1)", SECRET * 20),
+    ("INSERT INTO users (id, created_at) VALUES (gen_random_uuid(), $1)", SECRET),
+    ("SELECT * FROM users WHERE id = $1", SECRET),
+    ("SELECT $1::text::int", SECRET),
+    ("SELECT $1::text::jsonb", f"{{{SECRET}"),
+    ("INSERT INTO users (id, external_id) VALUES (NULL, $1)", SECRET),
+]
+
+
+async def _refused(sql: str, value: str) -> None:
+    async with async_session_factory() as session:
+        await session.client.execute_query(sql, [value])
+
+
+async def test_neither_errors_nor_debug_logs_show_a_stored_value(store, watcher, logs):
+    await faults.check_at_commit(watcher)
+    await UserRepository().create(SECRET)
+    for provoke, expected in (
+        (partial(UserRepository().create, SECRET), ConflictError),
+        (partial(UserRepository().create, f"refused {SECRET}"), ConflictError),
+        (partial(StreamRepository().create, SECRET_ID, "plasmodb", name=SECRET), NotFoundError),
+        *((partial(_refused, sql, value), InvalidInputError) for sql, value in _REFUSED),
+    ):
+        with pytest.raises(StoreError) as caught:
+            await provoke()
+        assert type(caught.value) is expected
+        assert caught.value.__cause__ is not None
+        assert SECRET not in shown(caught.value)
+        assert str(SECRET_ID) not in shown(caught.value)
+    await ControlSetRepository().create(
+        name=SECRET, site_id="plasmodb", record_type="gene", positive_ids=[SECRET], negative_ids=[]
+    )
+    await User.filter(external_id=SECRET).first()
+    with pytest.raises(UnavailableError):
+        async with async_session_factory() as session, session.savepoint():
+            await User.create(id=SECRET_ID, external_id=f"{SECRET} 2", using_db=session.client)
+            await faults.kill_backends(watcher)
+            await UserRepository(session).create(f"{SECRET} 3")
+    assert "INSERT INTO" in logs.text, "statements are logged, or nothing was tested"
+    assert SECRET not in logs.text
+    assert str(SECRET_ID) not in logs.text
+
+
+async def test_neither_errors_nor_debug_logs_show_the_password(logs):
+    password = "hunter2-of-the-database"
+    wrong = StoreSettings(database_url=f"postgresql://postgres:{password}@127.0.0.1:9/store")
+    with pytest.raises(UnavailableError) as caught:
+        await init_db(settings=wrong)
+    assert password not in shown(caught.value) + repr(wrong) + str(wrong.tortoise_orm()) + repr(wrong.target)
+    assert password not in logs.text
+
+
+async def test_a_refused_role_shows_its_name_at_most(server, logs):
+    target = server.target
+    host, port = target.hosts[0]
+    where = f"@/nowhere?host={host}" if host.startswith("/") else f"@{host}:{port}/nowhere"
+    with pytest.raises(StoreError) as caught:
+        await init_db(settings=StoreSettings(database_url=f"postgresql://nobody:{SECRET}{where}"))
+    assert SECRET not in shown(caught.value) + logs.text

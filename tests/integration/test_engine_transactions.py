@@ -1,15 +1,16 @@
-"""Transactions and savepoints: one named test for each trap that the engine works around."""
+"""Transactions, savepoints and tasks: one named test for each trap that the engine works around."""
 
 import asyncio
 import contextlib
 import contextvars
+from contextlib import asynccontextmanager, nullcontext, suppress
 
 import pytest
 from tortoise.transactions import in_transaction
 
 from tests.support import faults
 from tests.support.servers import until
-from veupath_store import StreamRepository, UserRepository, async_session_factory
+from veupath_store import UserRepository, async_session_factory, start_detached
 from veupath_store.errors import (
     ConflictError,
     OutcomeUnknownError,
@@ -20,6 +21,10 @@ from veupath_store.errors import (
 from veupath_store.models import User
 
 SLOW_BEGIN = "BEGIN; SELECT pg_sleep(30)"
+
+
+def of_tortoise():
+    return in_transaction("default")
 
 
 @pytest.fixture
@@ -41,9 +46,13 @@ async def test_a_cancelled_begin_returns_its_connection(store, slow_begin, watch
         async with in_transaction("default"):
             raise AssertionError("it has begun")
 
+    async def all_sleep() -> bool:
+        slow = await watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query = $1", SLOW_BEGIN)
+        return slow == len(tasks)
+
     with slow_begin():
         tasks = [asyncio.create_task(work()) for _ in range(store.settings.pool_max_size)]
-        await until(_all_sleep(watcher, len(tasks)), within=15, what="every BEGIN is under way")
+        await until(all_sleep, within=15, what="every BEGIN is under way")
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -99,20 +108,14 @@ async def test_a_rollback_on_a_dead_connection_does_not_hide_the_error_of_the_bl
     await faults.assert_pool_complete()
 
 
-async def test_a_swallowed_error_makes_the_session_raise_instead_of_committing_nothing(user, watcher):
+@pytest.mark.parametrize("begin", [async_session_factory, of_tortoise])
+async def test_a_swallowed_error_makes_a_transaction_raise_instead_of_committing_nothing(user, watcher, begin):
     with pytest.raises(SwallowedErrorError, match="savepoint"):
-        async with async_session_factory() as session:
-            await UserRepository(session).create("before")
-            with contextlib.suppress(ConflictError):
-                await User.create(id=user.id, using_db=session.client)
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 1
-
-
-async def test_a_swallowed_error_makes_plain_in_transaction_raise(user):
-    with pytest.raises(SwallowedErrorError):
-        async with in_transaction("default"):
+        async with begin():
+            await User.create(external_id="before")
             with contextlib.suppress(ConflictError):
                 await User.create(id=user.id)
+    assert await faults.logins(watcher) == [None]
 
 
 async def test_a_swallowed_error_makes_half_way_commits_raise(user, watcher):
@@ -126,25 +129,16 @@ async def test_a_swallowed_error_makes_half_way_commits_raise(user, watcher):
     assert await faults.logins(watcher) == ["kept", None]
 
 
-async def test_an_error_around_a_savepoint_undoes_the_savepoint_only(user, watcher):
+@pytest.mark.parametrize("swallowed", [False, True])
+async def test_an_error_inside_a_savepoint_undoes_the_savepoint_only_and_is_raised(user, watcher, swallowed):
     async with async_session_factory() as session:
         await UserRepository(session).create("before")
-        with pytest.raises(ConflictError):
+        with pytest.raises(SwallowedErrorError if swallowed else ConflictError) as caught:
             async with session.savepoint():
                 await UserRepository(session).create("undone")
-                await User.create(id=user.id, using_db=session.client)
-        await UserRepository(session).create("after")
-    assert await faults.logins(watcher) == ["after", "before", None]
-
-
-async def test_an_error_swallowed_inside_a_savepoint_undoes_the_savepoint_and_raises(user, watcher):
-    async with async_session_factory() as session:
-        await UserRepository(session).create("before")
-        with pytest.raises(SwallowedErrorError, match="Nothing of this savepoint"):
-            async with session.savepoint():
-                await UserRepository(session).create("undone")
-                with contextlib.suppress(ConflictError):
+                with contextlib.suppress(ConflictError if swallowed else ()):
                     await User.create(id=user.id, using_db=session.client)
+        assert not swallowed or "Nothing of this savepoint" in str(caught.value)
         await UserRepository(session).create("after")
     assert await faults.logins(watcher) == ["after", "before", None]
 
@@ -160,31 +154,24 @@ async def test_a_timeout_inside_a_savepoint_undoes_the_savepoint_only(store, wat
     assert await faults.logins(watcher) == ["after", "before"]
 
 
-async def test_savepoints_nest(store, watcher):
+@pytest.mark.parametrize("plain", [False, True])
+async def test_savepoints_nest(store, watcher, plain):
     async with async_session_factory() as session:
-        async with session.savepoint():
-            await UserRepository(session).create("outer")
+        savepoint = of_tortoise if plain else session.savepoint
+        async with savepoint():
+            await User.create(external_id="outer")
             with contextlib.suppress(LookupError):
-                async with session.savepoint():
-                    await UserRepository(session).create("inner")
+                async with savepoint():
+                    await User.create(external_id="inner")
                     raise LookupError
-            async with session.savepoint():
-                await UserRepository(session).create("second")
+            async with savepoint():
+                await User.create(external_id="second")
         with contextlib.suppress(LookupError):
-            async with session.savepoint():
-                async with session.savepoint():
-                    await UserRepository(session).create("kept inside, undone around")
+            async with savepoint():
+                async with savepoint():
+                    await User.create(external_id="kept inside, undone around")
                 raise LookupError
     assert await faults.logins(watcher) == ["outer", "second"]
-
-
-async def test_a_session_that_has_ended_opens_no_savepoint(store, watcher):
-    async with async_session_factory() as session:
-        await UserRepository(session).create("kept")
-    with pytest.raises(UnitOfWorkError, match="has ended"):
-        async with session.savepoint():
-            await UserRepository(session).create("saved by nobody's COMMIT")
-    assert await faults.logins(watcher) == ["kept"]
 
 
 async def test_savepoints_of_two_tasks_in_one_session_are_refused(store, watcher):
@@ -198,12 +185,6 @@ async def test_savepoints_of_two_tasks_in_one_session_are_refused(store, watcher
             await asyncio.gather(item(session, "one"), item(session, "two"))
     assert await faults.logins(watcher) == []
     await faults.assert_pool_complete()
-
-
-async def test_statements_of_two_tasks_in_one_session_take_turns(store, watcher):
-    async with async_session_factory() as session:
-        await asyncio.gather(*(UserRepository(session).create(f"{number}") for number in range(10)))
-    assert len(await faults.logins(watcher)) == 10
 
 
 async def test_a_dead_connection_makes_the_whole_transaction_unavailable_not_half_of_it(store, watcher):
@@ -258,23 +239,6 @@ async def test_a_half_way_commit_that_fails_ends_the_session_and_nothing_is_save
     await faults.assert_pool_complete()
 
 
-async def test_an_isolation_level_set_first_holds_for_the_session(store):
-    async with async_session_factory() as session:
-        await session.client.execute_script("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-        rows = await session.client.execute_rows("SELECT current_setting('transaction_isolation') AS level")
-        assert rows[0]["level"] == "serializable"
-
-
-async def test_in_transaction_works_with_the_name_of_the_connection_and_nests_as_a_savepoint(store, watcher):
-    async with in_transaction("default"):
-        await User.create(external_id="kept")
-        with contextlib.suppress(LookupError):
-            async with in_transaction("default"):
-                await User.create(external_id="undone")
-                raise LookupError
-    assert await faults.logins(watcher) == ["kept"]
-
-
 async def test_an_explicit_commit_or_rollback_ends_a_plain_transaction(store, watcher):
     async with in_transaction("default") as transaction:
         await User.create(external_id="kept")
@@ -288,20 +252,92 @@ async def test_an_explicit_commit_or_rollback_ends_a_plain_transaction(store, wa
     await faults.assert_pool_complete()
 
 
-async def test_a_session_inside_plain_in_transaction_is_independent_of_it(user, watcher):
-    with contextlib.suppress(LookupError):
-        async with in_transaction("default"):
+@pytest.mark.parametrize("outer", [async_session_factory, of_tortoise])
+async def test_a_session_inside_another_transaction_is_independent_of_it(store, watcher, outer):
+    with pytest.raises(LookupError):
+        async with outer():
             await User.create(external_id="undone")
-            async with async_session_factory() as session:
-                await StreamRepository(session).create(user.id, "plasmodb")
+            async with async_session_factory() as inner:
+                await UserRepository(inner).create("kept")
+                assert await UserRepository(inner).get_or_create_by_external_id("also kept")
+            await User.create(external_id="undone, by the ambient transaction")
             raise LookupError
-    assert await watcher.fetchval("SELECT count(*) FROM streams") == 1
-    assert await faults.logins(watcher) == [None]
+    assert await faults.logins(watcher) == ["also kept", "kept"]
 
 
-def _all_sleep(watcher, count: int):
-    async def condition() -> bool:
-        found = await watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query = $1", SLOW_BEGIN)
-        return found == count
+# Tasks: what a child inherits, and how it does not.
 
-    return condition
+
+async def _create(login: str, when: asyncio.Event | None = None) -> None:
+    if when is not None:
+        await when.wait()
+    await User.create(external_id=login)
+
+
+@asynccontextmanager
+async def in_a_savepoint():
+    async with async_session_factory() as session, session.savepoint():
+        yield
+
+
+@pytest.mark.parametrize("around", [nullcontext, of_tortoise, in_a_savepoint])
+async def test_a_detached_task_s_queries_run_on_the_pool_whatever_is_open(store, watcher, around):
+    with suppress(LookupError):
+        async with around():
+            await start_detached(_create("detached"), name="a name for logs")
+            assert await faults.logins(watcher) == ["detached"]
+            if around is not nullcontext:
+                await User.create(external_id="undone, as its parent stays in the transaction")
+            raise LookupError
+    assert await faults.logins(watcher) == ["detached"]
+
+
+async def test_a_detached_task_goes_on_after_the_transaction_has_ended(store, watcher):
+    ended = asyncio.Event()
+    async with async_session_factory(), async_session_factory() as session:
+        task = start_detached(_create("detached", ended))
+        await UserRepository(session).create("in the session")
+    ended.set()
+    await task
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
+
+
+async def test_a_child_task_takes_part_in_the_transaction_while_it_is_open(store, watcher):
+    with pytest.raises(LookupError):
+        async with in_transaction("default"):
+            await asyncio.create_task(_create("child"))
+            raise LookupError
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_a_child_task_that_outlives_its_transaction_is_told_what_to_do(store, watcher):
+    ended = asyncio.Event()
+    async with in_transaction("default"):
+        child = asyncio.create_task(_create("child", ended))
+        await asyncio.sleep(0)
+    ended.set()
+    with pytest.raises(UnitOfWorkError, match="start_detached"):
+        await child
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 0
+
+
+async def test_a_child_task_that_outlives_its_transaction_can_open_its_own(store, watcher):
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        await ended.wait()
+        async with in_transaction("default"):
+            await User.create(external_id="plain Tortoise")
+            async with in_transaction("default"):
+                await User.create(external_id="in a savepoint")
+        async with async_session_factory() as session:
+            await UserRepository(session).create("in a session")
+        await UserRepository().create("in autocommit")
+
+    async with in_transaction("default"):
+        child = asyncio.create_task(work())
+        await asyncio.sleep(0)
+    ended.set()
+    await child
+    assert await watcher.fetchval("SELECT count(*) FROM users") == 4
+    await faults.assert_pool_complete()

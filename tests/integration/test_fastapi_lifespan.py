@@ -1,18 +1,34 @@
-"""The store in an application's life: the order of its start and end, and what is left when one fails."""
+"""The store in an application's life: its start and end, what is left when one fails, and what it maintains."""
 
+import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from tortoise.context import get_current_context
 
 from tests.support import faults
+from tests.support.jobs import expire, leased
+from tests.support.servers import until
 from tests.support.web import client_of, registered, running
-from veupath_store import StoreSettings, UserRepository, check_readiness, close_db, get_engine, init_db, session
+from veupath_store import (
+    Event,
+    OperationRepository,
+    Projector,
+    StoreSettings,
+    StreamRepository,
+    UserRepository,
+    check_readiness,
+    close_db,
+    get_engine,
+    init_db,
+    session,
+)
 from veupath_store.errors import ConfigurationError, SchemaError, UnavailableError
+from veupath_store.events.log.entries import LogKey
+from veupath_store.events.log.log import required_log
 from veupath_store.integrations.fastapi import register_store, registration
-from veupath_store.schema.files import before_deploy, migration_files
 
 pytestmark = pytest.mark.usefixtures("fresh_process")
 
@@ -40,35 +56,22 @@ def telling_app(events, **options):
 
     app = FastAPI(lifespan=lifespan)
     register_store(app, **options)
-
-    @app.get("/first")
-    async def first(request: Request) -> str:
-        return str(request.state.first_user)
-
     return app
 
 
-async def test_the_own_lifespan_uses_the_store_and_keeps_its_state(settings):
-    events = []
-    app = telling_app(events, settings=settings)
-    async with app.router.lifespan_context(app) as state:
-        assert state.keys() == {"first_user"}
-        assert app.state._tortoise_context is get_current_context()
-        assert await UserRepository().get_by_id(state["first_user"])
-        assert events == ["begun"]
-    assert events == ["begun", "ended", "drained"]
-    assert not hasattr(app.state, "_tortoise_context")
-    assert_nothing_left()
-
-
-async def test_an_application_starts_and_ends_twice_in_a_row(settings, watcher):
+async def test_the_own_lifespan_uses_the_store_and_keeps_its_state_also_twice_in_a_row(settings, watcher):
     events = []
     app = telling_app(events, settings=settings)
     for _ in range(2):
-        async with running(app) as client:
+        async with app.router.lifespan_context(app) as state, client_of(app) as client:
+            assert state.keys() == {"first_user"}
+            assert app.state._tortoise_context is get_current_context()
+            assert await UserRepository().get_by_id(state["first_user"])
+            assert events[-1] == "begun"
             answer = await client.get("/readyz")
             assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
             assert answer.json()["ready"] is True
+        assert not hasattr(app.state, "_tortoise_context")
         assert_nothing_left()
         await faults.nobody_connected(watcher)
     assert events == ["begun", "ended", "drained"] * 2
@@ -84,16 +87,6 @@ async def test_the_environment_is_read_when_the_application_starts(database_url,
     monkeypatch.setenv("DATABASE_URL", database_url)
     async with running(app) as client:
         assert (await client.get("/readyz")).status_code == 200
-
-
-async def test_a_store_that_was_looked_at_before_the_start_is_that_of_the_application(settings, monkeypatch):
-    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
-    early = get_engine()
-    async with running(registered(settings=settings.model_copy(update={"pool_max_size": 3}))):
-        assert get_engine() is early
-        assert get_engine().settings.pool_max_size == 3
-        await UserRepository().create()
-    assert_nothing_left()
 
 
 async def test_a_start_without_a_server_leaves_nothing_behind(settings, database_url, monkeypatch):
@@ -174,7 +167,9 @@ async def test_lifespans_of_routers_and_old_hooks_find_the_store_open(settings):
         assert len(found) == 1
 
 
-async def test_readiness_is_503_while_the_pool_is_exhausted_and_after_the_end(settings, monkeypatch):
+async def test_readiness_is_503_while_the_pool_is_exhausted_and_after_the_end_and_nowhere_without_a_path(
+    settings, monkeypatch
+):
     monkeypatch.setattr(registration, "check_readiness", partial(check_readiness, patience=0.2))
     app = registered(settings=settings.model_copy(update={"pool_max_size": 1}), readiness_path="/health")
     async with running(app) as client:
@@ -186,19 +181,6 @@ async def test_readiness_is_503_while_the_pool_is_exhausted_and_after_the_end(se
     async with client_of(app) as late:
         answer = await late.get("/health")
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
-
-
-@pytest.mark.own_database
-async def test_readiness_is_503_where_a_migration_is_missing(settings, watcher):
-    app = registered(settings=settings)
-    async with running(app) as client:
-        needed = before_deploy(migration_files())[-1]
-        await watcher.execute("DELETE FROM aerich WHERE version = $1", needed)
-        answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()["pending_migrations"]) == (503, [needed])
-
-
-async def test_without_a_path_there_is_no_route(settings):
     async with running(registered(settings=settings, readiness_path=None)) as client:
         assert (await client.get("/readyz")).status_code == 404
 
@@ -209,3 +191,51 @@ async def test_an_application_that_has_started_is_refused(settings):
         await client.get("/")
     with pytest.raises(ConfigurationError, match="started already"):
         register_store(app, settings=settings)
+
+
+# An application that does without a worker process.
+
+
+def maintainers():
+    return [task for task in asyncio.all_tasks() if task.get_name() == "maintenance"]
+
+
+@pytest.mark.with_log
+async def test_an_application_sweeps_catches_up_and_removes_by_itself(settings):
+    alone = settings.model_copy(update={"catch_up": False})
+    await init_db(settings=alone)
+    user = await UserRepository().create()
+    lost = await leased(user)
+    await expire(lost)
+    stream, gone = [(await StreamRepository().create(user.id, "plasmodb")).id for _ in range(2)]
+    for identity in (stream, gone):
+        await Projector().append(identity, [Event(type="user_message", data={"content": "Find kinases"})])
+    await StreamRepository().delete(gone)
+    assert (await StreamRepository().get_projection(stream)).message_count == 0
+    await close_db()
+
+    async def all_done():
+        swept = (await OperationRepository().get_status(lost.operation_id)).status == "failed"
+        caught_up = (await StreamRepository().get_projection(stream)).message_count == 1
+        return swept and caught_up and not await required_log().read(LogKey.stream(gone), after=None, count=1)
+
+    async with running(registered(settings=alone, maintain=True)):
+        await until(all_done, 10, "all is done")
+        assert len(maintainers()) == 2
+    assert maintainers() == []
+
+
+async def test_an_application_without_a_log_sweeps_only(settings):
+    without = settings.model_copy(update={"redis_url": None})
+    async with running(registered(settings=without, maintain=True)):
+        assert len(maintainers()) == 1
+    assert maintainers() == []
+
+
+async def test_an_application_maintains_nothing_unless_it_is_asked_to_and_nothing_of_a_store_that_was_open(settings):
+    async with running(registered(settings=settings)):
+        assert maintainers() == []
+    await init_db(settings=settings)
+    async with running(registered(maintain=True)):
+        assert maintainers() == []
+    await close_db()

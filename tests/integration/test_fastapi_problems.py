@@ -12,8 +12,8 @@ from tortoise.exceptions import IntegrityError
 
 from tests.support import faults
 from tests.support.servers import until
-from tests.support.web import Streams, as_user, registered, running
-from veupath_store import StoreSettings, UserRepository, async_session_factory, errors
+from tests.support.web import Streams, as_user, registered, routed, running, serving
+from veupath_store import UserRepository, async_session_factory, errors
 from veupath_store.engine.connect import is_lost
 from veupath_store.integrations.fastapi import (
     PROBLEM_RESPONSES,
@@ -37,14 +37,12 @@ def logged(caplog):
 
 
 def raising(make):
-    """An application whose one route raises what it is told to."""
-    app = registered()
+    """A route that raises what it is told to."""
 
-    @app.get("/{name}")
     async def route(name: str) -> None:
         raise make()
 
-    return app
+    return {"/{name}": route}
 
 
 def assert_problem(answer, status, name):
@@ -59,19 +57,15 @@ def assert_problem(answer, status, name):
 
 
 async def test_a_unique_violation_shows_its_constraint_and_no_value(store, logged):
-    app = registered()
-
-    @app.post("/through-the-store")
     async def through_the_store(users: EveryonesUsers) -> None:
         await users.create(SECRET)
 
-    @app.post("/through-tortoise")
     async def through_tortoise(session: StoreSession) -> None:
         await User.create(external_id=SECRET, using_db=session.client)
 
-    async with running(app) as client:
-        assert (await client.post("/through-the-store")).status_code == 200
-        for path in ("/through-the-store", "/through-tortoise"):
+    async with serving({"/store": through_the_store, "/tortoise": through_tortoise}) as client:
+        assert (await client.post("/store")).status_code == 200
+        for path in ("/store", "/tortoise"):
             answer = await client.post(path)
             document = assert_problem(answer, 409, "conflict")
             assert document["constraint"] == "users_external_id_key"
@@ -81,8 +75,7 @@ async def test_a_unique_violation_shows_its_constraint_and_no_value(store, logge
 
 
 async def test_an_error_of_tortoise_is_logged_without_what_it_says(store, logged):
-    app = raising(lambda: IntegrityError(f"Key (external_id)=({SECRET}) already exists."))
-    async with running(app) as client:
+    async with serving(raising(lambda: IntegrityError(f"Key (external_id)=({SECRET}) already exists."))) as client:
         answer = await client.get(f"/{SECRET}")
     assert_problem(answer, 500, None)
     assert SECRET not in answer.text
@@ -94,33 +87,15 @@ async def test_an_error_of_tortoise_is_logged_without_what_it_says(store, logged
 
 
 async def test_a_defect_is_logged_with_its_place_and_answered_with_nothing(store, logged):
-    app = registered()
-
-    @app.get("/")
     async def route(session: StoreSession) -> None:
         await session.client.execute_rows("SELECT 1/0 FROM no_such_table")
 
-    async with running(app) as client:
+    async with serving(route) as client:
         answer = await client.get("/")
     assert "no_such_table" not in answer.text
     assert_problem(answer, 500, None)
     assert "veupath_store.errors.SchemaError: The database lacks something" in logged()
     assert "test_fastapi_problems.py" in logged()
-
-
-async def test_an_error_that_a_route_swallowed_is_a_500(store, user):
-    app = registered()
-
-    @app.post("/")
-    async def route(session: StoreSession) -> str:
-        try:
-            await session.client.execute_rows("SELECT 1/0")
-        except errors.StoreError:
-            return "nothing is wrong"
-        raise AssertionError
-
-    async with running(app) as client:
-        assert_problem(await client.post("/"), 500, None)
 
 
 @pytest.mark.own_database
@@ -131,13 +106,11 @@ async def test_a_commit_that_fails_is_never_a_200(store, watcher, logged, how, s
         await watcher.execute("""
             CREATE OR REPLACE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS
             $$ BEGIN RAISE EXCEPTION 'not %', NEW.external_id; END $$""")
-    app = registered()
 
-    @app.post("/")
     async def route(users: EveryonesUsers) -> None:
         await users.create(f"refused {SECRET}")
 
-    async with running(app) as client:
+    async with serving(route) as client:
         answer = await client.post("/")
     assert_problem(answer, status, name)
     assert SECRET not in answer.text + logged()
@@ -147,24 +120,17 @@ async def test_a_commit_that_fails_is_never_a_200(store, watcher, logged, how, s
 @pytest.mark.own_database
 async def test_a_connection_that_is_lost_before_commit_is_a_503_and_during_commit_a_500(store, watcher, logged):
     await faults.check_at_commit(watcher)
-    app = registered()
 
-    @app.post("/before")
     async def before(users: EveryonesUsers, session: StoreSession) -> None:
         await users.create("before")
         pid = await faults.client_pid(session.client)
         await watcher.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
+        await until(lambda: is_lost(session.client._connection), within=15, what="the connection is known to be lost")
 
-        async def lost() -> bool:
-            return is_lost(session.client._connection)
-
-        await until(lost, within=15, what="the connection is known to be lost")
-
-    @app.post("/during")
     async def during(users: EveryonesUsers) -> None:
         await users.create("slow")
 
-    async with running(app) as client:
+    async with serving({"/before": before, "/during": during}) as client:
         assert_problem(await client.post("/before"), 503, "unavailable")
         answer = asyncio.create_task(client.post("/during"))
         await until(lambda: faults.committing(watcher), within=10, what="COMMIT is under way")
@@ -176,104 +142,70 @@ async def test_a_connection_that_is_lost_before_commit_is_a_503_and_during_commi
 
 async def test_an_exhausted_pool_is_a_503_that_names_no_server(settings, logged):
     narrow = settings.model_copy(update={"pool_max_size": 1, "acquire_timeout": 0.2})
-    app = registered(settings=narrow)
 
-    @app.get("/")
     async def route(users: EveryonesUsers) -> None:
         await users.create()
         raise AssertionError
 
-    async with running(app) as client, async_session_factory():
+    async with serving(route, settings=narrow) as client, async_session_factory():
         document = assert_problem(await client.get("/"), 503, "unavailable")
     assert "pool" not in document["detail"]
     assert "No connection was free" in logged()
     assert "Traceback" not in logged()
 
 
-@pytest.mark.large
-async def test_a_server_that_is_down_is_a_503_until_it_is_back(private_server):
-    url = private_server.server.url("down")
-    await private_server.server.create("down")
-    app = registered(settings=StoreSettings(database_url=url), create_schema=True)
-
-    @app.post("/")
-    async def route(users: EveryonesUsers) -> None:
-        await users.create()
-
-    async with running(app) as client:
-        assert (await client.post("/")).status_code == 200
-        await asyncio.to_thread(private_server.crash)
-        for _ in range(3):
-            assert_problem(await client.post("/"), 503, "unavailable")
-        assert (await client.get("/readyz")).status_code == 503
-        await asyncio.to_thread(private_server.start)
-
-        async def back() -> bool:
-            return (await client.post("/")).status_code == 200
-
-        await until(back, within=20, what="a 200")
-        assert (await client.get("/readyz")).status_code == 200
-
-
 async def test_handlers_of_the_application_stay_whenever_they_are_added(store):
-    async def early(request, error):
-        return PlainTextResponse("early", status_code=410)
+    def saying(status):
+        async def handler(request, error):
+            return PlainTextResponse(f"{type(error).__name__}", status_code=status)
 
-    async def late(request, error):
-        return PlainTextResponse("late", status_code=411)
+        return handler
 
-    app = FastAPI(exception_handlers={errors.NotFoundError: early, IntegrityError: early})
+    early = {errors.NotFoundError: saying(410), IntegrityError: saying(410), RequestValidationError: saying(400)}
+    app = FastAPI(exception_handlers=early)
     register_store(app)
-    app.add_exception_handler(errors.UnavailableError, late)
+    app.add_exception_handler(errors.UnavailableError, saying(411))
     kinds = {
-        "missing": lambda: errors.NotFoundError("stream"),
-        "conflict": lambda: errors.ConflictError("It is there already."),
-        "away": lambda: errors.WriterFullError(1),
-        "raw": lambda: IntegrityError("no error of the store"),
+        "missing": (lambda: errors.NotFoundError("stream"), 410),
+        "conflict": (lambda: errors.ConflictError("It is there already."), 409),
+        "away": (lambda: errors.WriterFullError(1), 411),
+        "raw": (lambda: IntegrityError("no error of the store"), 410),
     }
 
-    @app.get("/{name}")
     async def route(name: str) -> None:
-        raise kinds[name]()
+        raise kinds[name][0]()
 
-    async with running(app) as client:
-        found = {name: (await client.get(f"/{name}")).status_code for name in kinds}
-    assert found == {"missing": 410, "conflict": 409, "away": 411, "raw": 410}
+    async def identified(stream_id: UUID) -> None:
+        """Never called with what is no UUID."""
+
+    async with running(routed(app, {"/ids/{stream_id}": identified, "/{name}": route})) as client:
+        found = {name: (await client.get(f"/{name}")).status_code for name in (*kinds, "ids/none")}
+    assert found == {name: status for name, (_, status) in kinds.items()} | {"ids/none": 400}
 
 
 async def test_an_own_handler_for_the_whole_tree_stays(store):
     async def own(request, error):
         return PlainTextResponse(problem_of(error).title, status_code=499)
 
-    app = FastAPI()
+    app = routed(FastAPI(), raising(lambda: errors.StaleVersionError("gene set")))
     app.add_exception_handler(errors.StoreError, own)
     register_store(app)
-
-    @app.get("/")
-    async def route() -> None:
-        raise errors.StaleVersionError("gene set")
-
     async with running(app) as client:
-        answer = await client.get("/")
+        answer = await client.get("/x")
     assert (answer.status_code, answer.text) == (499, "Changed by somebody else")
 
 
 async def test_a_mounted_application_can_have_the_handlers_too(store):
-    inner = FastAPI()
+    inner = routed(FastAPI(), raising(lambda: errors.NotFoundError("user")))
     install_problem_handlers(inner)
-
-    @inner.get("/")
-    async def route(users: EveryonesUsers) -> None:
-        raise errors.NotFoundError("user")
-
     app = registered()
     app.mount("/inner", inner)
     async with running(app) as client:
-        assert_problem(await client.get("/inner/"), 404, "not-found")
+        assert_problem(await client.get("/inner/x"), 404, "not-found")
 
 
-@pytest.mark.parametrize(("accepted", "code"), [(False, 1013), (True, 1013)])
-async def test_an_error_of_a_web_socket_closes_it(store, accepted, code):
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_an_error_of_a_web_socket_closes_it(store, accepted):
     app = registered()
 
     @app.websocket("/")
@@ -292,7 +224,7 @@ async def test_an_error_of_a_web_socket_closes_it(store, accepted, code):
 
     scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": [], "root_path": ""}
     await app(scope, receive, send)
-    assert sent[-1] == {"type": "websocket.close", "code": code, "reason": "Unavailable for now"}
+    assert sent[-1] == {"type": "websocket.close", "code": 1013, "reason": "Unavailable for now"}
     assert len(sent) == (2 if accepted else 1)
 
 
@@ -317,32 +249,28 @@ def test_problems_are_in_the_openapi_document():
 
 
 async def test_what_is_no_error_of_the_store_stays_the_applications(store):
-    async with running(raising(lambda: LookupError("ours"))) as client:
+    async with serving(raising(lambda: LookupError("ours"))) as client:
         with pytest.raises(LookupError, match="ours"):
             await client.get("/x")
     await UserRepository().create()
 
 
 async def test_a_malformed_id_in_a_path_looks_like_a_missing_one_whoever_refuses_it(store, user):
-    app = registered()
-
-    @app.get("/parsed/{stream_id}")
     async def parsed(stream_id: UUID, streams: Streams) -> None:
         if await streams.get_by_id(stream_id) is None:
             raise errors.NotFoundError("stream")
 
-    @app.get("/plain/{stream_id}")
     async def plain(stream_id: str, streams: Streams) -> None:
         if await streams.get_by_id(stream_id) is None:
             raise errors.NotFoundError("stream")
 
-    @app.get("/named/{stream_id}")
     async def named(stream_id: str, streams: Streams) -> None:
         await streams.get_projection(stream_id)
         raise errors.NotFoundError("stream")
 
-    async with running(app) as client:
-        for path in ("parsed", "plain", "named"):
+    routes = {"parsed": parsed, "plain": plain, "named": named}
+    async with serving({f"/{path}/{{stream_id}}": route for path, route in routes.items()}) as client:
+        for path in routes:
             missing = await client.get(f"/{path}/{user.id}", headers=as_user(user))
             malformed = await client.get(f"/{path}/not-an-id", headers=as_user(user))
             assert_problem(malformed, 404, "not-found")
@@ -350,32 +278,14 @@ async def test_a_malformed_id_in_a_path_looks_like_a_missing_one_whoever_refuses
 
 
 async def test_other_refusals_of_a_request_stay_422(store, user):
-    app = registered()
-
-    @app.get("/{stream_id}")
     async def route(stream_id: UUID, streams: Streams, limit: int = 1, experiment_id: str = "") -> None:
         await streams.find_by_experiment(user.id, experiment_id)
 
-    async with running(app) as client:
+    async with serving({"/{stream_id}": route}) as client:
         answer = await client.get(f"/{user.id}?limit=many", headers=as_user(user))
         assert (answer.status_code, answer.headers["Content-Type"]) == (422, "application/json")
         answer = await client.get(f"/{user.id}?experiment_id=none", headers=as_user(user))
         assert assert_problem(answer, 422, "invalid-input")["path"] == "experiment_id"
-
-
-async def test_an_own_handler_of_refused_requests_stays(store):
-    async def own(request, error):
-        return PlainTextResponse("own", status_code=400)
-
-    app = FastAPI(exception_handlers={RequestValidationError: own})
-    register_store(app)
-
-    @app.get("/{stream_id}")
-    async def route(stream_id: UUID) -> None:
-        """Never called with what is no UUID."""
-
-    async with running(app) as client:
-        assert (await client.get("/not-an-id")).status_code == 400
 
 
 async def test_problems_carry_members_of_the_application_and_keep_their_own(store):
@@ -383,13 +293,10 @@ async def test_problems_carry_members_of_the_application_and_keep_their_own(stor
         own = {"code": type(error).__name__, "status": 200, "path": connection.url.path}
         return {"request": connection.headers["x-request"], **own}
 
-    app = registered(problem_members=members)
-
-    @app.get("/{stream_id}")
     async def route(stream_id: UUID) -> None:
         raise errors.ConflictError("taken", constraint="streams_pkey")
 
-    async with running(app) as client:
+    async with serving({"/{stream_id}": route}, problem_members=members) as client:
         for path, status, name, code in (
             (UUID(int=1), 409, "conflict", "ConflictError"),
             ("x", 404, "not-found", "NotFoundError"),

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
 
 from tests.support import faults
-from tests.support.web import Accounts, Me, SlowClient, Streams, as_user, registered, running
+from tests.support.web import Accounts, Me, SlowClient, as_user, registered, routed, running, serving
 from veupath_store import AccountRepository, Event, LogReader, Projector, StreamRepository, UserRepository, errors
 from veupath_store.integrations.fastapi import LastEventId, StoreSession, event_stream, json_lines
 from veupath_store.session import get_engine
@@ -67,13 +67,10 @@ def source():
 
 
 def streaming(events, **options) -> FastAPI:
-    app = FastAPI()
-
-    @app.get("/events")
     async def route() -> EventSourceResponse:
         return event_stream(events, **options)
 
-    return app
+    return routed(FastAPI(), {"/events": route})
 
 
 async def test_an_event_is_a_message_with_its_id_type_and_data(source):
@@ -109,27 +106,16 @@ async def test_a_silent_stream_sends_comments_and_then_goes_on(source):
 
 
 @pytest.mark.parametrize("silent", [True, False])
-async def test_the_iterator_is_closed_when_the_client_goes_away(source, silent):
-    async with SlowClient(streaming(source.events()), "/events") as client:
+@pytest.mark.parametrize("behind_middleware", [True, False])
+async def test_the_iterator_is_closed_when_the_client_goes_away(source, silent, behind_middleware):
+    app = streaming(source.events())
+    if behind_middleware:
+        app.middleware("http")(lambda request, call_next: call_next(request))
+    async with SlowClient(app, "/events") as client:
         await client.begin()
         if not silent:
             source.send(*(event(number) for number in range(10)))
-            await client.text()
-    assert source.closed.is_set()
-    assert len(source.tasks) == 1
-
-
-async def test_behind_middleware_the_iterator_is_closed_too(source):
-    app = streaming(source.events())
-
-    @app.middleware("http")
-    async def passing(request, call_next):
-        return await call_next(request)
-
-    async with SlowClient(app, "/events") as client:
-        await client.begin()
-        source.send(event(1))
-        assert "id: 1-0" in await client.text()
+            assert "id: 0-0" in await client.text()
     assert source.closed.is_set()
     assert len(source.tasks) == 1
 
@@ -173,23 +159,17 @@ async def test_any_other_error_tears_the_stream(source):
     assert source.closed.is_set()
 
 
-def following(**options) -> FastAPI:
-    app = registered(**options)
-
-    @app.get("/streams/{stream_id}/events")
-    async def route(stream_id: UUID, me: Me, last_event_id: LastEventId = None) -> EventSourceResponse:
-        return event_stream(await LogReader().for_user(me).follow(stream_id, position=last_event_id))
-
-    return app
-
-
 async def next_message(client) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in (await client.text()).splitlines() if line)
 
 
 @pytest.mark.with_log
 async def test_a_browser_that_comes_back_gets_what_it_has_missed_and_then_what_comes(settings):
-    app = following(settings=settings.model_copy(update={"pool_max_size": 1}))
+    async def route(stream_id: UUID, me: Me, last_event_id: LastEventId = None) -> EventSourceResponse:
+        return event_stream(await LogReader().for_user(me).follow(stream_id, position=last_event_id))
+
+    narrow = registered(settings=settings.model_copy(update={"pool_max_size": 1}))
+    app = routed(narrow, {"/streams/{stream_id}/events": route})
     async with running(app) as client:
         user = await UserRepository().create()
         stream = await StreamRepository().create(user.id, "plasmodb")
@@ -212,14 +192,10 @@ async def test_a_browser_that_comes_back_gets_what_it_has_missed_and_then_what_c
 
 
 async def test_responses_that_are_never_sent_leave_nothing_open(store, user, source):
-    app = registered()
-
-    @app.get("/events")
     async def events(session: StoreSession) -> EventSourceResponse:
         await swallow(session)
         return event_stream(source.events())
 
-    @app.get("/lines")
     async def lines(session: StoreSession) -> StreamingResponse:
         await swallow(session)
         return json_lines(source.events())
@@ -228,7 +204,7 @@ async def test_responses_that_are_never_sent_leave_nothing_open(store, user, sou
         with contextlib.suppress(errors.StoreError):
             await session.client.execute_rows("SELECT 1/0")
 
-    async with running(app) as client:
+    async with serving({"/events": events, "/lines": lines}) as client:
         assert [(await client.get(path)).status_code for path in ("/events", "/lines")] == [500, 500]
     gc.collect()  # what is left open warns
     assert not source.tasks
@@ -239,30 +215,24 @@ async def filled(user, count=3):
         await StreamRepository().create(user.id, "plasmodb", name=f"number {number}")
 
 
-def exporting(**options) -> FastAPI:
-    app = registered(**options)
+async def export(me: Me) -> StreamingResponse:
+    return json_lines(AccountRepository().for_user(me).export(me))
 
-    @app.get("/export")
-    async def export(me: Me) -> StreamingResponse:
-        return json_lines(AccountRepository().for_user(me).export(me))
 
-    @app.get("/projections")
-    async def projections(me: Me) -> StreamingResponse:
-        return json_lines(StreamRepository().for_user(me).iterate_projections(me))
+async def projections(me: Me) -> StreamingResponse:
+    return json_lines(StreamRepository().for_user(me).iterate_projections(me))
 
-    @app.get("/inside-the-session")
-    async def inside_the_session(me: Me, accounts: Accounts) -> StreamingResponse:
-        return json_lines(accounts.export(me))
 
-    @app.get("/ping")
-    async def ping(session: StoreSession) -> int:
-        return len(await session.client.execute_rows("SELECT 1"))
+async def inside_the_session(me: Me, accounts: Accounts) -> StreamingResponse:
+    return json_lines(accounts.export(me))
 
-    return app
+
+async def ping(session: StoreSession) -> int:
+    return len(await session.client.execute_rows("SELECT 1"))
 
 
 async def test_an_export_is_one_document_a_line(store, user):
-    async with running(exporting()) as client:
+    async with serving({"/export": export, "/projections": projections}) as client:
         nothing = await client.get("/projections", headers=as_user(user))
         assert (nothing.status_code, nothing.content) == (200, b"")
         await filled(user)
@@ -270,16 +240,14 @@ async def test_an_export_is_one_document_a_line(store, user):
         assert answer.headers["Content-Type"] == "application/x-ndjson"
         assert answer.headers["Cache-Control"] == "no-store"
         found = [json.loads(line) for line in answer.text.splitlines()]
-        listed = [
-            json.loads(line) for line in (await client.get("/projections", headers=as_user(user))).text.split("\n")[:-1]
-        ]
+        answer = await client.get("/projections", headers=as_user(user))
+        listed = [json.loads(line) for line in answer.text.split("\n")[:-1]]
     assert [line["table"] for line in found].count("streams") == 3
     assert found[0]["row"]["id"] == str(user.id)
     assert {it["name"] for it in listed} == {"number 0", "number 1", "number 2"}
 
 
 async def test_no_response_holds_a_connection_while_its_client_is_slow(settings, watcher):
-    app = exporting(settings=settings.model_copy(update={"pool_max_size": 1, "acquire_timeout": 5.0}))
     source = Source()
 
     async def follow(me):
@@ -288,24 +256,25 @@ async def test_no_response_holds_a_connection_while_its_client_is_slow(settings,
             assert await StreamRepository().for_user(me).get_by_id(me) is None
             yield found
 
-    @app.get("/events")
     async def events(me: Me) -> EventSourceResponse:
         return event_stream(follow(me))
 
+    narrow = registered(settings=settings.model_copy(update={"pool_max_size": 1, "acquire_timeout": 5.0}))
+    app = routed(narrow, {"/export": export, "/ping": ping, "/events": events})
     async with running(app) as client:
         user = await UserRepository().create()
         await filled(user)
         async with (
-            SlowClient(app, "/export", as_user(user)) as export,
+            SlowClient(app, "/export", as_user(user)) as exported,
             SlowClient(app, "/events", as_user(user)) as stream,
         ):
-            for slow in (export, stream):
+            for slow in (exported, stream):
                 await slow.begin()
             for number in range(5):
                 source.send(event(number))
                 assert f"id: {number}-0" in await stream.text()
                 assert (await client.get("/ping")).json() == 1
-                assert json.loads(await export.text())["table"]
+                assert json.loads(await exported.text())["table"]
                 usage = (await get_engine().open()).usage()
                 assert (usage.in_use, await faults.idle_in_transaction(watcher)) == (0, 0)
         assert (await client.get("/ping")).json() == 1
@@ -314,34 +283,15 @@ async def test_no_response_holds_a_connection_while_its_client_is_slow(settings,
 
 @pytest.mark.without_log
 async def test_the_session_of_a_request_is_refused_in_the_body_of_its_response(store, user, caplog):
-    async with running(exporting()) as client:
-        answer = await client.get("/inside-the-session", headers=as_user(user))
+    async with serving(inside_the_session) as client:
+        answer = await client.get("/", headers=as_user(user))
     assert (answer.status_code, answer.json()["type"]) == (500, "about:blank")
-    assert "UnitOfWorkError: This unit of work has ended." in caplog.text
-
-
-async def test_the_session_of_a_request_is_refused_in_a_stream_too(store, user, caplog):
-    app = registered()
-
-    async def read(streams):
-        yield event(1)
-        await streams.get_by_id(user.id)
-        yield event(2)
-
-    @app.get("/events")
-    async def route(streams: Streams) -> EventSourceResponse:
-        return event_stream(read(streams))
-
-    async with running(app) as client:
-        answer = await client.get("/events", headers=as_user(user))
-    assert answer.text.count("id:") == 1
     assert "UnitOfWorkError: This unit of work has ended." in caplog.text
 
 
 async def test_an_error_before_the_first_line_is_answered_and_one_after_it_tears_the_response(store, user, caplog):
     stranger = await UserRepository().create()
     closed = []
-    app = exporting()
 
     async def failing():
         try:
@@ -350,10 +300,10 @@ async def test_an_error_before_the_first_line_is_answered_and_one_after_it_tears
         finally:
             closed.append(True)
 
-    @app.get("/failing")
     async def route() -> StreamingResponse:
         return json_lines(failing())
 
+    app = routed(registered(), {"/export": export, "/failing": route})
     async with running(app) as client:
         await UserRepository().delete(stranger.id)
         assert (await client.get("/export", headers=as_user(stranger))).status_code == 404
@@ -373,7 +323,6 @@ async def test_an_error_before_the_first_line_is_answered_and_one_after_it_tears
 
 async def test_an_export_is_closed_when_its_client_goes_away(store, user):
     closed = asyncio.Event()
-    app = registered()
 
     async def long():
         try:
@@ -384,10 +333,10 @@ async def test_an_export_is_closed_when_its_client_goes_away(store, user):
             await asyncio.sleep(0)
             closed.set()
 
-    @app.get("/")
     async def route() -> StreamingResponse:
         return json_lines(long())
 
+    app = routed(registered(), route)
     async with running(app):
         async with SlowClient(app, "/") as client:
             await client.head()

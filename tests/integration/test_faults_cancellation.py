@@ -21,22 +21,25 @@ AT_ONCE = 16
 SEED = 20_261_124
 
 
+PHASES = {
+    "acquire": (StoreClient, "acquire"),
+    "BEGIN": (StoreTransaction, "begin"),
+    "SAVEPOINT": (StoreTransaction, "savepoint"),
+    "RELEASE SAVEPOINT": (StoreTransaction, "release_savepoint"),
+    "COMMIT": (StoreTransaction, "commit"),
+    "release": (StoreClient, "release"),
+    "rollback": (StoreClient, "discard"),
+    "statement in autocommit": (StoreClient, "_run"),
+    "statement in a transaction": (StoreTransaction, "_run"),
+}
+
+
 class Phases:
     """Counts what was under way when a task was cancelled."""
 
     def __init__(self, monkeypatch) -> None:
         self.cut: Counter[str] = Counter()
-        for owner, method, phase in (
-            (StoreClient, "acquire", "acquire"),
-            (StoreTransaction, "begin", "BEGIN"),
-            (StoreTransaction, "savepoint", "SAVEPOINT"),
-            (StoreTransaction, "release_savepoint", "RELEASE SAVEPOINT"),
-            (StoreTransaction, "commit", "COMMIT"),
-            (StoreClient, "release", "release"),
-            (StoreClient, "discard", "rollback"),
-            (StoreClient, "_run", "statement in autocommit"),
-            (StoreTransaction, "_run", "statement in a transaction"),
-        ):
+        for phase, (owner, method) in PHASES.items():
             monkeypatch.setattr(owner, method, self._counted(getattr(owner, method), phase))
 
     def _counted(self, call, phase: str):
@@ -51,7 +54,7 @@ class Phases:
 
     def are_unmet(self, times: float) -> bool:
         """Whether some phase was not cut so often."""
-        return any(self.cut[phase] < times for phase in _ALL_PHASES)
+        return any(self.cut[phase] < times for phase in PHASES)
 
 
 async def _session(user: UUID, row: UUID) -> None:
@@ -87,17 +90,6 @@ async def _undone(user: UUID, row: UUID) -> None:
 
 
 _WORK = (_session, _autocommit, _savepoints, _plain_tortoise, _undone)
-_ALL_PHASES = (
-    "acquire",
-    "BEGIN",
-    "SAVEPOINT",
-    "statement in autocommit",
-    "statement in a transaction",
-    "RELEASE SAVEPOINT",
-    "COMMIT",
-    "release",
-    "rollback",
-)
 
 
 async def _duration(user: UUID) -> float:

@@ -1,30 +1,41 @@
-"""Backends that are killed and servers that go down: no acknowledged write is lost, no task stays broken."""
+"""Backends that are killed or freeze, servers that go down: nothing acknowledged is lost, no task stays broken."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
+from uuid import uuid4
 
 import pytest
 
 from tests.support import faults
+from tests.support.databases import connected
+from tests.support.opened import opened
 from tests.support.servers import until
 from tests.support.writers import Ledger, write_until
-from veupath_store import StoreSettings, UserRepository, async_session_factory, close_db, init_db
+from veupath_store import UserRepository, async_session_factory
 from veupath_store.errors import UnavailableError
+from veupath_store.session import get_engine
 
 WRITERS = 64
 
 
 @pytest.fixture
+async def private_watcher(private_url):
+    async with connected(private_url) as connection:
+        yield connection
+
+
+@pytest.fixture
 async def private_store(private_url):
-    yield await init_db(settings=StoreSettings(database_url=private_url))
-    await close_db()
+    async with opened(private_url) as client:
+        yield client
 
 
 @pytest.fixture
 async def pool_of_4(private_url):
-    yield await init_db(settings=StoreSettings(database_url=private_url, pool_max_size=4, acquire_timeout=1.5))
-    await close_db()
+    async with opened(private_url, pool_max_size=4, acquire_timeout=1.5) as client:
+        yield client
 
 
 class Writers:
@@ -44,11 +55,7 @@ class Writers:
     async def all_write(self, within: float) -> None:
         """Wait until each of them has written something again."""
         since = time.monotonic()
-
-        async def all_have() -> bool:
-            return self.ledger.alive_since(since) == WRITERS
-
-        await until(all_have, within, f"all {WRITERS} writers write")
+        await until(lambda: self.ledger.alive_since(since) == WRITERS, within, f"all {WRITERS} writers write")
 
 
 @pytest.mark.large
@@ -73,30 +80,13 @@ async def test_an_immediate_restart_loses_no_acknowledged_write_and_the_first_wr
         down = time.monotonic()
         await asyncio.to_thread(private_server.start)
         accepting = time.monotonic()
-
-        async def written() -> bool:
-            return writers.ledger.alive_since(down) > 0
-
-        await until(written, within=15 - (time.monotonic() - accepting), what="the first write after the restart")
+        left = 15 - (time.monotonic() - accepting)
+        await until(lambda: writers.ledger.alive_since(down), within=left, what="the first write after the restart")
         await writers.all_write(within=20)
-    connection = await faults.watcher(private_url)
-    await writers.ledger.assert_true(connection)
-    await connection.close()
+    async with connected(private_url) as connection:
+        await writers.ledger.assert_true(connection)
     assert writers.ledger.refused
     await faults.assert_pool_complete()
-
-
-async def test_a_retry_in_the_same_task_succeeds_after_its_backend_was_killed(store, watcher):
-    async def work(fault) -> None:
-        async with async_session_factory() as session:
-            await UserRepository(session).create("somebody")
-            await fault
-            await UserRepository(session).create("somebody else")
-
-    with pytest.raises(UnavailableError):
-        await work(faults.kill_backends(watcher))
-    await work(asyncio.sleep(0))
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
 
 
 async def _outcomes(waiters: list, within: float) -> Counter[str]:
@@ -110,28 +100,24 @@ async def _brief_unit() -> None:
         await session.client.execute_rows("SELECT pg_sleep(0.02)")
 
 
-async def test_100_waiters_on_a_pool_of_4_proceed_when_its_backends_are_killed(pool_of_4, private_url):
-    connection = await faults.watcher(private_url)
+async def test_100_waiters_on_a_pool_of_4_proceed_when_its_backends_are_killed(pool_of_4, private_watcher):
     waiters = [asyncio.create_task(_brief_unit()) for _ in range(100)]
     await asyncio.sleep(0.1)
-    await faults.kill_backends(connection)
+    await faults.kill_backends(private_watcher)
     outcomes = await _outcomes(waiters, within=15)
-    await connection.close()
     assert set(outcomes) <= {"ok", "UnavailableError", "OutcomeUnknownError"}
     assert 90 <= outcomes["ok"] < 100
 
 
-async def test_100_waiters_on_a_pool_of_4_fail_in_time_when_its_backends_are_frozen(pool_of_4, private_url):
-    connection = await faults.watcher(private_url)
-    await faults.acquire_all(await pool_of_4.open())
-    with faults.frozen(await faults.pids(connection)):
+async def test_100_waiters_on_a_pool_of_4_fail_in_time_when_its_backends_are_frozen(pool_of_4, private_watcher):
+    await faults.acquire_all(pool_of_4)
+    with faults.frozen(await faults.pids(private_watcher)):
         holders = [asyncio.create_task(_brief_unit()) for _ in range(4)]
         await asyncio.sleep(0.05)
         outcomes = await _outcomes([_brief_unit() for _ in range(100)], within=10)
         for holder in holders:
             holder.cancel()
         await asyncio.wait(holders)
-    await connection.close()
     assert outcomes == {"UnavailableError": 100}
     assert await _outcomes([_brief_unit() for _ in range(100)], within=20) == {"ok": 100}
 
@@ -144,3 +130,92 @@ async def test_100_waiters_on_a_pool_of_4_fail_in_time_when_the_server_is_down(p
         await asyncio.to_thread(private_server.start)
     assert outcomes == {"UnavailableError": 100}
     assert await _outcomes([_brief_unit() for _ in range(100)], within=20) == {"ok": 100}
+
+
+# Backends that are alive and do nothing: their tasks can be cancelled, and the pool gets its connections back.
+
+
+async def _in_autocommit(started: asyncio.Event) -> None:
+    client = await get_engine().open()
+    started.set()
+    await client.execute_rows("SELECT pg_sleep(30)")
+
+
+async def _in_transaction(started: asyncio.Event) -> None:
+    async with async_session_factory() as session:
+        await UserRepository(session).create()
+        started.set()
+        await session.client.execute_rows("SELECT pg_sleep(30)")
+
+
+async def _in_savepoint(started: asyncio.Event) -> None:
+    async with async_session_factory() as session, session.savepoint():
+        await UserRepository(session).create()
+        started.set()
+        await session.client.execute_rows("SELECT pg_sleep(30)")
+
+
+async def _between_statements(started: asyncio.Event) -> None:
+    async with async_session_factory() as session:
+        await UserRepository(session).create()
+        started.set()
+        await asyncio.sleep(30)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("work", [_in_autocommit, _in_transaction, _in_savepoint, _between_statements])
+async def test_tasks_on_frozen_backends_are_cancelled_within_a_second(work, private_store, private_watcher):
+    started = [asyncio.Event() for _ in range(private_store.settings.pool_max_size)]
+    tasks = [asyncio.create_task(work(event)) for event in started]
+    for event in started:
+        await event.wait()
+    await asyncio.sleep(0.05)
+
+    with faults.frozen(await faults.pids(private_watcher)):
+        for task in tasks:
+            task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait(tasks)
+            await faults.acquire_all(private_store)
+        assert all(task.cancelled() for task in tasks)
+
+    await faults.nobody_in_transaction(private_watcher)
+    assert await private_watcher.fetchval("SELECT count(*) FROM users") == 0
+    for _ in range(100):
+        await UserRepository().get_or_create(uuid4())
+
+
+@pytest.mark.large
+async def test_a_commit_on_a_frozen_backend_is_cancelled_within_a_second(private_store, private_watcher):
+    ready, go = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async with async_session_factory() as session:
+            await UserRepository(session).create()
+            ready.set()
+            await go.wait()
+
+    task = asyncio.create_task(work())
+    await ready.wait()
+    with faults.frozen(await faults.pids(private_watcher)):
+        go.set()
+        await asyncio.sleep(0.05)
+        task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait([task])
+            await faults.acquire_all(private_store)
+    await faults.nobody_in_transaction(private_watcher)
+
+
+@pytest.mark.large
+async def test_a_savepoint_that_cannot_be_undone_loses_the_whole_transaction(private_store, private_watcher):
+    with contextlib.ExitStack() as stack, pytest.raises(UnavailableError):
+        async with async_session_factory() as session:
+            await UserRepository(session).create()
+            with contextlib.suppress(LookupError):
+                async with session.savepoint():
+                    await UserRepository(session).create()
+                    stack.enter_context(faults.frozen(await faults.pids(private_watcher)))
+                    raise LookupError
+    await faults.nobody_in_transaction(private_watcher)
+    assert await private_watcher.fetchval("SELECT count(*) FROM users") == 0

@@ -6,25 +6,19 @@ import time
 import pytest
 
 from tests.support.jobs import all_ended, leased, registered, running
-from tests.support.servers import new_name, until
+from tests.support.opened import opened
+from tests.support.servers import until
 from veupath_store import LeaseLostError, OperationRepository, UserRepository, Worker, run_under_lease
-from veupath_store.config import StoreSettings
 from veupath_store.models import Operation
-from veupath_store.session import close_db, init_db
 from veupath_store.values import OperationStatus, OperationType
 
 pytestmark = pytest.mark.large
 
 
 @pytest.fixture
-async def user(private_server, make_store):
-    name = new_name()
-    await private_server.server.create(name)
-    url = private_server.server.url(name)
-    await make_store(url)
-    await init_db(settings=StoreSettings(database_url=url, connect_timeout=0.5))
-    yield await UserRepository().create()
-    await close_db()
+async def user(private_url):
+    async with opened(private_url, connect_timeout=0.5):
+        yield await UserRepository().create()
 
 
 async def test_a_job_survives_an_outage_that_is_shorter_than_its_lease(user, private_server):

@@ -1,4 +1,4 @@
-"""Jobs under leases: how they end, and what they hold while they run."""
+"""Jobs under leases: how they end, what they hold while they run, and that a fault of the store is met again."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,24 @@ import time
 
 import pytest
 
-from tests.support.jobs import another_pool, at_once, expire, forever, leased, next_lease, nothing, status_of, stored
+from tests.support import faults
+from tests.support.databases import connected
+from tests.support.jobs import (
+    WORKER,
+    all_ended,
+    at_once,
+    expire,
+    forever,
+    leased,
+    next_lease,
+    nothing,
+    registered,
+    running,
+    status_of,
+    stored,
+)
+from tests.support.opened import opened
+from tests.support.roles import role
 from tests.support.servers import until
 from veupath_store import (
     InvalidInputError,
@@ -17,17 +34,22 @@ from veupath_store import (
     StreamRepository,
     UnavailableError,
     UserRepository,
+    Worker,
     async_session_factory,
-    close_db,
-    init_db,
     leased_session,
     run_under_lease,
 )
-from veupath_store.config import StoreSettings
+from veupath_store.errors import ConfigurationError
 from veupath_store.inputs import limits
-from veupath_store.jobs.run import Run, describe
+from veupath_store.jobs.run import Run
 from veupath_store.models import Stream
-from veupath_store.values import OperationStatus
+from veupath_store.values import OperationStatus, OperationType
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Attempts follow one another quickly."""
+    monkeypatch.setattr("veupath_store.jobs.run.RETRY_PAUSE", 0.05)
 
 
 class Running:
@@ -56,78 +78,45 @@ async def begun(lease, job, **given):
     return task
 
 
-async def test_a_job_outlives_many_times_its_lease(user):
-    lease = await leased(user, seconds=0.4)
-
-    async def job(context):
-        await asyncio.sleep(1.2)
-        assert len(await LeaseRepository().sweep()) == 0
-
-    assert await run_under_lease(lease, job) == OperationStatus.COMPLETED
-
-
 async def test_twenty_jobs_at_once_hold_no_connection_of_a_pool_of_one(database_url):
-    await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=1, acquire_timeout=2))
-    user = await UserRepository().create()
-    leases = [await leased(user, seconds=2) for _ in range(20)]
-    all_run, queries = asyncio.Barrier(20), []
+    all_run = asyncio.Barrier(20)
 
     async def job(context):
         await all_run.wait()
-        started = time.monotonic()
         await status_of(context.lease)
-        queries.append(time.monotonic() - started)
         await asyncio.sleep(1.5)
 
-    ended = await asyncio.gather(*(run_under_lease(lease, job) for lease in leases))
+    async with opened(database_url, pool_max_size=1, acquire_timeout=2):
+        user = await UserRepository().create()
+        leases = [await leased(user, seconds=2) for _ in range(20)]
+        ended = await asyncio.gather(*(run_under_lease(lease, job) for lease in leases))
     assert ended == [OperationStatus.COMPLETED] * 20
-    assert len(queries) == 20
-    await close_db()
 
 
-async def test_a_job_that_raises_has_failed_whatever_it_says(user):
-    for message, kept in (
-        ("no such gene", "ValueError: no such gene"),
-        ("", "ValueError"),
-        ("a\x00b\ud800", "ValueError: a\ufffdb\ufffd"),
-        ("x" * 1_000_000, ("ValueError: " + "x" * 1_000_000)[: limits.OPERATION_ERROR]),
-    ):
-
-        async def job(context, message=message):
-            raise ValueError(message)
-
-        lease = await leased(user)
-        assert await run_under_lease(lease, job) == OperationStatus.FAILED
-        assert (await status_of(lease)).error == kept
+class MuteError(Exception):
+    def __str__(self):
+        raise RuntimeError
 
 
-def test_an_exception_without_a_message_is_described_all_the_same():
-    class MuteError(Exception):
-        def __str__(self):
-            raise RuntimeError
-
-    assert describe(MuteError()) == "MuteError"
-
-
-async def test_a_job_that_cancels_itself_has_failed(user):
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (ValueError("no such gene"), "ValueError: no such gene"),
+        (ValueError(""), "ValueError"),
+        (ValueError("a\x00b\ud800"), "ValueError: a\ufffdb\ufffd"),
+        (ValueError("x" * 1_000_000), ("ValueError: " + "x" * 1_000_000)[: limits.OPERATION_ERROR]),
+        (MuteError(), "MuteError"),
+        (asyncio.CancelledError(), "CancelledError"),
+    ],
+    ids=["a message", "none", "unsaveable", "long", "mute", "cancelled by itself"],
+)
+async def test_a_job_that_raises_has_failed_whatever_it_says(user, error, kept):
     async def job(context):
-        raise asyncio.CancelledError
+        raise error
 
     lease = await leased(user)
     assert await run_under_lease(lease, job) == OperationStatus.FAILED
-    assert (await status_of(lease)).error == "CancelledError"
-
-
-async def test_a_cancel_request_of_another_process_reaches_the_job(user, database_url):
-    lease, job = await leased(user, seconds=0.6), Running()
-    task = await begun(lease, job)
-    async with another_pool(database_url) as elsewhere:
-        await elsewhere().for_user(user.id).request_cancel(lease.operation_id)
-        requested = time.monotonic()
-        assert await task == OperationStatus.CANCELLED
-        assert (await elsewhere().get_status(lease.operation_id)).status == "cancelled"
-    assert job.context.cancel_requested.is_set()
-    assert job.cancelled_at - requested < lease.seconds
+    assert (await status_of(lease)).error == kept
 
 
 async def test_a_cancelled_job_may_clean_up_for_longer_than_its_lease(user):
@@ -152,12 +141,6 @@ async def test_a_job_that_swallows_its_cancellation_is_cancelled_and_stopped_by_
     await OperationRepository().request_cancel(lease.operation_id)
     assert await run_under_lease(lease, job) == OperationStatus.CANCELLED
     assert went_on == []
-
-
-async def test_a_job_that_finishes_before_it_hears_of_the_cancel_has_completed(user):
-    lease = await leased(user)
-    await OperationRepository().request_cancel(lease.operation_id)
-    assert await run_under_lease(lease, nothing) == OperationStatus.COMPLETED
 
 
 async def test_a_job_whose_lease_is_lost_is_cancelled_and_records_nothing(user):
@@ -223,48 +206,37 @@ async def test_a_job_that_has_ended_its_operation_may_go_on(user):
 async def test_a_worker_that_freezes_in_its_unit_of_work_loses_it_when_its_lease_expires(user):
     lease = await leased(user, seconds=0.5, max_attempts=2)
 
-    async def can_be_taken():
-        return (await next_lease()) is not None
-
     with pytest.raises(UnavailableError):
         async with leased_session(lease, complete=True) as session:
             await StreamRepository(session).create(user.id, "plasmodb")
             # Nothing is said to the server from here on, as if the process had been stopped.
-            waited = await until(can_be_taken, 15, "another worker takes the operation")
-            assert waited > 0.2
+            assert await until(next_lease, 15, "another worker takes the operation") > 0.2
     assert await Stream.all().count() == 0
 
 
 async def test_a_unit_of_work_with_a_long_lease_keeps_the_configured_timeout(database_url):
-    await init_db(settings=StoreSettings(database_url=database_url, idle_in_transaction_timeout=7))
-    user = await UserRepository().create()
-    async with leased_session(await leased(user, seconds=3600)) as session:
-        rows = await session.client.execute_rows("SHOW idle_in_transaction_session_timeout")
-        assert rows[0][0] == "7s"
-    async with async_session_factory() as session:
-        rows = await session.client.execute_rows("SHOW idle_in_transaction_session_timeout")
-        assert rows[0][0] == "7s"
-    await close_db()
+    async with opened(database_url, idle_in_transaction_timeout=7):
+        lease = await leased(await UserRepository().create(), seconds=3600)
+        for unit in (leased_session(lease), async_session_factory()):
+            async with unit as session:
+                rows = await session.client.execute_rows("SHOW idle_in_transaction_session_timeout")
+                assert rows[0][0] == "7s"
 
 
-async def test_a_shutdown_gives_the_operation_back_for_another_worker_to_take_at_once(user):
-    lease, job = await leased(user, max_attempts=2), Running(cleanup=0.1)
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_shutdown_gives_the_operation_back_at_once_unless_that_was_its_last_attempt(user, attempts):
+    lease, job = await leased(user, max_attempts=attempts), Running(cleanup=0.1)
     task = await begun(lease, job)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert job.cancelled_at is not None
     other = await next_lease()
-    assert (other.operation_id, other.attempts) == (lease.operation_id, 2)
-
-
-async def test_a_job_that_may_be_tried_once_has_failed_when_its_worker_is_shut_down(user):
-    lease, job = await leased(user), Running()
-    task = await begun(lease, job)
-    task.cancel()
-    await at_once([task])
-    view = await status_of(lease)
-    assert (view.status, view.error) == ("failed", "the worker was shut down")
+    if attempts == 1:
+        view = await status_of(lease)
+        assert (view.status, view.error, other) == ("failed", "the worker was shut down", None)
+    else:
+        assert (other.operation_id, other.attempts) == (lease.operation_id, 2)
 
 
 async def test_a_job_that_was_done_at_its_shutdown_is_completed_not_repeated(user):
@@ -328,3 +300,82 @@ async def test_an_odd_heartbeat_is_refused(user):
         with pytest.raises(InvalidInputError) as caught:
             await run_under_lease(lease, nothing, heartbeat_every=every)
         assert caught.value.path == "heartbeat_every"
+
+
+# Jobs that meet a fault of the store: one that passes is met again, one that does not ends a worker.
+
+
+class Losing:
+    """A job whose connection the server ends in the first attempts."""
+
+    def __init__(self, watcher, times=1, *, in_a_group=False):
+        self.watcher, self.times, self.attempts, self.in_a_group = watcher, times, 0, in_a_group
+        self.lost = asyncio.Event()
+
+    async def __call__(self, context):
+        self.attempts += 1
+        if not self.in_a_group:
+            await self.work(context)
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.work(context))
+
+    async def work(self, context):
+        async with context.session(complete=True) as session:
+            await StreamRepository(session).create(context.lease.user_id, "plasmodb")
+            if self.attempts <= self.times:
+                pid = await faults.client_pid(session.client)
+                await self.watcher.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
+                self.lost.set()
+
+
+@pytest.mark.parametrize("in_a_group", [False, True])
+async def test_a_job_that_loses_its_connection_is_tried_again_and_its_effect_happens_once(user, watcher, in_a_group):
+    made, job = await registered(user, max_attempts=3), Losing(watcher, in_a_group=in_a_group)
+    worker = Worker(WORKER, {OperationType.EXPERIMENT: job}, poll_seconds=60)
+    async with running(worker):
+        await until(all_ended, 20, "the job has ended")
+    row = await stored(made.id)
+    assert (row.status, row.attempts, job.attempts) == ("completed", 2, 2)
+    assert len(await StreamRepository().list_projections(user.id)) == 1
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_job_that_meets_a_fault_waits_for_any_worker_unless_that_was_its_last_attempt(user, watcher, attempts):
+    lease = await leased(user, max_attempts=attempts)
+    ended = await run_under_lease(lease, Losing(watcher))
+    again = await next_lease()
+    if attempts == 1:
+        assert (ended, again) == (OperationStatus.FAILED, None)
+        assert "UnavailableError: " in (await status_of(lease)).error
+    else:
+        assert ended == OperationStatus.ACTIVE
+        assert (again.operation_id, again.attempts) == (lease.operation_id, 2)
+
+
+async def test_a_cancel_ends_the_pause_before_another_attempt(user, watcher, monkeypatch):
+    monkeypatch.setattr("veupath_store.jobs.run.RETRY_PAUSE", 60.0)
+    lease, job = await leased(user, max_attempts=2), Losing(watcher)
+    task = asyncio.create_task(run_under_lease(lease, job))
+    await asyncio.wait_for(job.lost.wait(), 20)
+    await OperationRepository().request_cancel(lease.operation_id)
+    assert await asyncio.wait_for(task, 10) == OperationStatus.CANCELLED
+
+
+async def test_an_error_beside_the_fault_fails_the_job(user):
+    async def job(context):
+        raise ExceptionGroup("two", [UnavailableError("away"), ValueError("wrong")])
+
+    lease = await leased(user, max_attempts=2)
+    assert await run_under_lease(lease, job) == OperationStatus.FAILED
+
+
+async def test_a_fault_that_does_not_pass_ends_a_worker_with_its_error(database_url, caplog):
+    grants = ("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}",)
+    async with role(database_url, *grants) as (name, url), opened(url), connected(database_url) as owner:
+        working = asyncio.create_task(Worker(WORKER, {OperationType.EXPERIMENT: forever}, poll_seconds=0.05).run())
+        await owner.execute(f"ALTER ROLE {name} NOLOGIN")
+        await owner.fetch("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = $1", name)
+        with pytest.raises(ConfigurationError, match="log in"):
+            await asyncio.wait_for(working, 20)
+    assert "takes no more jobs" in caplog.text

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.jobs import WORKER, expire, leased, registered, stored
+from tests.support.jobs import WORKER, expire, leased, registered, status_of, stored
 from tests.support.plans import explained
 from tests.support.statements import recorded
 from veupath_store import LeaseLostError, LeaseRepository, OperationRepository, async_session_factory
@@ -13,7 +13,7 @@ from veupath_store.errors import UnitOfWorkError
 from veupath_store.inputs import limits
 from veupath_store.models import Operation
 from veupath_store.repositories import leases
-from veupath_store.values import OperationStatus, OperationType
+from veupath_store.values import OperationType
 
 EXPERIMENT = [OperationType.EXPERIMENT]
 
@@ -22,14 +22,26 @@ def repository():
     return LeaseRepository()
 
 
+async def claimed(types=EXPERIMENT, worker=WORKER):
+    return await repository().claim(worker, types, lease_seconds=30)
+
+
+async def assert_lost(lease):
+    """Nothing can be recorded under a lease."""
+    calls = (repository().heartbeat, repository().complete, repository().cancel, repository().release)
+    for attempt in (*(call(lease) for call in calls), repository().fail(lease, "late")):
+        with pytest.raises(LeaseLostError):
+            await attempt
+
+
 async def test_workers_get_the_oldest_operation_of_their_types(user):
     first, second, other = [*await registered(user, count=2), await registered(user, "batch")]
     with recorded() as sent:
-        lease = await repository().claim(WORKER, EXPERIMENT, lease_seconds=30)
+        lease = await claimed()
     assert len(sent) == 1
     assert lease.operation_id == first.id
     assert (lease.user_id, lease.attempts, lease.seconds) == (user.id, 1, 30)
-    both = [await repository().claim(WORKER, ["batch", "experiment"], lease_seconds=30) for _ in range(3)]
+    both = [await claimed(["batch", "experiment"]) for _ in range(3)]
     assert [lease and lease.operation_id for lease in both] == [second.id, other.id, None]
 
 
@@ -46,29 +58,17 @@ async def test_an_ended_operation_never_changes_again(user, end, status, error):
     assert await repository().get_outcome(lease) is None
     await end(repository(), lease)
     ended = await stored(lease.operation_id)
-    assert (ended.status, ended.error) == (status, error)
+    assert (ended.status, ended.error, ended.cancel_requested_at) == (status, error, None)
     assert ended.completed_at > ended.created_at
     assert await repository().get_outcome(lease) == status
-    for attempt in (
-        repository().complete(lease),
-        repository().fail(lease, "again"),
-        repository().cancel(lease),
-        repository().release(lease),
-        repository().heartbeat(lease),
-    ):
-        with pytest.raises(LeaseLostError):
-            await attempt
+    await assert_lost(lease)
     assert (await OperationRepository().request_cancel(lease.operation_id)).status == status
-    assert await repository().claim(WORKER, EXPERIMENT, lease_seconds=30) is None
+    assert await claimed() is None
     await expire(lease)
     assert len(await repository().sweep()) == 0
     after = await stored(lease.operation_id)
-    assert (after.status, after.error, after.completed_at, after.cancel_requested_at) == (
-        status,
-        error,
-        ended.completed_at,
-        None,
-    )
+    for column in ("status", "error", "completed_at", "cancel_requested_at"):
+        assert getattr(after, column) == getattr(ended, column)
     assert (await OperationRepository().page_active(user.id)).items == []
     assert [item.id for item in (await OperationRepository().page(user.id)).items] == [lease.operation_id]
 
@@ -86,22 +86,14 @@ async def test_a_heartbeat_renews_the_lease_and_tells_of_a_cancel_request(user):
     assert (await stored(lease.operation_id)).cancel_requested_at == asked
     assert (await repository().heartbeat(lease)).cancel_requested
     await repository().cancel(lease)
-    assert (await OperationRepository().get_status(lease.operation_id)).status == OperationStatus.CANCELLED
+    assert (await status_of(lease)).status == "cancelled"
 
 
 async def test_an_expired_lease_can_record_nothing(user):
     lease = await leased(user, max_attempts=2)
     await expire(lease)
     before = dict(await stored(lease.operation_id))
-    for attempt in (
-        repository().heartbeat(lease),
-        repository().complete(lease),
-        repository().fail(lease, "late"),
-        repository().cancel(lease),
-        repository().release(lease),
-    ):
-        with pytest.raises(LeaseLostError):
-            await attempt
+    await assert_lost(lease)
     assert dict(await stored(lease.operation_id)) == before
 
 
@@ -117,12 +109,10 @@ async def test_a_lease_that_expires_during_a_unit_of_work_is_lost_there_too(user
 async def test_the_next_worker_gets_a_new_token_and_the_old_one_is_worthless(user):
     old = await leased(user, max_attempts=2)
     await expire(old)
-    new = await repository().claim("host:2", EXPERIMENT, lease_seconds=30)
+    new = await claimed(worker="host:2")
     assert (new.operation_id, new.attempts) == (old.operation_id, 2)
     assert new.token != old.token
-    for call in (repository().heartbeat, repository().complete, repository().release):
-        with pytest.raises(LeaseLostError):
-            await call(old)
+    await assert_lost(old)
     await repository().complete(new)
     assert await repository().get_outcome(old) is None
     assert await repository().get_outcome(new) == "completed"
@@ -152,7 +142,7 @@ async def test_a_sweep_requeues_fails_or_cancels_and_leaves_live_leases(user):
     assert failed.completed_at is not None
     requeued = await stored(again.operation_id)
     assert (requeued.status, requeued.lease_token, requeued.worker_id) == ("active", None, None)
-    taken = [await repository().claim(WORKER, EXPERIMENT, lease_seconds=30) for _ in range(3)]
+    taken = [await claimed() for _ in range(3)]
     assert [lease and lease.operation_id for lease in taken] == [again.operation_id, waiting.id, None]
     assert len(await repository().sweep()) == 0
 
@@ -167,16 +157,16 @@ async def test_a_released_operation_is_taken_by_another_at_once(user):
     lease = await leased(user, max_attempts=2)
     assert await repository().release(lease) == "active"
     assert (await stored(lease.operation_id)).lease_token is None
-    again = await repository().claim(WORKER, EXPERIMENT, lease_seconds=30)
+    again = await claimed()
     assert (again.operation_id, again.attempts) == (lease.operation_id, 2)
     assert await repository().release(again) == "failed"
-    assert (await OperationRepository().get_status(lease.operation_id)).error == "the worker was shut down"
+    assert (await status_of(lease)).error == "the worker was shut down"
 
 
 async def test_giving_back_what_was_not_begun_costs_no_attempt(user):
     lease = await leased(user)
     assert await repository().release(lease, begun=False) == "active"
-    again = await repository().claim(WORKER, EXPERIMENT, lease_seconds=30)
+    again = await claimed()
     assert again.attempts == 1
     await OperationRepository().request_cancel(lease.operation_id)
     assert await repository().release(again, begun=False) == "cancelled"
@@ -193,7 +183,7 @@ async def test_no_error_text_keeps_a_failure_from_being_recorded(user):
     ):
         lease = await leased(user)
         await repository().fail(lease, error)
-        view = await OperationRepository().get_status(lease.operation_id)
+        view = await status_of(lease)
         assert (view.status, view.error) == ("failed", kept)
 
 
@@ -203,9 +193,7 @@ async def test_assert_lease_needs_a_unit_of_work(user):
 
 
 async def test_a_lease_with_another_owner_in_it_is_worthless(user, stranger):
-    lease = await leased(user)
-    with pytest.raises(LeaseLostError):
-        await repository().complete(lease.model_copy(update={"user_id": stranger.id}))
+    await assert_lost((await leased(user)).model_copy(update={"user_id": stranger.id}))
 
 
 @pytest.fixture
@@ -227,13 +215,10 @@ async def many(user):
 
 async def test_workers_and_sweeps_read_the_partial_indexes_only(user, many):
     types = [str(kind) for kind in OperationType]
+    sweeping = {"operations_expiry_idx", "operations_pkey"}
     for sql, values, indexes in (
-        (
-            leases._CLAIM,
-            [types, WORKER, uuid4(), 30.0],
-            {"operations_waiting_idx", "operations_expiry_idx", "operations_pkey"},
-        ),
-        (leases._SWEEP, [1000], {"operations_expiry_idx", "operations_pkey"}),
+        (leases._CLAIM, [types, WORKER, uuid4(), 30.0], {"operations_waiting_idx", *sweeping}),
+        (leases._SWEEP, [1000], sweeping),
         (leases._HEARTBEAT, [user.id, uuid4(), uuid4(), 30.0], {"operations_pkey"}),
     ):
         plan = await explained(many, sql, values)

@@ -3,10 +3,11 @@
 import asyncio
 import random
 from collections import Counter
+from functools import partial
 
 import pytest
 
-from tests.support.jobs import WORKER, another_pool, at_once, expire, leased, new_stream, registered, stored
+from tests.support.jobs import WORKER, another_pool, at_once, expire, leased, new_stream, registered, status_of, stored
 from veupath_store import (
     LeaseLostError,
     LeaseRepository,
@@ -55,10 +56,10 @@ async def test_of_fifty_endings_one_happens_and_the_status_never_changes_afterwa
         watching = asyncio.create_task(watch(lease, seen))
         calls = [
             (
-                lambda lease=lease: LeaseRepository().complete(lease),
-                lambda lease=lease, number=number: LeaseRepository().fail(lease, f"error {number}"),
-                lambda lease=lease: LeaseRepository().cancel(lease),
-                lambda lease=lease: OperationRepository().request_cancel(lease.operation_id),
+                partial(LeaseRepository().complete, lease),
+                partial(LeaseRepository().fail, lease, f"error {number}"),
+                partial(LeaseRepository().cancel, lease),
+                partial(OperationRepository().request_cancel, lease.operation_id),
             )[number % 4]
             for number in range(TASKS)
         ]
@@ -103,7 +104,7 @@ async def test_sweepers_never_touch_a_live_lease_and_take_back_each_dead_one_onc
 
     async def sweep(repository):
         while not stopping.is_set():
-            report = await LeaseRepository().sweep(limit=7)
+            report = await repository().sweep(limit=7)
             swept.extend([*report.failed, *report.requeued, *report.cancelled])
             await asyncio.sleep(0)
 
@@ -112,10 +113,8 @@ async def test_sweepers_never_touch_a_live_lease_and_take_back_each_dead_one_onc
             await asyncio.sleep(0.15)
             await LeaseRepository().heartbeat(lease)
 
-    async with another_pool(database_url, pool_max_size=4) as elsewhere:
-        sweeping = [
-            asyncio.create_task(sweep(repository)) for repository in (elsewhere, elsewhere, OperationRepository)
-        ]
+    async with another_pool(database_url, LeaseRepository, pool_max_size=4) as elsewhere:
+        sweeping = [asyncio.create_task(sweep(repository)) for repository in (elsewhere, elsewhere, LeaseRepository)]
         await asyncio.gather(*(beat(lease) for lease in live))
         stopping.set()
         await asyncio.gather(*sweeping)
@@ -169,7 +168,7 @@ async def test_a_unit_of_work_that_holds_its_lease_keeps_it_from_everybody_until
             assert len(await LeaseRepository().sweep()) == 0
             assert await LeaseRepository().claim(WORKER, ["experiment"], lease_seconds=30) is None
             await OperationRepository(session).get_status(lease.operation_id)
-    assert (await OperationRepository().get_status(lease.operation_id)).status == OperationStatus.COMPLETED
+    assert (await status_of(lease)).status == OperationStatus.COMPLETED
     with pytest.raises(LeaseLostError):
         await LeaseRepository().heartbeat(lease)
 
@@ -191,6 +190,6 @@ async def test_fifty_cancel_requests_against_workers_that_complete_and_release(u
         )
         assert losers(results) == []
         for number, lease in enumerate(leases):
-            status = (await OperationRepository().get_status(lease.operation_id)).status
+            status = (await status_of(lease)).status
             assert status == ("cancelled" if number % 2 else "completed")
         assert await LeaseRepository().claim(WORKER, ["experiment"], lease_seconds=30) is None

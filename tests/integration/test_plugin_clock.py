@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.any_log import redis_log
-from tests.support.jobs import forever, running
+from tests.support.jobs import forever
+from tests.support.opened import opened
 from veupath_store import (
     Event,
     ExperimentRepository,
@@ -19,15 +19,12 @@ from veupath_store import (
     UnavailableError,
     Worker,
     async_session_factory,
-    close_db,
-    init_db,
-    run_under_lease,
 )
-from veupath_store.config import StoreSettings
 from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import required_log
-from veupath_store.models import Operation, StreamProjection, User
-from veupath_store.values import OperationStatus, OperationType
+from veupath_store.integrations.testing import Factories, StoreClock
+from veupath_store.models import StreamProjection, User
+from veupath_store.values import OperationType
 
 WEEK = timedelta(days=7)
 
@@ -39,9 +36,8 @@ WHERE c.table_schema = 'public'
 
 
 async def times():
-    """The sum of all times of each column that holds some."""
-    client = User._meta.db
-    found = {}
+    """The newest time of each column that holds some."""
+    client, found = User._meta.db, {}
     for row in await client.execute_rows(_TIMES):
         sql = 'SELECT max("{column}") AS at FROM "{table}"'.format(**row)
         found[f"{row['table']}.{row['column']}"] = (await client.execute_rows(sql))[0]["at"]
@@ -53,15 +49,12 @@ async def fill(factories):
     user = await factories.user()
     await factories.stream(user, dismissed=True)
     await factories.control_set(user)
-    experiment = await factories.experiment(user)
+    deleted, _ = await factories.experiment(user), await factories.experiment(user)
     await factories.gene_set(user)
     await factories.operation(user, status="completed")
-    lease = await factories.lease(user)
-    await OperationRepository().request_cancel(lease.operation_id)
-    await ExperimentRepository().delete(experiment.id)
-    await factories.experiment(user)
-    client = User._meta.db
-    await client.execute_script(
+    await OperationRepository().request_cancel((await factories.lease(user)).operation_id)
+    await ExperimentRepository().delete(deleted.id)
+    await User._meta.db.execute_script(
         "INSERT INTO deleted_ids (kind, id, log_removed_at) VALUES ('stream', gen_random_uuid(), now())"
     )
 
@@ -99,70 +92,6 @@ async def test_a_lease_holds_until_its_time_and_not_longer(make_lease, store_clo
     assert (await LeaseRepository().sweep()).failed == (lease.operation_id,)
 
 
-async def test_an_operation_whose_worker_was_lost_is_taken_by_a_worker(make_lease, store_clock):
-    lease = await make_lease(lease_seconds=600, max_attempts=2)
-    done = asyncio.Event()
-
-    async def job(context):
-        assert context.lease.operation_id == lease.operation_id
-        done.set()
-
-    worker = Worker("host:2", {OperationType.EXPERIMENT: job}, poll_seconds=0.02)
-    async with running(worker), asyncio.timeout(15):
-        await asyncio.sleep(0.1)
-        assert not done.is_set()
-        await store_clock.advance(minutes=11)
-        await done.wait()
-    assert (await Operation.get(id=lease.operation_id)).status == OperationStatus.COMPLETED
-
-
-async def test_a_job_that_runs_learns_from_its_next_heartbeat_that_its_lease_has_expired(make_lease, store_clock):
-    lease = await make_lease(lease_seconds=600)
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    async def job(context):
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    task = asyncio.create_task(run_under_lease(lease, job, heartbeat_every=0.05))
-    await begun.wait()
-    await store_clock.advance(minutes=11)
-    with pytest.raises(LeaseLostError):
-        await asyncio.wait_for(task, 20)
-    assert stopped.is_set()
-
-
-async def test_a_conversation_is_as_old_for_the_application_as_for_the_server(make_user, make_stream, store_clock):
-    user = await make_user()
-    old = await make_stream(user)
-    await StreamRepository().dismiss(old.id)
-    await store_clock.advance(WEEK)
-    recent = await make_stream(user, dismissed=True)
-    await StreamRepository().dismiss(old.id)
-    listed = await StreamRepository().list_dismissed_projections(user.id)
-    assert [one.stream_id for one in listed] == [recent.id, old.id]
-    dismissed_at = (await StreamProjection.get(stream_id=old.id)).dismissed_at
-    assert abs(datetime.now(UTC) - dismissed_at - WEEK) < timedelta(minutes=1)
-
-
-async def test_the_sidebars_order_follows(make_user, make_stream, store_clock):
-    user = await make_user()
-    streams = []
-    for _ in range(3):
-        streams.append((await make_stream(user)).id)
-        await store_clock.advance(days=1)
-    assert await sidebar(user) == streams[::-1]
-    await StreamRepository().update_projection(streams[0], name="Again")
-    assert await sidebar(user) == [streams[0], streams[2], streams[1]]
-
-
-async def sidebar(user):
-    return [one.stream_id for one in await StreamRepository().list_projections(user.id)]
-
-
 async def test_pages_go_on_unless_the_clock_was_moved_between_them(make_user, make_stream, store_clock):
     user = await make_user()
     streams = [(await make_stream(user)).id for _ in range(4)][::-1]
@@ -181,11 +110,8 @@ async def test_time_moves_on_by_whole_milliseconds(store_clock, span):
         await store_clock.advance(span)
 
 
-async def test_a_row_that_somebody_has_locked_keeps_all_from_moving(settings, server, database_url):
-    await init_db(settings=settings.model_copy(update={"lock_timeout": 0.1}))
-    try:
-        from veupath_store.integrations.testing import Factories, StoreClock
-
+async def test_a_row_that_somebody_has_locked_keeps_all_from_moving(settings):
+    async with opened(settings, lock_timeout=0.1):
         user = await Factories().user()
         stream = await Factories().stream(user)
         async with async_session_factory() as session:
@@ -193,79 +119,78 @@ async def test_a_row_that_somebody_has_locked_keeps_all_from_moving(settings, se
             with pytest.raises(UnavailableError):
                 await StoreClock().advance(days=1)
         assert (await User.get(id=user.id)).created_at == user.created_at
-    finally:
-        await close_db()
 
 
-class TestWithALog:
-    @pytest.fixture
-    def settings(self, redis_url, database_url):
-        with redis_log(redis_url) as log:
-            yield StoreSettings(database_url=database_url, redis_url=log.url, log_prefix=log.prefix, catch_up=False)
+@pytest.mark.with_log
+async def test_rows_still_are_what_their_logs_say(store, make_user, make_stream, make_gene_set, store_clock):
+    user = await make_user()
+    one = await make_stream(user, wdk_strategy_id=7, plan={"recordType": "transcript", "root": {}})
+    two = await make_stream(user, wdk_strategy_id=7, dismissed=True)
+    await Projector().append(one.id, [Event(type="strategy_link", data={"wdkStrategyId": 9})])
+    await StreamRepository().restore(two.id)
+    await Projector().catch_up(one.id)
+    before = await StreamProjection.get(stream_id=one.id)
+    await store_clock.advance(WEEK)
+    after = await StreamProjection.get(stream_id=one.id)
+    assert before.updated_at - after.updated_at == WEEK
+    assert ms(before.last_event_id) - ms(after.last_event_id) == WEEK / timedelta(milliseconds=1)
+    assert not (await Projector().verify()).suspects
+    rebuilt = await Projector().rebuild()
+    assert set(rebuilt.counts) == {"rebuilt"}, rebuilt
+    await make_stream(user, wdk_strategy_id=9)
+    await StreamRepository().update_projection(one.id, name="Younger")
+    assert (await StreamProjection.get(stream_id=one.id)).updated_at > after.updated_at + WEEK / 2
+    assert not (await Projector().verify()).suspects
 
-    async def test_rows_still_are_what_their_logs_say(self, store, make_user, make_stream, make_gene_set, store_clock):
-        user = await make_user()
-        one = await make_stream(user, wdk_strategy_id=7, plan={"recordType": "transcript", "root": {}})
-        two = await make_stream(user, wdk_strategy_id=7, dismissed=True)
-        await Projector().append(one.id, [Event(type="strategy_link", data={"wdkStrategyId": 9})])
-        await StreamRepository().restore(two.id)
-        await Projector().catch_up(one.id)
-        before = await StreamProjection.get(stream_id=one.id)
-        await store_clock.advance(WEEK)
-        after = await StreamProjection.get(stream_id=one.id)
-        assert before.updated_at - after.updated_at == WEEK
-        assert ms(before.last_event_id) - ms(after.last_event_id) == WEEK / timedelta(milliseconds=1)
-        assert not (await Projector().verify()).suspects
-        rebuilt = await Projector().rebuild()
-        assert set(rebuilt.counts) == {"rebuilt"}, rebuilt
-        await make_stream(user, wdk_strategy_id=9)
-        await StreamRepository().update_projection(one.id, name="Younger")
-        assert (await StreamProjection.get(stream_id=one.id)).updated_at > after.updated_at + WEEK / 2
-        assert not (await Projector().verify()).suspects
 
-    async def test_a_whole_row_says_older_times_as_well(self, store, make_user, make_stream, store_clock):
-        user = await make_user()
-        stream = await make_stream(user, wdk_strategy_id=7)
-        await StreamRepository().dismiss(stream.id)
-        await Projector().append(stream.id, [Event(type="assistant_delta", data={"n": n}) for n in range(20)])
-        await Projector().catch_up(stream.id)
-        await Projector().trim(stream.id, keep=1)  # the whole row is the newest entry
-        before = await StreamProjection.get(stream_id=stream.id)
-        [*_, newest] = await required_log().read(LogKey.stream(stream.id), count=10)
-        assert {"updatedAt", "dismissedAt"} <= json.loads(newest.raw).keys()
-        await store_clock.advance(WEEK)
-        assert not (await Projector().verify()).suspects
-        await StreamProjection.all().delete()
-        await Projector().rebuild()
-        after = await StreamProjection.get(stream_id=stream.id)
-        assert (before.updated_at - after.updated_at, before.dismissed_at - after.dismissed_at) == (WEEK, WEEK)
+@pytest.mark.with_log
+async def test_a_whole_row_says_older_times_as_well(store, make_user, make_stream, store_clock):
+    user = await make_user()
+    stream = await make_stream(user, wdk_strategy_id=7)
+    await StreamRepository().dismiss(stream.id)
+    await Projector().append(stream.id, [Event(type="assistant_delta", data={"n": n}) for n in range(20)])
+    await Projector().catch_up(stream.id)
+    await Projector().trim(stream.id, keep=1)  # the whole row is the newest entry
+    before = await StreamProjection.get(stream_id=stream.id)
+    [*_, newest] = await required_log().read(LogKey.stream(stream.id), count=10)
+    assert {"updatedAt", "dismissedAt"} <= json.loads(newest.raw).keys()
+    await store_clock.advance(WEEK)
+    assert not (await Projector().verify()).suspects
+    await StreamProjection.all().delete()
+    await Projector().rebuild()
+    after = await StreamProjection.get(stream_id=stream.id)
+    assert (before.updated_at - after.updated_at, before.dismissed_at - after.dismissed_at) == (WEEK, WEEK)
 
-    async def test_lag_grows(self, store, make_stream, store_clock):
-        stream = await make_stream()
-        await Projector().append(stream.id, [Event(type="user_message", data={})])
-        await store_clock.advance(hours=1)
-        [lag] = (await Projector().lag()).lagging
-        assert 3_600 <= lag.seconds < 3_700
-        assert lag.state == "stuck"
-        [(_, since)] = await required_log().behind(10)
-        assert abs(datetime.now(UTC).timestamp() - 3_600 - since / 1_000) < 60
 
-    async def test_a_log_remembers_what_it_had_and_the_next_sweep_is_due(self, store, make_stream, store_clock):
-        log, stream = required_log(), await make_stream()
-        key = LogKey.stream(stream.id)
-        await Projector().catch_up(stream.id)
-        [before] = await log.ends([key])
-        [last] = await log.append(key, [Event(type="assistant_delta", data={"a": 1})])
-        await log.discard(key, [last])
-        assert await log.claim_sweep(60)
-        await store_clock.advance(seconds=59)
-        [after] = await log.ends([key])
-        assert after.last == last._replace(ms=last.ms - 59_000)
-        assert after.newest == before.newest._replace(ms=before.newest.ms - 59_000)
-        assert not await log.claim_sweep(60)
-        await store_clock.advance(seconds=2)
-        await asyncio.sleep(0.01)
-        assert await log.claim_sweep(60)
+@pytest.mark.with_log
+async def test_lag_grows(store, make_stream, store_clock):
+    stream = await make_stream()
+    await Projector().append(stream.id, [Event(type="user_message", data={})])
+    await store_clock.advance(hours=1)
+    [lag] = (await Projector().lag()).lagging
+    assert 3_600 <= lag.seconds < 3_700
+    assert lag.state == "stuck"
+    [(_, since)] = await required_log().behind(10)
+    assert abs(datetime.now(UTC).timestamp() - 3_600 - since / 1_000) < 60
+
+
+@pytest.mark.with_log
+async def test_a_log_remembers_what_it_had_and_the_next_sweep_is_due(store, make_stream, store_clock):
+    log, stream = required_log(), await make_stream()
+    key = LogKey.stream(stream.id)
+    await Projector().catch_up(stream.id)
+    [before] = await log.ends([key])
+    [last] = await log.append(key, [Event(type="assistant_delta", data={"a": 1})])
+    await log.discard(key, [last])
+    assert await log.claim_sweep(60)
+    await store_clock.advance(seconds=59)
+    [after] = await log.ends([key])
+    assert after.last == last._replace(ms=last.ms - 59_000)
+    assert after.newest == before.newest._replace(ms=before.newest.ms - 59_000)
+    assert not await log.claim_sweep(60)
+    await store_clock.advance(seconds=2)
+    await asyncio.sleep(0.01)
+    assert await log.claim_sweep(60)
 
 
 def ms(position):

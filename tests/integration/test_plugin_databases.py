@@ -110,13 +110,9 @@ async def test_sequences_begin_anew(databases, shared):
 )
 def test_a_change_of_the_schema_is_seen(databases, shared, change):
     name = shared.cleaned()
-    databases.run(lambda: run_and_undo_nothing(databases, name, change))
+    databases.execute(change, database=name)
     assert not databases.run(shared._emptied)
     databases.run(shared._look)  # quicker than a new one; the next test shows that there is one
-
-
-async def run_and_undo_nothing(databases, name, change):
-    await (await databases.connection(name)).execute(change)
 
 
 async def test_after_a_change_of_the_schema_the_database_is_a_new_one(databases, template):

@@ -9,15 +9,9 @@ from tortoise.expressions import Q
 from tortoise.functions import Count
 
 from tests.support.statements import recorded
+from veupath_store.integrations.testing import Factories
 from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow, Operation, Stream, StreamProjection, User
-from veupath_store.repositories import (
-    ControlSetRepository,
-    ExperimentRepository,
-    GeneSetRepository,
-    OperationRepository,
-    StreamRepository,
-    UserRepository,
-)
+from veupath_store.repositories import OperationRepository, StreamRepository, UserRepository
 from veupath_store.repositories.queries import CLOCK, Condition, Prepared, Sql, instances
 from veupath_store.values import OperationType
 
@@ -26,39 +20,34 @@ DOCUMENTS = [{}, {"a": None}, {"text": "\u2028 é \U0001f600", "deep": [[1, 2.5,
 
 async def filled(seed):
     """Rows of all kinds, with nulls, and what to look for."""
-    chance = random.Random(seed)
+    chance, make = random.Random(seed), Factories()
     users = [await UserRepository().create(chance.choice([None, f"user {n}"])) for n in range(4)]
-    streams, experiments = StreamRepository(), ExperimentRepository()
     for number in range(25):
-        owner = chance.choice(users).id
-        stream = await streams.create(owner, chance.choice(["plasmodb", "toxodb"]), name=f"name {number % 7}")
-        await streams.update_projection(
-            stream.id,
+        owner = chance.choice(users)
+        stream = await make.stream(
+            owner,
+            chance.choice(["plasmodb", "toxodb"]),
+            name=f"name {number % 7}",
+            dismissed=chance.random() < 0.3,
             plan=chance.choice(DOCUMENTS),
             wdk_strategy_id=chance.choice([None, number]),
             wdk_strategy_id_set=True,
             record_type=chance.choice([None, "transcript"]),
             result_count=chance.randrange(5),
         )
-        if chance.random() < 0.3:
-            await streams.dismiss(stream.id)
-        await experiments.save(
-            uuid4(), user_id=owner, site_id="plasmodb", name="e", status="done", data=chance.choice(DOCUMENTS)
-        )
+        await make.experiment(owner, data=chance.choice(DOCUMENTS))
         chat = chance.random() < 0.5
         await OperationRepository().register(
-            owner, OperationType.CHAT if chat else OperationType.BATCH, stream_id=stream.id if chat else None
+            owner.id, OperationType.CHAT if chat else OperationType.BATCH, stream_id=stream.id if chat else None
         )
-        await ControlSetRepository().create(
+        await make.control_set(
+            chance.choice([None, owner]),
             name=f"set {number}",
-            site_id="plasmodb",
-            record_type="gene",
             positive_ids=[f"g{n}" for n in range(chance.randrange(4))],
-            negative_ids=[],
             tags=chance.choice([None, ["a"], ["a", "b"]]),
-            user_id=chance.choice([None, owner]),
             is_public=True,
         )
+    await make.gene_set(users[0])
     return [user.id for user in users]
 
 
@@ -75,17 +64,15 @@ def shown(row):
 
 
 EARLY = datetime(2020, 1, 1, tzinfo=UTC)
+_OF_USER = {"user": UUID}
 QUERIES = {
-    "an id": (lambda user: User.filter(pk=user), {"user": UUID}),
+    "an id": (lambda user: User.filter(pk=user), _OF_USER),
     "a text": (lambda name: StreamProjection.filter(name=name).order_by("stream_id"), {"name": str}),
     "two of one kind": (
         lambda low, high: StreamProjection.filter(result_count__gte=low, result_count__lt=high).order_by("stream_id"),
         {"low": int, "high": int},
     ),
-    "the same twice": (
-        lambda user: Stream.filter(Q(user_id=user) | Q(id=user)).order_by("created_at", "id"),
-        {"user": UUID},
-    ),
+    "the same twice": (lambda user: Stream.filter(Q(user_id=user) | Q(id=user)).order_by("created_at", "id"), _OF_USER),
     "a time, and a constant": (
         lambda since: Operation.filter(created_at__gt=since, type="chat").order_by("-created_at", "id"),
         {"since": datetime},
@@ -93,23 +80,21 @@ QUERIES = {
     "a limit": (lambda most: ControlSet.all().order_by("name", "id").limit(most), {"most": int}),
     "a null in the condition": (
         lambda user: StreamProjection.filter(user_id=user, wdk_strategy_id__isnull=True).order_by("stream_id"),
-        {"user": UUID},
+        _OF_USER,
     ),
     "a join": (
-        lambda user: (
-            StreamProjection.filter(user_id=user).select_related("stream").order_by("-updated_at", "stream_id")
-        ),
-        {"user": UUID},
+        lambda user: StreamProjection.filter(user_id=user).select_related("stream").order_by("-updated_at", "name"),
+        _OF_USER,
     ),
     "a join of a join": (
         lambda user: StreamProjection.filter(user_id=user).select_related("stream__user").order_by("stream_id"),
-        {"user": UUID},
+        _OF_USER,
     ),
     "an outer join": (
         lambda name: ControlSet.filter(name__gt=name).select_related("user").order_by("id"),
         {"name": str},
     ),
-    "documents": (lambda user: ExperimentRow.filter(user_id=user).order_by("id"), {"user": UUID}),
+    "documents": (lambda user: ExperimentRow.filter(user_id=user).order_by("id"), _OF_USER),
     "a condition on what is joined": (
         lambda site, user: StreamProjection.filter(stream__site_id=site, stream__user__id=user).order_by("stream_id"),
         {"site": str, "user": UUID},
@@ -152,8 +137,7 @@ def state_of(row):
 
 @pytest.mark.parametrize("model", [User, Stream, StreamProjection, ExperimentRow, ControlSet, Operation, GeneSetRow])
 async def test_a_hydrated_instance_holds_what_tortoise_puts_into_one(store, model):
-    users = await filled(4)
-    await GeneSetRepository().save(uuid4(), user_id=users[0], site_id="plasmodb", name="g", gene_ids=["g1"])
+    await filled(4)
     client = await store.open()
     columns = ", ".join(model._meta.fields_db_projection.values())
     rows = await client.execute_rows(f"SELECT {columns} FROM {model._meta.db_table}")

@@ -1,7 +1,6 @@
 """Closing with work in flight: it drains, refuses what is new, and ends in time."""
 
 import asyncio
-import socket
 import time
 from collections import Counter
 
@@ -28,6 +27,21 @@ async def closed_afterwards():
     await close_db()
 
 
+async def _saves(login: str, *, first: object = None, seconds: float = 0) -> None:
+    """A unit of work that waits for something, and then for the server, before it writes."""
+    async with async_session_factory() as session:
+        if first is not None:
+            await first
+        await session.client.execute_rows(f"SELECT pg_sleep({seconds})")
+        await UserRepository(session).create(login)
+
+
+async def _begun(*works) -> list[asyncio.Task]:
+    tasks = [asyncio.create_task(work) for work in works]
+    await asyncio.sleep(0.05)
+    return tasks
+
+
 async def test_close_db_lets_work_in_flight_commit_and_refuses_new_work(settings, watcher):
     await init_db(settings=settings)
     begun, finish = asyncio.Event(), asyncio.Event()
@@ -42,8 +56,7 @@ async def test_close_db_lets_work_in_flight_commit_and_refuses_new_work(settings
 
     task = asyncio.create_task(work())
     await begun.wait()
-    closing = asyncio.create_task(close_db())
-    await asyncio.sleep(0.05)
+    [closing] = await _begun(close_db())
     with pytest.raises(StoreClosedError):
         async_session_factory()
     with pytest.raises(StoreClosedError):
@@ -57,39 +70,21 @@ async def test_close_db_lets_work_in_flight_commit_and_refuses_new_work(settings
 
 async def test_concurrent_close_db_calls_all_wait_for_the_end(settings, watcher):
     await init_db(settings=settings)
-
-    async def work() -> None:
-        async with async_session_factory() as session:
-            await session.client.execute_rows("SELECT pg_sleep(0.2)")
-            await UserRepository(session).create("kept")
-
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0.05)
+    [task] = await _begun(_saves("kept", seconds=0.2))
     await asyncio.gather(*(close_db() for _ in range(5)))
     assert task.done()
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 1
+    assert await faults.logins(watcher) == ["kept"]
     await faults.nobody_connected(watcher)
 
 
 async def test_what_waits_for_a_connection_when_closing_begins_is_refused_not_cut_off(database_url, watcher):
     engine = await init_db(settings=StoreSettings(database_url=database_url, pool_max_size=2))
     await faults.acquire_all(await engine.open())
-
-    async def work() -> str:
-        try:
-            async with async_session_factory() as session:
-                await session.client.execute_rows("SELECT pg_sleep(0.1)")
-                await UserRepository(session).create()
-        except StoreClosedError:
-            return "refused"
-        return "saved"
-
-    tasks = [asyncio.create_task(work()) for _ in range(50)]
-    await asyncio.sleep(0.05)
+    tasks = await _begun(*(_saves(f"{number}", seconds=0.1) for number in range(50)))
     await close_db()
-    outcomes = Counter(await asyncio.gather(*tasks))
-    assert outcomes == {"saved": 2, "refused": 48}
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
+    outcomes = Counter(type(error) for error in await asyncio.gather(*tasks, return_exceptions=True))
+    assert outcomes == {type(None): 2, StoreClosedError: 48}
+    assert len(await faults.logins(watcher)) == 2
     await faults.nobody_connected(watcher)
 
 
@@ -106,25 +101,19 @@ async def test_work_that_is_longer_than_the_close_timeout_is_cut_off_in_time(dat
                 await asyncio.sleep(0.6)
                 await UserRepository(session).create("late")
 
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0.1)
+    [task] = await _begun(work())
     started = time.monotonic()
     await close_db()
     assert 0.2 < time.monotonic() - started < 15
     with pytest.raises(UnavailableError):
         await task
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 0
+    assert await faults.logins(watcher) == []
 
 
 async def test_a_commit_that_is_cut_off_is_an_unknown_outcome(database_url, watcher):
     await faults.check_at_commit(watcher)
     await init_db(settings=StoreSettings(database_url=database_url, close_timeout=0.2))
-
-    async def work() -> None:
-        async with async_session_factory() as session:
-            await UserRepository(session).create("slow")
-
-    task = asyncio.create_task(work())
+    [task] = await _begun(_saves("slow"))
     await until(lambda: faults.committing(watcher), within=15, what="COMMIT is under way")
     await close_db()
     with pytest.raises(OutcomeUnknownError):
@@ -138,39 +127,28 @@ async def test_close_db_inside_a_session_ends_in_time_and_closes_the_store(datab
             await UserRepository(session).create("lost")
             await close_db()
     await faults.nobody_connected(watcher)
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 0
+    assert await faults.logins(watcher) == []
 
 
 async def test_init_db_while_the_store_is_closing_waits_and_opens_it_again(settings, watcher):
     before = await init_db(settings=settings)
-
-    async def work() -> None:
-        async with async_session_factory() as session:
-            await session.client.execute_rows("SELECT pg_sleep(0.2)")
-            await UserRepository(session).create("kept")
-
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0.05)
+    [task] = await _begun(_saves("kept", seconds=0.2))
     closing = asyncio.create_task(close_db())
     await asyncio.sleep(0)
     after = await init_db(settings=settings)
     await asyncio.gather(task, closing)
     assert after is not before
     await UserRepository().create("kept too")
-    assert await watcher.fetchval("SELECT count(*) FROM users") == 2
+    assert await faults.logins(watcher) == ["kept", "kept too"]
 
 
-async def test_close_db_while_the_first_connection_is_made_leaves_nothing_open():
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/store"
-        opening = asyncio.create_task(init_db(settings=StoreSettings(database_url=url, connect_timeout=30)))
-        await asyncio.sleep(0.1)
-        async with asyncio.timeout(10):
-            await close_db()
-            with pytest.raises(StoreClosedError):
-                await opening
+async def test_close_db_while_the_first_connection_is_made_leaves_nothing_open(silent):
+    url = f"postgresql://127.0.0.1:{silent}/store"
+    [opening] = await _begun(init_db(settings=StoreSettings(database_url=url, connect_timeout=30)))
+    async with asyncio.timeout(10):
+        await close_db()
+        with pytest.raises(StoreClosedError):
+            await opening
 
 
 async def test_what_the_store_does_by_itself_has_ended_when_it_is_closed(settings, watcher):
@@ -187,14 +165,7 @@ async def test_what_the_store_does_by_itself_has_ended_when_it_is_closed(setting
 async def test_a_cancelled_close_db_still_closes(settings, watcher):
     await init_db(settings=settings)
     cancelled = asyncio.Event()
-
-    async def work() -> None:
-        async with async_session_factory() as session:
-            await UserRepository(session).create("lost")
-            await cancelled.wait()
-
-    task = asyncio.create_task(work())
-    await asyncio.sleep(0.05)
+    [task] = await _begun(_saves("lost", first=cancelled.wait()))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await close_db()
@@ -203,7 +174,7 @@ async def test_a_cancelled_close_db_still_closes(settings, watcher):
     with pytest.raises(UnavailableError):
         await task
     await init_db(settings=settings)
-    assert not await watcher.fetchval("SELECT count(*) FROM users")
+    assert await faults.logins(watcher) == []
 
 
 async def test_close_db_may_be_cancelled_at_any_point(settings, watcher):

@@ -3,13 +3,15 @@
 import asyncio
 import gc
 import threading
+from contextlib import asynccontextmanager
 
 import pytest
 from pydantic import SecretStr
 from tortoise import Tortoise
-from tortoise.context import get_current_context
+from tortoise.context import _current_context, get_current_context
 
 from tests.support import faults
+from tests.support.databases import connected
 from tests.support.servers import until
 from veupath_store import (
     DocumentWriter,
@@ -30,17 +32,27 @@ from veupath_store.models import User
 pytestmark = pytest.mark.usefixtures("fresh_process")
 
 
-async def test_init_db_twice_gives_the_same_store(settings):
-    first = await init_db(settings=settings)
-    assert await init_db() is first is await init_db(settings=settings) is get_engine()
-    await UserRepository().create()
+def assert_nothing_left():
+    assert session._process.engine is None
+    assert get_current_context() is None
 
 
-async def test_init_db_with_other_settings_is_refused_while_the_store_is_open(settings):
-    await init_db(settings=settings)
+async def test_init_db_gives_the_same_store_whoever_calls_it_and_refuses_other_settings_while_it_opens_and_is_open(
+    settings, watcher
+):
+    other = settings.model_copy(update={"pool_max_size": 3})
+    opening = [asyncio.create_task(init_db(settings=settings)) for _ in range(20)]
+    await asyncio.sleep(0)
     with pytest.raises(UnitOfWorkError, match="other settings"):
-        await init_db(settings=settings.model_copy(update={"pool_max_size": 3}))
+        await init_db(settings=other)
+    first, *rest = await asyncio.gather(*opening)
+    assert {id(engine) for engine in rest} == {id(first)}
+    assert await init_db() is first is await init_db(settings=settings) is get_engine()
+    with pytest.raises(UnitOfWorkError, match="other settings"):
+        await init_db(settings=other)
     await UserRepository().create()
+    assert len(await faults.pids(watcher)) <= settings.pool_max_size
+    assert await asyncio.to_thread(get_engine) is first, "synchronous code in a thread may look at it"
 
 
 async def test_get_engine_before_init_db_with_other_settings_does_no_harm(settings, monkeypatch):
@@ -56,20 +68,6 @@ async def test_get_engine_before_init_db_with_other_settings_does_no_harm(settin
         await reader.page_events((await StreamRepository().create(user.id, "plasmodb")).id)  # another log's
     await close_db()  # drains the writer, although it is older than the settings
     assert writer.statistics.saved == 1
-
-
-async def test_the_settings_of_a_store_that_is_being_opened_cannot_be_changed(settings):
-    first = asyncio.create_task(init_db(settings=settings))
-    await asyncio.sleep(0)
-    with pytest.raises(UnitOfWorkError, match="other settings"):
-        await init_db(settings=settings.model_copy(update={"pool_max_size": 3}))
-    assert await first is get_engine()
-
-
-async def test_concurrent_first_calls_open_one_store(settings, watcher):
-    engines = await asyncio.gather(*(init_db(settings=settings) for _ in range(20)))
-    assert len({id(engine) for engine in engines}) == 1
-    assert len(await faults.pids(watcher)) <= settings.pool_max_size
 
 
 async def test_the_store_opens_by_itself_on_first_use(database_url, monkeypatch):
@@ -105,32 +103,26 @@ async def test_use_after_close_is_refused_until_init_db(settings, database_url, 
     with pytest.raises(StoreClosedError, match="init_db"):
         get_engine()
     with pytest.raises(StoreClosedError):
-        await UserRepository().create()
-    with pytest.raises(StoreClosedError):
         async_session_factory()
-    with pytest.raises(StoreClosedError):
-        await engine.open()
-    with pytest.raises(StoreClosedError):
-        await entered_late.__aenter__()
+    for use in (UserRepository().create, engine.open, entered_late.__aenter__):
+        with pytest.raises(StoreClosedError):
+            await use()
     await init_db()
     await UserRepository().create()
 
 
-async def test_a_server_that_is_down_leaves_nothing_behind(settings, watcher):
-    for _ in range(2):
-        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
-            await init_db(settings=StoreSettings(database_url="postgresql://127.0.0.1:9/store"))
-        assert session._process.engine is None
-        assert get_current_context() is None
+async def test_a_server_that_is_down_and_an_unknown_database_leave_nothing_behind(settings):
+    url = settings.database_url.get_secret_value().replace(settings.target.database, "no_such_database")
+    for wrong, error, says in (
+        ("postgresql://127.0.0.1:9/store", UnavailableError, r"127\.0\.0\.1:9"),
+        ("postgresql://127.0.0.1:9/store", UnavailableError, r"127\.0\.0\.1:9"),
+        (url, ConfigurationError, "no such database"),
+    ):
+        with pytest.raises(error, match=says):
+            await init_db(settings=StoreSettings(database_url=wrong))
+        assert_nothing_left()
     await init_db(settings=settings)
     await UserRepository().create()
-
-
-async def test_an_unknown_database_leaves_nothing_behind(settings):
-    url = settings.database_url.get_secret_value().replace(settings.target.database, "no_such_database")
-    with pytest.raises(ConfigurationError, match="no such database"):
-        await init_db(settings=StoreSettings(database_url=url))
-    await init_db(settings=settings)
 
 
 async def test_migrations_that_are_behind_leave_nothing_behind(empty_url):
@@ -140,11 +132,9 @@ async def test_migrations_that_are_behind_leave_nothing_behind(empty_url):
             session._process.engine, session._process.closed = session.Engine(settings), False
         with pytest.raises(SchemaError, match="veupath-store migrate"):
             await init_db(settings=settings)
-        assert session._process.engine is None
-        assert get_current_context() is None
-    watcher = await faults.watcher(empty_url)
-    await faults.nobody_connected(watcher)
-    await watcher.close()
+        assert_nothing_left()
+    async with connected(empty_url) as watcher:
+        await faults.nobody_connected(watcher)
     await init_db(settings=settings, require_head=False)
     await close_db()
     await init_db(True, settings=settings)
@@ -180,11 +170,6 @@ async def test_another_loop_is_refused_while_the_first_lives(settings):
     await UserRepository().create()
 
 
-async def test_synchronous_code_in_a_thread_may_look_at_the_store(settings):
-    engine = await init_db(settings=settings)
-    assert await asyncio.to_thread(get_engine) is engine
-
-
 # The garbage collector says that nobody closed them.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_store_that_an_ended_loop_left_open_is_replaced(settings, watcher):
@@ -197,7 +182,11 @@ async def test_a_store_that_an_ended_loop_left_open_is_replaced(settings, watche
     try:
         before = await faults.pids(watcher)
         await init_db(settings=settings)
-        await until(lambda: _gone(watcher, before), within=15, what="the server has the old connections no more")
+
+        async def gone() -> bool:
+            return not {*before} & {*await faults.pids(watcher)}
+
+        await until(gone, within=15, what="the server has the old connections no more")
     finally:
         gc.enable()
         gc.collect()
@@ -206,33 +195,34 @@ async def test_a_store_that_an_ended_loop_left_open_is_replaced(settings, watche
         await UserRepository(unit).create("second loop")
 
 
-async def _gone(watcher, pids) -> bool:
-    return not {*pids} & {*await faults.pids(watcher)}
+@asynccontextmanager
+async def tortoise(config, **options):
+    """Initialised by the application, which closes it in the end."""
+    await Tortoise.init(config=config, **options)
+    yield
+    await Tortoise.close_connections()
+    _current_context.set(None)  # what Tortoise.init leaves current in this task
 
 
 async def test_a_context_that_the_application_initialised_is_adopted(settings, watcher):
-    await Tortoise.init(config=settings.tortoise_orm())
-    async with async_session_factory() as unit, unit.savepoint():
-        await UserRepository(unit).create("in a session")
-        await User.create(external_id="joins it")
-    assert get_engine().settings is settings
-    await close_db()
-    with pytest.raises(StoreClosedError):
-        await UserRepository().create()
-    await faults.nobody_connected(watcher)
-    await init_db()
-    assert await User.all().count() == 2
-    await close_db()
-    await Tortoise.close_connections()
-    await _reset_tortoise()
+    async with tortoise(settings.tortoise_orm()):
+        async with async_session_factory() as unit, unit.savepoint():
+            await UserRepository(unit).create("in a session")
+            await User.create(external_id="joins it")
+        assert get_engine().settings is settings
+        await close_db()
+        with pytest.raises(StoreClosedError):
+            await UserRepository().create()
+        await faults.nobody_connected(watcher)
+        await init_db()
+        assert await User.all().count() == 2
+        await close_db()
 
 
 async def test_an_adopted_context_that_the_application_closed_is_let_go(settings):
     for login in ("first start", "second start"):
-        await Tortoise.init(config=settings.tortoise_orm(), _enable_global_fallback=True)
-        await asyncio.create_task(UserRepository().create(login))
-        await Tortoise.close_connections()
-        await _reset_tortoise()
+        async with tortoise(settings.tortoise_orm(), _enable_global_fallback=True):
+            await asyncio.create_task(UserRepository().create(login))
     await init_db(settings=settings)
     assert await User.all().count() == 2
 
@@ -250,21 +240,9 @@ async def test_an_adopted_context_of_another_task_serves_sessions(settings):
     assert get_current_context() is None
 
 
-async def test_tortoise_initialised_with_another_engine_is_refused(database_url):
-    await Tortoise.init(
-        config={
-            "connections": {"default": {"engine": "tortoise.backends.asyncpg", "credentials": {"database": "x"}}},
-            "apps": {"store": {"models": ["veupath_store.models"], "default_connection": "default"}},
-        }
-    )
-    with pytest.raises(UnitOfWorkError, match="initialised without the store"):
-        get_engine()
-    await Tortoise.close_connections()
-    await _reset_tortoise()
-
-
-async def _reset_tortoise() -> None:
-    """What Tortoise.init leaves current in this task."""
-    from tortoise.context import _current_context
-
-    _current_context.set(None)
+async def test_tortoise_initialised_with_another_engine_is_refused():
+    connection = {"engine": "tortoise.backends.asyncpg", "credentials": {"database": "x"}}
+    app = {"models": ["veupath_store.models"], "default_connection": "default"}
+    async with tortoise({"connections": {"default": connection}, "apps": {"store": app}}):
+        with pytest.raises(UnitOfWorkError, match="initialised without the store"):
+            get_engine()

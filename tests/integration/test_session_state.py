@@ -6,9 +6,10 @@ import asyncpg
 import pytest
 
 from tests.support.cases import all_cases
+from tests.support.opened import opened
 from tests.support.statements import recorded
 from tests.support.world import make_world
-from veupath_store import StoreError, async_session_factory, close_db, init_db
+from veupath_store import StoreError, async_session_factory
 from veupath_store.engine.connection import leaves_nothing
 
 STATE = """
@@ -31,14 +32,14 @@ LEFT = {
 
 @pytest.fixture
 async def alone(settings):
-    """A store with one connection, and the statements by which that is reset."""
-    await init_db(settings=settings.model_copy(update={"pool_max_size": 1}))
-    yield
-    await close_db()
+    """A store with one connection."""
+    async with opened(settings, pool_max_size=1):
+        yield
 
 
 @pytest.fixture
 def resets(monkeypatch):
+    """The statements by which connections are reset."""
     sent = []
     execute = asyncpg.Connection.execute
 
@@ -56,53 +57,55 @@ async def left():
         return dict((await session.client.execute_rows(STATE))[0])
 
 
-async def by_the_session(sql):
-    async with async_session_factory() as session:
-        await session.client.execute_script(sql)
+async def by_the_session(session, sql):
+    await session.client.execute_script(sql)
 
 
-async def by_a_statement(sql):
-    async with async_session_factory() as session:
-        await session.client.execute_query(sql)
+async def by_a_statement(session, sql):
+    await session.client.execute_query(sql)
 
 
-async def past_the_store(sql):
-    async with async_session_factory() as session, session.client.acquire_connection() as connection:
+async def past_the_store(session, sql):
+    async with session.client.acquire_connection() as connection:
         await connection.fetch(sql)
 
 
-async def prepared_past_the_store(sql):
-    async with async_session_factory() as session, session.client.acquire_connection() as connection:
+async def prepared_past_the_store(session, sql):
+    async with session.client.acquire_connection() as connection:
         await (await connection.prepare(sql)).fetch()
 
 
-async def many_past_the_store(sql):
-    async with async_session_factory() as session, session.client.acquire_connection() as connection:
+async def many_past_the_store(session, sql):
+    async with session.client.acquire_connection() as connection:
         await connection.executemany(sql, [()])
 
 
-async def in_a_unit_that_fails(sql):
-    with pytest.raises(ZeroDivisionError):
+async def in_a_unit_that_fails(session, sql):
+    await session.client.execute_script(sql)
+    raise ZeroDivisionError
+
+
+WAYS = (
+    by_the_session,
+    by_a_statement,
+    past_the_store,
+    prepared_past_the_store,
+    many_past_the_store,
+    in_a_unit_that_fails,
+)
+
+
+async def leave(sql, send=by_the_session):
+    with suppress(ZeroDivisionError):
         async with async_session_factory() as session:
-            await session.client.execute_script(sql)
-            raise ZeroDivisionError
+            await send(session, sql)
 
 
 @pytest.mark.parametrize("sql", LEFT.values(), ids=LEFT)
-@pytest.mark.parametrize(
-    "send",
-    [
-        by_the_session,
-        by_a_statement,
-        past_the_store,
-        prepared_past_the_store,
-        many_past_the_store,
-        in_a_unit_that_fails,
-    ],
-)
+@pytest.mark.parametrize("send", WAYS)
 async def test_the_next_borrower_finds_nothing_of_it(alone, sql, send):
     assert await left() == NOTHING
-    await send(sql)
+    await leave(sql, send)
     assert await left() == NOTHING
 
 
@@ -110,7 +113,7 @@ async def test_what_is_left_is_there_without_a_reset(alone, monkeypatch):
     """Or else the test above could not fail."""
     monkeypatch.setattr("veupath_store.engine.connection.leaves_nothing", lambda sql: True)
     for sql in LEFT.values():
-        await by_the_session(sql)
+        await leave(sql)
     assert await left() == {"settings": 1, "locks": 2, "channels": 1, "cursors": 1}
 
 
@@ -118,7 +121,7 @@ async def test_what_is_left_is_there_without_a_reset(alone, monkeypatch):
 async def test_reading_and_writing_rows_needs_no_reset(alone, resets):
     await make_world()
     assert resets == []
-    await by_the_session(LEFT["a setting"])
+    await leave(LEFT["a setting"])
     assert len(resets) == 1
     assert await left() == NOTHING  # asks by functions that are not in the list
     assert len(resets) == 2

@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support.redis_ports import free_port
 from tests.support.servers import Server
 from veupath_store.servers.database_url import DatabaseTarget
 
@@ -140,7 +140,7 @@ class Cluster:
 def prepared(folder: Path, work: Callable[[Server], None]):
     """A stopped cluster on which some work was done, to be copied by `pair`; its programs are in a folder."""
     with _home() as home:
-        cluster = Cluster(home / "prepared", _free_port(), folder)
+        cluster = Cluster(home / "prepared", free_port(), folder)
         try:
             cluster.create()
             cluster.start()
@@ -155,10 +155,10 @@ def prepared(folder: Path, work: Callable[[Server], None]):
 def pair(original: Cluster):
     """A copy of a prepared cluster, and its standby, both running."""
     with _home() as home:
-        primary, standby = (Cluster(home / name, _free_port(), original.bin) for name in ("a", "b"))
+        primary, standby = (Cluster(home / name, free_port(), original.bin) for name in ("a", "b"))
         try:
             shutil.copytree(original.data, primary.data)
-            _give_away(primary.data)
+            give_away(primary.data)
             primary.start()
             standby.copy(primary)
             standby.start()
@@ -171,21 +171,15 @@ def pair(original: Cluster):
 @contextmanager
 def _home():
     home = Path(tempfile.mkdtemp(prefix="veupath-store-pair-"))
-    _give_away(home)
+    give_away(home)
     try:
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _give_away(folder: Path) -> None:
+def give_away(folder: Path) -> None:
     """To whom the server runs as."""
     if (user := _system_user()) is not None:
         for path in (folder, *folder.rglob("*")):
             shutil.chown(path, user)
-
-
-def _free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]

@@ -52,20 +52,19 @@ async def idle_in_transaction(connection) -> int:
 
 async def nobody_connected(connection) -> None:
     """Wait until no other backend is on this database."""
-
-    async def alone() -> bool:
-        return not await pids(connection)
-
-    await until(alone, within=15, what="no connection is left")
+    await _none(pids, connection, "no connection is left")
 
 
 async def nobody_in_transaction(connection) -> None:
     """Wait until no other backend sits in a transaction."""
+    await _none(idle_in_transaction, connection, "no backend is idle in a transaction")
 
+
+async def _none(look, connection, what: str) -> None:
     async def none() -> bool:
-        return not await idle_in_transaction(connection)
+        return not await look(connection)
 
-    await until(none, within=15, what="no backend is idle in a transaction")
+    await until(none, within=15, what=what)
 
 
 async def logins(connection) -> list[str]:

@@ -11,10 +11,12 @@ import sys
 import traceback
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from tortoise import Tortoise
 
+from tests.support.opened import opened
 from veupath_store import (
     DocumentWriter,
     Event,
@@ -60,9 +62,8 @@ def in_child(name):
     """What a child does: open a store of its own, use it, and close it."""
 
     async def life():
-        await init_db(settings=settings)
-        await work(name)
-        await close_db()
+        async with opened(settings):
+            await work(name)
 
     asyncio.run(life())
     say(f"{name} worked")
@@ -91,52 +92,48 @@ async def ended(pid):
     assert status == 0, status
 
 
-async def parent_works(clients, name="parent"):
-    """The parent goes on, on the connections that it had: none was lost, none replaced."""
-    await work(f"{name} again")
-    assert {id(holder._con) for holder in get_engine()._context.connections.get("default")._pool._holders} >= clients
-    say("parent works")
-
-
 def connections():
     pool = get_engine()._context.connections.get("default")._pool
     return {id(holder._con) for holder in pool._holders if holder._con is not None}
 
 
+@asynccontextmanager
+async def using(name="parent"):
+    """A parent that uses its store, and goes on afterwards on the connections that it had: none is lost or replaced."""
+    async with opened(settings):
+        await asyncio.gather(*(work(f"{name} {n}") for n in range(4)))
+        before = connections()
+        yield
+        await work(f"{name} again")
+        assert connections() >= before
+    say("parent works")
+
+
 async def forks_idle():
-    await init_db(settings=settings)
-    await asyncio.gather(*(work(f"parent {n}") for n in range(4)))
-    before = connections()
-    await ended(forked(lambda: in_child("child")))
-    await parent_works(before)
-    await close_db()
+    async with using():
+        await ended(forked(lambda: in_child("child")))
 
 
 async def forks_and_opens_by_itself():
     """A child that does not call init_db uses the settings of its parent, not those of the environment."""
     os.environ["DATABASE_URL"] = "postgresql://127.0.0.1:9/elsewhere"
-    await init_db(settings=settings)
 
     async def life():
         await work("child")
         await close_db()
         say("child worked")
 
-    await ended(forked(lambda: asyncio.run(life())))
-    await work("parent")
-    say("parent works")
-    await close_db()
+    async with using():
+        await ended(forked(lambda: asyncio.run(life())))
 
 
 async def forks_in_a_session():
-    await init_db(settings=settings)
-    async with async_session_factory() as session:
-        await UserRepository(session).create("in the session")
-        await ended(forked(lambda: in_child("child")))
-        await UserRepository(session).create("after the fork")
-    assert await User.filter(external_id__in=["in the session", "after the fork"]).count() == 2
-    say("parent works")
-    await close_db()
+    async with using():
+        async with async_session_factory() as session:
+            await UserRepository(session).create("in the session")
+            await ended(forked(lambda: in_child("child")))
+            await UserRepository(session).create("after the fork")
+        assert await User.filter(external_id__in=["in the session", "after the fork"]).count() == 2
 
 
 async def leaves_through_the_session():
@@ -166,12 +163,7 @@ async def leaves_through_the_session():
 
 async def forks_with_tortoise_of_the_application():
     await Tortoise.init(config=settings.tortoise_orm(), _enable_global_fallback=True)
-    await init_db(settings=settings)
-    await work("parent")
-    before = connections()
-    await ended(forked(lambda: in_child("child")))
-    await parent_works(before)
-    await close_db()
+    await forks_idle()
 
 
 def pooled(number):
@@ -180,44 +172,35 @@ def pooled(number):
 
 
 async def forks_a_pool():
-    await init_db(settings=settings)
-    await work("parent")
-    before = connections()
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
-        loop = asyncio.get_running_loop()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            tasks = [loop.run_in_executor(pool, pooled, number) for number in range(4)]
-        assert os.getpid() not in await asyncio.gather(*tasks)
-    await parent_works(before)
-    await close_db()
+        async with using():
+            loop = asyncio.get_running_loop()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                tasks = [loop.run_in_executor(pool, pooled, number) for number in range(4)]
+            assert os.getpid() not in await asyncio.gather(*tasks)
 
 
 async def uses_what_is_the_parent_s():
     """The parent's reader, writer, engine and session are refused in the child, before anything is sent."""
-    await init_db(settings=settings)
-    stream_id = await work("parent")
-    before = connections()
-    reader, writer, engine = LogReader(), DocumentWriter(), get_engine()
-    client = await engine.open()
-    await logged(stream_id, reader)
+    async with using():
+        stream_id = await work("parent")
+        reader, writer, engine = LogReader(), DocumentWriter(), get_engine()
+        client = await engine.open()
+        await logged(stream_id, reader)
 
-    async def refused():
-        await init_db(settings=settings)
-        uses = (logged(stream_id, reader), engine.open(), client.execute_rows("SELECT 1"), put(writer))
-        for use in uses:
-            try:
-                await use
-            except StoreClosedError as exc:
-                say(f"refused: {exc}")
-            else:
-                raise AssertionError(use)
-        await close_db()
+        async def refused():
+            async with opened(settings):
+                for use in (logged(stream_id, reader), engine.open(), client.execute_rows("SELECT 1"), put(writer)):
+                    try:
+                        await use
+                    except StoreClosedError as exc:
+                        say(f"refused: {exc}")
+                    else:
+                        raise AssertionError(use)
 
-    await ended(forked(lambda: asyncio.run(refused())))
-    await logged(stream_id, reader)
-    await parent_works(before)
-    await close_db()
+        await ended(forked(lambda: asyncio.run(refused())))
+        await logged(stream_id, reader)
 
 
 async def put(writer):
@@ -227,23 +210,15 @@ async def put(writer):
 def preloads():
     """As gunicorn with --preload: the store was opened and used in a loop that has ended, then workers are forked."""
 
-    async def warm_up():
-        await init_db(settings=settings)
-        await work("parent")
-        await close_db()
+    async def used(name):
+        async with using(name):
+            """It works."""
 
-    asyncio.run(warm_up())
+    asyncio.run(used("parent"))
     children = [forked(lambda number=number: in_child(f"child {number}")) for number in range(2)]
     for pid in children:
         assert os.waitpid(pid, 0)[1] == 0
-    asyncio.run(again())
-
-
-async def again():
-    await init_db(settings=settings)
-    await work("parent again")
-    say("parent works")
-    await close_db()
+    asyncio.run(used("parent later"))
 
 
 CASES = {

@@ -81,11 +81,11 @@ async def at_once(calls):
 
 
 @asynccontextmanager
-async def another_pool(url, **settings):
+async def another_pool(url, repository=OperationRepository, **settings):
     """Repositories on a pool of their own, as in another process: call what it yields for one."""
     client = StoreClient(StoreSettings(database_url=url, **settings), "elsewhere")
 
-    class Elsewhere(OperationRepository):
+    class Elsewhere(repository):
         async def _client(self):
             return client
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import struct
 import subprocess
 from contextlib import asynccontextmanager, suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.redis_ports import free_port
 from veupath_store.servers.database_url import parse_database_url
 
 _SSL_REQUEST = 80_877_103
@@ -120,9 +120,7 @@ async def pgbouncer(url: str, folder: Path, **options: int):
     host, port = target.hosts[0]
     if host.startswith("/"):
         pytest.skip("only the embedded server's own user may use its socket")
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        own_port = bound.getsockname()[1]
+    own_port = free_port()
     password = f" password={target.password}" if target.password else ""
     configured = {
         "listen_addr": "127.0.0.1", "listen_port": own_port, "unix_socket_dir": "", "auth_type": "any",

@@ -22,6 +22,7 @@ class Proxy:
         answered: What the server answered, from when this is set to an empty ``bytearray``.
         dead: The connections up to this one are dead flows, as behind a firewall that has forgotten them: what is sent
             either way disappears, and nobody hears of it.
+        delay: For so many seconds a new connection is accepted, and nothing is passed on.
     """
 
     def __init__(self, path: Path, *place: str | int) -> None:
@@ -31,6 +32,7 @@ class Proxy:
         self.cut: str | None = None
         self.answered: bytearray | None = None
         self.dead = 0
+        self.delay = 0.0
         self._place = place
         self._asking = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,6 +43,7 @@ class Proxy:
         task = asyncio.current_task()
         self._tasks.add(task)
         connect = asyncio.open_unix_connection if len(self._place) == 1 else asyncio.open_connection
+        await asyncio.sleep(self.delay)
         answers, requests = await connect(*self._place)
         self._asking = False
         both = [

@@ -1,6 +1,7 @@
 """The PostgreSQL servers that tests talk to."""
 
 import asyncio
+import inspect
 import os
 import shutil
 import signal
@@ -110,10 +111,15 @@ def new_name() -> str:
     return f"veupath_store_test_{os.getpid()}_{uuid4().hex[:12]}"
 
 
-async def until(condition: Callable[[], Awaitable[bool]], within: float, what: str) -> float:
-    """Wait for a condition; return the seconds that it took, fail when it takes too long."""
+async def until(condition: Callable[[], Awaitable[object] | object], within: float, what: str) -> float:
+    """Wait for a condition, a coroutine or not; return the seconds that it took, fail when it takes too long."""
+
+    async def holds() -> object:
+        found = condition()
+        return await found if inspect.isawaitable(found) else found
+
     started = time.monotonic()
-    while not await condition():
+    while not await holds():
         if time.monotonic() - started > within:
             raise AssertionError(f"not within {within} s: {what}")
         await asyncio.sleep(0.01)

@@ -4,8 +4,6 @@ The embedded server is built without TLS: the server is started from the program
 """
 
 import asyncio
-import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clusters import Cluster, give_away
 from tests.support.servers import Server
 from veupath_store.servers.database_url import DatabaseTarget
 
@@ -100,20 +99,17 @@ class TlsServer:
 
     def __init__(self, programs: Path, port: int) -> None:
         self.port = port
-        self._programs = programs
-        self._user = None if os.getuid() else _unprivileged()
         self.folder = Path(tempfile.mkdtemp(prefix="veupath-store-test-")).resolve()
         self.folder.chmod(0o755)  # another user's process reads the certificates
         self.certificates = Certificates(self.folder)
         self.certificates.make()
-        self._own()
-        self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--pgdata=data")
+        give_away(self.folder)  # it refuses to read a key of somebody else's
+        self._cluster = Cluster(self.folder / "data", port, programs)
+        self._cluster.create()
         (self.folder / "data" / "pg_hba.conf").write_text(_ACCESS)
-        (self.folder / "data" / "postgresql.auto.conf").write_text(
-            f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{self.folder}'\n"
-            f"ssl_ca_file = '{self.folder}/ca.crt'\nfsync = off\nlc_messages = 'C'\n{self._showing('server')}"
-        )
-        self._run("pg_ctl", "--pgdata=data", "--wait", "--log=log", "start")
+        self._cluster.configure(f"unix_socket_directories = '{self.folder}'\nlc_messages = 'C'")
+        self._cluster.configure(f"ssl_ca_file = '{self.folder}/ca.crt'\n{self._showing('server')}")
+        self._cluster.start()
         self.server = Server(DatabaseTarget(hosts=((str(self.folder), port),), user="postgres"))
         asyncio.run(self.server.run(*_ROLES))
 
@@ -124,8 +120,7 @@ class TlsServer:
 
     async def show(self, certificate: str | None) -> None:
         """From now on the server shows this certificate; ``None``: it does not offer TLS."""
-        with (self.folder / "data" / "postgresql.auto.conf").open("a") as file:
-            file.write(self._showing(certificate) if certificate else "ssl = off\n")
+        self._cluster.configure(self._showing(certificate) if certificate else "ssl = off")
         connection = await self.server.connect()
         before = await connection.fetchval("SELECT pg_conf_load_time()")
         await connection.execute("SELECT pg_reload_conf()")
@@ -140,27 +135,11 @@ class TlsServer:
 
     def _showing(self, certificate: str) -> str:
         shown = self.folder / certificate
-        return f"ssl = on\nssl_cert_file = '{shown}.crt'\nssl_key_file = '{shown}.key'\n"
-
-    def _own(self) -> None:
-        """The server refuses to run as root, and to read a key of somebody else's."""
-        if self._user is not None:
-            for file in (self.folder, *self.folder.iterdir()):
-                shutil.chown(file, self._user)
-
-    def _run(self, program: str, *arguments: str) -> None:
-        command = [self._programs / program, *arguments]
-        log = subprocess.DEVNULL  # not a pipe: the server would hold it open
-        subprocess.run(command, cwd=self.folder, user=self._user, check=True, stdout=log, stderr=log, timeout=PATIENCE)
+        return f"ssl = on\nssl_cert_file = '{shown}.crt'\nssl_key_file = '{shown}.key'"
 
     def close(self) -> None:
-        self._run("pg_ctl", "--pgdata=data", "--mode=immediate", "--wait", "stop")
+        self._cluster.end()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _unprivileged() -> str:
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return "postgres" if "postgres" in names else "nobody"
 
 
 def programs() -> Path:

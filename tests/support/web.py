@@ -1,8 +1,9 @@
 """Applications that use the store, driven in this process, and clients that read as slowly as a test wants."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
@@ -33,6 +34,22 @@ def registered(**options) -> FastAPI:
     app = FastAPI(openapi_url=None)
     register_store(app, **options)
     return app
+
+
+Routes = Callable[..., Any] | dict[str, Callable[..., Any]]
+"""The function of the route ``/``, or functions by their paths."""
+
+
+def routed(app: FastAPI, routes: Routes) -> FastAPI:
+    """The application, with routes for whichever method."""
+    for path, route in (routes if isinstance(routes, dict) else {"/": routes}).items():
+        app.api_route(path, methods=["GET", "POST", "DELETE"])(route)
+    return app
+
+
+def serving(routes: Routes, **options):
+    """A client of an application with the store that runs and has these routes."""
+    return running(routed(registered(**options), routes))
 
 
 @asynccontextmanager

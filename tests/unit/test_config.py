@@ -36,10 +36,14 @@ def refusal(**given) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("value", [None, "", " \n"])
-def test_an_unset_url_names_both_choices(value, monkeypatch):
-    if value is not None:
-        monkeypatch.setenv("DATABASE_URL", value)
+@pytest.fixture(params=[None, "", " \n"], ids=["not set", "empty", "blank"])
+def unset(request, monkeypatch):
+    """Sets a variable as if it were not set."""
+    return lambda name: request.param is None or monkeypatch.setenv(name, request.param)
+
+
+def test_an_unset_url_names_both_choices(unset):
+    unset("DATABASE_URL")
     message = refusal()
     assert message.startswith("DATABASE_URL is not set.")
     assert "postgresql://USER:PASSWORD@HOST:PORT/DATABASE" in message
@@ -69,13 +73,14 @@ def test_a_flag_is_read_from_its_variable(name, url, monkeypatch):
     assert read == {"true": True, "false": False, "1": True, "0": False}
 
 
-@pytest.mark.parametrize("wrong", ["soon", "-1", "1e9", "nan", "inf", "5s", SECRET])
-@pytest.mark.parametrize("name", NUMBERS)
-def test_a_wrong_number_is_refused_by_the_name_of_its_variable(name, wrong, url, monkeypatch):
-    monkeypatch.setenv(ENV_PREFIX + name.upper(), wrong)
-    message = refusal()
-    assert message.startswith(f"{ENV_PREFIX}{name.upper()}: ")
-    assert SECRET not in message
+@pytest.mark.parametrize("name", [*NUMBERS, *FLAGS, *TEXTS])
+def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name, url, monkeypatch):
+    numbers, texts = ("soon", "-1", "1e9", "nan", "inf", "5s"), ("a b", "a*", "é:", "x\n", "x" * 51, "{x}:")
+    for wrong in (f"{SECRET} ", *(numbers if name in NUMBERS else texts)):
+        monkeypatch.setenv(ENV_PREFIX + name.upper(), wrong)
+        message = refusal()
+        assert message.startswith(f"{ENV_PREFIX}{name.upper()}: "), wrong
+        assert SECRET not in message
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -88,38 +93,26 @@ def test_an_empty_variable_is_as_if_it_were_not_set(name, url, monkeypatch):
     assert StoreSettings().for_migrations().target == default.target
 
 
-@pytest.mark.parametrize("name", FLAGS)
-def test_a_wrong_flag_is_refused_by_the_name_of_its_variable(name, url, monkeypatch):
-    monkeypatch.setenv(ENV_PREFIX + name.upper(), SECRET)
-    message = refusal()
-    assert message.startswith(f"{ENV_PREFIX}{name.upper()}: ")
-    assert SECRET not in message
-
-
 def test_all_mistakes_are_told_at_once(url, monkeypatch):
-    monkeypatch.setenv("VEUPATH_STORE_POOL_MAX_SIZE", "0")
-    monkeypatch.setenv("VEUPATH_STORE_CONNECT_TIMEOUT", "soon")
-    assert [line.partition(":")[0] for line in refusal().splitlines()] == [
-        "VEUPATH_STORE_POOL_MAX_SIZE",
-        "VEUPATH_STORE_CONNECT_TIMEOUT",
-    ]
+    wrong = {"VEUPATH_STORE_POOL_MAX_SIZE": "0", "VEUPATH_STORE_CONNECT_TIMEOUT": "soon"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    assert [line.partition(":")[0] for line in refusal().splitlines()] == list(wrong)
 
 
-@pytest.mark.parametrize(
-    ("variable", "meant"),
-    [
-        ("VEUPATH_STORE_POOL_MAX", "VEUPATH_STORE_POOL_MAX_SIZE"),
-        ("VEUPATH_STORE_COMAND_TIMEOUT", "VEUPATH_STORE_COMMAND_TIMEOUT"),
-        ("veupath_store_pgbouncr", "VEUPATH_STORE_PGBOUNCER"),
-        ("VEUPATH_STORE_DATABASE_URL", "DATABASE_URL"),
-        ("VEUPATH_STORE_MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_URL"),
-        ("VEUPATH_STORE_REDIS_URL", "REDIS_URL"),
-        ("VEUPATH_STORE_LOG_PREFX", "VEUPATH_STORE_LOG_PREFIX"),
-        ("VEUPATH_STORE_MAX_POOL_SIZE", "VEUPATH_STORE_POOL_MAX_SIZE"),
-        ("VEUPATH_STORE_CONNECTION_TIMEOUT", "VEUPATH_STORE_CONNECT_TIMEOUT"),
-        ("VEUPATH_STORE_IDLE_TIMEOUT", "VEUPATH_STORE_IDLE_IN_TRANSACTION_TIMEOUT"),
-    ],
-)
+MISSPELT = {
+    "VEUPATH_STORE_POOL_MAX": "VEUPATH_STORE_POOL_MAX_SIZE",
+    "VEUPATH_STORE_COMAND_TIMEOUT": "VEUPATH_STORE_COMMAND_TIMEOUT",
+    "veupath_store_pgbouncr": "VEUPATH_STORE_PGBOUNCER",
+    "VEUPATH_STORE_LOG_PREFX": "VEUPATH_STORE_LOG_PREFIX",
+    "VEUPATH_STORE_MAX_POOL_SIZE": "VEUPATH_STORE_POOL_MAX_SIZE",
+    "VEUPATH_STORE_CONNECTION_TIMEOUT": "VEUPATH_STORE_CONNECT_TIMEOUT",
+    "VEUPATH_STORE_IDLE_TIMEOUT": "VEUPATH_STORE_IDLE_IN_TRANSACTION_TIMEOUT",
+    **{f"VEUPATH_STORE_{name}": name for name in ("DATABASE_URL", "MIGRATION_DATABASE_URL", "REDIS_URL")},
+}
+
+
+@pytest.mark.parametrize(("variable", "meant"), MISSPELT.items())
 def test_a_misspelt_variable_is_refused_with_the_right_name(variable, meant, url, monkeypatch):
     monkeypatch.setenv(variable, SECRET)
     assert refusal() == f"{variable} is no option of the store. Did you mean {meant}?"
@@ -140,17 +133,10 @@ def test_an_option_of_a_newer_version_is_warned_of(option, url, monkeypatch, cap
 
 @pytest.mark.parametrize("service", ["", "API_", "POOL_", "LOG_"])
 def test_a_kubernetes_service_of_the_store_s_name_is_no_matter(service, url, monkeypatch, caplog):
-    for name, value in {
-        "PORT": "tcp://10.0.0.11:80",
-        "PORT_80_TCP": "tcp://10.0.0.11:80",
-        "PORT_80_TCP_ADDR": "10.0.0.11",
-        "PORT_80_TCP_PORT": "80",
-        "PORT_80_TCP_PROTO": "tcp",
-        "SERVICE_HOST": "10.0.0.11",
-        "SERVICE_PORT": "80",
-        "SERVICE_PORT_HTTP": "80",
-    }.items():
-        monkeypatch.setenv(f"{ENV_PREFIX}{service}{name}", value)
+    for name in ("PORT", *(f"PORT_80_TCP{rest}" for rest in ("", "_ADDR", "_PORT", "_PROTO"))):
+        monkeypatch.setenv(f"{ENV_PREFIX}{service}{name}", "tcp://10.0.0.11:80")
+    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP"):
+        monkeypatch.setenv(f"{ENV_PREFIX}{service}{name}", "10.0.0.11")
     assert StoreSettings().pool_max_size == 10
     assert unknown_variables() == []
     assert not caplog.records
@@ -185,8 +171,7 @@ def test_an_unknown_argument_is_refused(url):
 def test_arguments_win_over_the_environment(url, monkeypatch):
     monkeypatch.setenv("VEUPATH_STORE_POOL_MAX_SIZE", "20")
     settings = StoreSettings(database_url="postgresql://other/store", pool_max_size=3)
-    assert settings.target.hosts == (("other", 5432),)
-    assert settings.pool_max_size == 3
+    assert (settings.target.hosts, settings.pool_max_size) == ((("other", 5432),), 3)
 
 
 def test_the_smallest_pool_is_not_above_the_largest(url):
@@ -207,27 +192,24 @@ def test_the_defaults_fit_each_other(url):
 def test_migrations_go_to_their_own_url_with_patience(url):
     direct = "postgresql://direct/store"
     settings = StoreSettings(migration_database_url=direct, pgbouncer=True).for_migrations()
-    assert settings.target.hosts == (("direct", 5432),)
-    assert not settings.pgbouncer
-    assert settings.pool_max_size == 1
+    assert (settings.target.hosts, settings.pgbouncer, settings.pool_max_size) == ((("direct", 5432),), False, 1)
     assert settings.lock_timeout == settings.migration_lock_timeout
     assert StoreSettings(pgbouncer=True).for_migrations().pgbouncer
 
 
-@pytest.mark.parametrize("value", [None, "", " \n"])
-def test_without_an_address_there_is_no_event_log(value, url, monkeypatch):
-    if value is not None:
-        monkeypatch.setenv("REDIS_URL", value)
+def test_without_an_address_there_is_no_event_log(unset, url):
+    unset("REDIS_URL")
     assert StoreSettings().log_target is None
 
 
 def test_the_event_log_is_read_from_its_variables(url, monkeypatch):
     monkeypatch.setenv("REDIS_URL", f"redis://:{SECRET}@cache/2")
-    monkeypatch.setenv("VEUPATH_STORE_LOG_PREFIX", "path-finder_2.x:")
-    settings = StoreSettings()
-    assert settings.log_target == RedisTarget(host="cache", database=2, password=SECRET)
-    assert settings.log_prefix == "path-finder_2.x:"
-    assert settings.for_migrations().log_target == settings.log_target
+    target = RedisTarget(host="cache", database=2, password=SECRET)
+    for prefix in ("path-finder_2.x:", "x" * 50):
+        monkeypatch.setenv("VEUPATH_STORE_LOG_PREFIX", prefix)
+        settings = StoreSettings()
+        assert settings.log_target == settings.for_migrations().log_target == target
+        assert settings.log_prefix == prefix
 
 
 def test_a_wrong_address_of_the_event_log_is_refused_by_its_name(url, monkeypatch):
@@ -235,14 +217,6 @@ def test_a_wrong_address_of_the_event_log_is_refused_by_its_name(url, monkeypatc
     message = refusal()
     assert message.startswith("REDIS_URL cannot be used: a port must be")
     assert SECRET not in message
-
-
-@pytest.mark.parametrize("wrong", ["a b", "a*", "é:", "x\n", "x" * 51, "{x}:"])
-def test_a_prefix_of_keys_is_short_and_plain(wrong, url, monkeypatch):
-    monkeypatch.setenv("VEUPATH_STORE_LOG_PREFIX", wrong)
-    assert refusal().startswith("VEUPATH_STORE_LOG_PREFIX: ")
-    monkeypatch.setenv("VEUPATH_STORE_LOG_PREFIX", "x" * 50)
-    assert StoreSettings().log_prefix == "x" * 50
 
 
 def test_the_two_embedded_servers_do_not_share_a_directory(tmp_path):
@@ -255,21 +229,10 @@ def test_the_two_embedded_servers_do_not_share_a_directory(tmp_path):
 
 def test_no_way_of_showing_settings_shows_the_password(url):
     settings = StoreSettings(migration_database_url=URL, redis_url=f"redis://:{SECRET}@cache")
-    shown = [
-        repr(settings),
-        str(settings),
-        f"{settings}",
-        repr(settings.target),
-        repr(settings.log_target),
-        repr(settings.tortoise_orm()),
-        str(settings.model_dump()),
-        str(settings.model_dump(mode="json")),
-        settings.model_dump_json(),
-        repr(settings.for_migrations()),
-        repr(copy.deepcopy(settings)),
-        repr(pickle.loads(pickle.dumps(settings))),
-        str(StoreSettings.model_json_schema()),
-    ]
+    copies = (settings, settings.for_migrations(), copy.deepcopy(settings), pickle.loads(pickle.dumps(settings)))
+    parts = (settings.target, settings.log_target, settings.tortoise_orm())
+    dumped = (settings.model_dump(), settings.model_dump(mode="json"), settings.model_dump_json())
+    shown = [f"{it!r} {it!s} {it}" for it in (*copies, *parts, *dumped, StoreSettings.model_json_schema())]
     assert not [text for text in shown if SECRET in text]
 
 
@@ -284,16 +247,10 @@ async def test_no_log_of_starting_up_shows_the_password(url, caplog):
 @pytest.mark.parametrize(
     "given",
     [
-        {"database_url": f"mysql://{SECRET}"},
-        {"database_url": [SECRET]},
-        {"redis_url": f"http://:{SECRET}@cache"},
-        {"redis_url": f"redis://{SECRET}@cache"},
-        {"redis_url": [SECRET]},
-        {"log_prefix": f"{SECRET} "},
-        {"pool_max_size": SECRET},
-        {"pool_min_size": 5_000},
-        {"pool_min_size": 11},
-        {SECRET.replace("-", "_"): 1, "database_url": SECRET, "connect_timeout": SECRET},
+        *({"database_url": wrong} for wrong in (f"mysql://{SECRET}", [SECRET])),
+        *({"redis_url": wrong} for wrong in (f"http://:{SECRET}@cache", f"redis://{SECRET}@cache", [SECRET])),
+        *({"pool_min_size": wrong} for wrong in (5_000, 11)),
+        {SECRET.replace("-", "_"): 1, "database_url": SECRET, "connect_timeout": SECRET, "log_prefix": f"{SECRET} "},
     ],
 )
 def test_no_error_shows_what_was_given(given, url):

@@ -1,6 +1,5 @@
 """What DATABASE_URL may look like."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,114 +18,82 @@ def target(**differences) -> DatabaseTarget:
     return DatabaseTarget(**{**plain, **differences})
 
 
-def wanted_of(hosts) -> str:
-    """The store writes: of several hosts it wants the one that it can write on."""
-    return "read-write" if len(hosts) > 1 else "any"
+READ = {
+    **{
+        f"{scheme}://ann:{SECRET}@db.example.org/store": {}
+        for scheme in ("postgres", "postgresql", "postgresql+asyncpg")
+    },
+    f"postgresql://ann:{SECRET}@db.example.org/store\n": {},  # of a mounted secret
+    "postgresql:///store": {"hosts": (("localhost", 5432),), "user": None, "password": None},  # the driver's to know
+}
+HOSTS = {
+    "h/store": (("h", 5432),),
+    "h:6000/store": (("h", 6000),),
+    "h1:5432,h2:5433/store": (("h1", 5432), ("h2", 5433)),
+    "h1,h2:5433,h3/store": (("h1", 5432), ("h2", 5433), ("h3", 5432)),
+    "10.0.0.1:6000/store": (("10.0.0.1", 6000),),
+    "[::1]/store": (("::1", 5432),),
+    "[::1]:6000/store": (("::1", 6000),),
+    "[fe80::1%25eth0]:6000/store": (("fe80::1%eth0", 6000),),
+    "h1:6000,[::1]:6001,[2001:db8::2]/store": (("h1", 6000), ("::1", 6001), ("2001:db8::2", 5432)),
+    "%2Fvar%2Frun%2Fpostgresql/store": (("/var/run/postgresql", 5432),),
+    "/store?host=/var/run/postgresql": (("/var/run/postgresql", 5432),),
+    "/store?host=/var/run/postgresql&port=5433": (("/var/run/postgresql", 5433),),
+    "/store?host=%2Fsrv%2Fa%20b": (("/srv/a b", 5432),),
+    "/store?host=h1:6000,h2&port=6001": (("h1", 6000), ("h2", 6001)),
+    "/store": (("localhost", 5432),),
+}
+PARAMETERS = {
+    "target_session_attrs=read-write&application_name=path%20finder": {
+        "target_session_attrs": "read-write",
+        "application_name": "path finder",
+    },
+    "connect_timeout=15": {"connect_timeout": 15.0},
+    "user=bob&password=w%40rd&dbname=other": {"user": "bob", "password": "w@rd", "database": "other"},
+    "gssencmode=disable&channel_binding=prefer": {},
+    "channel_binding=require&sslmode=verify-ca": {"sslmode": "verify-ca"},
+    "sslmode=&sslrootcert=&options=&connect_timeout=&application_name=&port=&host=&user=&channel_binding=": {},
+    "sslcert=&sslkey=": {},
+}
+OF_THE_DRIVER = {
+    "sslmode=require&sslcert=/c.pem&sslkey=/k.pem": ("require", {"sslcert": "/c.pem", "sslkey": "/k.pem"}),
+    "sslmode=require&sslnegotiation=direct": ("require", {"sslnegotiation": "direct"}),
+    "sslmode=prefer&options=endpoint%3Dep-cool-name-1": ("prefer", {"options": "endpoint=ep-cool-name-1"}),
+    "sslmode=require&channel_binding=require": ("verify-full", {"sslrootcert": "system"}),
+    "channel_binding=require": ("verify-full", {"sslrootcert": "system"}),
+    "channel_binding=require&sslmode=require&sslrootcert=/ca.pem": ("require", {"sslrootcert": "/ca.pem"}),
+    "sslrootcert=system": ("verify-full", {"sslrootcert": "system"}),
+    "sslrootcert=system&sslmode=verify-full": ("verify-full", {"sslrootcert": "system"}),
+    "sslmode=verify-full&sslrootcert=/ca.pem&sslcrl=/crl.pem": (
+        "verify-full",
+        {"sslrootcert": "/ca.pem", "sslcrl": "/crl.pem"},
+    ),
+    "sslmode=require&sslpassword=a%20b": ("require", {"sslpassword": "a b"}),
+    "sslmode=verify-full&channel_binding=require": ("verify-full", {}),
+    "sslmode=prefer&options=-c%20search_path%3Dstore%20-c%20geqo%3Doff": (
+        "prefer",
+        {"options": "-c search_path=store -c geqo=off"},
+    ),
+    "sslmode=prefer&passfile=/run/secrets/pgpass": ("prefer", {"passfile": "/run/secrets/pgpass"}),
+}
+READ |= {
+    f"postgresql://ann:{SECRET}@{where}": {
+        "hosts": hosts,
+        # The store writes: of several hosts it wants the one that it can write on.
+        "target_session_attrs": "read-write" if len(hosts) > 1 else "any",
+    }
+    for where, hosts in HOSTS.items()
+}
+READ |= {f"postgresql://ann:{SECRET}@db.example.org/store?{query}": given for query, given in PARAMETERS.items()}
+READ |= {
+    f"postgresql://ann:{SECRET}@db.example.org/store?{query}": {"sslmode": mode, "driver_options": options}
+    for query, (mode, options) in OF_THE_DRIVER.items()
+}
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
-def test_the_three_schemes_mean_the_same(scheme):
-    assert parse_database_url(f"{scheme}://ann:{SECRET}@db.example.org/store") == target()
-
-
-@pytest.mark.parametrize(
-    ("authority", "hosts"),
-    [
-        ("h", (("h", 5432),)),
-        ("h:6000", (("h", 6000),)),
-        ("h1:5432,h2:5433", (("h1", 5432), ("h2", 5433))),
-        ("h1,h2:5433,h3", (("h1", 5432), ("h2", 5433), ("h3", 5432))),
-        ("10.0.0.1:6000", (("10.0.0.1", 6000),)),
-        ("[::1]", (("::1", 5432),)),
-        ("[::1]:6000", (("::1", 6000),)),
-        ("[fe80::1%25eth0]:6000", (("fe80::1%eth0", 6000),)),
-        ("h1:6000,[::1]:6001,[2001:db8::2]", (("h1", 6000), ("::1", 6001), ("2001:db8::2", 5432))),
-        ("%2Fvar%2Frun%2Fpostgresql", (("/var/run/postgresql", 5432),)),
-    ],
-)
-def test_one_or_several_hosts(authority, hosts):
-    assert parse_database_url(f"postgresql://ann:{SECRET}@{authority}/store") == target(
-        hosts=hosts, target_session_attrs=wanted_of(hosts)
-    )
-
-
-@pytest.mark.parametrize(
-    ("query", "hosts"),
-    [
-        ("host=/var/run/postgresql", (("/var/run/postgresql", 5432),)),
-        ("host=/var/run/postgresql&port=5433", (("/var/run/postgresql", 5433),)),
-        ("host=%2Fsrv%2Fa%20b", (("/srv/a b", 5432),)),
-        ("host=h1:6000,h2&port=6001", (("h1", 6000), ("h2", 6001))),
-        ("", (("localhost", 5432),)),
-    ],
-)
-def test_a_socket_directory_or_hosts_as_parameter(query, hosts):
-    assert parse_database_url(f"postgresql://ann:{SECRET}@/store?{query}") == target(
-        hosts=hosts, target_session_attrs=wanted_of(hosts)
-    )
-
-
-def test_what_is_not_given_is_left_to_the_driver():
-    assert parse_database_url("postgresql:///store") == DatabaseTarget(hosts=(("localhost", 5432),), database="store")
-
-
-def test_the_parameters_of_libpq():
-    url = (
-        f"postgresql://ann:{SECRET}@db.example.org/store?sslmode=verify-full&sslrootcert=/etc/ca.pem"
-        "&target_session_attrs=read-write&application_name=path%20finder"
-    )
-    assert parse_database_url(url) == target(
-        sslmode="verify-full",
-        driver_options={"sslrootcert": "/etc/ca.pem"},
-        target_session_attrs="read-write",
-        application_name="path finder",
-    )
-
-
-@pytest.mark.parametrize(
-    ("query", "differences"),
-    [
-        ("connect_timeout=15", {"connect_timeout": 15.0}),
-        ("user=bob&password=w%40rd&dbname=other", {"user": "bob", "password": "w@rd", "database": "other"}),
-        ("gssencmode=disable&channel_binding=prefer", {}),
-        ("sslmode=require&sslcert=/c.pem&sslkey=/k.pem", {"sslmode": "require"}),
-        ("sslmode=require&sslnegotiation=direct", {"sslmode": "require"}),
-        ("sslmode=require&channel_binding=require", {"sslmode": "verify-full"}),
-        ("channel_binding=require", {"sslmode": "verify-full"}),
-        ("channel_binding=require&sslmode=verify-ca", {"sslmode": "verify-ca"}),
-        ("channel_binding=require&sslmode=require&sslrootcert=/ca.pem", {"sslmode": "require"}),
-        ("sslrootcert=system", {"sslmode": "verify-full"}),
-        ("sslrootcert=system&sslmode=verify-full", {"sslmode": "verify-full"}),
-        ("sslmode=&sslrootcert=&options=&connect_timeout=&application_name=&port=&host=&user=&channel_binding=", {}),
-    ],
-)
-def test_what_managed_providers_hand_out(query, differences):
-    parsed = parse_database_url(f"postgresql://ann:{SECRET}@db.example.org/store?{query}")
-    assert replace(parsed, driver_options={}) == target(**differences)
-
-
-@pytest.mark.parametrize(
-    ("query", "options"),
-    [
-        ("sslmode=verify-full&sslrootcert=/ca.pem&sslcrl=/crl.pem", {"sslrootcert": "/ca.pem", "sslcrl": "/crl.pem"}),
-        (
-            "sslcert=/c.pem&sslkey=/k.pem&sslpassword=a%20b",
-            {"sslcert": "/c.pem", "sslkey": "/k.pem", "sslpassword": "a b"},
-        ),
-        ("sslmode=require&channel_binding=require", {"sslrootcert": "system"}),
-        ("sslmode=verify-full&channel_binding=require", {}),
-        ("options=-c%20search_path%3Dstore%20-c%20geqo%3Doff", {"options": "-c search_path=store -c geqo=off"}),
-        ("options=endpoint%3Dep-cool-name-1", {"options": "endpoint=ep-cool-name-1"}),
-        ("passfile=/run/secrets/pgpass", {"passfile": "/run/secrets/pgpass"}),
-        ("sslcert=&sslkey=", {}),
-    ],
-)
-def test_what_the_driver_reads_for_itself(query, options):
-    assert parse_database_url(f"postgresql://h/store?{query}").driver_options == options
-
-
-def test_the_line_break_of_a_mounted_secret_is_no_part_of_the_url():
-    assert parse_database_url(f"postgresql://ann:{SECRET}@db.example.org/store\n") == target()
+@pytest.mark.parametrize(("url", "differences"), READ.items())
+def test_what_a_url_means(url, differences):
+    assert parse_database_url(url) == target(**differences)
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
@@ -153,6 +120,30 @@ def test_embedded_paths_may_be_absolute_relative_or_at_home(tmp_path, monkeypatc
     }
 
 
+WRONG_PARAMETERS = {
+    "sslmode=on": "sslmode must be one of disable, allow",
+    "sslmode=disable&sslrootcert=/ca.pem": "sslrootcert needs",
+    "sslrootcert=/ca.pem": "sslrootcert needs",
+    "target_session_attrs=master": "target_session_attrs must be one of any",
+    "pool_size=5": "unknown parameter 'pool_size'",
+    "sslmode=no-verify": "no-verify is called require here",
+    "ssl=true": "'ssl'; write sslmode=require",
+    "pgbouncer=true": "set VEUPATH_STORE_PGBOUNCER=true",
+    "connection_limit=1": "set VEUPATH_STORE_POOL_MAX_SIZE",
+    "schema=x": "options=-csearch_path%3DNAME",
+    "keepalives_idle=5": "remove it: the store sets keep-alives",
+    "service=x": "write into the URL what",
+    "hostaddr=x": "known are host, port, user",
+    f"{SECRET[1:]}=x&ssl=1": "unknown parameter",
+    "connect_timeout=0": "connect_timeout must be whole seconds",
+    "connect_timeout=1.5": "connect_timeout must be whole seconds",
+    f"connect_timeout={'9' * 5000}": "connect_timeout must be whole seconds",
+    "gssencmode=require": "gssencmode must be one of disable, prefer",
+    "sslnegotiation=x": "sslnegotiation must be one of",
+    "channel_binding=x": "channel_binding must be one of",
+    "channel_binding=require&sslmode=disable": "needs TLS with a verified",
+    "sslrootcert=system&sslmode=require": "must be one of verify-full",
+}
 WRONG = {
     f"mysql://ann:{SECRET}@h/store": "scheme",
     f"ann:{SECRET}@h/store": "scheme",
@@ -175,28 +166,7 @@ WRONG = {
     f"postgresql://ann:%00{SECRET}@h/store": "percent-encode",
     f"postgresql://ann:\udcfc{SECRET}@h/store": "in UTF-8",
     f"postgresql://ann:%FC{SECRET}@h/store": "in UTF-8",
-    f"postgresql://ann:{SECRET}@h/store?sslmode=on": "sslmode must be one of disable, allow",
-    f"postgresql://ann:{SECRET}@h/store?sslmode=disable&sslrootcert=/ca.pem": "sslrootcert needs",
-    f"postgresql://ann:{SECRET}@h/store?sslrootcert=/ca.pem": "sslrootcert needs",
-    f"postgresql://ann:{SECRET}@h/store?target_session_attrs=master": "target_session_attrs must be one of any",
-    f"postgresql://ann:{SECRET}@h/store?pool_size=5": "unknown parameter 'pool_size'",
-    f"postgresql://ann:{SECRET}@h/store?sslmode=no-verify": "no-verify is called require here",
-    f"postgresql://ann:{SECRET}@h/store?ssl=true": "'ssl'; write sslmode=require",
-    f"postgresql://ann:{SECRET}@h/store?pgbouncer=true": "set VEUPATH_STORE_PGBOUNCER=true",
-    f"postgresql://ann:{SECRET}@h/store?connection_limit=1": "set VEUPATH_STORE_POOL_MAX_SIZE",
-    f"postgresql://ann:{SECRET}@h/store?schema=x": "options=-csearch_path%3DNAME",
-    f"postgresql://ann:{SECRET}@h/store?keepalives_idle=5": "remove it: the store sets keep-alives",
-    f"postgresql://ann:{SECRET}@h/store?service=x": "write into the URL what",
-    f"postgresql://ann:{SECRET}@h/store?hostaddr=x": "known are host, port, user",
-    f"postgresql://ann:{SECRET}@h/store?{SECRET[1:]}=x&ssl=1": "unknown parameter",
-    f"postgresql://ann:{SECRET}@h/store?connect_timeout=0": "connect_timeout must be whole seconds",
-    f"postgresql://ann:{SECRET}@h/store?connect_timeout=1.5": "connect_timeout must be whole seconds",
-    f"postgresql://ann:{SECRET}@h/store?connect_timeout={'9' * 5000}": "connect_timeout must be whole seconds",
-    f"postgresql://ann:{SECRET}@h/store?gssencmode=require": "gssencmode must be one of disable, prefer",
-    f"postgresql://ann:{SECRET}@h/store?sslnegotiation=x": "sslnegotiation must be one of",
-    f"postgresql://ann:{SECRET}@h/store?channel_binding=x": "channel_binding must be one of",
-    f"postgresql://ann:{SECRET}@h/store?channel_binding=require&sslmode=disable": "needs TLS with a verified",
-    f"postgresql://ann:{SECRET}@h/store?sslrootcert=system&sslmode=require": "must be one of verify-full",
+    **{f"postgresql://ann:{SECRET}@h/store?{query}": says for query, says in WRONG_PARAMETERS.items()},
 }
 
 

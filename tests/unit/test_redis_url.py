@@ -7,6 +7,8 @@ import pytest
 from veupath_store.servers.redis_url import RedisTarget, parse_redis_url
 
 SECRET = "s3cr3t"
+UNVERIFIED = {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+VERIFIED = {"ssl_check_hostname": True}
 
 
 @pytest.mark.parametrize(
@@ -27,27 +29,18 @@ SECRET = "s3cr3t"
             "unix://ann:word@/run/a%20b.sock?db=2",
             RedisTarget(socket="/run/a b.sock", user="ann", password="word", database=2),
         ),
-        ("rediss://cache", RedisTarget(host="cache", tls={"ssl_check_hostname": True})),
-        (
-            "rediss://cache?ssl_cert_reqs=none",
-            RedisTarget(host="cache", tls={"ssl_cert_reqs": "none", "ssl_check_hostname": False}),
-        ),
-        (
-            "rediss://cache?ssl_cert_reqs=CERT_NONE",
-            RedisTarget(host="cache", tls={"ssl_cert_reqs": "none", "ssl_check_hostname": False}),
-        ),
+        ("rediss://cache", RedisTarget(host="cache", tls=VERIFIED)),
+        ("rediss://cache?ssl_cert_reqs=none", RedisTarget(host="cache", tls=UNVERIFIED)),
+        ("rediss://cache?ssl_cert_reqs=CERT_NONE", RedisTarget(host="cache", tls=UNVERIFIED)),
         (
             "rediss://cache?ssl_cert_reqs=&ssl_ca_certs=&ssl_check_hostname=&db=",
-            RedisTarget(host="cache", tls={"ssl_check_hostname": True}),
+            RedisTarget(host="cache", tls=VERIFIED),
         ),
         (
             "rediss://cache?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=false",
             RedisTarget(host="cache", tls={"ssl_ca_certs": "/etc/ca.pem", "ssl_check_hostname": False}),
         ),
-        (
-            "redis+sentinel://one,two:7/main",
-            RedisTarget(sentinels=(("one", 26379), ("two", 7)), service="main"),
-        ),
+        ("redis+sentinel://one,two:7/main", RedisTarget(sentinels=(("one", 26379), ("two", 7)), service="main")),
         (
             "redis+sentinel://ann:word@[::1]:7,two/ma%20in/3?sentinel_password=w%40+d&sentinel_username=bob",
             RedisTarget(
@@ -62,11 +55,7 @@ SECRET = "s3cr3t"
         ),
         (
             "rediss+sentinel://one/main?ssl_cert_reqs=none",
-            RedisTarget(
-                sentinels=(("one", 26379),),
-                service="main",
-                tls={"ssl_cert_reqs": "none", "ssl_check_hostname": False},
-            ),
+            RedisTarget(sentinels=(("one", 26379),), service="main", tls=UNVERIFIED),
         ),
         ("embedded:/data/log", RedisTarget(embedded=Path("/data/log"))),
         ("embedded:log", RedisTarget(embedded=Path.cwd() / "log")),

@@ -123,9 +123,7 @@ def test_a_fault_says_which_it_is_and_what_to_do(kind, fault, why, remedy):
 def test_a_missing_socket_is_no_missing_certificate(fault, kind, why):
     error = refusal(fault, "/run/postgresql", 5432, 0)
     assert type(error) is kind
-    assert str(error).startswith(
-        f"/run/postgresql:5432: {why}" if why.startswith("there") else "/run/postgresql:5432: "
-    )
+    assert str(error).startswith("/run/postgresql:5432: ")
     assert why in str(error)
 
 
