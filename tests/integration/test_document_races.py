@@ -8,13 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.calls import refusal
+from tests.support.calls import refusal, waiting_for_a_lock
 from tests.support.documents import experiment, gene_set
 from tests.support.jobs import at_once
-from tests.support.servers import until
 from veupath_store import ExperimentRepository, GeneSetRepository, NotFoundError, async_session_factory
 from veupath_store.errors import StaleVersionError
-from veupath_store.session import get_engine
 
 TASKS = 50
 ROUNDS = 3
@@ -174,14 +172,3 @@ async def test_the_kinds_of_documents_do_not_share_their_ids(user):
     assert await GeneSetRepository().save(identity, **gene_set(user)) == 1
     assert await ExperimentRepository().delete(identity)
     assert await GeneSetRepository().save(identity, **gene_set(user), version=1) == 2
-
-
-async def waiting_for_a_lock():
-    """Until a statement of this database waits for another transaction."""
-    client = await get_engine().open()
-    sql = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-    async def is_waiting():
-        return bool(await client.execute_rows(sql))
-
-    await until(is_waiting, within=3, what="a statement waits for a lock")

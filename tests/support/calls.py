@@ -6,8 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from tests.support.servers import until
 from veupath_store import StreamRepository
 from veupath_store.models import StreamProjection
+from veupath_store.session import get_engine
 
 E = TypeVar("E", bound=Exception)
 
@@ -49,3 +51,14 @@ async def projection(stream_id: UUID) -> StreamProjection:
     found = await StreamRepository().get_projection(stream_id)
     assert found is not None
     return found
+
+
+async def waiting_for_a_lock() -> None:
+    """Until a statement of this database waits for another transaction."""
+    client = await get_engine().open()
+    sql = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def is_waiting() -> bool:
+        return bool(await client.execute_rows(sql))
+
+    await until(is_waiting, within=3, what="a statement waits for a lock")
