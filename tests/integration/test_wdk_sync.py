@@ -5,8 +5,9 @@ import random
 
 import pytest
 
+from tests.support.calls import new_stream, refusal
 from tests.support.statements import recorded
-from veupath_store import InvalidInputError, NotFoundError, StreamRepository, async_session_factory
+from veupath_store import NotFoundError, StreamRepository, async_session_factory
 from veupath_store.models import Stream, StreamProjection
 from veupath_store.values import SyncOutcome, WdkStrategy
 
@@ -33,13 +34,9 @@ async def test_new_changed_unchanged_and_dismissed_strategies_are_told_apart(use
     await sync(user, *(strategy(number, f"s{number}") for number in range(1, 5)))
     before = await rows(user)
     await StreamRepository().dismiss(before[3]["stream_id"])
-    report = await sync(
-        user,
-        strategy(1, "s1"),
-        strategy(2, "s2", result_count=7),
-        strategy(3, "s3", result_count=7),
-        strategy(9, "s9"),
-    )
+    changed = {"result_count": 7}
+    given = strategy(1, "s1"), strategy(2, "s2", **changed), strategy(3, "s3", **changed), strategy(9, "s9")
+    report = await sync(user, *given)
     assert outcomes(report) == ["unchanged", "updated", "skipped", "inserted"]
     after = await rows(user)
     assert after[1] == before[1]
@@ -69,13 +66,12 @@ async def test_the_first_of_the_list_is_the_newest(user):
 @pytest.mark.without_log
 async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_writing_statement(user):
     for name in ("A", "A (2)", "B (7)"):
-        await StreamRepository().create(user.id, "plasmodb", name=name)
+        await new_stream(user, name=name)
     names = ["A", "A (1)", "A (2)", "B", "", "C" * 255]
     given = [strategy(number, names[number % len(names)]) for number in range(1000)]
-    with recorded() as sent:
+    with recorded(exactly=3):  # one reads, one finds that a name is taken and writes nothing, one writes
         report = await sync(user, *given)
     assert set(outcomes(report)) == {"inserted"}
-    assert len(sent) == 3, "one reads, one finds that a name is taken and writes nothing, one writes"
     taken = [row["name"] for row in await StreamProjection.all().values("name")]
     assert len(taken) == len(set(taken)) == 1003
     assert {"B", "A (1)", "New Conversation", "C" * 255, "A (3)", "B (6)", "B (8)"} <= set(taken)
@@ -84,17 +80,12 @@ async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_writ
 async def test_a_list_of_free_names_keeps_them_and_numbers_only_what_is_there_twice(user):
     names = ["A", "A", "A (1)", "B" * 255, "B" * 255, "B" * 251 + " (1)", "", ""]
     await sync(user, *[strategy(number, name) for number, name in enumerate(names)])
-    got = {number: row["name"] for number, row in (await rows(user)).items()}
-    assert got == {
-        0: "A",
-        1: "A (2)",
-        2: "A (1)",
-        3: "B" * 255,
-        4: "B" * 251 + " (2)",
-        5: "B" * 251 + " (1)",
-        6: "New Conversation",
-        7: "New Conversation (1)",
-    }
+    found = await rows(user)
+    assert [found[number]["name"] for number in range(len(names))] == [
+        *("A", "A (2)", "A (1)"),
+        *("B" * 255, "B" * 251 + " (2)", "B" * 251 + " (1)"),
+        *("New Conversation", "New Conversation (1)"),
+    ]
 
 
 async def test_what_did_not_change_is_told_by_one_statement_that_takes_no_lock(user):
@@ -102,27 +93,22 @@ async def test_what_did_not_change_is_told_by_one_statement_that_takes_no_lock(u
     await sync(user, *given)
     async with async_session_factory() as session:
         await StreamProjection.filter(user_id=user.id).select_for_update().using_db(session.client)
-        with recorded() as sent:
+        with recorded(exactly=1):
             async with asyncio.timeout(10):
-                report = await sync(user, *given)
-    assert set(outcomes(report)) == {"unchanged"}
-    assert len(sent) == 1
+                assert set(outcomes(await sync(user, *given))) == {"unchanged"}
 
 
 async def test_one_failing_item_does_not_undo_the_others(user):
-    report = await StreamRepository().sync_wdk(
-        user.id,
-        "plasmodb",
-        [
-            {"wdk_strategy_id": 1, "name": "good"},
-            {"wdk_strategy_id": 2, "name": "x" * 256},
-            {"wdk_strategy_id": -1, "name": "bad"},
-            {"wdk_strategy_id": 3, "name": "nul\x00"},
-            {"wdk_strategy_id": 4, "colour": "red"},
-            {"wdk_strategy_id": 1, "name": "again"},
-            "no strategy",
-            {"wdk_strategy_id": 5, "name": "good"},
-        ],
+    report = await sync(
+        user,
+        {"wdk_strategy_id": 1, "name": "good"},
+        {"wdk_strategy_id": 2, "name": "x" * 256},
+        {"wdk_strategy_id": -1, "name": "bad"},
+        {"wdk_strategy_id": 3, "name": "nul\x00"},
+        {"wdk_strategy_id": 4, "colour": "red"},
+        {"wdk_strategy_id": 1, "name": "again"},
+        "no strategy",
+        {"wdk_strategy_id": 5, "name": "good"},
     )
     assert outcomes(report) == ["inserted", *["refused"] * 6, "inserted"]
     assert [item.position for item in report.strategies] == list(range(8))
@@ -139,10 +125,8 @@ async def test_users_and_sites_do_not_meet(user, stranger):
     assert outcomes(await sync(stranger, strategy(1))) == ["inserted"]
     assert outcomes(await sync(user, strategy(1), site="toxodb")) == ["inserted"]
     assert {row["name"] for row in await StreamProjection.all().values("name")} == {"Kinases"}
-    with pytest.raises(NotFoundError):
-        await StreamRepository().for_user(stranger.id).sync_wdk(user.id, "plasmodb", [strategy(2)])
-    with pytest.raises(InvalidInputError):
-        await StreamRepository().sync_wdk(user.id, "plasmodb", [strategy(n) for n in range(1001)])
+    theirs = StreamRepository().for_user(stranger.id)
+    await refusal(NotFoundError, theirs.sync_wdk(user.id, "plasmodb", [strategy(2)]))
 
 
 async def test_fifty_syncs_at_once_make_each_conversation_once(user, unit):
@@ -170,13 +154,10 @@ async def test_syncs_against_renames_and_creations_lose_neither(user):
         given = [strategy(number, f"s{number}", result_count=round_) for number in range(50)]
         return await sync(user, *given)
 
-    async def create(index):
-        return await StreamRepository().create(user.id, "plasmodb", name=f"s{25 + index}")
-
     await asyncio.gather(
         *(rename(index) for index in range(25)),
         *(sync_again(round_) for round_ in range(10)),
-        *(create(index) for index in range(25)),
+        *(new_stream(user, name=f"s{25 + index}") for index in range(25)),
     )
     found = await StreamProjection.filter(user_id=user.id).values("name", "wdk_strategy_id")
     assert len({row["name"] for row in found}) == len(found) == 75
