@@ -5,9 +5,7 @@ reads back unchanged. The matrix is found by looking at the repositories: a new 
 in `tests.support.hostile_tables` and `hostile_readers` fails. What is right comes from `tests.support.cases`.
 """
 
-import logging
 from contextlib import suppress
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,6 +16,7 @@ from tests.support.hostile_matrix import bound, call, kind_of, names, right_argu
 from tests.support.hostile_readers import LOOKING, STORING
 from tests.support.hostile_tables import GENE_IDS, STRATEGY_FIELDS
 from tests.support.public import public_methods, repositories
+from tests.support.statements import recorded
 from tests.support.world import make_world
 from veupath_store import (
     ControlSetRepository,
@@ -53,31 +52,20 @@ def smaller(monkeypatch):
 
 @pytest.fixture
 def statements(monkeypatch):
-    """What was asked of the server: statements by the engine's log, and connections that were lent.
+    """What was asked of the server: statements, and connections that were acquired.
 
     Workers elsewhere are not told of work, which would be asked by itself a moment later.
     """
     monkeypatch.setattr(Announcer, "hear", lambda self, topic: None)
-    seen: list[str] = []
+    acquire = StoreClient.acquire
+    with recorded() as sent:
 
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            seen.append(record.getMessage())
+        async def counted(client):
+            sent.statements.append("a connection")
+            return await acquire(client)
 
-    engine, handler = logging.getLogger("veupath_store.engine"), Handler()
-    lend = StoreClient.acquire
-
-    async def counted(client: StoreClient) -> Any:
-        seen.append("a connection")
-        return await lend(client)
-
-    monkeypatch.setattr(StoreClient, "acquire", counted)
-    before = engine.level
-    engine.setLevel(logging.DEBUG)
-    engine.addHandler(handler)
-    yield seen
-    engine.removeHandler(handler)
-    engine.setLevel(before)
+        monkeypatch.setattr(StoreClient, "acquire", counted)
+        yield sent.statements
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 from tests.support.cases import CASES
@@ -62,34 +63,18 @@ def parameters_of(repository: type, method: str) -> dict[str, inspect.Parameter]
 
 
 class CalledError(Exception):
-    """Instead of a call: what it was called with."""
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.arguments = arguments
-
-
-class Asked:
-    """In a repository's place: whichever of its methods is called raises `CalledError`."""
-
-    def __init__(self, repository: type) -> None:
-        self._repository = repository
-
-    def __getattr__(self, method: str) -> Any:
-        def note(*arguments: Any, **named: Any) -> None:
-            given = inspect.signature(getattr(self._repository, method)).bind(self, *arguments, **named).arguments
-            del given["self"]
-            raise CalledError(given)
-
-        return note
+    """Instead of a call, whose arguments are all that is wanted."""
 
 
 def arguments_of(world: World, repository: type, method: str) -> dict[str, Any]:
     """What the case of a method calls it with."""
-    try:
-        CASES[repository][method].call(Asked(repository), world)
-    except CalledError as called:
-        return called.arguments
-    raise AssertionError(f"the case of {repository.__name__}.{method} does not call it")
+    called = Mock(side_effect=CalledError)
+    with suppress(CalledError):
+        CASES[repository][method].call(Mock(**{method: called}), world)
+    arguments, named = called.call_args
+    given = inspect.signature(getattr(repository, method)).bind(None, *arguments, **named).arguments
+    del given["self"]
+    return given
 
 
 async def right_arguments(world: World, repository: type, method: str, *, fresh: bool = True) -> dict[str, Any]:
