@@ -1,4 +1,7 @@
-"""Kinds of parameters that only a few methods have: closed sets, cursors, leases, log positions, strategies."""
+"""Which hostile values each kind of parameter takes.
+
+A `Kind` says independently of the store what is right: the tests fail when the store takes more, or less.
+"""
 
 import base64
 import collections
@@ -6,23 +9,152 @@ import datetime as dt
 import enum
 import json
 import math
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.support.hostile import (
-    AWARE,
-    UUID_KIND,
-    UUIDS,
-    Kind,
-    Number,
-    Word,
-    documents,
-    nested,
-    sized,
-    storable,
-)
+from tests.support.hostile import AWARE, UUIDS, Number, Word, corpus, documents, nested, sized
 from veupath_store.inputs import limits
 from veupath_store.values import ExperimentSave, GeneSetSave, Lease, OperationType, WdkStrategy
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of parameter.
+
+    Attributes:
+        accepts: Whether a value is right.
+        more: Further values, at its bounds and just beyond.
+        stored: What an accepted value reads back as.
+    """
+
+    accepts: Callable[[Any], bool]
+    more: Callable[[], list[Any]] = list
+    stored: Callable[[Any], Any] = lambda value: value
+
+    def values(self) -> list[Any]:
+        return [*corpus(), *self.more()]
+
+
+def optional(kind: Kind) -> Kind:
+    return Kind(
+        lambda value: value is None or kind.accepts(value),
+        kind.more,
+        lambda value: None if value is None else kind.stored(value),
+    )
+
+
+def text(longest: int, *, shortest: int = 1) -> Kind:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, str) and shortest <= str.__len__(value) <= longest and storable(value)
+
+    return Kind(accepts, lambda: ["x" * longest, "😀" * longest, "x" * (longest + 1), "y" * 1_000_000])
+
+
+_AROUND = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
+
+
+def tidied(value: str) -> str:
+    """A name as it is kept: composed, without white space and byte order marks around it."""
+    return bare(unicodedata.normalize("NFC", str.__str__(value)))
+
+
+def bare(value: str) -> str:
+    """A gene id as it is kept."""
+    return _AROUND.sub("", value)
+
+
+def name(longest: int, *, shortest: int = 1) -> Kind:
+    kept = text(longest, shortest=shortest)
+    return Kind(
+        lambda value: isinstance(value, str) and kept.accepts(tidied(value)),
+        lambda: [
+            *(*kept.more(), " " + "x" * longest + "\ufeff", "\ufeff \ufeff"),
+            *("e\u0301" * longest + " ", "\u0958" * (longest // 2 + 1)),  # shorter and longer when composed
+        ],
+        tidied,
+    )
+
+
+LISTS = (list, tuple, range, collections.deque)
+
+
+def genes(most: int, longest: int, *, fewest: int = 0) -> Kind:
+    kept = texts(most, longest, fewest=fewest)
+
+    def accepts(value: Any) -> bool:
+        return kept.accepts(
+            [bare(it) if type(it) is str else it for it in value] if isinstance(value, LISTS) else value
+        )
+
+    return Kind(
+        accepts,
+        lambda: [*kept.more(), ["\ufeffG1", " G2\r\n", " " + "x" * longest], ["G1", "\ufeff"]],
+        lambda ids: list(map(bare, ids)),
+    )
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(value: str) -> bool:
+    return _UNSTORABLE.search(value) is None
+
+
+def texts(most: int, longest: int, *, fewest: int = 0) -> Kind:
+    item = text(longest)
+
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, LISTS):
+            return False
+        return fewest <= len(value) <= most and all(type(it) is str and item.accepts(it) for it in value)
+
+    def more() -> list[Any]:
+        full = [f"G{number}" for number in range(most)]
+        bad = [[*full[1:], wrong] for wrong in ("", "\0", "\ud800", 7, b"x", None)]
+        return [full, [*full, "one more"], ["x" * longest], ["x" * (longest + 1)], "G1", *bad]
+
+    return Kind(accepts, more, list)
+
+
+def whole(lowest: int, highest: int) -> Kind:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+
+    return Kind(accepts, lambda: [lowest, lowest - 1, highest, highest + 1])
+
+
+def whole_numbers(most: int, highest: int) -> Kind:
+    item = whole(0, highest)
+    kinds = (list, tuple, range, collections.deque, set, frozenset, type({}.keys()))
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, kinds) and len(value) <= most and all(map(item.accepts, value))
+
+    return Kind(
+        accepts, lambda: [[highest], [highest + 1], [-1], list(range(most)), set(range(most + 1)), {Spiteless()}]
+    )
+
+
+class Spiteless:
+    """Can be in a set, but not be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("asked")
+
+
+UUID_KIND = Kind(
+    lambda value: isinstance(value, UUID) or (isinstance(value, str) and value in UUIDS),
+    stored=lambda value: value if isinstance(value, UUID) else UUID(value),
+)
+FLAG = Kind(lambda value: isinstance(value, bool))
+SHARE = Kind(lambda value: type(value) in (int, float, Number) and 0 <= value <= 1, lambda: [0.999, 1.0000001, -1e-9])
+PLAN = Kind(
+    lambda value: isinstance(value, dict) and any(value == good for good in [{}, {"x": "y"}, *documents()]), documents
+)
 
 
 def _none_or_in(value: Any, texts: list[str]) -> bool:
@@ -119,6 +251,14 @@ def _lease(seconds: float) -> Lease:
         max_attempts=1, worker_id="nobody", token=nobody, seconds=seconds, expires_at=AWARE, deadline=0.0,
     )  # fmt: skip
 
+
+def _saves() -> list[Any]:
+    given = {"id": uuid4(), "user_id": uuid4(), "site_id": "plasmodb", "name": "Kinases"}
+    return [ExperimentSave(**given, status="pending", data={}), GeneSetSave(**given, gene_ids=[])]
+
+
+EXPERIMENT_SAVE = Kind(lambda value: isinstance(value, ExperimentSave), _saves)
+GENE_SET_SAVE = Kind(lambda value: isinstance(value, GeneSetSave), _saves)
 
 LEASE = Kind(
     lambda value: isinstance(value, Lease) and 0 < value.seconds <= limits.LEASE_SECONDS,
@@ -225,13 +365,3 @@ FIELD_VALUE = Kind(
         sized(limits.DOCUMENT_BYTES), sized(limits.DOCUMENT_BYTES - len('{"status":}')),
     ],
 )  # fmt: skip
-
-
-def experiment_save(user_id: UUID) -> ExperimentSave:
-    """A right save of a new one."""
-    return ExperimentSave(id=uuid4(), user_id=user_id, site_id="plasmodb", name="", status="pending", data={})
-
-
-def gene_set_save(user_id: UUID) -> GeneSetSave:
-    """A right save of a new one."""
-    return GeneSetSave(id=uuid4(), user_id=user_id, site_id="plasmodb", name="Kinases", gene_ids=[])

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 from uuid import uuid4
 
 from tests.support.cases import CASES
-from tests.support.hostile import Kind, optional
+from tests.support.hostile_kinds import Kind, optional
 from tests.support.hostile_readers import CALLED, NOT_STORED, OTHERWISE, STORING
 from tests.support.hostile_tables import KINDS
 from tests.support.public import public_methods

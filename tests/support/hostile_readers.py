@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from tests.support.hostile import tidied
+from tests.support.hostile_kinds import tidied
 from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow, Operation, Stream, StreamProjection, User
 from veupath_store.values.streams import DEFAULT_NAME
 
