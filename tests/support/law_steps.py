@@ -23,7 +23,7 @@ PLANS = st.sampled_from([{}, {"root": {"id": "a", "searchName": "s"}}, {"recordT
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a repository's method, by the name that `law_calls.CALLS` has for it."""
+    """A call of a repository's method, by the name of one of `law_calls.Calls`."""
 
     kind: str
     given: dict[str, Any]
@@ -113,7 +113,7 @@ CHANGES = st.one_of(
 
 RARELY = (
     call("purge", user=USERS, site=SITES, dismiss=st.booleans()),
-    call("purge_all", user=USERS, dismiss=st.booleans()),
+    call("purge", user=USERS, dismiss=st.booleans()),
     call("delete_user", user=USERS),
 )
 CALLS: st.SearchStrategy[Call] = st.deferred(lambda: st.one_of(*OFTEN * 4, *SELDOM * 2, *RARELY))

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from tests.support.law_calls import ANY, CALLS, USERS, Things, Written
+from tests.support.law_calls import ANY, USERS, Calls, Things, Written
 from tests.support.law_checks import Eyes, check_forward, check_losses, check_rows, check_unique, parsed, same
 from tests.support.law_deaths import DeadError, between, dying
 from tests.support.law_end import check_end
@@ -72,7 +72,7 @@ class LawWorld:
         """A call without a session: what it acknowledges is readable."""
         try:
             with dying(death, self.kill):
-                written = await CALLS[call.kind](self.things, None, **call.given)
+                written = await Calls(self.things, None).do(call)
         except (StoreError, DeadError) as exc:
             self.refuse_unexpected(exc, death, asks_redis=False)
             return
@@ -208,7 +208,7 @@ class Unit:
         self.saved = await self.read(session)
 
     async def call(self, session: Any, call: Call) -> None:
-        written = await CALLS[call.kind](self.world.things, session, **call.given)
+        written = await Calls(self.world.things, session).do(call)
         if self.world.alone:
             check_written(await self.read(session), written)
 
