@@ -7,27 +7,22 @@ from typing import Any
 from uuid import UUID
 
 from tests.support.naive_fold import naive_fold
+from tests.support.projections import COLUMNS, DOCUMENTS, Logs
 from veupath_store.events.log.entries import Entry, Position
 
 _ROWS = """
 SELECT p.*, s.created_at AS born, ARRAY (SELECT g.id FROM gene_sets g WHERE g.user_id = p.user_id) AS gene_sets
 FROM stream_projections p JOIN streams s ON s.id = p.stream_id ORDER BY s.created_at, s.id"""
-COLUMNS = (
-    *("name", "record_type", "wdk_strategy_id", "is_saved", "model_id", "message_count", "step_count"),
-    *("plan", "result_count", "last_event_id", "updated_at", "dismissed_at", "dismissed_reason", "gene_set_id"),
-    *("gene_set_auto_imported", "unrooted_steps", "messages_after", "lost"),
-)
 _MESSAGES = ("user_message", "assistant_message")
 _START = Position(0, 0)
-_JSON = ("plan", "unrooted_steps", "lost", "unlogged")
+_JSON = (*DOCUMENTS, "unlogged")
 
 
-class Eyes:
+class Eyes(Logs):
     """Connections of one's own to PostgreSQL and Redis."""
 
-    def __init__(self, connection: Any, redis: Any, prefix: str) -> None:
-        self.redis = redis
-        self.prefix = prefix
+    def __init__(self, connection: Any, redis_url: str, prefix: str) -> None:
+        super().__init__(redis_url, prefix)
         self._connection = connection
         self._turn = asyncio.Lock()
 
@@ -36,29 +31,18 @@ class Eyes:
         async with self._turn:
             return await self._connection.fetch(sql, *values)
 
-    async def close(self) -> None:
+    async def shut(self) -> None:
+        self.close()
         await self._connection.close()
 
     async def rows(self) -> list[dict[str, Any]]:
         """All rows, and what is needed to judge them."""
         return [parsed(record) for record in map(dict, await self.fetch(_ROWS))]
 
-    def log(self, stream_id: UUID) -> list[Entry]:
-        """A whole log."""
-        entries = []
-        for identity, fields in self.redis.xrange(self.key(stream_id)):
-            ms, seq = identity.split(b"-")
-            kind = fields.get(b"type", b"").decode(errors="replace")
-            entries.append(Entry(Position(int(ms), int(seq)), kind, fields.get(b"data", b"")))
-        return entries
-
     def keys(self, stream_id: UUID) -> list[bytes]:
         """The keys of a log's entries that have one."""
         entries = self.redis.xrange(self.key(stream_id))
         return [fields[b"key"] for _, fields in entries if b"key" in fields]
-
-    def key(self, stream_id: UUID) -> str:
-        return f"{self.prefix}stream:{stream_id}"
 
     def logs(self) -> set[UUID]:
         """The conversations that have a log."""
@@ -87,7 +71,7 @@ async def check_rows(eyes: Eyes, rows: list[dict[str, Any]], *, at_rest: bool = 
     Where a log may have lost what its row has seen, nothing is said of such a row.
     """
     for row in rows:
-        log = row["log"] = eyes.log(row["stream_id"])
+        log = row["log"] = eyes.entries(row["stream_id"])
         keys = eyes.keys(row["stream_id"])
         assert len(keys) == len(set(keys)), f"an event is in the log twice: {row}"
         entries = [entry for entry in log if entry.position <= position(row)]
@@ -139,7 +123,7 @@ def check_forward(eyes: Eyes, before: list[dict[str, Any]], after: list[dict[str
             continue
         assert position(known) <= position(row), f"{row['stream_id']} went back from {position(known)}"
         if row["messages_after"] == known["messages_after"] and row["message_count"] < known["message_count"]:
-            assert any(map(is_forged, eyes.log(row["stream_id"]))), f"{row['stream_id']} lost messages"
+            assert any(map(is_forged, eyes.entries(row["stream_id"]))), f"{row['stream_id']} lost messages"
 
 
 def check_losses(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:

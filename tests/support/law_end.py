@@ -49,9 +49,9 @@ async def check_end(eyes: Eyes, before: list[dict[str, Any]]) -> None:
     check_unique(rows)
     check_forward(eyes, before, rows)
     for row in rows:
-        entries = eyes.log(row["stream_id"])
+        entries = eyes.entries(row["stream_id"])
         assert entries[-1].position == position(row), "not caught up"
-    strays = {stream_id: eyes.log(stream_id) for stream_id in eyes.logs() - {row["stream_id"] for row in rows}}
+    strays = {stream_id: eyes.entries(stream_id) for stream_id in eyes.logs() - {row["stream_id"] for row in rows}}
     assert not strays, f"logs of nobody: {strays}"
     assert not await eyes.fetch("SELECT FROM stream_events"), "events that were not appended"
     await check_verified(len(rows))
