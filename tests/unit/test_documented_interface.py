@@ -62,15 +62,6 @@ REPOSITORIES = {
         "delete": "(self, id)",
     },
 }
-MODELS = {
-    "User": "id",
-    "ControlSet": "id",
-    "ExperimentRow": "id",
-    "Stream": "id",
-    "StreamProjection": "stream_id",
-    "GeneSetRow": "id",
-    "Operation": "id",
-}
 JSON_COLUMNS = {
     "User": set(),
     "ControlSet": {"positive_ids", "negative_ids", "tags"},
@@ -83,11 +74,8 @@ JSON_COLUMNS = {
 
 
 def signature(function) -> str:
-    bare = [
-        parameter.replace(annotation=inspect.Parameter.empty)
-        for parameter in inspect.signature(function).parameters.values()
-    ]
-    return str(inspect.Signature(bare))
+    parameters = inspect.signature(function).parameters.values()
+    return str(inspect.Signature([each.replace(annotation=inspect.Parameter.empty) for each in parameters]))
 
 
 @pytest.mark.parametrize("name", SESSION)
@@ -98,11 +86,8 @@ def test_a_session_function_has_its_documented_signature(name):
 
 
 def test_session_functions_are_awaited_or_not_as_documented():
-    kinds = {
-        "coroutine": [name for name in SESSION if inspect.iscoroutinefunction(getattr(session, name))],
-        "generator": [name for name in SESSION if inspect.isasyncgenfunction(getattr(session, name))],
-    }
-    assert kinds == {"coroutine": ["init_db", "close_db"], "generator": ["get_db_session"]}
+    assert [name for name in SESSION if inspect.iscoroutinefunction(getattr(session, name))] == ["init_db", "close_db"]
+    assert [name for name in SESSION if inspect.isasyncgenfunction(getattr(session, name))] == ["get_db_session"]
 
 
 @pytest.mark.parametrize(("repository", "name"), [(it, name) for it in REPOSITORIES for name in REPOSITORIES[it]])
@@ -117,15 +102,16 @@ def test_the_public_names_exist_and_are_listed():
         assert sorted(module.__all__) == sorted(set(module.__all__))
         assert not [name for name in module.__all__ if not hasattr(module, name)]
     assert {repository.__name__ for repository in repositories()} <= set(repositories_package.__all__)
-    assert set(models.__all__) == set(MODELS) == {model.__name__ for model in models.__models__}
+    assert set(models.__all__) == set(JSON_COLUMNS) == {model.__name__ for model in models.__models__}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", JSON_COLUMNS)
 def test_a_model_has_a_uuid_key_and_jsonb_columns(name):
     model: type[Model] = getattr(models, name)
     columns = model._meta.fields_map
-    assert model._meta.db_pk_column == MODELS[name]
-    key, kind = {"stream_id": ("stream", OneToOneFieldInstance)}.get(MODELS[name], ("id", fields.UUIDField))
+    of_a_stream = ("stream_id", "stream", OneToOneFieldInstance)
+    column, key, kind = of_a_stream if name == "StreamProjection" else ("id", "id", fields.UUIDField)
+    assert model._meta.db_pk_column == column
     assert isinstance(columns[key], kind)
     assert {column for column, field in columns.items() if isinstance(field, fields.JSONField)} == JSON_COLUMNS[name]
     assert all(isinstance(columns[column], JSONField) for column in JSON_COLUMNS[name])
@@ -140,9 +126,8 @@ def test_the_example_of_the_package_is_code():
 def test_public_names_are_found_when_they_are_asked_for_and_are_what_type_checkers_see():
     tree = ast.parse(Path(veupath_store.__file__).read_text())
     [checked] = [node for node in tree.body if isinstance(node, ast.If)]
-    homes = {
-        alias.name: node.module for node in checked.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
+    imports = [node for node in checked.body if isinstance(node, ast.ImportFrom)]
+    homes = {alias.name: node.module for node in imports for alias in node.names}
     assert sorted(homes) == sorted(veupath_store.__all__) == sorted(dir(veupath_store))
     for name, home in homes.items():
         assert getattr(veupath_store, name) is getattr(importlib.import_module(home), name)
