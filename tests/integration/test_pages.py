@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.calls import all_items, all_pages, refusal
+from tests.support.calls import all_items, all_pages, insert_streams, refusal
 from tests.support.statements import recorded
 from veupath_store import InvalidInputError, StreamRepository
-from veupath_store.models import GeneSetRow, StreamProjection
+from veupath_store.models import GeneSetRow
 from veupath_store.values import ProjectionSort
 
 MANY = 237
@@ -19,17 +19,8 @@ MANY = 237
 @pytest.fixture
 async def many(user):
     """Conversations of which groups of ten have the very same time."""
-    client = StreamProjection._meta.db
-    await client.execute_rows(
-        "WITH s AS (INSERT INTO streams (id, user_id, site_id) "
-        "           SELECT gen_random_uuid(), $1, CASE WHEN n % 4 = 0 THEN 'toxodb' ELSE 'plasmodb' END "
-        "           FROM generate_series(1, $2::int) n RETURNING id, site_id), "
-        "     n AS (SELECT id, site_id, row_number() OVER () AS n FROM s) "
-        "INSERT INTO stream_projections (stream_id, user_id, site_id, name, updated_at) "
-        "SELECT id, $1, site_id, 'c' || n, now() - (n / 10) * interval '1 minute' FROM n",
-        [user.id, MANY],
-    )
-    return client
+    site = "CASE WHEN n % 4 = 0 THEN 'toxodb' ELSE 'plasmodb' END"
+    await insert_streams(user.id, MANY, site_id=site, updated_at="now() - (n / 10) * interval '1 minute'")
 
 
 async def pages(user, limit, **given):

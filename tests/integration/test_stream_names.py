@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from tests.support.calls import new_stream, projection, refusal
+from tests.support.calls import insert_streams, new_stream, projection, refusal
 from tests.support.statements import recorded
 from veupath_store import ControlSetRepository, Event, GeneSetRepository, InvalidInputError, Projector, StreamRepository
 from veupath_store.inputs import limits
@@ -102,14 +102,8 @@ async def test_fifty_claims_of_one_wdk_id_leave_one_owner_of_it(user, unit):
 @pytest.mark.without_log
 async def test_the_thousandth_name_takes_one_statement_that_does_not_read_the_others(user):
     client = StreamProjection._meta.db
-    await client.execute_rows(
-        "WITH s AS (INSERT INTO streams (id, user_id, site_id) "
-        "           SELECT gen_random_uuid(), $1, 'plasmodb' FROM generate_series(0, 999) RETURNING id), "
-        "n AS (SELECT id, row_number() OVER () - 1 AS number FROM s) "
-        "INSERT INTO stream_projections (stream_id, user_id, site_id, name) "
-        "SELECT id, $1, 'plasmodb', CASE number WHEN 0 THEN 'A' ELSE 'A (' || number || ')' END FROM n",
-        [user.id],
-    )
+    await new_stream(user, name="A")
+    await insert_streams(user.id, 999, name="'A (' || n || ')'")
     await client.execute_script("ANALYZE stream_projections")
     before = await rows_read(client)
     with recorded(exactly=1):

@@ -46,6 +46,19 @@ async def new_stream(user: Any, site: str = "plasmodb", name: str = "", **column
     return made.id
 
 
+async def insert_streams(user_id: UUID, count: int, **columns: str) -> None:
+    """Many conversations in one statement; their columns are SQL, in which they are numbered `n` from 1 on."""
+    columns = {"site_id": "'plasmodb'", "name": "'c' || n", **columns}
+    await StreamProjection._meta.db.execute_rows(
+        f"WITH made AS MATERIALIZED (SELECT gen_random_uuid() AS id, n, {columns['site_id']} AS site "
+        "                            FROM generate_series(1, $2::int) n), "
+        "     streams AS (INSERT INTO streams (id, user_id, site_id) SELECT id, $1, site FROM made) "
+        f"INSERT INTO stream_projections (stream_id, user_id, {', '.join(columns)}) "
+        f"SELECT id, $1, {', '.join(columns.values())} FROM made",
+        [user_id, count],
+    )
+
+
 async def projection(stream_id: UUID) -> StreamProjection:
     """The projection of a conversation that is there."""
     found = await StreamRepository().get_projection(stream_id)

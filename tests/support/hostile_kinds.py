@@ -17,8 +17,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from tests.support.hostile import AWARE, UUIDS, Number, Word, corpus, documents, nested, sized
+from tests.support.world import new_lease
 from veupath_store.inputs import limits
-from veupath_store.values import ExperimentSave, GeneSetSave, Lease, OperationType, WdkStrategy
+from veupath_store.values import ExperimentSave, GeneSetSave, Lease, WdkStrategy
 
 
 @dataclass(frozen=True)
@@ -244,14 +245,6 @@ TIME = "2026-01-02T03:04:05.678901+00:00"
 ID = "11111111-2222-4333-8444-555555555555"
 
 
-def _lease(seconds: float) -> Lease:
-    nobody = UUID(int=7)
-    return Lease(
-        operation_id=nobody, user_id=nobody, stream_id=None, type=OperationType.BATCH, start_position=None, attempts=1,
-        max_attempts=1, worker_id="nobody", token=nobody, seconds=seconds, expires_at=AWARE, deadline=0.0,
-    )  # fmt: skip
-
-
 def _saves() -> list[Any]:
     given = {"id": uuid4(), "user_id": uuid4(), "site_id": "plasmodb", "name": "Kinases"}
     return [ExperimentSave(**given, status="pending", data={}), GeneSetSave(**given, gene_ids=[])]
@@ -263,8 +256,8 @@ GENE_SET_SAVE = Kind(lambda value: isinstance(value, GeneSetSave), _saves)
 LEASE = Kind(
     lambda value: isinstance(value, Lease) and 0 < value.seconds <= limits.LEASE_SECONDS,
     lambda: [
-        _lease(10), _lease(10).model_dump(), _lease(limits.LEASE_SECONDS),
-        *map(_lease, [0, -1, 1e9, 1e308, float("nan"), float("inf")]),
+        new_lease(), new_lease().model_dump(), new_lease(seconds=limits.LEASE_SECONDS),
+        *(new_lease(seconds=seconds) for seconds in [0, -1, 1e9, 1e308, float("nan"), float("inf")]),
     ],
 )  # fmt: skip
 
