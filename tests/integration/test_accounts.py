@@ -10,19 +10,11 @@ from tests.support.calls import new_stream, refusal
 from tests.support.documents import new_control_set
 from tests.support.servers import until
 from tests.support.statements import recorded
-from veupath_store import (
-    AccountRepository,
-    ExperimentRepository,
-    NotFoundError,
-    StoreError,
-    StreamRepository,
-    UnavailableError,
-    UserRepository,
-    async_session_factory,
-)
-from veupath_store.errors import StoreClosedError
+from veupath_store.errors import NotFoundError, StoreClosedError, StoreError, UnavailableError
 from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow, Operation, Stream, StreamProjection, User
+from veupath_store.repositories import AccountRepository, ExperimentRepository, StreamRepository, UserRepository
 from veupath_store.repositories.accounts import OWNED_TABLES
+from veupath_store.session import async_session_factory
 from veupath_store.values import PurgeMode
 
 

@@ -9,15 +9,10 @@ import pytest
 from tests.support.calls import all_items, refusal
 from tests.support.documents import experiment, new_experiment, new_gene_set
 from tests.support.statements import recorded
-from veupath_store import (
-    ExperimentRepository,
-    GeneSetRepository,
-    InvalidInputError,
-    NotFoundError,
-    async_session_factory,
-)
-from veupath_store.errors import StaleVersionError
+from veupath_store.errors import InvalidInputError, NotFoundError, StaleVersionError
 from veupath_store.inputs import limits
+from veupath_store.repositories import ExperimentRepository, GeneSetRepository
+from veupath_store.session import async_session_factory
 
 
 async def test_a_saved_experiment_reads_back_and_each_save_raises_the_version(user):

@@ -8,17 +8,10 @@ from tortoise.exceptions import IncompleteInstanceError
 from tests.support.calls import all_items, refusal
 from tests.support.jobs import WORKER, expire, leased, new_stream, registered, stored
 from tests.support.statements import recorded
-from veupath_store import (
-    ConflictError,
-    InvalidInputError,
-    LeaseRepository,
-    NotFoundError,
-    OperationActiveError,
-    OperationRepository,
-    StreamRepository,
-    async_session_factory,
-)
+from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, OperationActiveError
 from veupath_store.models import Operation
+from veupath_store.repositories import LeaseRepository, OperationRepository, StreamRepository
+from veupath_store.session import async_session_factory
 from veupath_store.values import OperationSummary, OperationType
 
 EXPERIMENT = [OperationType.EXPERIMENT]

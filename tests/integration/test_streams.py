@@ -7,15 +7,10 @@ import pytest
 
 from tests.support.calls import new_stream, projection, refusal
 from tests.support.statements import recorded
-from veupath_store import (
-    ConflictError,
-    InvalidInputError,
-    NotFoundError,
-    StreamRepository,
-    UserRepository,
-    async_session_factory,
-)
+from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError
 from veupath_store.models import GeneSetRow, Stream, StreamProjection
+from veupath_store.repositories import StreamRepository, UserRepository
+from veupath_store.session import async_session_factory
 from veupath_store.values import SYSTEM_STREAM_ID, SYSTEM_USER_ID, DismissReason, ProjectionPatch
 
 PLAN = {
