@@ -8,7 +8,6 @@ import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
-from uuid import uuid4
 
 import pytest
 from tortoise import models, queryset
@@ -29,7 +28,6 @@ from veupath_store import (
 )
 from veupath_store.engine.statements import Statements
 from veupath_store.errors import PruneRefusedError
-from veupath_store.models import User
 from veupath_store.repositories import queries
 
 README = Path(__file__).parents[2] / "README.md"
@@ -67,21 +65,6 @@ def origins():
 
     with patch.object(Statements, "_run", noting):
         yield sent
-
-
-@pytest.mark.without_log
-async def test_the_origin_of_a_statement_is_seen(store):
-    client, prepared = await store.open(), queries.Prepared(lambda user: User.filter(pk=user))
-    user = await User.create(id=uuid4())
-    with origins() as sent:
-        await client.execute_rows("SELECT id FROM users")
-        await client.execute_query("UPDATE users SET external_id = 'a' WHERE false")
-        await prepared.first(client, user=user.id)
-        await User.filter(pk=user.id).exists()
-        await User.filter(pk=user.id).update(external_id="b")
-        await User.filter(pk=user.id).delete()
-        await User.create(id=user.id)
-    assert sent == [False, False, True, True, True, True, True]
 
 
 @pytest.mark.without_log

@@ -41,12 +41,3 @@ async def test_they_read_back_equal_with_derived_steps(user, strategies):
         assert found.root_step_id == strategy["plan"]["root"]["id"]
         control_set = await ControlSetRepository().get_by_id(set_id)
         assert {field: getattr(control_set, field) for field in SET}.items() <= strategy["control_set"].items()
-
-
-async def test_their_control_sets_are_found_by_each_of_their_tags(user, strategies):
-    await stored(user, strategies)
-    for strategy in strategies:
-        for tag in strategy["control_set"]["tags"]:
-            found = await ControlSetRepository().list_by_site(strategy["site_id"], user.id, [tag])
-            assert strategy["control_set"]["name"] in {item.name for item in found}
-            assert all(tag in item.tags for item in found)

@@ -63,9 +63,7 @@ def printed(program, *arguments):
 
 def test_the_repositories_import_nothing_that_only_others_need():
     assert printed(_IMPORTED, *LEFT_FOR_LATER) == "[]"
-
-
-def test_what_is_left_for_later_is_seen_where_it_is_imported():
+    # It would be seen.
     assert printed(_IMPORTED.replace("repositories", "config"), *LEFT_FOR_LATER) != "[]"
 
 
