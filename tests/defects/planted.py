@@ -1,6 +1,6 @@
 """The defects. Each text must be in the package exactly once: a test says so when it no longer is."""
 
-from tests.defects import defect
+from tests.defects import Defect
 
 _SAVE = '"WHERE id = $1 AND user_id = $2 AND version = $3 RETURNING version"'
 _TARGET = """
@@ -140,4 +140,4 @@ OTHERS = {
         ("for name in expected if name not in live]", "for name in expected if name == live]")
     ],
 }
-DEFECTS = tuple(defect(name, *edits) for name, edits in (REPOSITORIES | ENGINE | EVENTS | LAW | OTHERS).items())
+DEFECTS = tuple(Defect(name, tuple(edits)) for name, edits in (REPOSITORIES | ENGINE | EVENTS | LAW | OTHERS).items())
