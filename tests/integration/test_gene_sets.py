@@ -61,7 +61,6 @@ async def test_summaries_have_a_count_and_neither_ids_nor_parameters(user, stran
         await repository.page_summaries(user.id)
     assert "gene_ids" not in sent[0]
     assert "parameters" not in sent[0]
-    assert (await repository.for_user(stranger.id).page_summaries(user.id)).items == []
 
 
 async def test_a_set_is_found_by_its_strategy(user, stranger):
@@ -73,7 +72,6 @@ async def test_a_set_is_found_by_its_strategy(user, stranger):
     assert (await repository.find_by_wdk_strategy(user.id, 5, "plasmodb")).id == old
     assert await repository.find_by_wdk_strategy(user.id, 6) is None
     assert await repository.find_by_wdk_strategy(user.id, 5, "fungidb") is None
-    assert await repository.for_user(stranger.id).find_by_wdk_strategy(user.id, 5) is None
 
 
 async def test_sets_are_found_by_their_genes(user, stranger):

@@ -7,7 +7,6 @@ from tortoise.exceptions import IncompleteInstanceError
 
 from tests.support.calls import all_items, refusal
 from tests.support.jobs import WORKER, expire, leased, new_stream, registered, stored
-from tests.support.statements import recorded
 from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, OperationActiveError
 from veupath_store.models import Operation
 from veupath_store.repositories import LeaseRepository, OperationRepository, StreamRepository
@@ -23,8 +22,7 @@ def repository():
 
 async def test_a_registered_operation_waits_and_is_discoverable_by_its_user(user):
     identity = uuid4()
-    with recorded(exactly=1):
-        made = await registered(user, operation_id=str(identity), start_position="1700000000000-0", max_attempts=3)
+    made = await registered(user, operation_id=str(identity), start_position="1700000000000-0", max_attempts=3)
     assert made.id == identity
     assert (made.status, made.type, made.attempts, made.max_attempts) == ("active", "experiment", 0, 3)
     assert await repository().get_summary(identity) == made
@@ -35,8 +33,7 @@ async def test_a_registered_operation_waits_and_is_discoverable_by_its_user(user
 
 async def test_a_started_operation_has_its_lease_from_the_first_moment(user):
     stream = await new_stream(user)
-    with recorded(exactly=1):
-        lease = await leased(user, "chat", stream_id=stream.id)
+    lease = await leased(user, "chat", stream_id=stream.id)
     row = await stored(lease.operation_id)
     assert (row.worker_id, row.lease_token, row.lease_expires_at) == (WORKER, lease.token, lease.expires_at)
     assert (lease.stream_id, lease.attempts, row.attempts) == (stream.id, 1, 1)

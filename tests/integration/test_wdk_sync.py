@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.calls import new_stream, projection, refusal
 from tests.support.statements import recorded
-from veupath_store import NotFoundError, StreamRepository, async_session_factory
+from veupath_store import StreamRepository, async_session_factory
 from veupath_store.errors import PruneRefusedError
 from veupath_store.models import Stream, StreamProjection
 from veupath_store.values import DismissReason, SyncOutcome, WdkStrategy
@@ -121,8 +121,6 @@ async def test_users_and_sites_do_not_meet(user, stranger):
     assert outcomes(await sync(stranger, strategy(1))) == ["inserted"]
     assert outcomes(await sync(user, strategy(1), site="toxodb")) == ["inserted"]
     assert {row["name"] for row in await StreamProjection.all().values("name")} == {"Kinases"}
-    theirs = StreamRepository().for_user(stranger.id)
-    await refusal(NotFoundError, theirs.sync_wdk(user.id, "plasmodb", [strategy(2)]))
 
 
 async def test_fifty_syncs_at_once_make_each_conversation_once(user, unit):
