@@ -39,6 +39,14 @@ class Kind:
     def values(self) -> list[Any]:
         return [*corpus(), *self.more()]
 
+    def after(self, tidy: Callable[[Any], Any], *more: Any) -> "Kind":
+        """What is accepted when it has been tidied."""
+        return Kind(
+            lambda value: self.accepts(tidy(value)),
+            lambda: [*self.more(), *more],
+            lambda value: self.stored(tidy(value)),
+        )
+
 
 def optional(kind: Kind) -> Kind:
     return Kind(
@@ -58,9 +66,9 @@ def text(longest: int, *, shortest: int = 1) -> Kind:
 _AROUND = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
 
 
-def tidied(value: str) -> str:
+def tidied(value: Any) -> Any:
     """A name as it is kept: composed, without white space and byte order marks around it."""
-    return bare(unicodedata.normalize("NFC", str.__str__(value)))
+    return bare(unicodedata.normalize("NFC", str.__str__(value))) if isinstance(value, str) else value
 
 
 def bare(value: str) -> str:
@@ -69,33 +77,20 @@ def bare(value: str) -> str:
 
 
 def name(longest: int, *, shortest: int = 1) -> Kind:
-    kept = text(longest, shortest=shortest)
-    return Kind(
-        lambda value: isinstance(value, str) and kept.accepts(tidied(value)),
-        lambda: [
-            *(*kept.more(), " " + "x" * longest + "\ufeff", "\ufeff \ufeff"),
-            *("e\u0301" * longest + " ", "\u0958" * (longest // 2 + 1)),  # shorter and longer when composed
-        ],
-        tidied,
-    )
+    shorter_when_composed, longer = "e\u0301" * longest + " ", "\u0958" * (longest // 2 + 1)
+    more = (" " + "x" * longest + "\ufeff", "\ufeff \ufeff", shorter_when_composed, longer)
+    return text(longest, shortest=shortest).after(tidied, *more)
 
 
 LISTS = (list, tuple, range, collections.deque)
 
 
 def genes(most: int, longest: int, *, fewest: int = 0) -> Kind:
-    kept = texts(most, longest, fewest=fewest)
+    def trimmed(value: Any) -> Any:
+        return [bare(it) if type(it) is str else it for it in value] if isinstance(value, LISTS) else value
 
-    def accepts(value: Any) -> bool:
-        return kept.accepts(
-            [bare(it) if type(it) is str else it for it in value] if isinstance(value, LISTS) else value
-        )
-
-    return Kind(
-        accepts,
-        lambda: [*kept.more(), ["\ufeffG1", " G2\r\n", " " + "x" * longest], ["G1", "\ufeff"]],
-        lambda ids: list(map(bare, ids)),
-    )
+    more = (["\ufeffG1", " G2\r\n", " " + "x" * longest], ["G1", "\ufeff"])
+    return texts(most, longest, fewest=fewest).after(trimmed, *more)
 
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
