@@ -79,8 +79,7 @@ async def no_server(monkeypatch):
     """A store that cannot send anything: whatever comes as far as SQL is `UnavailableError`."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
     monkeypatch.setattr(session, "_process", session._Process())
-    with pytest.raises(UnavailableError):
-        await UserRepository().get_by_id(uuid4())
+    await refusal(UnavailableError, UserRepository().get_by_id(uuid4()))
     yield
     await close_db()
 
