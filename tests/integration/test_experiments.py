@@ -152,23 +152,6 @@ async def test_a_benchmark_lists_its_primary_first_and_then_the_oldest(user):
     assert found[4].is_primary
 
 
-HOSTILE = ["plain", "with space", "a'b", 'a"b', "a,b", "{a}", "a.b", "0", "ü", "'; DROP TABLE users; --", "NULL", "\\"]
-
-
-async def test_a_patch_sets_one_top_level_field_whatever_its_name(user):
-    repository, identity = ExperimentRepository(), await new_experiment(user)
-    version = 1
-    for number, field in enumerate(HOSTILE):
-        with recorded(exactly=1):
-            version = await repository.patch_field(identity, field, {"at": [number]}, version=version)
-    row = await repository.get_by_id(identity)
-    assert row.data == {"n": 0, **{field: {"at": [number]} for number, field in enumerate(HOSTILE)}}
-    assert row.version == version == 1 + len(HOSTILE)
-    for value in (None, True, "text", 1.5, [], {}):
-        await repository.patch_field(identity, "n", value)
-        assert (await repository.get_by_id(identity)).data["n"] == value
-
-
 async def test_a_patch_of_a_stale_version_or_of_nothing_is_refused(user):
     repository, identity = ExperimentRepository(), await new_experiment(user)
     await refusal(StaleVersionError, repository.patch_field(identity, "n", 1, version=2))
@@ -181,6 +164,7 @@ async def test_a_patch_of_a_stale_version_or_of_nothing_is_refused(user):
 
 async def test_fifty_patches_of_different_fields_all_count(user):
     repository, identity = ExperimentRepository(), await new_experiment(user)
-    versions = await asyncio.gather(*(repository.patch_field(identity, f"f{n}", n) for n in range(50)))
+    with recorded(exactly=50):
+        versions = await asyncio.gather(*(repository.patch_field(identity, f"f{n}", n) for n in range(50)))
     assert sorted(versions) == list(range(2, 52))
     assert (await repository.get_by_id(identity)).data == {"n": 0, **{f"f{n}": n for n in range(50)}}

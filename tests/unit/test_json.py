@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.hostile import cyclic, nested, sized
 from veupath_store import InvalidInputError
 from veupath_store.documents.json import check, decode, encode
-from veupath_store.inputs import limits
 
 NAN = float("nan")
 
@@ -66,25 +64,6 @@ def test_what_is_no_json_is_named_by_its_type(value):
 def test_only_an_object_or_an_array_is_a_document(document):
     with pytest.raises(InvalidInputError, match="data: a JSON object or array is needed"):
         encode(document, "data")
-
-
-@pytest.mark.parametrize("depth", [1, limits.DOCUMENT_DEPTH])
-def test_nesting_up_to_the_limit_is_kept(depth):
-    assert decode(encode(nested(depth))) == nested(depth)
-
-
-@pytest.mark.parametrize("document", [*map(nested, [limits.DOCUMENT_DEPTH, 5_000, 100_000]), cyclic()])
-def test_nesting_beyond_the_limit_is_refused_at_any_depth(document):
-    with pytest.raises(InvalidInputError, match=f"nested more than {limits.DOCUMENT_DEPTH} levels deep"):
-        encode([document])
-
-
-def test_size_counts_bytes_and_the_limit_itself_is_kept(monkeypatch):
-    monkeypatch.setattr(limits, "DOCUMENT_BYTES", 100)
-    assert len(encode(sized(100))) == 100
-    assert path_of(sized(101), "plan") == "plan"
-    assert len(encode({"x": "é" * 46}).encode()) == 100
-    assert path_of({"x": "é" * 47}) == "document"
 
 
 @pytest.mark.parametrize(

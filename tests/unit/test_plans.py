@@ -73,13 +73,6 @@ def test_any_root_can_be_read(root):
     assert count_searches({"root": root}) <= len(listed)
 
 
-def test_a_plan_as_deep_as_allowed_is_kept_and_one_level_more_is_not():
-    check_plan(steps(limits.PLAN_DEPTH), "plan")
-    with pytest.raises(InvalidInputError, match=f"nested more than {limits.PLAN_DEPTH} levels deep") as refusal:
-        check_plan(steps(limits.PLAN_DEPTH + 1), "plan")
-    assert refusal.value.path.startswith("plan.root.primaryInput.primaryInput.")
-
-
 def test_a_stored_plan_of_any_depth_is_read_without_recursion():
     listed = flatten_plan(steps(50_000))
     assert len(listed) == 50_000 == count_searches(steps(50_000))
