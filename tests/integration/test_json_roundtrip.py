@@ -53,8 +53,7 @@ def examples(strategy, number: int) -> list:
 
 async def through_jsonb(client, made: list[str]) -> list[str]:
     rows = await client.execute_rows(
-        "SELECT document::jsonb FROM unnest($1::text[]) WITH ORDINALITY AS made(document, place) ORDER BY place",
-        [made],
+        "SELECT document::jsonb FROM unnest($1::text[]) WITH ORDINALITY AS made(document, place) ORDER BY place", [made]
     )
     return [row["document"] for row in rows]
 

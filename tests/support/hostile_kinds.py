@@ -176,10 +176,7 @@ def collection(member: Kind, values: list[str]) -> Kind:
     def accepts(value: Any) -> bool:
         return isinstance(value, kinds) and len(value) > 0 and all(map(member.accepts, value))
 
-    return Kind(
-        accepts,
-        lambda: [values, set(values), tuple(values), [*values, ""], values * 1_000, [*values, None]],
-    )
+    return Kind(accepts, lambda: [values, set(values), tuple(values), [*values, ""], values * 1_000, [*values, None]])
 
 
 def span(highest: float) -> Kind:
@@ -198,9 +195,15 @@ def cursor(name: str, *key: Any) -> Kind:
         *map(_cursor, [[], {}, 5, None, name, [name], ["another list", *key], [name, *key, *key], {name: 1}]),
         _raw(b'["' + name.encode() + b'", "\\ud800", "\\ud800", "\\ud800"]'), _raw(b"[" * 3_000), _raw(b"\xff\xfe"),
     ]  # fmt: skip
-    wrong = [_cursor([name, *key[:place], bad, *key[place + 1 :]]) for place in range(len(key)) for bad in _WRONG_PARTS]
-    texts = {place for place, part in enumerate(key) if isinstance(part, str) and not _is_id_or_time(part)}
-    kept = [it for it in wrong if _only_text_changed(it, name, key, texts)]
+
+    def changed(place: int, bad: Any) -> str:
+        return _cursor([name, *key[:place], bad, *key[place + 1 :]])
+
+    wrong = [changed(place, bad) for place in range(len(key)) for bad in _WRONG_PARTS]
+    # Another text is as good as this one where the key has any text.
+    of_text = [place for place, part in enumerate(key) if isinstance(part, str) and part not in (TIME, ID)]
+    texts = [bad for bad in _WRONG_PARTS if isinstance(bad, str) and storable(bad)]
+    kept = [it for place in of_text for bad in texts if len(it := changed(place, bad)) <= 4_096]
     return Kind(lambda value: _none_or_in(value, [good, *kept]), lambda: [good, *damaged, *wrong])
 
 
@@ -216,24 +219,6 @@ def _raw(data: bytes) -> str:
 
 def _cursor(parts: Any) -> str:
     return _raw(json.dumps(parts).encode())
-
-
-def _is_id_or_time(part: str) -> bool:
-    try:
-        UUID(part)
-    except ValueError:
-        return part[:4].isdigit()
-    return True
-
-
-def _only_text_changed(changed: str, name: str, key: tuple[Any, ...], texts: set[int]) -> bool:
-    """Whether the cursor differs in a text only, by another text that can be stored, and is not too long."""
-    _, *parts = json.loads(base64.urlsafe_b64decode(changed + "=="))
-    places = [place for place, part in enumerate(parts) if part != key[place]]
-    return all(
-        place in texts and isinstance(parts[place], str) and "\0" not in parts[place] and len(changed) <= 4_096
-        for place in places
-    )
 
 
 TIME = "2026-01-02T03:04:05.678901+00:00"

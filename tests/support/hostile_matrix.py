@@ -24,7 +24,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
 }
 # Further arguments of a call, for a second round of trials of one parameter, and what that takes.
 MORE: dict[str, tuple[dict[str, Any], str]] = {
-    "StreamRepository.page_projections.cursor": ({"sort": ProjectionSort.NAME}, "by_name"),
+    "StreamRepository.page_projections.cursor": ({"sort": ProjectionSort.NAME}, "by_name")
 }
 # What a call uses up, made anew for each right value: some id, or all of a world.
 FRESH: dict[str, str | None] = {

@@ -110,9 +110,7 @@ SELDOM = (
     call("delete", stream=STREAMS),
 )
 CHANGES = st.one_of(
-    st.just(()),
-    st.tuples(call("patch", fields=FIELDS)),
-    *[st.tuples(call("dismiss"), call("restore"))] * 2,
+    st.just(()), st.tuples(call("patch", fields=FIELDS)), *[st.tuples(call("dismiss"), call("restore"))] * 2
 )
 """Calls that are still to be given their conversation."""
 
