@@ -11,23 +11,12 @@ from hypothesis import strategies as st
 from tests.support.hostile import MALFORMED_UUIDS, OldSite, Site, Word
 from veupath_store import InvalidInputError
 from veupath_store.inputs import validation
-from veupath_store.inputs.validation import (
-    as_optional_uuid,
-    as_uuid,
-    boolean,
-    integer,
-    integers,
-    page_size,
-    share,
-    text,
-    texts,
-)
 
 NAN, INFINITY = float("nan"), float("inf")
-SHORT = partial(text, longest=3)
-DIGIT = partial(integer, lowest=0, highest=9)
-DIGITS = partial(integers, most=2, highest=9)
-LIST = partial(texts, most=10, longest=5)
+SHORT = partial(validation.text, longest=3)
+DIGIT = partial(validation.integer, lowest=0, highest=9)
+DIGITS = partial(validation.integers, most=2, highest=9)
+LIST = partial(validation.texts, most=10, longest=5)
 
 
 def outcome(check, *arguments) -> object:
@@ -40,15 +29,19 @@ def outcome(check, *arguments) -> object:
 @pytest.mark.parametrize(
     ("says", "check", "wrong"),
     [
-        ("x: a UUID, or its text, is needed", as_uuid, MALFORMED_UUIDS),
+        ("x: a UUID, or its text, is needed", validation.as_uuid, MALFORMED_UUIDS),
         ("x: text is needed", SHORT, [7, None, b"x", UUID(int=0)]),
         ("x: it must not be empty", SHORT, [""]),
         ("x: it must not be longer than 3 characters", SHORT, ["😀" * 4, Word("a long word")]),
         ("x: a whole number is needed", DIGIT, [True, 1.0, "1", None, NAN]),
         ("x: it must be from 0 to 9", DIGIT, [-1, 10, 4711]),
-        ("limit: a whole number is needed", lambda value, path: page_size(value), [True, 1.0, "1", None, NAN]),
-        ("x: true or false is needed", boolean, [1, 0, "true", None, []]),
-        ("x: a number from 0 to 1 is needed", share, [True, "0.5", None, NAN, INFINITY, -0.1, 1.1, 10**400]),
+        (
+            "limit: a whole number is needed",
+            lambda value, path: validation.page_size(value),
+            [True, 1.0, "1", None, NAN],
+        ),
+        ("x: true or false is needed", validation.boolean, [1, 0, "true", None, []]),
+        ("x: a number from 0 to 1 is needed", validation.share, [True, "0.5", None, NAN, INFINITY, -0.1, 1.1, 10**400]),
         ("x[2]: it must not be empty", LIST, [["a", "b", ""]]),
         ("x[1]: it must not be longer than 5 characters", LIST, [["a", "bcdefg"]]),
         ("x[1]: it contains the character U+0000", LIST, [["a", "b\0"]]),
@@ -69,14 +62,16 @@ def test_a_refusal_names_the_argument_and_what_is_needed_and_never_shows_the_val
 
 @given(st.uuids())
 def test_a_uuid_is_itself(identity):
-    assert as_uuid(identity, "id") is identity
-    assert as_uuid(str(identity), "id") == as_optional_uuid(identity.hex.upper(), "id") == identity
+    assert validation.as_uuid(identity, "id") is identity
+    assert (
+        validation.as_uuid(str(identity), "id") == validation.as_optional_uuid(identity.hex.upper(), "id") == identity
+    )
 
 
 @given(st.text(st.sampled_from("0123456789abcdefABCDEFxX_-+ {}u:rnid\n\u0661"), max_size=48))
 def test_no_text_means_a_uuid_that_would_be_written_otherwise(spelling):
     try:
-        read = as_uuid(spelling, "id")
+        read = validation.as_uuid(spelling, "id")
     except InvalidInputError:
         return
     bare = spelling.removeprefix("urn:uuid:").removeprefix("{").removesuffix("}").lower()
@@ -95,7 +90,7 @@ def test_no_text_means_a_uuid_that_would_be_written_otherwise(spelling):
     ],
 )
 def test_text_is_kept_as_it_is_and_a_subclass_of_str_becomes_plain_text(given_text, plain):
-    result = text(given_text, "name", max(len(plain), 1), shortest=0)
+    result = validation.text(given_text, "name", max(len(plain), 1), shortest=0)
     assert type(result) is str
     assert result == plain
 
@@ -108,14 +103,14 @@ def test_text_is_kept_as_it_is_and_a_subclass_of_str_becomes_plain_text(given_te
 )
 def test_many_texts_at_once_are_judged_as_one_by_one(items):
     def one_by_one() -> list[str]:
-        return [text(item, f"ids[{index}]", 5) for index, item in enumerate(items)]
+        return [validation.text(item, f"ids[{index}]", 5) for index, item in enumerate(items)]
 
-    assert outcome(one_by_one) == outcome(lambda: texts(items, "ids", most=20, longest=5))
+    assert outcome(one_by_one) == outcome(lambda: validation.texts(items, "ids", most=20, longest=5))
 
 
 def test_the_callers_list_is_not_kept():
     mine = ["a"]
-    checked = texts(mine, "ids", most=5, longest=5)
+    checked = validation.texts(mine, "ids", most=5, longest=5)
     mine.append("\0")
     assert checked == ["a"]
 
@@ -126,7 +121,7 @@ def test_whole_numbers_come_from_lists_tuples_and_sets(numbers):
 
 
 def test_a_share_is_kept_as_a_float():
-    assert [share(value, "s") for value in (0, 1, 0.25)] == [0.0, 1.0, 0.25]
+    assert [validation.share(value, "s") for value in (0, 1, 0.25)] == [0.0, 1.0, 0.25]
 
 
 def test_white_space_is_what_python_takes_for_it_and_the_byte_order_mark():
