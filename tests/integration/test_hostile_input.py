@@ -13,10 +13,10 @@ import tortoise.context
 
 from tests.support.calls import refusal
 from tests.support.hostile import Spiteful, only_a_plan, refused_documents
-from tests.support.hostile_matrix import bound, call, kind_of, names, right_arguments, shown, trials
+from tests.support.hostile_matrix import arguments_of, bound, call, kind_of, names, right_arguments, shown, trials
 from tests.support.hostile_readers import LOOKING, STORING
 from tests.support.hostile_tables import GENE_IDS, STRATEGY_FIELDS
-from tests.support.public import public_methods, repositories
+from tests.support.public import owned_repositories, public_methods, repositories
 from tests.support.statements import recorded
 from tests.support.world import make_world
 from veupath_store import (
@@ -24,7 +24,6 @@ from veupath_store import (
     ExperimentRepository,
     GeneSetRepository,
     InvalidInputError,
-    OperationRepository,
     StreamRepository,
     UnavailableError,
     UserRepository,
@@ -48,7 +47,6 @@ SAVES = {
     "data.f": lambda it: ExperimentRepository().patch_field(uuid4(), "f", it),
 }
 REFUSED = [pytest.param(*it, id=str(number)) for number, it in enumerate(refused_documents())]
-REPOSITORIES = [pytest.param(repository, id=repository.__name__) for repository in repositories()]
 
 
 @pytest.fixture
@@ -84,7 +82,7 @@ async def no_server(monkeypatch):
     await close_db()
 
 
-@pytest.mark.parametrize("repository", REPOSITORIES)
+@pytest.mark.parametrize("repository", repositories())
 async def test_every_hostile_value_is_refused_by_name_before_any_sql_or_kept(repository, store, smaller, statements):
     wrong = []
     async for trial in trials(repository):
@@ -96,7 +94,7 @@ async def test_every_hostile_value_is_refused_by_name_before_any_sql_or_kept(rep
         pytest.fail("\n".join(wrong), pytrace=False)
 
 
-@pytest.mark.parametrize("repository", REPOSITORIES)
+@pytest.mark.parametrize("repository", repositories())
 async def test_a_refusal_leaves_the_unit_of_work_usable(repository, store, smaller, statements):
     async with async_session_factory() as session:
         async for trial in trials(repository):
@@ -109,7 +107,7 @@ async def test_a_refusal_leaves_the_unit_of_work_usable(repository, store, small
 
 
 @pytest.mark.without_log
-@pytest.mark.parametrize("repository", REPOSITORIES)
+@pytest.mark.parametrize("repository", repositories())
 async def test_every_method_may_be_the_first_call_of_a_process(repository, store, database_url, monkeypatch):
     for method in public_methods(repository):
         arguments = await right_arguments(await make_world(), repository, method)
@@ -181,18 +179,10 @@ async def test_a_sync_refuses_each_hostile_item_by_name_and_keeps_the_others(fie
 
 async def test_an_oddly_written_id_finds_its_row(store):
     world = await make_world()
-    keys = {
-        UserRepository: world.owner,
-        StreamRepository: world.stream,
-        ControlSetRepository: world.control_set,
-        OperationRepository: world.operation,
-        ExperimentRepository: world.experiment,
-        GeneSetRepository: world.gene_set,
-    }
-    for repository, key in keys.items():
+    for repository in owned_repositories():
+        [key] = arguments_of(world, repository, "get_by_id").values()
         for written in (str(key), str(key).upper(), key.hex, f"{{{key}}}", key.urn):
-            found = await repository().get_by_id(written)
-            assert found.id == key
+            assert (await repository().get_by_id(written)).id == key
 
 
 async def test_as_many_genes_as_are_allowed_read_back_and_one_more_is_refused(store):
