@@ -11,40 +11,33 @@ class UnplantableError(ValueError):
 
 
 @dataclass(frozen=True)
-class Edit:
-    """Some text of the package, in whichever module it is, and what takes its place."""
-
-    old: str
-    new: str
-
-    def place(self, package: Path, name: str) -> Path:
-        """The one module that has the text, once."""
-        found = [path for path in sorted(package.rglob("*.py")) for _ in range(path.read_text().count(self.old))]
-        if len(found) != 1:
-            where = ", ".join(str(path.relative_to(package)) for path in found) or "nowhere"
-            raise UnplantableError(f"{name!r}: its text must be there once, and is {where}:\n{self.old}")
-        return found[0]
-
-
-@dataclass(frozen=True)
 class Defect:
     """What a tired programmer might get wrong.
 
     Attributes:
         name: What the package does with it, as a phrase.
-        edits: The text that goes and the text that comes; several where one alone is made up for by another part.
+        edits: The text that goes, in whichever module it is, and the text that comes; several where one alone is made
+            up for by another part.
     """
 
     name: str
-    edits: tuple[Edit, ...]
+    edits: tuple[tuple[str, str], ...]
 
     def planted_in(self, package: Path) -> dict[Path, str]:
         """The modules that it changes, with their new text."""
         changed: dict[Path, str] = {}
-        for edit in self.edits:
-            path = edit.place(package, self.name)
-            changed[path] = changed.get(path, path.read_text()).replace(edit.old, edit.new)
+        for old, new in self.edits:
+            path = self._place(old, package)
+            changed[path] = changed.get(path, path.read_text()).replace(old, new)
         return changed
+
+    def _place(self, text: str, package: Path) -> Path:
+        """The one module that has the text, once."""
+        found = [path for path in sorted(package.rglob("*.py")) for _ in range(path.read_text().count(text))]
+        if len(found) != 1:
+            where = ", ".join(str(path.relative_to(package)) for path in found) or "nowhere"
+            raise UnplantableError(f"{self.name!r}: its text must be there once, and is {where}:\n{text}")
+        return found[0]
 
     @contextmanager
     def planted(self, package: Path) -> Iterator[None]:
@@ -58,8 +51,3 @@ class Defect:
         finally:
             for path, text in sound.items():
                 path.write_text(text)
-
-
-def defect(name: str, *edits: tuple[str, str]) -> Defect:
-    """A defect from pairs of text."""
-    return Defect(name, tuple(Edit(*edit) for edit in edits))

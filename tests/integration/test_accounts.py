@@ -6,83 +6,65 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.calls import new_stream, refusal
+from tests.support.documents import new_control_set
+from tests.support.servers import until
 from tests.support.statements import recorded
-from veupath_store import (
-    ControlSetRepository,
-    ExperimentRepository,
-    NotFoundError,
-    StoreError,
-    StreamRepository,
-    UnavailableError,
-    UserRepository,
-    async_session_factory,
-)
-from veupath_store.errors import StoreClosedError
+from veupath_store.errors import NotFoundError, StoreClosedError, StoreError, UnavailableError
 from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow, Operation, Stream, StreamProjection, User
-from veupath_store.repositories import AccountRepository
+from veupath_store.repositories import AccountRepository, ExperimentRepository, StreamRepository, UserRepository
 from veupath_store.repositories.accounts import OWNED_TABLES
+from veupath_store.session import async_session_factory
 from veupath_store.values import PurgeMode
 
-SITES = ("plasmodb", "toxodb")
+
+async def execute(sql, *values):
+    return await User._meta.db.execute_rows(sql, list(values))
 
 
 async def furnish(user):
     """Rows of every table on two sites, half of the conversations with a WDK strategy."""
-    client = User._meta.db
-    for number, site in enumerate(SITES * 4):
-        stream = await StreamRepository().create(user.id, site, name=f"c{number}")
-        if number % 4 < 2:
-            await StreamRepository().update_projection(stream.id, wdk_strategy_id=number, plan={"root": None})
-        await Operation.create(user_id=user.id, stream_id=stream.id, type="chat")
+    for number, site in enumerate(("plasmodb", "toxodb") * 4):
         gene_set = await GeneSetRow.create(user_id=user.id, site_id=site, name=f"g{number}", gene_ids=["a"])
-        await StreamRepository().update_projection(stream.id, gene_set_id=gene_set.id)
+        linked = {"wdk_strategy_id": number, "plan": {"root": None}} if number % 4 < 2 else {}
+        stream = await new_stream(user, site, f"c{number}", gene_set_id=gene_set.id, **linked)
+        await Operation.create(user_id=user.id, stream_id=stream, type="chat")
         await ExperimentRow.create(user_id=user.id, site_id=site, data={"n": number})
         for is_public in (True, False):
-            await ControlSetRepository().create(
-                name=f"s{number}",
-                site_id=site,
-                record_type="transcript",
-                positive_ids=["a"],
-                negative_ids=[],
-                is_public=is_public,
-                user_id=user.id,
-            )
+            await new_control_set(f"s{number}", site_id=site, is_public=is_public, user_id=user.id)
     await Operation.create(user_id=user.id, type="experiment")
-    await client.execute_query(
-        "INSERT INTO document_ids (user_id, kind, id) VALUES ($1, 'experiments', $2)", [user.id, uuid4()]
-    )
-    await client.execute_query(
+    await execute("INSERT INTO document_ids (user_id, kind, id) VALUES ($1, 'experiments', $2)", user.id, uuid4())
+    await execute(
         "INSERT INTO stream_events (user_id, stream_id, key, operation_id, type, data) "
         "SELECT user_id, id, gen_random_uuid(), '', 'user_message', '{}' FROM streams WHERE user_id = $1",
-        [user.id],
+        user.id,
     )
+
+
+@pytest.fixture
+async def furnished(user):
+    await furnish(user)
+    return user
 
 
 async def counts(user):
-    client = User._meta.db
-    found = {}
+    found = {"users": await User.filter(id=user.id).count()}
     for owned in OWNED_TABLES:
-        sql = f"SELECT count(*) AS n FROM {owned.table} WHERE user_id = $1"
-        found[owned.table] = (await client.execute_rows(sql, [user.id]))[0]["n"]
-    found["users"] = await User.filter(id=user.id).count()
+        [row] = await execute(f"SELECT count(*) AS n FROM {owned.table} WHERE user_id = $1", user.id)
+        found[owned.table] = row["n"]
     return found
 
 
-FULL = {
-    "users": 1,
-    "streams": 8,
-    "stream_projections": 8,
-    "stream_events": 8,
-    "operations": 9,
-    "gene_sets": 8,
-    "experiments": 8,
-    "control_sets": 16,
-    "document_ids": 1,
-}
+async def exported(user_id, repository=None, **given):
+    return [json.loads(line) async for line in (repository or AccountRepository()).export(user_id, **given)]
+
+
+PARTS = dict.fromkeys(("streams", "stream_projections", "stream_events", "gene_sets", "experiments"), 8)
+FULL = {**PARTS, "users": 1, "operations": 9, "control_sets": 16, "document_ids": 1}
 
 
 async def test_every_table_with_a_user_is_in_the_inventory(store):
-    rows = await User._meta.db.execute_rows(
+    rows = await execute(
         "SELECT c.relname AS table, a.attname AS column FROM pg_attribute a "
         "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND a.attname LIKE '%user_id%' "
@@ -93,81 +75,62 @@ async def test_every_table_with_a_user_is_in_the_inventory(store):
     assert {(row["table"], row["column"]) for row in rows} == {(owned.table, "user_id") for owned in OWNED_TABLES}
 
 
-@pytest.mark.without_log
-async def test_a_purge_deletes_everything_of_one_user_and_nothing_of_others(user, stranger):
-    await furnish(user)
+# The private control set of each conversation goes; a public one stays, ownerless.
+ALL = {**FULL, "control_sets": 8}
+HALF = {**dict.fromkeys(FULL, 4), "users": 0, "document_ids": 0}
+ACCOUNT = {"users": 0, "document_ids": 0}
+TWO, FOUR = [dict.fromkeys(("streams", "stream_projections"), count) for count in (2, 4)]
+TOXODB, DISMISS, KEEP = {"site_id": "toxodb"}, {"mode": PurgeMode.DISMISS}, {"keep_account": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "deleted", "dismissed"),
+    [
+        pytest.param({}, ALL, 0, id="all"),
+        pytest.param(TOXODB, HALF, 0, id="of one site"),
+        pytest.param(DISMISS, {**ALL, **ACCOUNT, **FOUR}, 4, id="dismissing"),
+        pytest.param({**TOXODB, **DISMISS}, {**HALF, **TWO}, 2, id="dismissing of one site"),
+        pytest.param(KEEP, {**ALL, **ACCOUNT}, 0, id="but the account"),
+        pytest.param({**KEEP, **DISMISS}, {**ALL, **ACCOUNT, **FOUR}, 4, id="dismissing, but the account"),
+    ],
+)
+async def test_a_purge_does_what_it_reports_and_a_dry_run_foretells_and_nothing_to_others(
+    furnished, stranger, given, deleted, dismissed
+):
     await furnish(stranger)
-    before = await counts(stranger)
-    assert await counts(user) == before == FULL
-    streams = sorted(await Stream.filter(user_id=user.id).values_list("id", flat=True))
-    loose = await Operation.filter(user_id=user.id, stream_id=None).values_list("id", flat=True)
-    with recorded() as sent:
-        report = await AccountRepository().purge(user.id)
-    assert len(sent) == 4
-    assert report.deleted == {**FULL, "control_sets": 8}
-    assert (report.released, report.dismissed, report.dry_run) == (8, 0, False)
-    assert report.stream_ids == tuple(streams)
-    assert report.operation_ids == tuple(loose)
-    assert set((await counts(user)).values()) == {0}
-    assert await counts(stranger) == before
-    assert await ControlSet.filter(user_id=None, is_public=True).count() == 8
+    site = {} if "site_id" not in given else TOXODB
+    streams = await Stream.filter(user_id=furnished.id, **site).order_by("id").values_list("id", flat=True)
+    loose = await Operation.filter(user_id=furnished.id, stream_id=None).values_list("id", flat=True)
+    purge = AccountRepository().purge
+    foreseen = await purge(furnished.id, **given, dry_run=True)
+    assert foreseen.dry_run
+    assert await counts(furnished) == FULL
+    report = await purge(furnished.id, **given)
+    assert foreseen.model_copy(update={"dry_run": False}) == report
+    assert (report.deleted, report.released, report.dismissed) == (deleted, deleted["control_sets"], dismissed)
+    assert sorted([*report.stream_ids, *report.kept_ids]) == streams
+    assert (len(report.kept_ids), report.operation_ids) == (dismissed, () if site else tuple(loose))
+    gone = {**deleted, "control_sets": deleted["control_sets"] + report.released}
+    assert await counts(furnished) == {table: FULL[table] - gone[table] for table in FULL}
+    assert await counts(stranger) == FULL
+    assert await ControlSet.filter(user_id=None, is_public=True).count() == report.released
 
 
-async def test_a_purge_of_one_site_leaves_the_other_site(user):
-    await furnish(user)
-    report = await AccountRepository().purge(user.id, site_id="toxodb")
-    assert report.deleted == {
-        "users": 0,
-        "streams": 4,
-        "stream_projections": 4,
-        "stream_events": 4,
-        "operations": 4,
-        "gene_sets": 4,
-        "experiments": 4,
-        "control_sets": 4,
-        "document_ids": 0,
-    }
-    left = await counts(user)
-    assert left == {**{table: n // 2 for table, n in FULL.items()}, "users": 1, "operations": 5, "document_ids": 1}
-    assert {item.site_id for item in await StreamRepository().list_projections(user.id)} == {"plasmodb"}
-
-
-async def test_a_purge_may_dismiss_what_is_linked_to_wdk(user):
-    await furnish(user)
-    report = await AccountRepository().purge(user.id, mode=PurgeMode.DISMISS)
-    assert (report.deleted["streams"], report.deleted["users"], report.dismissed) == (4, 0, 4)
-    kept = await StreamRepository().list_dismissed_projections(user.id)
+async def test_a_purge_may_dismiss_what_is_linked_to_wdk(furnished):
+    await AccountRepository().purge(furnished.id, mode=PurgeMode.DISMISS)
+    kept = await StreamRepository().list_dismissed_projections(furnished.id)
     assert len(kept) == 4
     assert all(item.wdk_strategy_id is not None and item.dismissed_reason == "purge" for item in kept)
     assert all(item.gene_set_id is None for item in kept)
-    assert await StreamRepository().list_projections(user.id) == []
-    assert (await counts(user))["operations"] == 0, "what was done for a conversation goes with what was said"
+    assert await StreamRepository().list_projections(furnished.id) == []
 
 
-@pytest.mark.parametrize("site", [None, "toxodb"])
-@pytest.mark.parametrize("mode", PurgeMode)
-async def test_a_dry_run_tells_what_a_purge_does_and_changes_nothing(user, site, mode):
-    await furnish(user)
-    foreseen = await AccountRepository().purge(user.id, site_id=site, mode=mode, dry_run=True)
-    assert foreseen.dry_run
-    assert await counts(user) == FULL
-    done = await AccountRepository().purge(user.id, site_id=site, mode=mode)
-    assert foreseen.model_copy(update={"dry_run": False}) == done
-
-
-@pytest.mark.parametrize("mode", PurgeMode)
-async def test_a_purge_may_keep_the_account_and_its_login(store, mode):
+async def test_a_purge_may_keep_the_account_and_its_login(store):
     user = await UserRepository().create("ada@example.org")
     await furnish(user)
-    foreseen = await AccountRepository().purge(user.id, mode=mode, dry_run=True, keep_account=True)
-    report = await AccountRepository().purge(user.id, mode=mode, keep_account=True)
-    assert foreseen.model_copy(update={"dry_run": False}) == report
-    assert report.deleted["users"] == report.deleted["document_ids"] == 0
+    await AccountRepository().purge(user.id, keep_account=True)
     kept = await UserRepository().get_or_create_by_external_id("ada@example.org")
     assert (kept.id, kept.created_at) == (user.id, user.created_at)
-    left = {table: count for table, count in (await counts(user)).items() if count}
-    rows = {} if mode is PurgeMode.DELETE else {"streams": 4, "stream_projections": 4}
-    assert left == {"users": 1, "document_ids": 1, **rows}
     await StreamRepository().create(user.id, "plasmodb", name="anew")
 
 
@@ -177,31 +140,26 @@ async def test_a_save_that_comes_late_brings_nothing_back_to_an_account_that_is_
     await ExperimentRepository().save(experiment_id, **save)
     await AccountRepository().purge(user.id, keep_account=True)
     for version in (0, 1):
-        with pytest.raises(StoreError):
-            await ExperimentRepository().save(experiment_id, **save, version=version)
+        await refusal(StoreError, ExperimentRepository().save(experiment_id, **save, version=version))
     assert await ExperimentRow.filter(user_id=user.id).count() == 0
 
 
-async def test_a_purge_in_a_session_is_part_of_it(user):
-    await furnish(user)
+async def test_a_purge_in_a_session_is_part_of_it(furnished):
     with pytest.raises(RuntimeError):
         async with async_session_factory() as session:
-            await AccountRepository(session).purge(user.id)
+            await AccountRepository(session).purge(furnished.id)
             raise RuntimeError
-    assert await counts(user) == FULL
+    assert await counts(furnished) == FULL
 
 
-async def test_nobody_purges_or_exports_another_user(user, stranger):
-    await furnish(user)
+async def test_nobody_purges_or_exports_another_user(furnished, stranger):
     theirs = AccountRepository().for_user(stranger.id)
-    for call in (theirs.purge(user.id), AccountRepository().purge(uuid4())):
-        with pytest.raises(NotFoundError):
-            await call
-    for repository, owner in ((theirs, user.id), (AccountRepository(), uuid4())):
+    for repository, owner in ((theirs, furnished.id), (AccountRepository(), uuid4())):
+        await refusal(NotFoundError, repository.purge(owner))
         with pytest.raises(NotFoundError):
             [line async for line in repository.export(owner)]
-    assert await counts(user) == FULL
-    assert (await AccountRepository().for_user(stranger.id).purge(stranger.id)).deleted["users"] == 1
+    assert await counts(furnished) == FULL
+    assert (await theirs.purge(stranger.id)).deleted["users"] == 1
 
 
 async def test_a_purge_against_fifty_writers_leaves_nothing_and_reports_every_conversation(store):
@@ -223,7 +181,11 @@ async def test_a_purge_against_fifty_writers_leaves_nothing_and_reports_every_co
                     return exc
 
         writers = [asyncio.create_task(write(number)) for number in range(50)]
-        await asyncio.sleep(0.15 + 0.1 * round_)
+
+        async def are_busy(acknowledged=acknowledged, least=50 * (1 + round_)):
+            return len(acknowledged) >= least
+
+        await until(are_busy, within=10, what="all are writing")
         report = await AccountRepository().purge(user.id)
         errors = await asyncio.gather(*writers)
         assert all(isinstance(error, NotFoundError) for error in errors)
@@ -233,36 +195,25 @@ async def test_a_purge_against_fifty_writers_leaves_nothing_and_reports_every_co
 
 
 @pytest.mark.without_log
-async def test_an_export_has_every_row_of_the_user_and_none_of_others(user, stranger):
-    await furnish(user)
+async def test_an_export_has_every_row_of_the_user_and_none_of_others_in_a_few_statements(furnished, stranger):
     await furnish(stranger)
-    lines = [json.loads(line) async for line in AccountRepository().for_user(user.id).export(user.id)]
-    found = {}
-    for line in lines:
-        found.setdefault(line["table"], []).append(line["row"])
-    assert {table: len(rows) for table, rows in found.items()} == FULL
+    mine = AccountRepository().for_user(furnished.id)
+    with recorded(exactly=1 + 2 * len(OWNED_TABLES)):
+        lines = await exported(furnished.id, mine)
     assert lines[0]["table"] == "users"
-    assert all(row["user_id"] == str(user.id) for table, rows in found.items() if table != "users" for row in rows)
-    client = User._meta.db
-    for owned in OWNED_TABLES:
-        rows = await client.execute_rows(
-            f"SELECT to_jsonb(t) AS row FROM {owned.table} t WHERE user_id = $1 ORDER BY {owned.key}", [user.id]
-        )
-        assert found[owned.table] == [json.loads(row["row"]) for row in rows]
+    assert {line["table"] for line in lines} == set(FULL)
+    for table, key in [("users", "id"), *((owned.table, owned.key) for owned in OWNED_TABLES)]:
+        owner = "id" if table == "users" else "user_id"
+        sql = f"SELECT to_jsonb(t) AS row FROM {table} t WHERE {owner} = $1 ORDER BY {key}"
+        rows = [json.loads(row["row"]) for row in await execute(sql, furnished.id)]
+        assert len(rows) == FULL[table]
+        assert [line["row"] for line in lines if line["table"] == table] == rows
+    with recorded(exactly=4):
+        await AccountRepository().purge(furnished.id)
 
 
-async def test_an_export_of_one_site_has_only_that(user):
-    await furnish(user)
-    lines = [json.loads(line) async for line in AccountRepository().export(user.id, site_id="toxodb")]
+async def test_an_export_of_one_site_has_only_that(furnished):
+    lines = await exported(furnished.id, site_id="toxodb")
     assert {line["row"]["site_id"] for line in lines if "site_id" in line["row"]} == {"toxodb"}
-    assert sum(line["table"] == "operations" for line in lines) == 4
-    assert sum(line["table"] == "document_ids" for line in lines) == 0
-
-
-@pytest.mark.without_log
-async def test_an_export_takes_a_number_of_statements_that_follows_its_chunks(user):
-    await furnish(user)
-    with recorded() as sent:
-        lines = [line async for line in AccountRepository().export(user.id)]
-    assert len(lines) == sum(FULL.values())
-    assert len(sent) == 1 + 2 * len(OWNED_TABLES)
+    tables = [line["table"] for line in lines]
+    assert (tables.count("operations"), tables.count("document_ids")) == (4, 0)

@@ -8,10 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from tests.support.calls import refusal, waiting_for_a_lock
 from tests.support.documents import experiment, gene_set
+from tests.support.jobs import at_once
 from veupath_store import ExperimentRepository, GeneSetRepository, NotFoundError, async_session_factory
 from veupath_store.errors import StaleVersionError
-from veupath_store.session import get_engine
 
 TASKS = 50
 ROUNDS = 3
@@ -23,41 +24,36 @@ class Kind:
 
     repository: Any
     arguments: Any
+    placed: Any
+    number_of: Any
 
     async def save(self, identity, user, number=0, *, version, session=None):
-        given = self.arguments(user, step_count=number) if self.arguments is gene_set else experiment(user)
-        if self.arguments is experiment:
-            given["data"] = {"n": number}
-        return await self.repository(session).save(identity, **given, version=version)
+        return await self.repository(session).save(
+            identity, **self.arguments(user, **self.placed(number)), version=version
+        )
 
     async def number(self, identity):
         row = await self.repository().get_by_id(identity)
-        return row and (row.step_count if self.arguments is gene_set else row.data["n"])
+        return row and self.number_of(row)
 
 
-@pytest.fixture(params=["experiments", "gene_sets"])
+EXPERIMENTS = Kind(ExperimentRepository, experiment, lambda number: {"data": {"n": number}}, lambda row: row.data["n"])
+GENE_SETS = Kind(GeneSetRepository, gene_set, lambda number: {"step_count": number}, lambda row: row.step_count)
+
+
+@pytest.fixture(params=[EXPERIMENTS, GENE_SETS], ids=["experiments", "gene_sets"])
 def kind(request):
-    if request.param == "experiments":
-        return Kind(ExperimentRepository, experiment)
-    return Kind(GeneSetRepository, gene_set)
-
-
-async def at_once(*coroutines):
-    return await asyncio.gather(*coroutines, return_exceptions=True)
+    return request.param
 
 
 async def test_of_fifty_savers_of_one_version_exactly_one_wins(kind, user):
     for _ in range(ROUNDS):
         identity = uuid4()
         for version in range(3):
-            results = await at_once(
-                *(kind.save(identity, user, number, version=version) for number in range(1, TASKS + 1))
-            )
-            winners = [number for number, result in enumerate(results, 1) if result == version + 1]
-            assert len(winners) == 1
-            losers = [result for result in results if result != version + 1]
-            assert all(isinstance(error, StaleVersionError) for error in losers)
-            assert await kind.number(identity) == winners[0]
+            results = await at_once(kind.save(identity, user, number, version=version) for number in range(TASKS))
+            [winner] = [number for number, result in enumerate(results) if result == version + 1]
+            assert all(isinstance(error, StaleVersionError) for error in results if error != version + 1)
+            assert await kind.number(identity) == winner
 
 
 async def test_fifty_increments_that_read_again_after_a_conflict_all_count(kind, user):
@@ -67,9 +63,8 @@ async def test_fifty_increments_that_read_again_after_a_conflict_all_count(kind,
     async def increment():
         while True:
             row = await kind.repository().get_by_id(identity)
-            number = row.step_count if kind.arguments is gene_set else row.data["n"]
             try:
-                return await kind.save(identity, user, number + 1, version=row.version)
+                return await kind.save(identity, user, kind.number_of(row) + 1, version=row.version)
             except StaleVersionError:
                 await asyncio.sleep(random.random() / 50)
 
@@ -102,7 +97,7 @@ async def test_a_deleted_document_never_comes_back_whoever_still_saves(kind, use
             deleted.set()
             return gone
 
-        results = await at_once(deleter(), *(saver() for _ in range(TASKS - 1)))
+        results = await at_once([deleter(), *(saver() for _ in range(TASKS - 1))])
         assert results == [True, *[None] * (TASKS - 1)]
         assert await kind.number(identity) is None
 
@@ -116,13 +111,12 @@ async def test_first_saves_and_a_delete_at_once_end_without_the_document(kind, u
             await asyncio.sleep(random.random() / 100)
             return await mine.delete(identity)
 
-        results = await at_once(late_delete(), *(kind.save(identity, user, version=0) for _ in range(TASKS - 1)))
+        results = await at_once([late_delete(), *(kind.save(identity, user, version=0) for _ in range(TASKS - 1))])
         saved = [result for result in results[1:] if result == 1]
         assert len(saved) == int(results[0] is True)
         assert all(isinstance(error, StaleVersionError | NotFoundError) for error in results[1:] if error != 1)
         assert await kind.number(identity) is None
-        with pytest.raises(NotFoundError):
-            await kind.save(identity, user, version=0)
+        await refusal(NotFoundError, kind.save(identity, user, version=0))
 
 
 async def test_a_first_save_that_waited_for_one_that_was_deleted_at_once_is_refused(kind, user):
@@ -151,8 +145,7 @@ async def test_a_delete_waits_for_the_first_save_that_is_under_way(kind, user):
 async def test_a_delete_that_comes_before_the_first_save_closes_the_id(kind, user, stranger):
     identity = uuid4()
     assert not await kind.repository().for_user(user.id).delete(identity)
-    with pytest.raises(NotFoundError):
-        await kind.save(identity, user, version=0)
+    await refusal(NotFoundError, kind.save(identity, user, version=0))
     # It is one user's word about their own documents, no more.
     assert await kind.save(identity, stranger, version=0) == 1
 
@@ -160,20 +153,15 @@ async def test_a_delete_that_comes_before_the_first_save_closes_the_id(kind, use
 async def test_of_two_users_with_one_id_the_second_finds_nothing_and_changes_nothing(kind, user, stranger):
     for _ in range(ROUNDS):
         identity = uuid4()
-        results = await at_once(
-            *(
-                kind.save(identity, owner, number, version=0)
-                for number, owner in enumerate([user, stranger] * (TASKS // 2))
-            )
-        )
+        owners = enumerate([user, stranger] * (TASKS // 2))
+        results = await at_once(kind.save(identity, owner, number, version=0) for number, owner in owners)
         winner = results.index(1)
         same, other = results[winner % 2 :: 2], results[1 - winner % 2 :: 2]
         assert all(isinstance(error, NotFoundError) for error in other)
         assert sum(result == 1 for result in same) == 1
         assert await kind.number(identity) == winner
         loser = [user, stranger][1 - winner % 2]
-        with pytest.raises(NotFoundError):
-            await kind.save(identity, loser, 99, version=1)
+        await refusal(NotFoundError, kind.save(identity, loser, 99, version=1))
         assert not await kind.repository().for_user(loser.id).delete(identity)
         assert await kind.number(identity) == winner
 
@@ -184,16 +172,3 @@ async def test_the_kinds_of_documents_do_not_share_their_ids(user):
     assert await GeneSetRepository().save(identity, **gene_set(user)) == 1
     assert await ExperimentRepository().delete(identity)
     assert await GeneSetRepository().save(identity, **gene_set(user), version=1) == 2
-
-
-async def waiting_for_a_lock():
-    """Until a statement of this database waits for another transaction."""
-    client = await get_engine().open()
-    for _ in range(300):
-        rows = await client.execute_rows(
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        if rows:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing waits")

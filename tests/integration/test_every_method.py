@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.support.calls import insert_streams
 from tests.support.cases import CASES, all_cases, methods, owned_cases
 from tests.support.public import repositories
 from tests.support.statements import recorded
@@ -24,12 +25,8 @@ async def outcome(call):
         answer = await call
     except StoreError as exc:
         return type(exc), str(exc)
-    return answer if answer is None or isinstance(answer, bool | list) else type(answer), repr_of(answer)
-
-
-def repr_of(answer):
-    items = getattr(answer, "items", None)
-    return repr(answer) if items is not None or isinstance(answer, bool | list | None) else "something"
+    is_plain = answer is None or isinstance(answer, bool | list)
+    return answer if is_plain else type(answer), repr(answer) if is_plain or hasattr(answer, "items") else "something"
 
 
 def test_every_public_method_of_every_repository_has_a_case():
@@ -122,16 +119,8 @@ async def test_a_method_costs_as_many_statements_as_it_says_whatever_the_number_
 
 async def fill(world, rows):
     """More conversations and control sets of the same owner."""
-    client = User._meta.db
-    await client.execute_rows(
-        "WITH s AS (INSERT INTO streams (id, user_id, site_id) "
-        "           SELECT gen_random_uuid(), $1, 'plasmodb' FROM generate_series(1, $2::int) RETURNING id), "
-        "     n AS (SELECT id, row_number() OVER () AS n FROM s) "
-        "INSERT INTO stream_projections (stream_id, user_id, site_id, name, wdk_strategy_id) "
-        "SELECT id, $1, 'plasmodb', 'New Conversation (' || n || ')', 1000 + n FROM n",
-        [world.owner, rows],
-    )
-    await client.execute_rows(
+    await insert_streams(world.owner, rows, name="'New Conversation (' || n || ')'", wdk_strategy_id="1000 + n")
+    await User._meta.db.execute_rows(
         "INSERT INTO control_sets (id, user_id, name, site_id, record_type, tags, positive_ids) "
         "SELECT gen_random_uuid(), $1, 'n' || n, 'plasmodb', 'transcript', '[\"t\"]', '[\"g1\"]' "
         "FROM generate_series(1, $2::int) n",

@@ -1,23 +1,16 @@
 """Operations, one call at a time."""
 
+from functools import partial
 from uuid import UUID, uuid4
 
-import pytest
 from tortoise.exceptions import IncompleteInstanceError
 
+from tests.support.calls import all_items, refusal
 from tests.support.jobs import WORKER, expire, leased, new_stream, registered, stored
-from tests.support.statements import recorded
-from veupath_store import (
-    ConflictError,
-    InvalidInputError,
-    LeaseRepository,
-    NotFoundError,
-    OperationActiveError,
-    OperationRepository,
-    StreamRepository,
-    async_session_factory,
-)
+from veupath_store.errors import ConflictError, InvalidInputError, NotFoundError, OperationActiveError
 from veupath_store.models import Operation
+from veupath_store.repositories import LeaseRepository, OperationRepository, StreamRepository
+from veupath_store.session import async_session_factory
 from veupath_store.values import OperationSummary, OperationType
 
 EXPERIMENT = [OperationType.EXPERIMENT]
@@ -29,9 +22,7 @@ def repository():
 
 async def test_a_registered_operation_waits_and_is_discoverable_by_its_user(user):
     identity = uuid4()
-    with recorded() as sent:
-        made = await registered(user, operation_id=str(identity), start_position="1700000000000-0", max_attempts=3)
-    assert len(sent) == 1
+    made = await registered(user, operation_id=str(identity), start_position="1700000000000-0", max_attempts=3)
     assert made.id == identity
     assert (made.status, made.type, made.attempts, made.max_attempts) == ("active", "experiment", 0, 3)
     assert await repository().get_summary(identity) == made
@@ -42,9 +33,7 @@ async def test_a_registered_operation_waits_and_is_discoverable_by_its_user(user
 
 async def test_a_started_operation_has_its_lease_from_the_first_moment(user):
     stream = await new_stream(user)
-    with recorded() as sent:
-        lease = await leased(user, "chat", stream_id=stream.id)
-    assert len(sent) == 1
+    lease = await leased(user, "chat", stream_id=stream.id)
     row = await stored(lease.operation_id)
     assert (row.worker_id, row.lease_token, row.lease_expires_at) == (WORKER, lease.token, lease.expires_at)
     assert (lease.stream_id, lease.attempts, row.attempts) == (stream.id, 1, 1)
@@ -63,12 +52,11 @@ async def test_a_second_active_chat_on_a_conversation_is_refused(user):
     for first, second in (("chat", "chat"), ("chat", "workbench_chat"), ("workbench_chat", "chat")):
         stream = await new_stream(user)
         lease = await leased(user, first, stream_id=stream.id)
-        with pytest.raises(OperationActiveError) as caught:
-            await leased(user, second, stream_id=stream.id)
-        assert caught.value.constraint == "operations_chat_key"
-        assert isinstance(caught.value, ConflictError)
+        refused = await refusal(OperationActiveError, leased(user, second, stream_id=stream.id))
+        assert refused.constraint == "operations_chat_key"
+        assert isinstance(refused, ConflictError)
         for secret in (stream.id, user.id, lease.operation_id, lease.token, WORKER):
-            assert str(secret) not in str(caught.value)
+            assert str(secret) not in str(refused)
         await registered(user, "experiment", stream_id=stream.id)
         await leased(user, second, stream_id=(await new_stream(user)).id)
         await LeaseRepository().complete(lease)
@@ -80,16 +68,15 @@ async def test_a_refused_chat_does_not_undo_the_unit_of_work_around_it(user):
     await leased(user, "chat", stream_id=stream.id)
     async with async_session_factory() as session:
         await StreamRepository(session).update_projection(stream.id, name="Kinases")
-        with pytest.raises(OperationActiveError):
-            await OperationRepository(session).register(user.id, "chat", stream_id=stream.id)
+        register = OperationRepository(session).register
+        await refusal(OperationActiveError, register(user.id, "chat", stream_id=stream.id))
     assert (await StreamRepository().get_projection(stream.id)).name == "Kinases"
 
 
 async def test_a_taken_id_is_a_conflict(user):
     made = await registered(user)
-    with pytest.raises(ConflictError) as caught:
-        await registered(user, operation_id=made.id)
-    assert caught.value.constraint == "operations_pkey"
+    refused = await refusal(ConflictError, registered(user, operation_id=made.id))
+    assert refused.constraint == "operations_pkey"
 
 
 async def test_what_no_worker_has_is_cancelled_at_once(user):
@@ -101,8 +88,7 @@ async def test_what_no_worker_has_is_cancelled_at_once(user):
     lost = await leased(user, max_attempts=2)
     await expire(lost)
     assert (await repository().request_cancel(lost.operation_id)).status == "cancelled"
-    with pytest.raises(NotFoundError):
-        await repository().request_cancel(uuid4())
+    await refusal(NotFoundError, repository().request_cancel(uuid4()))
 
 
 async def test_lists_are_whole_in_order_and_filtered(user, stranger):
@@ -114,21 +100,14 @@ async def test_lists_are_whole_in_order_and_filtered(user, stranger):
     ended = await leased(user, stream_id=stream.id)
     await LeaseRepository().complete(ended)
     expected = [batch.id, *(item.id for item in reversed(made)), chat.operation_id]
-    found, cursor = [], None
-    while True:
-        page = await repository().page_active(user.id, cursor=cursor, limit=3)
-        found += [item.id for item in page.items]
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    assert found == expected
+    found = await all_items(partial(repository().page_active, user.id), 3)
+    assert [item.id for item in found] == expected
     assert [item.id for item in (await repository().page_active(user.id, type="batch")).items] == [batch.id]
     assert [item.id for item in (await repository().page(user.id)).items] == [ended.operation_id, *expected]
     assert [item.id for item in await repository().list_active_by_stream(stream.id)] == expected[1:]
     assert await repository().list_active_by_stream(uuid4()) == []
     other = (await repository().page(user.id, limit=1)).next_cursor
-    with pytest.raises(InvalidInputError):
-        await repository().page_active(user.id, cursor=other)
+    await refusal(InvalidInputError, repository().page_active(user.id, cursor=other))
 
 
 async def test_a_row_that_is_read_by_its_id_has_no_token_and_cannot_overwrite_it(user):
@@ -137,8 +116,7 @@ async def test_a_row_that_is_read_by_its_id_has_no_token_and_cannot_overwrite_it
         row = await reader.get_by_id(lease.operation_id)
         assert (row.lease_token, row.worker_id) == (None, WORKER)
         assert dict(row) == {**dict(await stored(lease.operation_id)), "lease_token": None}
-        with pytest.raises(IncompleteInstanceError):
-            await row.save()
+        await refusal(IncompleteInstanceError, row.save())
     assert (await stored(lease.operation_id)).lease_token == lease.token
     await LeaseRepository().heartbeat(lease)
 

@@ -1,13 +1,15 @@
 """Pages: complete, in order, stable while others write, and with cursors that cannot be forged into anything."""
 
 import asyncio
+import math
+from functools import partial
 from uuid import uuid4
 
 import pytest
 
-from tests.support.statements import recorded
+from tests.support.calls import all_items, all_pages, insert_streams, refusal
 from veupath_store import InvalidInputError, StreamRepository
-from veupath_store.models import GeneSetRow, StreamProjection
+from veupath_store.models import GeneSetRow
 from veupath_store.values import ProjectionSort
 
 MANY = 237
@@ -16,37 +18,26 @@ MANY = 237
 @pytest.fixture
 async def many(user):
     """Conversations of which groups of ten have the very same time."""
-    client = StreamProjection._meta.db
-    await client.execute_rows(
-        "WITH s AS (INSERT INTO streams (id, user_id, site_id) "
-        "           SELECT gen_random_uuid(), $1, CASE WHEN n % 4 = 0 THEN 'toxodb' ELSE 'plasmodb' END "
-        "           FROM generate_series(1, $2::int) n RETURNING id, site_id), "
-        "     n AS (SELECT id, site_id, row_number() OVER () AS n FROM s) "
-        "INSERT INTO stream_projections (stream_id, user_id, site_id, name, updated_at) "
-        "SELECT id, $1, site_id, 'c' || n, now() - (n / 10) * interval '1 minute' FROM n",
-        [user.id, MANY],
-    )
-    return client
+    site = "CASE WHEN n % 4 = 0 THEN 'toxodb' ELSE 'plasmodb' END"
+    await insert_streams(user.id, MANY, site_id=site, updated_at="now() - (n / 10) * interval '1 minute'")
 
 
 async def pages(user, limit, **given):
-    cursor, found = None, []
-    for _ in range(MANY):
-        page = await StreamRepository().page_projections(user.id, cursor=cursor, limit=limit, **given)
-        assert len(page.items) <= limit
-        found.append(page.items)
-        if page.next_cursor is None:
-            return found
-        cursor = page.next_cursor
-    raise AssertionError("more pages than rows: they never end")
+    return await all_pages(partial(StreamRepository().page_projections, user.id), limit, **given)
+
+
+async def items(user, limit, **given):
+    return [item for page in await pages(user, limit, **given) for item in page]
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100, MANY - 1, MANY, 1000])
-async def test_pages_together_are_the_whole_list_in_order(user, many, limit):
-    found = [item for page in await pages(user, limit) for item in page]
+async def test_pages_together_are_the_whole_list_in_order_and_so_is_an_iteration(user, many, limit):
+    found = await pages(user, limit)
     expected = await StreamRepository().list_projections(user.id, limit=1000)
-    assert found == expected
-    assert len(found) == MANY
+    assert [item for page in found for item in page] == expected
+    assert [item async for item in StreamRepository().iterate_projections(user.id)] == expected
+    assert len(expected) == MANY
+    assert len(found) == math.ceil(MANY / limit), "a full last page has no successor"
 
 
 async def test_a_summary_tells_when_the_conversation_was_made_and_what_experiment_it_is_about(user, stranger):
@@ -58,39 +49,27 @@ async def test_a_summary_tells_when_the_conversation_was_made_and_what_experimen
     await StreamRepository().create(stranger.id, "plasmodb")
     for _ in range(2):
         await StreamRepository().update_projection(made[0].id, result_count=1)
-    with recorded() as sent:
-        found = await StreamRepository().list_projections(user.id)
-    assert len(sent) == 1
+    found = await StreamRepository().list_projections(user.id)
     expected = [(it.id, it.created_at, it.experiment_id) for it in made]
     assert [(it.stream_id, it.created_at, it.experiment_id) for it in found] == expected
     assert [it.experiment_id for it in found] == [subject, None]
     assert found[0].created_at < found[0].updated_at
 
 
-async def test_a_full_last_page_has_no_successor(user, many):
-    assert [len(page) for page in await pages(user, MANY)] == [MANY]
-
-
 async def test_pages_by_name_and_of_one_site(user, many):
     for site in ("plasmodb", "toxodb"):
-        found = [item for page in await pages(user, 13, site_id=site, sort=ProjectionSort.NAME) for item in page]
+        found = await items(user, 13, site_id=site, sort=ProjectionSort.NAME)
         names = [item.name for item in found]
         assert names == sorted(names)
         assert {item.site_id for item in found} == {site}
-    assert sum(len(page) for page in await pages(user, 13, site_id="toxodb")) == MANY // 4
+    assert len(await items(user, 13, site_id="toxodb")) == MANY // 4
 
 
 async def test_pages_of_dismissed_conversations(user, many):
     listed = await StreamRepository().list_projections(user.id, limit=30)
     for item in listed:
         await StreamRepository().dismiss(item.stream_id)
-    found = [item.name for page in await pages(user, 7, dismissed=True) for item in page]
-    assert found == [item.name for item in reversed(listed)]
-
-
-async def test_an_iteration_is_the_whole_list(user, many):
-    found = [item async for item in StreamRepository().iterate_projections(user.id)]
-    assert found == await StreamRepository().list_projections(user.id, limit=1000)
+    assert [item.name for item in await items(user, 7, dismissed=True)] == [item.name for item in reversed(listed)]
 
 
 async def test_rows_that_come_and_go_between_pages_shift_nothing(user, many):
@@ -107,8 +86,9 @@ async def test_rows_that_come_and_go_between_pages_shift_nothing(user, many):
 
 async def test_a_cursor_of_another_list_is_refused_and_of_another_user_shows_nothing_more(user, stranger, many):
     mine = await StreamRepository().page_projections(user.id, limit=5)
-    with pytest.raises(InvalidInputError):
-        await StreamRepository().page_projections(user.id, dismissed=True, cursor=mine.next_cursor)
+    await refusal(
+        InvalidInputError, StreamRepository().page_projections(user.id, dismissed=True, cursor=mine.next_cursor)
+    )
     theirs = await StreamRepository().page_projections(stranger.id, cursor=mine.next_cursor)
     assert (theirs.items, theirs.next_cursor) == ([], None)
 
@@ -122,7 +102,6 @@ async def test_what_is_left_to_import_is_found_in_sql_in_pages(user, stranger, m
     await StreamRepository().update_projection(listed[1].stream_id, gene_set_id=gene_set.id)
     await StreamRepository().update_projection(listed[2].stream_id, gene_set_auto_imported=True)
     expected = sorted(item.stream_id for item in listed[3:])
-    first = await StreamRepository().page_gene_set_imports(user.id, "plasmodb", limit=20)
-    second = await StreamRepository().page_gene_set_imports(user.id, "plasmodb", cursor=first.next_cursor)
-    assert [item.stream_id for item in [*first.items, *second.items]] == expected
+    found = await all_items(partial(StreamRepository().page_gene_set_imports, user.id, "plasmodb"), 20)
+    assert [item.stream_id for item in found] == expected
     assert (await StreamRepository().page_gene_set_imports(stranger.id, "plasmodb")).items == []

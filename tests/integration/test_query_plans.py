@@ -5,8 +5,6 @@ would read many. Every public method is called for the heavy user, who owns a te
 page as well, and each statement is explained with the values that it was sent with.
 """
 
-from functools import partial
-
 import pytest
 
 from tests.support.apart import run_apart
@@ -15,10 +13,10 @@ from tests.support.cases import all_cases
 from tests.support.plans import explained
 from tests.support.servers import new_name
 from tests.support.statements import recorded_with_values
-from tests.support.world import World
+from tests.support.world import World, new_lease
 from veupath_store import StoreError, StoreSettings, StreamRepository, async_session_factory, close_db, init_db
 from veupath_store.models import User
-from veupath_store.values import Lease, OperationType
+from veupath_store.values import OperationType
 
 pytestmark = pytest.mark.large
 
@@ -39,8 +37,7 @@ def big_url(server, template):
 
 @pytest.fixture
 async def big(big_url):
-    settings = StoreSettings(database_url=big_url, statement_timeout=60)
-    await init_db(settings=settings)
+    await init_db(settings=StoreSettings(database_url=big_url, statement_timeout=60))
     # Kept, because each call below is undone before its statements are explained.
     await StreamRepository().get_system_stream()
     yield await heavy_world()
@@ -53,8 +50,7 @@ async def heavy_world():
     async def one(sql, *values):
         return (await User._meta.db.execute_rows(f"{sql} LIMIT 1", list(values)))[0]
 
-    owner = await one("SELECT user_id FROM streams GROUP BY user_id ORDER BY count(*) DESC")
-    mine = owner["user_id"]
+    mine = (await one("SELECT user_id FROM streams GROUP BY user_id ORDER BY count(*) DESC"))["user_id"]
     stream = await one(
         "SELECT s.id, s.experiment_id, p.wdk_strategy_id "
         "FROM streams s JOIN stream_projections p ON p.stream_id = s.id "
@@ -67,51 +63,24 @@ async def heavy_world():
         "WHERE user_id = $1 AND status = 'active' AND lease_token IS NOT NULL",
         mine,
     )
-    ids = {table: (await one(f"SELECT id FROM {table} WHERE user_id = $1", mine))["id"] for table in TABLES}
-    lease = Lease(
-        operation_id=held["id"],
-        user_id=mine,
-        stream_id=None,
-        type=OperationType.CHAT,
-        worker_id="w",
-        token=held["lease_token"],
-        start_position=None,
-        attempts=1,
-        max_attempts=1,
-        seconds=60,
-        expires_at=held["lease_expires_at"],
-        deadline=0,
-    )
+    held = {"operation_id": held["id"], "token": held["lease_token"], "expires_at": held["lease_expires_at"]}
     return World(
+        **{kind: (await one(f"SELECT id FROM {kind}s WHERE user_id = $1", mine))["id"] for kind in KINDS},
         owner=mine,
         stream=stream["id"],
         dismissed=dismissed["stream_id"],
         subject=stream["experiment_id"],
-        experiment=ids["experiments"],
-        control_set=ids["control_sets"],
-        gene_set=ids["gene_sets"],
-        operation=held["id"],
-        lease=lease,
+        operation=held["operation_id"],
+        lease=new_lease(user_id=mine, type=OperationType.CHAT, **held),
         wdk=stream["wdk_strategy_id"],
     )
 
 
-TABLES = ("control_sets", "gene_sets", "experiments")
-
-
-class Following:
-    """A repository of which a list is asked for the page after a cursor."""
-
-    def __init__(self, repository, cursor) -> None:
-        self._repository, self._cursor = repository, cursor
-
-    def __getattr__(self, name):
-        return partial(getattr(self._repository, name), cursor=self._cursor)
+KINDS = ("control_set", "gene_set", "experiment")
 
 
 @pytest.mark.parametrize(
-    ("repository", "method", "case"),
-    [pytest.param(*each, id=f"{each[0].__name__}.{each[1]}") for each in all_cases()],
+    ("repository", "method", "case"), [pytest.param(*each, id=f"{each[0].__name__}.{each[1]}") for each in all_cases()]
 )
 async def test_every_statement_of_a_method_uses_indexes(big, repository, method, case):
     client = User._meta.db
@@ -120,7 +89,8 @@ async def test_every_statement_of_a_method_uses_indexes(big, repository, method,
             async with async_session_factory() as session:
                 found = await case.call(repository(session), big)
                 if cursor := getattr(found, "next_cursor", None):
-                    await case.call(Following(repository(session), cursor), big)
+                    positional, named = case.arguments(big)
+                    await getattr(repository(session), method)(*positional, **named, cursor=cursor)
                 raise StoreError("nothing is kept")
         except StoreError:
             pass

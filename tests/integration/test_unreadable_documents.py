@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.projections import MESSAGE
+from tests.support.projections import MESSAGE, new_streams
 from veupath_store import StreamRepository
 from veupath_store.events.project.projector import Projector
 from veupath_store.events.project.worker import ProjectionWorker
@@ -17,13 +17,7 @@ DEEP = f"('{'[' * 1_500}{']' * 1_500}')::jsonb"
 @pytest.fixture
 async def chats(user):
     """Conversations at rest; the second is to be harmed."""
-    streams = StreamRepository()
-    made = [(await streams.create(user.id, "plasmodb", name=f"chat {number}")).id for number in range(3)]
-    for stream_id in made:
-        await Projector().catch_up(stream_id)
-        await Projector().append(stream_id, [MESSAGE])
-        await Projector().catch_up(stream_id)
-    return made
+    return await new_streams(user, 3)
 
 
 @pytest.mark.parametrize("value", [LARGE, DEEP], ids=["400 digits", "1,500 levels"])

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from tests.support.databases import connected
+from tests.support.calls import new_stream
 from tests.support.statements import recorded
 from veupath_store import Event, Projector, StreamRepository
 from veupath_store.models import StreamProjection
@@ -30,16 +30,32 @@ async def name(user, number=1):
     return (await row(user, number)).name
 
 
+async def became(user, wanted, **given):
+    """What became of strategy 1 in a sync, and the name of its conversation then."""
+    [outcome] = await sync(user, wanted, **given)
+    return outcome, await name(user)
+
+
+async def both_names(user):
+    """The name, and the last one that was seen on the server."""
+    found = await row(user)
+    return found.name, found.wdk_name
+
+
 async def rename(user, wanted, number=1):
     await STREAMS().update_projection((await row(user, number)).stream_id, name=wanted)
 
 
 async def link(user, wanted, number=1):
     """A conversation that was made here, and is saved as a strategy on the WDK server."""
-    stream = await STREAMS().create(user.id, "plasmodb", name=wanted)
-    await STREAMS().claim_wdk_strategy(stream.id, number, is_saved=True)
-    await STREAMS().update_projection(stream.id, record_type="transcript", result_count=100, step_count=3)
-    return stream.id
+    stream = await new_stream(user, name=wanted, record_type="transcript", result_count=100, step_count=3)
+    await STREAMS().claim_wdk_strategy(stream, number, is_saved=True)
+
+
+async def told(stream, *events):
+    """Events of the application, and what the row makes of them."""
+    await Projector().append(stream, [Event(type=kind, data=data) for kind, data in events])
+    await Projector().catch_up(stream)
 
 
 async def test_a_rename_on_the_server_is_taken_over(user):
@@ -57,14 +73,11 @@ async def test_a_rename_on_the_server_is_taken_over(user):
 async def test_a_local_rename_stays_until_the_name_on_the_server_changes_again(user):
     await sync(user, "theirs")
     await rename(user, "mine")
-    for _ in range(2):
-        assert await sync(user, "theirs", step_count=4) in (["updated"], ["unchanged"])
-        assert await name(user) == "mine"
-    assert await sync(user, "theirs, renamed too", step_count=4) == ["updated"]
-    assert await name(user) == "theirs, renamed too"
+    for outcome in ("updated", "unchanged"):
+        assert await became(user, "theirs", step_count=4) == (outcome, "mine")
+    assert await became(user, "theirs, renamed too", step_count=4) == ("updated", "theirs, renamed too")
     await rename(user, "mine again")
-    assert await sync(user, "theirs, renamed too", step_count=4) == ["unchanged"]
-    assert await name(user) == "mine again"
+    assert await became(user, "theirs, renamed too", step_count=4) == ("unchanged", "mine again")
 
 
 async def test_a_strategy_that_was_linked_here_keeps_the_name_and_the_servers_is_remembered(user):
@@ -76,8 +89,7 @@ async def test_a_strategy_that_was_linked_here_keeps_the_name_and_the_servers_is
     assert (after.name, after.wdk_name, after.wdk_name_of) == ("mine", "theirs", 1)
     assert (after.updated_at, after.unlogged) == (before.updated_at, before.unlogged)
     assert await sync(user, "theirs") == ["unchanged"]
-    assert await sync(user, "theirs, renamed") == ["updated"]
-    assert await name(user) == "theirs, renamed"
+    assert await became(user, "theirs, renamed") == ("updated", "theirs, renamed")
 
 
 @pytest.mark.without_log
@@ -86,29 +98,23 @@ async def test_what_is_only_remembered_is_remembered_once_for_all_in_one_stateme
         await link(user, f"mine {number}", number)
     names = [f"theirs {number}" for number in range(1, 41)]
     for expected in (2, 1):
-        with recorded() as sent:
+        with recorded(exactly=expected):
             assert set(await sync(user, *names)) == {"unchanged"}
-        assert len(sent) == expected
 
 
 async def test_a_taken_name_gets_a_number_which_is_no_local_rename(user):
-    await STREAMS().create(user.id, "plasmodb", name="A")
-    await sync(user, "A")
-    assert ((await row(user)).name, (await row(user)).wdk_name) == ("A (1)", "A")
-    assert await sync(user, "A") == ["unchanged"]
-    await STREAMS().create(user.id, "plasmodb", name="B")
-    assert await sync(user, "B") == ["updated"]
-    assert ((await row(user)).name, (await row(user)).wdk_name) == ("B (1)", "B")
-    assert await sync(user, "B") == ["unchanged"]
-    assert await sync(user, "C") == ["updated"]
-    assert await name(user) == "C"
+    await new_stream(user, name="A")
+    await new_stream(user, name="B")
+    for given, kept, outcome in (("A", "A (1)", "inserted"), ("B", "B (1)", "updated"), ("C", "C", "updated")):
+        assert await sync(user, given) == [outcome]
+        assert await both_names(user) == (kept, given)
+        assert await sync(user, given) == ["unchanged"]
 
 
 async def test_strategies_that_swap_or_share_names_get_numbers(user):
     await sync(user, "A", "B", "C")
     assert await sync(user, "B", "A", "same", "same") == ["updated", "updated", "updated", "inserted"]
-    got = [await name(user, number) for number in range(1, 5)]
-    assert got == ["B (1)", "A (1)", "same", "same (1)"]
+    assert [await name(user, number) for number in range(1, 5)] == ["B (1)", "A (1)", "same", "same (1)"]
     assert await sync(user, "B", "A", "same", "same") == ["unchanged"] * 4
 
 
@@ -116,18 +122,15 @@ async def test_a_blank_name_on_the_server_changes_nothing(user):
     await sync(user, "A")
     for blank in ("", "  ", "\ufeff\t"):
         assert await sync(user, blank) == ["unchanged"]
-    assert ((await row(user)).name, (await row(user)).wdk_name) == ("A", "A")
+    assert await both_names(user) == ("A", "A")
     await rename(user, "mine")
-    assert await sync(user, "") == ["unchanged"]
-    assert await sync(user, "A") == ["unchanged"]
-    assert await name(user) == "mine"
+    for seen in ("", "A"):
+        assert await became(user, seen) == ("unchanged", "mine")
 
 
 async def test_a_strategy_that_is_named_later_gives_its_conversation_that_name(user):
-    assert await sync(user, " ") == ["inserted"]
-    assert await name(user) == "New Conversation"
-    assert await sync(user, "named") == ["updated"]
-    assert await name(user) == "named"
+    for given, kept, outcome in ((" ", "New Conversation", "inserted"), ("named", "named", "updated")):
+        assert await became(user, given) == (outcome, kept)
 
 
 async def test_forms_of_unicode_are_one_name(user):
@@ -140,18 +143,18 @@ async def test_forms_of_unicode_are_one_name(user):
 
 async def test_what_was_seen_of_one_strategy_says_nothing_of_another(user):
     """After a hand-over, a claim of another id, and one back, the name that was seen is that of its own strategy."""
+    claim = STREAMS().claim_wdk_strategy
     await sync(user, "A")
-    first = (await row(user)).stream_id
-    second = (await STREAMS().create(user.id, "plasmodb", name="second")).id
-    assert await STREAMS().claim_wdk_strategy(second, 1, is_saved=True) == first
+    first, second = (await row(user)).stream_id, await new_stream(user, name="second")
+    assert await claim(second, 1, is_saved=True) == first
     await sync(user, "A renamed")
     assert await name(user) == "second"
-    await STREAMS().claim_wdk_strategy(first, 2, is_saved=True)
+    await claim(first, 2, is_saved=True)
     await sync(user, "A renamed", "other")
     assert (await row(user, 2)).stream_id == first
     assert await name(user, 2) == "A"
-    await STREAMS().claim_wdk_strategy(second, 3, is_saved=True)
-    await STREAMS().claim_wdk_strategy(second, 1, is_saved=True)
+    await claim(second, 3, is_saved=True)
+    await claim(second, 1, is_saved=True)
     await sync(user, "A renamed again", "other, renamed")
     assert (await name(user), await name(user, 2)) == ("A renamed again", "other, renamed")
 
@@ -161,10 +164,9 @@ async def test_a_dismissed_conversation_learns_the_name_when_it_is_back(user):
     stream = (await row(user)).stream_id
     await STREAMS().dismiss(stream)
     assert await sync(user, "A renamed") == ["skipped"]
-    assert ((await row(user)).name, (await row(user)).wdk_name) == ("A", "A")
+    assert await both_names(user) == ("A", "A")
     await STREAMS().restore(stream)
-    assert await sync(user, "A renamed") == ["updated"]
-    assert await name(user) == "A renamed"
+    assert await became(user, "A renamed") == ("updated", "A renamed")
 
 
 @pytest.mark.with_log
@@ -172,19 +174,16 @@ async def test_an_event_that_clears_or_links_the_graph_leaves_what_was_seen_with
     await sync(user, "A")
     stream = (await row(user)).stream_id
     await Projector().catch_up(stream)
-    await Projector().append(stream, [Event(type="graph_cleared", data={})])
-    await Projector().append(stream, [Event(type="strategy_link", data={"wdkStrategyId": 1, "isSaved": True})])
-    await Projector().catch_up(stream)
+    await told(stream, ("graph_cleared", {}), ("strategy_link", {"wdkStrategyId": 1, "isSaved": True}))
     assert (await row(user)).stream_id == stream
     assert (await name(user), (await row(user)).step_count) == ("New Conversation", 0)
     assert await sync(user, "A", step_count=0) == ["unchanged"], "the server's has not changed"
-    assert await sync(user, "A renamed", step_count=0) == ["updated"]
-    assert await name(user) == "A renamed"
+    assert await became(user, "A renamed", step_count=0) == ("updated", "A renamed")
 
 
 @pytest.mark.with_log
-async def test_a_rename_that_was_taken_over_is_logged_and_what_was_seen_is_not(user, database_url):
-    await STREAMS().create(user.id, "plasmodb", name="taken")
+async def test_a_rename_that_was_taken_over_is_logged_and_what_was_seen_is_not(user, watcher):
+    await new_stream(user, name="taken")
     await sync(user, "A", "B")
     await sync(user, "A renamed", "taken")
     streams = [(await row(user, number)).stream_id for number in (1, 2)]
@@ -195,10 +194,9 @@ async def test_a_rename_that_was_taken_over_is_logged_and_what_was_seen_is_not(u
     assert [(await row(user, n)).name for n in (1, 2)] == ["A renamed", "taken (1)"]
     assert (await row(user)).wdk_name == "A renamed", "a rebuild sets what the log says, and nothing else"
 
-    async with connected(database_url) as connection:
-        await connection.execute("DELETE FROM stream_projections WHERE stream_id = $1", streams[0])
+    await watcher.execute("DELETE FROM stream_projections WHERE stream_id = $1", streams[0])
     await Projector().rebuild(stream_id=streams[0])
-    assert ((await row(user)).name, (await row(user)).wdk_name) == ("A renamed", None)
+    assert await both_names(user) == ("A renamed", None)
     assert await sync(user, "A, and renamed again", "taken") == ["unchanged", "unchanged"]
     assert (await row(user)).wdk_name == "A, and renamed again"
     assert not (await Projector().verify()).suspects
@@ -215,17 +213,15 @@ async def test_of_syncs_that_race_each_name_is_taken_over_once(user, unit):
             assert await STREAMS(session).list_projections(user.id), "the unit of work goes on"
             return outcomes
 
-    async def take(number):
-        await STREAMS().create(user.id, "plasmodb", name=f"renamed {number % 5}")
-
-    done = await asyncio.gather(*map(one, range(25)), *map(take, range(25)))
+    taken = [new_stream(user, name=f"renamed {number % 5}") for number in range(25)]
+    done = await asyncio.gather(*map(one, range(25)), *taken)
     outcomes = [outcome for outcomes in done[:25] for outcome in outcomes]
     assert outcomes.count(SyncOutcome.UPDATED) == 20
     assert outcomes.count(SyncOutcome.UNCHANGED) == 24 * 20
     names = await StreamProjection.filter(user_id=user.id).values_list("name", flat=True)
     assert len(set(names)) == len(names) == 45
     assert all(one.startswith("renamed ") for one in names)
-    assert {"renamed 0", "renamed 1", "renamed 2", "renamed 3", "renamed 4"} <= set(names)
+    assert {f"renamed {number}" for number in range(5)} <= set(names)
 
 
 async def test_a_sync_that_races_a_local_rename_ends_with_one_of_the_two_whole(user):
@@ -235,5 +231,4 @@ async def test_a_sync_that_races_a_local_rename_ends_with_one_of_the_two_whole(u
         await asyncio.gather(sync(user, f"theirs {round_}, renamed"), rename(user, f"mine {round_}"))
         got = await name(user)
         assert got in (f"theirs {round_}, renamed", f"mine {round_}")
-        assert await sync(user, f"theirs {round_}, renamed") == ["unchanged"]
-        assert await name(user) == got
+        assert await became(user, f"theirs {round_}, renamed") == ("unchanged", got)

@@ -1,14 +1,17 @@
-"""The WDK server's list of strategies, brought into the table."""
+"""The WDK server's list of strategies, brought into the table; and pruning of what is gone from it."""
 
 import asyncio
 import random
+from functools import partial
 
 import pytest
 
+from tests.support.calls import new_stream, projection, refusal
 from tests.support.statements import recorded
-from veupath_store import InvalidInputError, NotFoundError, StreamRepository, async_session_factory
+from veupath_store import StreamRepository, async_session_factory
+from veupath_store.errors import PruneRefusedError
 from veupath_store.models import Stream, StreamProjection
-from veupath_store.values import SyncOutcome, WdkStrategy
+from veupath_store.values import DismissReason, SyncOutcome, WdkStrategy
 
 
 def strategy(number, name="Kinases", **given):
@@ -33,13 +36,9 @@ async def test_new_changed_unchanged_and_dismissed_strategies_are_told_apart(use
     await sync(user, *(strategy(number, f"s{number}") for number in range(1, 5)))
     before = await rows(user)
     await StreamRepository().dismiss(before[3]["stream_id"])
-    report = await sync(
-        user,
-        strategy(1, "s1"),
-        strategy(2, "s2", result_count=7),
-        strategy(3, "s3", result_count=7),
-        strategy(9, "s9"),
-    )
+    changed = {"result_count": 7}
+    given = strategy(1, "s1"), strategy(2, "s2", **changed), strategy(3, "s3", **changed), strategy(9, "s9")
+    report = await sync(user, *given)
     assert outcomes(report) == ["unchanged", "updated", "skipped", "inserted"]
     after = await rows(user)
     assert after[1] == before[1]
@@ -52,14 +51,6 @@ async def test_new_changed_unchanged_and_dismissed_strategies_are_told_apart(use
     assert await Stream.filter(user_id=user.id).count() == 5
 
 
-async def test_syncing_again_touches_nothing(user):
-    given = [strategy(number, f"s{number % 7}") for number in range(200)]
-    await sync(user, *given)
-    before = await StreamProjection.all().order_by("stream_id").values()
-    assert set(outcomes(await sync(user, *given))) == {"unchanged"}
-    assert await StreamProjection.all().order_by("stream_id").values() == before
-
-
 async def test_the_first_of_the_list_is_the_newest(user):
     await sync(user, *(strategy(number, f"s{number}") for number in range(20)))
     listed = await StreamRepository().list_projections(user.id)
@@ -69,13 +60,12 @@ async def test_the_first_of_the_list_is_the_newest(user):
 @pytest.mark.without_log
 async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_writing_statement(user):
     for name in ("A", "A (2)", "B (7)"):
-        await StreamRepository().create(user.id, "plasmodb", name=name)
+        await new_stream(user, name=name)
     names = ["A", "A (1)", "A (2)", "B", "", "C" * 255]
     given = [strategy(number, names[number % len(names)]) for number in range(1000)]
-    with recorded() as sent:
+    with recorded(exactly=3):  # one reads, one finds that a name is taken and writes nothing, one writes
         report = await sync(user, *given)
     assert set(outcomes(report)) == {"inserted"}
-    assert len(sent) == 3, "one reads, one finds that a name is taken and writes nothing, one writes"
     taken = [row["name"] for row in await StreamProjection.all().values("name")]
     assert len(taken) == len(set(taken)) == 1003
     assert {"B", "A (1)", "New Conversation", "C" * 255, "A (3)", "B (6)", "B (8)"} <= set(taken)
@@ -84,45 +74,37 @@ async def test_a_thousand_strategies_of_a_few_names_get_unique_names_in_one_writ
 async def test_a_list_of_free_names_keeps_them_and_numbers_only_what_is_there_twice(user):
     names = ["A", "A", "A (1)", "B" * 255, "B" * 255, "B" * 251 + " (1)", "", ""]
     await sync(user, *[strategy(number, name) for number, name in enumerate(names)])
-    got = {number: row["name"] for number, row in (await rows(user)).items()}
-    assert got == {
-        0: "A",
-        1: "A (2)",
-        2: "A (1)",
-        3: "B" * 255,
-        4: "B" * 251 + " (2)",
-        5: "B" * 251 + " (1)",
-        6: "New Conversation",
-        7: "New Conversation (1)",
-    }
+    found = await rows(user)
+    assert [found[number]["name"] for number in range(len(names))] == [
+        *("A", "A (2)", "A (1)"),
+        *("B" * 255, "B" * 251 + " (2)", "B" * 251 + " (1)"),
+        *("New Conversation", "New Conversation (1)"),
+    ]
 
 
-async def test_what_did_not_change_is_told_by_one_statement_that_takes_no_lock(user):
-    given = [strategy(number) for number in range(200)]
+async def test_what_did_not_change_is_told_by_one_statement_that_takes_no_lock_and_touches_nothing(user):
+    given = [strategy(number, f"s{number % 7}") for number in range(200)]
     await sync(user, *given)
+    before = await rows(user)
     async with async_session_factory() as session:
         await StreamProjection.filter(user_id=user.id).select_for_update().using_db(session.client)
-        with recorded() as sent:
+        with recorded(exactly=1):
             async with asyncio.timeout(10):
-                report = await sync(user, *given)
-    assert set(outcomes(report)) == {"unchanged"}
-    assert len(sent) == 1
+                assert set(outcomes(await sync(user, *given))) == {"unchanged"}
+    assert await rows(user) == before
 
 
 async def test_one_failing_item_does_not_undo_the_others(user):
-    report = await StreamRepository().sync_wdk(
-        user.id,
-        "plasmodb",
-        [
-            {"wdk_strategy_id": 1, "name": "good"},
-            {"wdk_strategy_id": 2, "name": "x" * 256},
-            {"wdk_strategy_id": -1, "name": "bad"},
-            {"wdk_strategy_id": 3, "name": "nul\x00"},
-            {"wdk_strategy_id": 4, "colour": "red"},
-            {"wdk_strategy_id": 1, "name": "again"},
-            "no strategy",
-            {"wdk_strategy_id": 5, "name": "good"},
-        ],
+    report = await sync(
+        user,
+        {"wdk_strategy_id": 1, "name": "good"},
+        {"wdk_strategy_id": 2, "name": "x" * 256},
+        {"wdk_strategy_id": -1, "name": "bad"},
+        {"wdk_strategy_id": 3, "name": "nul\x00"},
+        {"wdk_strategy_id": 4, "colour": "red"},
+        {"wdk_strategy_id": 1, "name": "again"},
+        "no strategy",
+        {"wdk_strategy_id": 5, "name": "good"},
     )
     assert outcomes(report) == ["inserted", *["refused"] * 6, "inserted"]
     assert [item.position for item in report.strategies] == list(range(8))
@@ -139,10 +121,6 @@ async def test_users_and_sites_do_not_meet(user, stranger):
     assert outcomes(await sync(stranger, strategy(1))) == ["inserted"]
     assert outcomes(await sync(user, strategy(1), site="toxodb")) == ["inserted"]
     assert {row["name"] for row in await StreamProjection.all().values("name")} == {"Kinases"}
-    with pytest.raises(NotFoundError):
-        await StreamRepository().for_user(stranger.id).sync_wdk(user.id, "plasmodb", [strategy(2)])
-    with pytest.raises(InvalidInputError):
-        await StreamRepository().sync_wdk(user.id, "plasmodb", [strategy(n) for n in range(1001)])
 
 
 async def test_fifty_syncs_at_once_make_each_conversation_once(user, unit):
@@ -170,15 +148,76 @@ async def test_syncs_against_renames_and_creations_lose_neither(user):
         given = [strategy(number, f"s{number}", result_count=round_) for number in range(50)]
         return await sync(user, *given)
 
-    async def create(index):
-        return await StreamRepository().create(user.id, "plasmodb", name=f"s{25 + index}")
-
     await asyncio.gather(
         *(rename(index) for index in range(25)),
         *(sync_again(round_) for round_ in range(10)),
-        *(create(index) for index in range(25)),
+        *(new_stream(user, name=f"s{25 + index}") for index in range(25)),
     )
     found = await StreamProjection.filter(user_id=user.id).values("name", "wdk_strategy_id")
     assert len({row["name"] for row in found}) == len(found) == 75
     by_id = {row["wdk_strategy_id"]: row["name"] for row in found}
     assert [by_id[index] for index in range(25)] == [f"mine {index}" for index in range(25)]
+
+
+@pytest.fixture
+async def linked(user):
+    """Ten conversations linked to the WDK strategies 1 to 10, one unlinked, one on another site."""
+    await new_stream(user, name="draft")
+    await new_stream(user, "toxodb", wdk_strategy_id=99)
+    return [await new_stream(user, name=f"s{number}", wdk_strategy_id=number) for number in range(1, 11)]
+
+
+def prune(user, live, streams=None):
+    return (streams or StreamRepository()).prune_wdk_orphans(user.id, "plasmodb", live)
+
+
+async def dismissed(user):
+    return {item.name for item in await StreamRepository().list_dismissed_projections(user.id)}
+
+
+@pytest.mark.without_log
+async def test_orphans_are_dismissed_with_a_reason_and_returned(user, linked):
+    with recorded(exactly=1):
+        assert await prune(user, [*range(3, 11), 1234]) == sorted(linked[:2])
+    assert await dismissed(user) == {"s1", "s2"}
+    found = await projection(linked[0])
+    assert (found.dismissed_reason, found.wdk_strategy_id) == (DismissReason.WDK_ORPHAN, 1)
+    with recorded(exactly=1):
+        assert await prune(user, list(range(3, 50_001))) == []
+    await StreamRepository().restore(linked[0])
+    assert await dismissed(user) == {"s2"}
+
+
+@pytest.mark.parametrize(("live", "orphaned"), [([], 10), ([777, 778], 10), ([1, 2, 3, 4], 6)])
+async def test_an_empty_a_foreign_and_a_partial_list_are_refused_and_change_nothing(user, linked, live, orphaned):
+    refused = await refusal(PruneRefusedError, prune(user, live))
+    assert (refused.linked, refused.orphaned) == (10, orphaned)
+    assert await dismissed(user) == set()
+    assert len(await prune(user, [1, 2, 3, 4, 5])) == 5, "half is believed"
+
+
+async def test_a_caller_that_knows_better_says_so(user, linked):
+    dismiss = partial(StreamRepository().dismiss_wdk_orphans, user.id, "plasmodb")
+    await refusal(PruneRefusedError, dismiss([], max_share=1))
+    await refusal(PruneRefusedError, dismiss([], allow_empty=True))
+    assert len(await dismiss([1], max_share=0.9)) == 9
+    assert len(await dismiss([], max_share=1, allow_empty=True)) == 1
+
+
+async def test_without_linked_conversations_an_empty_list_is_right(user):
+    assert await prune(user, []) == []
+
+
+async def test_other_users_and_undone_units_of_work_lose_nothing(user, stranger, linked):
+    assert await prune(stranger, []) == []
+    with pytest.raises(RuntimeError):
+        async with async_session_factory() as session:
+            await prune(user, range(2, 11), StreamRepository(session))
+            raise RuntimeError
+    assert await dismissed(user) == set()
+
+
+async def test_fifty_prunings_at_once_dismiss_each_orphan_once(user, linked):
+    results = await asyncio.gather(*(prune(user, range(4, 11)) for _ in range(50)))
+    assert sorted(stream_id for pruned in results for stream_id in pruned) == sorted(linked[:3])
+    assert await StreamProjection.filter(dismissed_at__isnull=False).count() == 3

@@ -9,14 +9,8 @@ from veupath_store.models import ControlSet
 
 def experiment(user: Any, **given: Any) -> dict[str, Any]:
     """The arguments of a save, but for the id and the version."""
-    return {
-        "user_id": user.id,
-        "site_id": "plasmodb",
-        "name": "run",
-        "status": "pending",
-        "data": {"n": 0},
-        **given,
-    }
+    run = {"name": "run", "status": "pending", "data": {"n": 0}}
+    return {"user_id": user.id, "site_id": "plasmodb", **run, **given}
 
 
 def gene_set(user: Any, **given: Any) -> dict[str, Any]:

@@ -1,16 +1,9 @@
-"""Values that somebody may hand over by mistake or on purpose, and which of them each kind of parameter takes.
-
-A `Kind` says independently of the store what is right: the tests fail when the store takes more, or less.
-"""
+"""Values that somebody may hand over by mistake or on purpose, and documents that are kept or refused."""
 
 import collections
 import datetime as dt
 import enum
 import fractions
-import re
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -117,139 +110,6 @@ def corpus() -> list[Any]:
     ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of parameter.
-
-    Attributes:
-        accepts: Whether a value is right.
-        more: Further values, at its bounds and just beyond.
-        stored: What an accepted value reads back as.
-    """
-
-    accepts: Callable[[Any], bool]
-    more: Callable[[], list[Any]] = list
-    stored: Callable[[Any], Any] = lambda value: value
-
-    def values(self) -> list[Any]:
-        return [*corpus(), *self.more()]
-
-
-def optional(kind: Kind) -> Kind:
-    return Kind(
-        lambda value: value is None or kind.accepts(value),
-        kind.more,
-        lambda value: None if value is None else kind.stored(value),
-    )
-
-
-def text(longest: int, *, shortest: int = 1) -> Kind:
-    def accepts(value: Any) -> bool:
-        return isinstance(value, str) and shortest <= str.__len__(value) <= longest and storable(value)
-
-    return Kind(accepts, lambda: ["x" * longest, "😀" * longest, "x" * (longest + 1), "y" * 1_000_000])
-
-
-_AROUND = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
-
-
-def tidied(value: str) -> str:
-    """A name as it is kept: composed, without white space and byte order marks around it."""
-    return bare(unicodedata.normalize("NFC", str.__str__(value)))
-
-
-def bare(value: str) -> str:
-    """A gene id as it is kept."""
-    return _AROUND.sub("", value)
-
-
-def name(longest: int, *, shortest: int = 1) -> Kind:
-    kept = text(longest, shortest=shortest)
-    return Kind(
-        lambda value: isinstance(value, str) and kept.accepts(tidied(value)),
-        lambda: [
-            *(*kept.more(), " " + "x" * longest + "\ufeff", "\ufeff \ufeff"),
-            *("e\u0301" * longest + " ", "\u0958" * (longest // 2 + 1)),  # shorter and longer when composed
-        ],
-        tidied,
-    )
-
-
-LISTS = (list, tuple, range, collections.deque)
-
-
-def genes(most: int, longest: int, *, fewest: int = 0) -> Kind:
-    kept = texts(most, longest, fewest=fewest)
-
-    def accepts(value: Any) -> bool:
-        return kept.accepts(
-            [bare(it) if type(it) is str else it for it in value] if isinstance(value, LISTS) else value
-        )
-
-    return Kind(
-        accepts,
-        lambda: [*kept.more(), ["\ufeffG1", " G2\r\n", " " + "x" * longest], ["G1", "\ufeff"]],
-        lambda ids: list(map(bare, ids)),
-    )
-
-
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-
-
-def storable(value: str) -> bool:
-    return _UNSTORABLE.search(value) is None
-
-
-def texts(most: int, longest: int, *, fewest: int = 0) -> Kind:
-    item = text(longest)
-
-    def accepts(value: Any) -> bool:
-        if not isinstance(value, LISTS):
-            return False
-        return fewest <= len(value) <= most and all(type(it) is str and item.accepts(it) for it in value)
-
-    def more() -> list[Any]:
-        full = [f"G{number}" for number in range(most)]
-        bad = [[*full[1:], wrong] for wrong in ("", "\0", "\ud800", 7, b"x", None)]
-        return [full, [*full, "one more"], ["x" * longest], ["x" * (longest + 1)], "G1", *bad]
-
-    return Kind(accepts, more, list)
-
-
-def whole(lowest: int, highest: int) -> Kind:
-    def accepts(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
-
-    return Kind(accepts, lambda: [lowest, lowest - 1, highest, highest + 1])
-
-
-def whole_numbers(most: int, highest: int) -> Kind:
-    item = whole(0, highest)
-    kinds = (list, tuple, range, collections.deque, set, frozenset, type({}.keys()))
-
-    def accepts(value: Any) -> bool:
-        return isinstance(value, kinds) and len(value) <= most and all(map(item.accepts, value))
-
-    return Kind(
-        accepts, lambda: [[highest], [highest + 1], [-1], list(range(most)), set(range(most + 1)), {Spiteless()}]
-    )
-
-
-class Spiteless:
-    """Can be in a set, but not be shown."""
-
-    def __repr__(self) -> str:
-        raise RuntimeError("asked")
-
-
-UUID_KIND = Kind(
-    lambda value: isinstance(value, UUID) or (isinstance(value, str) and value in UUIDS),
-    stored=lambda value: value if isinstance(value, UUID) else UUID(value),
-)
-FLAG = Kind(lambda value: isinstance(value, bool))
-SHARE = Kind(lambda value: type(value) in (int, float, Number) and 0 <= value <= 1, lambda: [0.999, 1.0000001, -1e-9])
-
-
 def nested(depth: int, value: Any = 1) -> Any:
     """A document of so many levels."""
     for _ in range(depth):
@@ -338,8 +198,3 @@ def only_a_plan(document: Any) -> bool:
     """Whether a document is refused, or refused in time, for its steps only."""
     root = document.get("root") if type(document) is dict else None
     return type(root) is list or (type(root) is dict and not root.keys().isdisjoint(("primaryInput", "secondaryInput")))
-
-
-PLAN = Kind(
-    lambda value: isinstance(value, dict) and any(value == good for good in [{}, {"x": "y"}, *documents()]), documents
-)

@@ -1,4 +1,7 @@
-"""Kinds of parameters that only a few methods have: closed sets, cursors, leases, log positions, strategies."""
+"""Which hostile values each kind of parameter takes.
+
+A `Kind` says independently of the store what is right: the tests fail when the store takes more, or less.
+"""
 
 import base64
 import collections
@@ -6,23 +9,148 @@ import datetime as dt
 import enum
 import json
 import math
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.support.hostile import (
-    AWARE,
-    UUID_KIND,
-    UUIDS,
-    Kind,
-    Number,
-    Word,
-    documents,
-    nested,
-    sized,
-    storable,
-)
+from tests.support.hostile import AWARE, UUIDS, Number, Word, corpus, documents, nested, sized
+from tests.support.world import new_lease
 from veupath_store.inputs import limits
-from veupath_store.values import ExperimentSave, GeneSetSave, Lease, OperationType, WdkStrategy
+from veupath_store.values import ExperimentSave, GeneSetSave, Lease, WdkStrategy
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of parameter.
+
+    Attributes:
+        accepts: Whether a value is right.
+        more: Further values, at its bounds and just beyond.
+        stored: What an accepted value reads back as.
+    """
+
+    accepts: Callable[[Any], bool]
+    more: Callable[[], list[Any]] = list
+    stored: Callable[[Any], Any] = lambda value: value
+
+    def values(self) -> list[Any]:
+        return [*corpus(), *self.more()]
+
+    def after(self, tidy: Callable[[Any], Any], *more: Any) -> "Kind":
+        """What is accepted when it has been tidied."""
+        return Kind(
+            lambda value: self.accepts(tidy(value)),
+            lambda: [*self.more(), *more],
+            lambda value: self.stored(tidy(value)),
+        )
+
+
+def optional(kind: Kind) -> Kind:
+    return Kind(
+        lambda value: value is None or kind.accepts(value),
+        kind.more,
+        lambda value: None if value is None else kind.stored(value),
+    )
+
+
+def text(longest: int, *, shortest: int = 1) -> Kind:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, str) and shortest <= str.__len__(value) <= longest and storable(value)
+
+    return Kind(accepts, lambda: ["x" * longest, "😀" * longest, "x" * (longest + 1), "y" * 1_000_000])
+
+
+_AROUND = re.compile(r"\A[\s\ufeff]+|[\s\ufeff]+\Z")
+
+
+def tidied(value: Any) -> Any:
+    """A name as it is kept: composed, without white space and byte order marks around it."""
+    return bare(unicodedata.normalize("NFC", str.__str__(value))) if isinstance(value, str) else value
+
+
+def bare(value: str) -> str:
+    """A gene id as it is kept."""
+    return _AROUND.sub("", value)
+
+
+def name(longest: int, *, shortest: int = 1) -> Kind:
+    shorter_when_composed, longer = "e\u0301" * longest + " ", "\u0958" * (longest // 2 + 1)
+    more = (" " + "x" * longest + "\ufeff", "\ufeff \ufeff", shorter_when_composed, longer)
+    return text(longest, shortest=shortest).after(tidied, *more)
+
+
+LISTS = (list, tuple, range, collections.deque)
+
+
+def genes(most: int, longest: int, *, fewest: int = 0) -> Kind:
+    def trimmed(value: Any) -> Any:
+        return [bare(it) if type(it) is str else it for it in value] if isinstance(value, LISTS) else value
+
+    more = (["\ufeffG1", " G2\r\n", " " + "x" * longest], ["G1", "\ufeff"])
+    return texts(most, longest, fewest=fewest).after(trimmed, *more)
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(value: str) -> bool:
+    return _UNSTORABLE.search(value) is None
+
+
+def texts(most: int, longest: int, *, fewest: int = 0) -> Kind:
+    item = text(longest)
+
+    def accepts(value: Any) -> bool:
+        if not isinstance(value, LISTS):
+            return False
+        return fewest <= len(value) <= most and all(type(it) is str and item.accepts(it) for it in value)
+
+    def more() -> list[Any]:
+        full = [f"G{number}" for number in range(most)]
+        bad = [[*full[1:], wrong] for wrong in ("", "\0", "\ud800", 7, b"x", None)]
+        return [full, [*full, "one more"], ["x" * longest], ["x" * (longest + 1)], "G1", *bad]
+
+    return Kind(accepts, more, list)
+
+
+def whole(lowest: int, highest: int) -> Kind:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+
+    return Kind(accepts, lambda: [lowest, lowest - 1, highest, highest + 1])
+
+
+def whole_numbers(most: int, highest: int) -> Kind:
+    item = whole(0, highest)
+    kinds = (list, tuple, range, collections.deque, set, frozenset, type({}.keys()))
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, kinds) and len(value) <= most and all(map(item.accepts, value))
+
+    return Kind(
+        accepts, lambda: [[highest], [highest + 1], [-1], list(range(most)), set(range(most + 1)), {Spiteless()}]
+    )
+
+
+class Spiteless:
+    """Can be in a set, but not be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("asked")
+
+
+UUID_KIND = Kind(
+    lambda value: isinstance(value, UUID) or (isinstance(value, str) and value in UUIDS),
+    stored=lambda value: value if isinstance(value, UUID) else UUID(value),
+)
+FLAG = Kind(lambda value: isinstance(value, bool))
+SHARE = Kind(lambda value: type(value) in (int, float, Number) and 0 <= value <= 1, lambda: [0.999, 1.0000001, -1e-9])
+PLAN = Kind(
+    lambda value: isinstance(value, dict) and any(value == good for good in [{}, {"x": "y"}, *documents()]), documents
+)
 
 
 def _none_or_in(value: Any, texts: list[str]) -> bool:
@@ -48,10 +176,7 @@ def collection(member: Kind, values: list[str]) -> Kind:
     def accepts(value: Any) -> bool:
         return isinstance(value, kinds) and len(value) > 0 and all(map(member.accepts, value))
 
-    return Kind(
-        accepts,
-        lambda: [values, set(values), tuple(values), [*values, ""], values * 1_000, [*values, None]],
-    )
+    return Kind(accepts, lambda: [values, set(values), tuple(values), [*values, ""], values * 1_000, [*values, None]])
 
 
 def span(highest: float) -> Kind:
@@ -70,9 +195,15 @@ def cursor(name: str, *key: Any) -> Kind:
         *map(_cursor, [[], {}, 5, None, name, [name], ["another list", *key], [name, *key, *key], {name: 1}]),
         _raw(b'["' + name.encode() + b'", "\\ud800", "\\ud800", "\\ud800"]'), _raw(b"[" * 3_000), _raw(b"\xff\xfe"),
     ]  # fmt: skip
-    wrong = [_cursor([name, *key[:place], bad, *key[place + 1 :]]) for place in range(len(key)) for bad in _WRONG_PARTS]
-    texts = {place for place, part in enumerate(key) if isinstance(part, str) and not _is_id_or_time(part)}
-    kept = [it for it in wrong if _only_text_changed(it, name, key, texts)]
+
+    def changed(place: int, bad: Any) -> str:
+        return _cursor([name, *key[:place], bad, *key[place + 1 :]])
+
+    wrong = [changed(place, bad) for place in range(len(key)) for bad in _WRONG_PARTS]
+    # Another text is as good as this one where the key has any text.
+    of_text = [place for place, part in enumerate(key) if isinstance(part, str) and part not in (TIME, ID)]
+    texts = [bad for bad in _WRONG_PARTS if isinstance(bad, str) and storable(bad)]
+    kept = [it for place in of_text for bad in texts if len(it := changed(place, bad)) <= 4_096]
     return Kind(lambda value: _none_or_in(value, [good, *kept]), lambda: [good, *damaged, *wrong])
 
 
@@ -90,41 +221,23 @@ def _cursor(parts: Any) -> str:
     return _raw(json.dumps(parts).encode())
 
 
-def _is_id_or_time(part: str) -> bool:
-    try:
-        UUID(part)
-    except ValueError:
-        return part[:4].isdigit()
-    return True
-
-
-def _only_text_changed(changed: str, name: str, key: tuple[Any, ...], texts: set[int]) -> bool:
-    """Whether the cursor differs in a text only, by another text that can be stored, and is not too long."""
-    _, *parts = json.loads(base64.urlsafe_b64decode(changed + "=="))
-    places = [place for place, part in enumerate(parts) if part != key[place]]
-    return all(
-        place in texts and isinstance(parts[place], str) and "\0" not in parts[place] and len(changed) <= 4_096
-        for place in places
-    )
-
-
 TIME = "2026-01-02T03:04:05.678901+00:00"
 ID = "11111111-2222-4333-8444-555555555555"
 
 
-def _lease(seconds: float) -> Lease:
-    nobody = UUID(int=7)
-    return Lease(
-        operation_id=nobody, user_id=nobody, stream_id=None, type=OperationType.BATCH, start_position=None, attempts=1,
-        max_attempts=1, worker_id="nobody", token=nobody, seconds=seconds, expires_at=AWARE, deadline=0.0,
-    )  # fmt: skip
+def _saves() -> list[Any]:
+    given = {"id": uuid4(), "user_id": uuid4(), "site_id": "plasmodb", "name": "Kinases"}
+    return [ExperimentSave(**given, status="pending", data={}), GeneSetSave(**given, gene_ids=[])]
 
+
+EXPERIMENT_SAVE = Kind(lambda value: isinstance(value, ExperimentSave), _saves)
+GENE_SET_SAVE = Kind(lambda value: isinstance(value, GeneSetSave), _saves)
 
 LEASE = Kind(
     lambda value: isinstance(value, Lease) and 0 < value.seconds <= limits.LEASE_SECONDS,
     lambda: [
-        _lease(10), _lease(10).model_dump(), _lease(limits.LEASE_SECONDS),
-        *map(_lease, [0, -1, 1e9, 1e308, float("nan"), float("inf")]),
+        new_lease(), new_lease().model_dump(), new_lease(seconds=limits.LEASE_SECONDS),
+        *(new_lease(seconds=seconds) for seconds in [0, -1, 1e9, 1e308, float("nan"), float("inf")]),
     ],
 )  # fmt: skip
 
@@ -225,13 +338,3 @@ FIELD_VALUE = Kind(
         sized(limits.DOCUMENT_BYTES), sized(limits.DOCUMENT_BYTES - len('{"status":}')),
     ],
 )  # fmt: skip
-
-
-def experiment_save(user_id: UUID) -> ExperimentSave:
-    """A right save of a new one."""
-    return ExperimentSave(id=uuid4(), user_id=user_id, site_id="plasmodb", name="", status="pending", data={})
-
-
-def gene_set_save(user_id: UUID) -> GeneSetSave:
-    """A right save of a new one."""
-    return GeneSetSave(id=uuid4(), user_id=user_id, site_id="plasmodb", name="Kinases", gene_ids=[])

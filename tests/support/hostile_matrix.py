@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-from tests.support.cases import CASES
-from tests.support.hostile import Kind, optional
+from tests.support.cases import CASES, everything
+from tests.support.hostile_kinds import Kind, optional
 from tests.support.hostile_readers import CALLED, NOT_STORED, OTHERWISE, STORING
 from tests.support.hostile_tables import KINDS
 from tests.support.public import public_methods
@@ -24,7 +24,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
 }
 # Further arguments of a call, for a second round of trials of one parameter, and what that takes.
 MORE: dict[str, tuple[dict[str, Any], str]] = {
-    "StreamRepository.page_projections.cursor": ({"sort": ProjectionSort.NAME}, "by name"),
+    "StreamRepository.page_projections.cursor": ({"sort": ProjectionSort.NAME}, "by_name")
 }
 # What a call uses up, made anew for each right value: some id, or all of a world.
 FRESH: dict[str, str | None] = {
@@ -51,7 +51,7 @@ def kind_of(repository: type, method: str, parameter: str) -> Kind:
     for key in (f"{owner}.{method}.{parameter}", f"{owner}.{parameter}", parameter):
         if key in KINDS:
             return optional(KINDS[key]) if is_optional else KINDS[key]
-    raise AssertionError(f"{owner}.{method} has the parameter {parameter!r}: say in KINDS what it takes")
+    raise AssertionError(f"{owner}.{method} has the parameter {parameter!r}: say in TAKEN what it takes")
 
 
 def parameters_of(repository: type, method: str) -> dict[str, inspect.Parameter]:
@@ -61,35 +61,12 @@ def parameters_of(repository: type, method: str) -> dict[str, inspect.Parameter]
     return found
 
 
-class CalledError(Exception):
-    """Instead of a call: what it was called with."""
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.arguments = arguments
-
-
-class Asked:
-    """In a repository's place: whichever of its methods is called raises `CalledError`."""
-
-    def __init__(self, repository: type) -> None:
-        self._repository = repository
-
-    def __getattr__(self, method: str) -> Any:
-        def note(*arguments: Any, **named: Any) -> None:
-            given = inspect.signature(getattr(self._repository, method)).bind(self, *arguments, **named).arguments
-            del given["self"]
-            raise CalledError(given)
-
-        return note
-
-
 def arguments_of(world: World, repository: type, method: str) -> dict[str, Any]:
     """What the case of a method calls it with."""
-    try:
-        CASES[repository][method].call(Asked(repository), world)
-    except CalledError as called:
-        return called.arguments
-    raise AssertionError(f"the case of {repository.__name__}.{method} does not call it")
+    positional, named = CASES[repository][method].arguments(world)
+    given = inspect.signature(getattr(repository, method)).bind(None, *positional, **named).arguments
+    del given["self"]
+    return given
 
 
 async def right_arguments(world: World, repository: type, method: str, *, fresh: bool = True) -> dict[str, Any]:
@@ -117,7 +94,7 @@ async def bound(repository: type, method: str, **made_with: Any) -> AsyncIterato
 async def call(target: Any, arguments: dict[str, Any]) -> Any:
     result = target(**arguments)
     if hasattr(result, "__aiter__"):
-        return [item async for item in result]
+        return await everything(result)
     return await result if inspect.isawaitable(result) else result
 
 

@@ -7,52 +7,44 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from tests.support.hostile import tidied
-from veupath_store.models import Operation
-from veupath_store.repositories import (
-    ControlSetRepository,
-    ExperimentRepository,
-    GeneSetRepository,
-    StreamRepository,
-    UserRepository,
-)
+from tests.support.hostile_kinds import tidied
+from veupath_store.models import ControlSet, ExperimentRow, GeneSetRow, Operation, Stream, StreamProjection, User
 from veupath_store.values.streams import DEFAULT_NAME
 
 Reader = Callable[[dict[str, Any], Any], Awaitable[Any]]
 
 
-async def _user(arguments: dict[str, Any], result: Any) -> Any:
-    return await UserRepository().get_by_id(result.id)
+def _made(model: Any, key: str) -> Reader:
+    """Reads the row of the id that a method has returned, which is called `key` there."""
+
+    async def read(arguments: dict[str, Any], result: Any) -> Any:
+        row = await model.get(pk=result.id)
+        return SimpleNamespace(**{**dict(row), key: row.pk})
+
+    return read
 
 
-async def _known_user(arguments: dict[str, Any], result: Any) -> Any:
-    user = await _user(arguments, result)
-    login = user.external_id if arguments.get("external_id") is not None else None  # one that is there stays
-    return SimpleNamespace(user_id=user.id, external_id=login)
+def _named(model: Any, key: str) -> Reader:
+    """Reads the row of the id that a method was given as `key`."""
 
+    async def read(arguments: dict[str, Any], result: Any) -> Any:
+        return await _made(model, key)(arguments, SimpleNamespace(id=arguments[key]))
 
-async def _control_set(arguments: dict[str, Any], result: Any) -> Any:
-    return await ControlSetRepository().get_by_id(result.id)
+    return read
 
 
 async def _new_stream(arguments: dict[str, Any], result: Any) -> Any:
-    projection = await StreamRepository().get_projection(result.id)
-    return SimpleNamespace(
-        user_id=projection.user_id,
-        site_id=projection.site_id,
-        stream_id=projection.stream_id,
-        name=projection.name,
-        experiment_id=projection.stream.experiment_id,
-    )
+    stream, projection = await Stream.get(id=result.id), await StreamProjection.get(stream_id=result.id)
+    return SimpleNamespace(**{**dict(stream), **dict(projection)})
 
 
 async def _projection(arguments: dict[str, Any], result: Any) -> Any:
-    return await StreamRepository().get_projection(arguments["stream_id"])
+    return await StreamProjection.get(stream_id=arguments["stream_id"])
 
 
 async def _synced(arguments: dict[str, Any], result: Any) -> Any:
     kept = result.strategies[0].stream_id if result.strategies else None
-    stream = await StreamRepository().get_projection(kept) if kept else None
+    stream = await Stream.get_or_none(pk=kept)
     return SimpleNamespace(
         strategies=result.strategies, user_id=stream and stream.user_id, site_id=stream and stream.site_id
     )
@@ -61,16 +53,7 @@ async def _synced(arguments: dict[str, Any], result: Any) -> Any:
 async def _operation(arguments: dict[str, Any], result: Any) -> Any:
     row = await Operation.get(id=getattr(result, "operation_id", None) or result.id)
     held = row.lease_expires_at - row.heartbeat_at if row.heartbeat_at else None
-    return SimpleNamespace(
-        operation_id=row.id,
-        user_id=row.user_id,
-        stream_id=row.stream_id,
-        type=row.type,
-        start_position=row.start_position,
-        max_attempts=row.max_attempts,
-        worker_id=row.worker_id,
-        lease_seconds=held,
-    )
+    return SimpleNamespace(**dict(row), operation_id=row.id, lease_seconds=held)
 
 
 async def _failed(arguments: dict[str, Any], result: Any) -> Any:
@@ -78,41 +61,25 @@ async def _failed(arguments: dict[str, Any], result: Any) -> Any:
     return SimpleNamespace(error=row.error, lease=arguments["lease"])
 
 
-async def _experiment(arguments: dict[str, Any], result: Any) -> Any:
-    row = await ExperimentRepository().get_by_id(arguments["experiment_id"])
-    return SimpleNamespace(**{name: getattr(row, name) for name in row._meta.db_fields}, experiment_id=row.id)
-
-
 async def _patched(arguments: dict[str, Any], result: Any) -> Any:
-    row = await ExperimentRepository().get_by_id(arguments["experiment_id"])
-    field = str.__str__(arguments["field"])
-    return SimpleNamespace(
-        experiment_id=row.id, field=next((key for key in row.data if key == field), None), value=row.data[field]
-    )
-
-
-async def _gene_set(arguments: dict[str, Any], result: Any) -> Any:
-    row = await GeneSetRepository().get_by_id(arguments["gene_set_id"])
-    return SimpleNamespace(**{name: getattr(row, name) for name in row._meta.db_fields}, gene_set_id=row.id)
+    row, field = await ExperimentRow.get(pk=arguments["experiment_id"]), str.__str__(arguments["field"])
+    known = field if field in row.data else None
+    return SimpleNamespace(experiment_id=row.id, field=known, value=row.data[field])
 
 
 async def _imported(arguments: dict[str, Any], result: Any) -> Any:
-    projection = await StreamRepository().get_projection(arguments["stream_id"])
-    row = await GeneSetRepository().get_by_id(projection.gene_set_id)
-    return SimpleNamespace(
-        **{name: getattr(row, name) for name in row._meta.db_fields},
-        stream_id=projection.stream_id,
-        automatic=projection.gene_set_auto_imported,
-    )
+    link = await _projection(arguments, result)
+    row = await GeneSetRow.get(pk=link.gene_set_id)
+    return SimpleNamespace(**dict(row), stream_id=link.stream_id, automatic=link.gene_set_auto_imported)
 
 
 # How to read back what a method stored; a parameter is found under its own name.
 STORING: dict[str, Reader] = {
-    "UserRepository.create": _user,
-    "UserRepository.get_or_create": _known_user,
-    "UserRepository.get_or_create_by_external_id": _user,
-    "ControlSetRepository.create": _control_set,
-    "ControlSetRepository.upsert_seed": _control_set,
+    "UserRepository.create": _made(User, "user_id"),
+    "UserRepository.get_or_create": _made(User, "user_id"),
+    "UserRepository.get_or_create_by_external_id": _made(User, "user_id"),
+    "ControlSetRepository.create": _made(ControlSet, "id"),
+    "ControlSetRepository.upsert_seed": _made(ControlSet, "id"),
     "StreamRepository.create": _new_stream,
     "StreamRepository.ensure": _new_stream,
     "StreamRepository.get_or_create_for_experiment": _new_stream,
@@ -123,9 +90,9 @@ STORING: dict[str, Reader] = {
     "OperationRepository.start": _operation,
     "LeaseRepository.claim": _operation,
     "LeaseRepository.fail": _failed,
-    "ExperimentRepository.save": _experiment,
+    "ExperimentRepository.save": _named(ExperimentRow, "experiment_id"),
     "ExperimentRepository.patch_field": _patched,
-    "GeneSetRepository.save": _gene_set,
+    "GeneSetRepository.save": _named(GeneSetRow, "gene_set_id"),
     "GeneSetRepository.import_for_stream": _imported,
 }
 # Methods that store nothing of what they are given but look for it, or take it whole (a patch, a save, a lease).
@@ -141,7 +108,7 @@ LOOKING = {
 }  # fmt: skip
 
 
-def _named(value: Any, stored: Any) -> bool:
+def _numbered(value: Any, stored: Any) -> bool:
     """For a blank name there is the default; one that is taken has a number, and is cut for it."""
     wanted = tidied(value) or DEFAULT_NAME
     return stored == wanted or wanted.startswith(re.sub(r" \(\d+\)$", "", stored))
@@ -155,15 +122,20 @@ def _held(value: Any, stored: Any) -> bool:
     return abs(stored - timedelta(seconds=float(value))) < timedelta(seconds=1)
 
 
+def _given_or_there(value: Any, stored: Any) -> bool:
+    return value is None or stored == value
+
+
 def _listed(value: Any, stored: Any) -> bool:
     return stored == list(value or [])
 
 
 # What is stored otherwise than it is given: whether that is right.
 OTHERWISE: dict[str, Callable[[Any, Any], bool]] = {
-    "StreamRepository.create.name": _named,
-    "StreamRepository.ensure.name": _named,
-    "StreamRepository.get_or_create_for_experiment.name": _named,
+    "UserRepository.get_or_create.external_id": _given_or_there,
+    "StreamRepository.create.name": _numbered,
+    "StreamRepository.ensure.name": _numbered,
+    "StreamRepository.get_or_create_for_experiment.name": _numbered,
     "StreamRepository.create.stream_id": _given_or_new,
     "StreamRepository.sync_wdk.strategies": lambda value, stored: (
         [item.position for item in stored] == list(range(len(value)))

@@ -11,23 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.support import faults
+from tests.support import law_steps as steps
 from tests.support.law_checks import Eyes
-from tests.support.law_steps import CALLS, CLAIMS, DEATHS, ENDINGS, FIELDS, PARTS, SAYINGS, STREAMS, TELLINGS, Call
+from tests.support.law_steps import Call
 from tests.support.law_world import LawWorld
-from tests.support.redis_servers import client, new_prefix, remove_keys
-from veupath_store.config import StoreSettings
+from tests.support.projections import logged
+from tests.support.redis_servers import new_prefix, remove_keys
 from veupath_store.session import close_db, init_db
-
-SELDOM_DEAD = st.sampled_from(["", "", ""]) | DEATHS
-RACERS = st.one_of(
-    st.tuples(st.just("call"), CALLS),
-    st.tuples(st.just("call"), CALLS),
-    st.tuples(st.just("unit"), PARTS, ENDINGS),
-    st.tuples(st.just("tell"), TELLINGS),
-    st.tuples(st.just("catch_up"), STREAMS, st.just(1), st.just("")),
-    st.tuples(st.just("rebuild"), STREAMS, st.just(()), st.just("")),
-)
-
 
 STEP = 30.0
 """Seconds after which a step counts as one without an end."""
@@ -64,7 +54,6 @@ class LawMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.prefix = new_prefix()
-        self.redis = client(self.place.redis_url)
         self.run(self.open())
 
     def run(self, work):
@@ -73,71 +62,65 @@ class LawMachine(RuleBasedStateMachine):
     async def open(self) -> None:
         connection = await faults.watcher(self.place.database_url)
         await connection.execute("DELETE FROM users; DELETE FROM deleted_ids")
-        settings = StoreSettings(
-            database_url=self.place.database_url,
-            redis_url=self.place.redis_url,
-            log_prefix=self.prefix,
-            catch_up=False,
-        )
-        await init_db(settings=settings)
-        self.world = self.make_world(Eyes(connection, self.redis, self.prefix))
+        await init_db(settings=logged(self.place.database_url, self.place.redis_url, self.prefix))
+        self.world = self.make_world(Eyes(connection, self.place.redis_url, self.prefix))
         await self.world.begin()
 
     def make_world(self, eyes: Eyes) -> LawWorld:
         return LawWorld(eyes)
 
-    @rule(call=CALLS)
+    @rule(call=steps.CALLS)
     def call(self, call):
         self.run(self.world.call(call))
 
-    @rule(call=CALLS, death=DEATHS)
+    @rule(call=steps.CALLS, death=steps.DEATHS)
     def call_and_die(self, call, death):
         self.run(self.world.call(call, death))
 
-    @rule(parts=PARTS, ending=ENDINGS)
+    @rule(parts=steps.PARTS, ending=steps.ENDINGS)
     def unit(self, parts, ending):
         self.run(self.world.unit(parts, ending))
 
-    @rule(parts=PARTS)
+    @rule(parts=steps.PARTS)
     def whole_unit(self, parts):
         self.run(self.world.unit(parts, "leave"))
 
-    @rule(told=TELLINGS)
+    @rule(told=steps.TELLINGS)
     def tell(self, told):
         self.run(self.world.tell(told, gone=False))
 
-    @rule(stream=STREAMS, workers=st.integers(1, 2), death=SELDOM_DEAD)
+    @rule(stream=steps.STREAMS, workers=st.integers(1, 2), death=steps.SELDOM_DEAD)
     def catch_up(self, stream, workers, death):
         self.run(self.world.catch_up(stream, workers, death))
 
-    @rule(said=SAYINGS, death=DEATHS)
+    @rule(said=steps.SAYINGS, death=steps.DEATHS)
     def say_and_die(self, said, death):
         """A catch-up dies over events of a unit of work, and another follows."""
         self.run(self.world.unit((said,), "leave"))
         self.run(self.world.catch_up(said.stream, 1, death))
         self.run(self.world.catch_up(said.stream, 1, ""))
 
-    @rule(stream=STREAMS, first=FIELDS, then=FIELDS)
+    @rule(stream=steps.STREAMS, first=steps.FIELDS, then=steps.FIELDS)
     def change_meanwhile(self, stream, first, then):
         """A row is changed, and changed again while it is caught up."""
         self.run(self.world.call(Call("patch", {"stream": stream, "fields": first})))
         self.run(self.world.catch_up(stream, 1, "", Call("patch", {"stream": stream, "fields": then})))
 
-    @rule(told=CLAIMS)
+    @rule(told=steps.CLAIMS)
     def claim(self, told):
         """What a log claims and gives up again, over several pages."""
         self.run(self.world.tell(told, gone=False))
         self.run(self.world.catch_up(told.stream, 1, ""))
 
-    @rule(what=st.sampled_from(["drain", "sweep", "verify"]), death=SELDOM_DEAD)
+    @rule(what=st.sampled_from(["drain", "sweep", "verify"]), death=steps.SELDOM_DEAD)
     def work(self, what, death):
         self.run(self.world.work(what, death))
 
-    @rule(stream=STREAMS, meanwhile=st.lists(TELLINGS, max_size=2).map(tuple), death=SELDOM_DEAD)
+    @rule(stream=steps.STREAMS, meanwhile=steps.several(steps.TELLINGS, 0, 2), death=steps.SELDOM_DEAD)
     def rebuild(self, stream, meanwhile, death):
         self.run(self.world.rebuild(stream, meanwhile, death))
 
-    @rule(several=st.lists(RACERS, min_size=2, max_size=4).map(tuple))
+    @rule(several=steps.several(steps.RACERS, 2, 4))
     def race(self, several):
         self.run(self.world.race(several))
 
@@ -153,6 +136,5 @@ class LawMachine(RuleBasedStateMachine):
 
     async def close(self) -> None:
         await close_db()
-        await self.world.eyes.close()
+        await self.world.eyes.shut()
         remove_keys(self.place.redis_url, self.prefix)
-        self.redis.close()

@@ -1,6 +1,5 @@
 """The repositories' calls, by the names that `law_steps` has for them, in a world of few things."""
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -35,28 +34,102 @@ class Things:
         return self.gene_sets[number % len(self.gene_sets)] if self.gene_sets else SEEDS[0]
 
 
-async def create(things: Things, session: Session | None, user, site, stream, name) -> Written:
-    identity = None if stream is None else SEEDS[stream % len(SEEDS)]
-    made = await StreamRepository(session).create(USERS[user], site, stream_id=identity, name=name)
-    return {made.id: {"name": made.projection.name, "message_count": 0, "plan": {}, "wdk_strategy_id": None}}
+class Calls:
+    """One method for each kind of `Call`, by its name; done in a session or without one."""
 
+    def __init__(self, things: Things, session: Session | None) -> None:
+        self.things = things
+        self.session = session
+        self.streams = StreamRepository(session)
 
-async def ensure(things: Things, session: Session | None, user, site, stream, name) -> Written:
-    found = await StreamRepository(session).ensure(USERS[user], site, SEEDS[stream % len(SEEDS)], name=name)
-    return {found.id: {}}
+    async def create(self, user, site, stream, name) -> Written:
+        identity = None if stream is None else SEEDS[stream % len(SEEDS)]
+        made = await self.streams.create(USERS[user], site, stream_id=identity, name=name)
+        return {made.id: {"name": made.projection.name, "message_count": 0, "plan": {}, "wdk_strategy_id": None}}
 
+    async def ensure(self, user, site, stream, name) -> Written:
+        found = await self.streams.ensure(USERS[user], site, SEEDS[stream % len(SEEDS)], name=name)
+        return {found.id: {}}
 
-async def for_experiment(things: Things, session: Session | None, user, site, experiment, name) -> Written:
-    streams = StreamRepository(session)
-    found = await streams.get_or_create_for_experiment(USERS[user], site, EXPERIMENTS[experiment], name=name)
-    return {found.id: {}}
+    async def for_experiment(self, user, site, experiment, name) -> Written:
+        about = EXPERIMENTS[experiment]
+        found = await self.streams.get_or_create_for_experiment(USERS[user], site, about, name=name)
+        return {found.id: {}}
 
+    async def patch(self, stream, fields) -> Written:
+        identity, given = self.things.stream(stream), self.chosen(fields)
+        await self.streams.patch_projection(identity, ProjectionPatch(**given))
+        return {identity: set_by(given)}
 
-def chosen(things: Things, fields: dict[str, Any]) -> dict[str, Any]:
-    given = dict(fields)
-    if given.get("gene_set_id") is not None:
-        given["gene_set_id"] = things.gene_set(given["gene_set_id"])
-    return given
+    async def update(self, stream, fields) -> Written:
+        identity, given = self.things.stream(stream), self.chosen(fields)
+        clearable = {"wdk_strategy_id", "is_saved", "result_count", "gene_set_id"}
+        flags = {f"{column}_set": True for column in clearable & given.keys()}
+        await self.streams.update_projection(identity, **given, **flags)
+        return {identity: set_by(given)}
+
+    def chosen(self, fields: dict[str, Any]) -> dict[str, Any]:
+        number = fields.get("gene_set_id")
+        return fields if number is None else {**fields, "gene_set_id": self.things.gene_set(number)}
+
+    async def claim(self, stream, wdk, is_saved) -> Written:
+        identity = self.things.stream(stream)
+        loser = await self.streams.claim_wdk_strategy(identity, wdk, is_saved=is_saved)
+        lost = {} if loser is None else {loser: {"wdk_strategy_id": None, "is_saved": False}}
+        return lost | {identity: {"wdk_strategy_id": wdk, "is_saved": is_saved}}
+
+    async def sync(self, user, site, strategies) -> Written:
+        report = await self.streams.sync_wdk(USERS[user], site, strategies)
+        done = [one for one in report.strategies if one.stream_id is not None]
+        return {one.stream_id: {"wdk_strategy_id": one.wdk_strategy_id} for one in done}
+
+    async def dismiss(self, stream) -> Written:
+        identity = self.things.stream(stream)
+        await self.streams.dismiss(identity)
+        return {identity: {"dismissed_reason": ANY}}
+
+    async def restore(self, stream) -> Written:
+        identity = self.things.stream(stream)
+        await self.streams.restore(identity)
+        return {identity: {"dismissed_at": None, "dismissed_reason": None}}
+
+    async def dismiss_orphans(self, user, site, live) -> Written:
+        gone = await self.streams.dismiss_wdk_orphans(USERS[user], site, live, max_share=1, allow_empty=True)
+        return {stream_id: {"dismissed_reason": "wdk_orphan"} for stream_id in gone}
+
+    async def prune(self, user, site, live) -> Written:
+        with suppress(PruneRefusedError):
+            gone = await self.streams.prune_wdk_orphans(USERS[user], site, live)
+            return {stream_id: {"dismissed_reason": "wdk_orphan"} for stream_id in gone}
+        return {}
+
+    async def import_genes(self, stream, automatic) -> Written:
+        identity, sets = self.things.stream(stream), GeneSetRepository(self.session)
+        made = await sets.import_for_stream(identity, name="genes", gene_ids=["g1"], automatic=automatic)
+        return {identity: {"gene_set_id": made.id, "gene_set_auto_imported": True if automatic else ANY}}
+
+    async def delete_genes(self, gene_set) -> Written:
+        await GeneSetRepository(self.session).delete(self.things.gene_set(gene_set))
+        return {}
+
+    async def delete(self, stream) -> Written:
+        await self.streams.delete(self.things.stream(stream))
+        return {}
+
+    async def purge(self, user, dismiss, site=None) -> Written:
+        mode = PurgeMode.DISMISS if dismiss else PurgeMode.DELETE
+        await AccountRepository(self.session).purge(USERS[user], site_id=site, mode=mode)
+        if site is None:
+            await UserRepository(self.session).get_or_create(USERS[user])
+        return {}
+
+    async def delete_user(self, user) -> Written:
+        await UserRepository(self.session).delete(USERS[user])
+        await UserRepository(self.session).get_or_create(USERS[user])
+        return {}
+
+    async def do(self, call: Any) -> Written:
+        return await getattr(self, call.kind)(**call.given)
 
 
 def set_by(fields: dict[str, Any]) -> dict[str, Any]:
@@ -65,113 +138,3 @@ def set_by(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("gene_set_auto_imported"):
         written["gene_set_auto_imported"] = True
     return written | ({"name": ANY} if "name" in fields else {})
-
-
-async def patch(things: Things, session: Session | None, stream, fields) -> Written:
-    identity, given = things.stream(stream), chosen(things, fields)
-    await StreamRepository(session).patch_projection(identity, ProjectionPatch(**given))
-    return {identity: set_by(given)}
-
-
-async def update(things: Things, session: Session | None, stream, fields) -> Written:
-    identity, given = things.stream(stream), chosen(things, fields)
-    flags = {f"{column}_set": True for column in ("wdk_strategy_id", "is_saved", "result_count", "gene_set_id")}
-    flags = {flag: True for flag in flags if flag.removesuffix("_set") in given}
-    await StreamRepository(session).update_projection(identity, **given, **flags)
-    return {identity: set_by(given)}
-
-
-async def claim(things: Things, session: Session | None, stream, wdk, is_saved) -> Written:
-    identity = things.stream(stream)
-    loser = await StreamRepository(session).claim_wdk_strategy(identity, wdk, is_saved=is_saved)
-    lost = {} if loser is None else {loser: {"wdk_strategy_id": None, "is_saved": False}}
-    return lost | {identity: {"wdk_strategy_id": wdk, "is_saved": is_saved}}
-
-
-async def sync(things: Things, session: Session | None, user, site, strategies) -> Written:
-    report = await StreamRepository(session).sync_wdk(USERS[user], site, strategies)
-    return {
-        done.stream_id: {"wdk_strategy_id": done.wdk_strategy_id}
-        for done in report.strategies
-        if done.stream_id is not None
-    }
-
-
-async def dismiss(things: Things, session: Session | None, stream) -> Written:
-    await StreamRepository(session).dismiss(things.stream(stream))
-    return {things.stream(stream): {"dismissed_reason": ANY}}
-
-
-async def restore(things: Things, session: Session | None, stream) -> Written:
-    await StreamRepository(session).restore(things.stream(stream))
-    return {things.stream(stream): {"dismissed_at": None, "dismissed_reason": None}}
-
-
-async def dismiss_orphans(things: Things, session: Session | None, user, site, live) -> Written:
-    gone = await StreamRepository(session).dismiss_wdk_orphans(USERS[user], site, live, max_share=1, allow_empty=True)
-    return {stream_id: {"dismissed_reason": "wdk_orphan"} for stream_id in gone}
-
-
-async def prune(things: Things, session: Session | None, user, site, live) -> Written:
-    with suppress(PruneRefusedError):
-        gone = await StreamRepository(session).prune_wdk_orphans(USERS[user], site, live)
-        return {stream_id: {"dismissed_reason": "wdk_orphan"} for stream_id in gone}
-    return {}
-
-
-async def import_genes(things: Things, session: Session | None, stream, automatic) -> Written:
-    identity = things.stream(stream)
-    made = await GeneSetRepository(session).import_for_stream(
-        identity, name="genes", gene_ids=["g1"], automatic=automatic
-    )
-    return {identity: {"gene_set_id": made.id, "gene_set_auto_imported": True if automatic else ANY}}
-
-
-async def delete_genes(things: Things, session: Session | None, gene_set) -> Written:
-    await GeneSetRepository(session).delete(things.gene_set(gene_set))
-    return {}
-
-
-async def delete(things: Things, session: Session | None, stream) -> Written:
-    await StreamRepository(session).delete(things.stream(stream))
-    return {}
-
-
-async def purge(things: Things, session: Session | None, user, site, dismiss) -> Written:
-    mode = PurgeMode.DISMISS if dismiss else PurgeMode.DELETE
-    await AccountRepository(session).purge(USERS[user], site_id=site, mode=mode)
-    return {}
-
-
-async def purge_all(things: Things, session: Session | None, user, dismiss) -> Written:
-    mode = PurgeMode.DISMISS if dismiss else PurgeMode.DELETE
-    await AccountRepository(session).purge(USERS[user], mode=mode)
-    await UserRepository(session).get_or_create(USERS[user])
-    return {}
-
-
-async def delete_user(things: Things, session: Session | None, user) -> Written:
-    await UserRepository(session).delete(USERS[user])
-    await UserRepository(session).get_or_create(USERS[user])
-    return {}
-
-
-CALLS: dict[str, Callable[..., Awaitable[Written]]] = {
-    "create": create,
-    "ensure": ensure,
-    "for_experiment": for_experiment,
-    "patch": patch,
-    "update": update,
-    "claim": claim,
-    "sync": sync,
-    "dismiss": dismiss,
-    "restore": restore,
-    "dismiss_orphans": dismiss_orphans,
-    "prune": prune,
-    "import_genes": import_genes,
-    "delete_genes": delete_genes,
-    "delete": delete,
-    "purge": purge,
-    "purge_all": purge_all,
-    "delete_user": delete_user,
-}

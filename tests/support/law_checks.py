@@ -7,27 +7,26 @@ from typing import Any
 from uuid import UUID
 
 from tests.support.naive_fold import naive_fold
+from tests.support.projections import COLUMNS, DOCUMENTS, OF_THE_ROW_ALONE, Logs
+from tests.support.servers import until
 from veupath_store.events.log.entries import Entry, Position
+from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.worker import ProjectionWorker
+from veupath_store.values import RebuildOutcome, VerifyOutcome
 
 _ROWS = """
 SELECT p.*, s.created_at AS born, ARRAY (SELECT g.id FROM gene_sets g WHERE g.user_id = p.user_id) AS gene_sets
 FROM stream_projections p JOIN streams s ON s.id = p.stream_id ORDER BY s.created_at, s.id"""
-COLUMNS = (
-    *("name", "record_type", "wdk_strategy_id", "is_saved", "model_id", "message_count", "step_count"),
-    *("plan", "result_count", "last_event_id", "updated_at", "dismissed_at", "dismissed_reason", "gene_set_id"),
-    *("gene_set_auto_imported", "unrooted_steps", "messages_after", "lost"),
-)
 _MESSAGES = ("user_message", "assistant_message")
 _START = Position(0, 0)
-_JSON = ("plan", "unrooted_steps", "lost", "unlogged")
+_JSON = (*DOCUMENTS, "unlogged")
 
 
-class Eyes:
+class Eyes(Logs):
     """Connections of one's own to PostgreSQL and Redis."""
 
-    def __init__(self, connection: Any, redis: Any, prefix: str) -> None:
-        self.redis = redis
-        self.prefix = prefix
+    def __init__(self, connection: Any, redis_url: str, prefix: str) -> None:
+        super().__init__(redis_url, prefix)
         self._connection = connection
         self._turn = asyncio.Lock()
 
@@ -36,29 +35,18 @@ class Eyes:
         async with self._turn:
             return await self._connection.fetch(sql, *values)
 
-    async def close(self) -> None:
+    async def shut(self) -> None:
+        self.close()
         await self._connection.close()
 
     async def rows(self) -> list[dict[str, Any]]:
         """All rows, and what is needed to judge them."""
         return [parsed(record) for record in map(dict, await self.fetch(_ROWS))]
 
-    def log(self, stream_id: UUID) -> list[Entry]:
-        """A whole log."""
-        entries = []
-        for identity, fields in self.redis.xrange(self.key(stream_id)):
-            ms, seq = identity.split(b"-")
-            kind = fields.get(b"type", b"").decode(errors="replace")
-            entries.append(Entry(Position(int(ms), int(seq)), kind, fields.get(b"data", b"")))
-        return entries
-
     def keys(self, stream_id: UUID) -> list[bytes]:
         """The keys of a log's entries that have one."""
         entries = self.redis.xrange(self.key(stream_id))
         return [fields[b"key"] for _, fields in entries if b"key" in fields]
-
-    def key(self, stream_id: UUID) -> str:
-        return f"{self.prefix}stream:{stream_id}"
 
     def logs(self) -> set[UUID]:
         """The conversations that have a log."""
@@ -87,7 +75,7 @@ async def check_rows(eyes: Eyes, rows: list[dict[str, Any]], *, at_rest: bool = 
     Where a log may have lost what its row has seen, nothing is said of such a row.
     """
     for row in rows:
-        log = row["log"] = eyes.log(row["stream_id"])
+        log = row["log"] = eyes.entries(row["stream_id"])
         keys = eyes.keys(row["stream_id"])
         assert len(keys) == len(set(keys)), f"an event is in the log twice: {row}"
         entries = [entry for entry in log if entry.position <= position(row)]
@@ -139,7 +127,7 @@ def check_forward(eyes: Eyes, before: list[dict[str, Any]], after: list[dict[str
             continue
         assert position(known) <= position(row), f"{row['stream_id']} went back from {position(known)}"
         if row["messages_after"] == known["messages_after"] and row["message_count"] < known["message_count"]:
-            assert any(map(is_forged, eyes.log(row["stream_id"]))), f"{row['stream_id']} lost messages"
+            assert any(map(is_forged, eyes.entries(row["stream_id"]))), f"{row['stream_id']} lost messages"
 
 
 def check_losses(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
@@ -160,3 +148,64 @@ def check_losses(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> N
 def is_forged(entry: Entry) -> bool:
     """Whether it is a patch that the store has not written: it may replace what was counted before it."""
     return entry.type == "projection_patched" and not re.search(rb'"userId"|"[wd][0-9a-f]{16}"', entry.raw)
+
+
+_SNAPSHOT = "SELECT stream_id, (to_jsonb(p) - $1::text[])::text FROM stream_projections p ORDER BY stream_id"
+_RUNNING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND backend_xid IS NOT NULL"
+_SPOIL = """
+UPDATE stream_projections p SET
+    name = 'spoilt ' || n.number, record_type = 'spoilt', wdk_strategy_id = 1000 + n.number, messages_after = '5-5',
+    unrooted_steps = '[{"id": "spoilt"}]',
+    is_saved = NOT is_saved, model_id = 'spoilt', message_count = 77, step_count = 77, plan = '{"spoilt": true}',
+    result_count = 77, updated_at = '1999-01-01', dismissed_at = '1999-01-01', dismissed_reason = 'purge',
+    gene_set_id = NULL, gene_set_auto_imported = NOT gene_set_auto_imported
+FROM (SELECT stream_id, row_number() OVER () AS number FROM stream_projections) n WHERE n.stream_id = p.stream_id"""
+SPOILINGS = (
+    ["DELETE FROM stream_projections"],
+    [_SPOIL],
+    [_SPOIL, "UPDATE stream_projections SET last_event_id = NULL"],
+)
+
+
+async def settle_all(eyes: Eyes) -> None:
+    """The dead are dead, and the worker has done all its work, also what it does only from time to time."""
+
+    async def rolled_back() -> bool:
+        return not await eyes.fetch(_RUNNING)
+
+    await until(rolled_back, within=10, what="transactions have ended")
+    worker = ProjectionWorker()
+    for _ in range(10):
+        await worker.drain()
+        if not await worker.sweep() and not (await worker.log.backlog()).count:
+            return
+    raise AssertionError("the worker does not come to an end")
+
+
+async def check_end(eyes: Eyes, before: list[dict[str, Any]]) -> None:
+    """The law: what is wiped and rebuilt is equal in every column that a log says."""
+    await settle_all(eyes)
+    rows = await eyes.rows()
+    await check_rows(eyes, rows, at_rest=True)
+    check_unique(rows)
+    check_forward(eyes, before, rows)
+    assert all(row["log"][-1].position == position(row) for row in rows), "not caught up"
+    strays = {stream_id: eyes.entries(stream_id) for stream_id in eyes.logs() - {row["stream_id"] for row in rows}}
+    assert not strays, f"logs of nobody: {strays}"
+    assert not await eyes.fetch("SELECT FROM stream_events"), "events that were not appended"
+    await check_verified(len(rows))
+    wanted = await eyes.fetch(_SNAPSHOT, OF_THE_ROW_ALONE)
+    for spoiling in SPOILINGS:
+        for statement in spoiling:
+            await eyes.fetch(statement)
+        report = await Projector().rebuild()
+        assert report.counts == ({RebuildOutcome.REBUILT: len(rows)} if rows else {}), report
+        found = await eyes.fetch(_SNAPSHOT, OF_THE_ROW_ALONE)
+        different = [(was, now) for was, now in zip(wanted, found, strict=True) if was != now]
+        assert not different, f"not equal after {spoiling}: {different}"
+    await check_verified(len(rows))
+
+
+async def check_verified(streams: int) -> None:
+    report = await Projector().verify()
+    assert report.counts == ({VerifyOutcome.EQUAL: streams} if streams else {}), report

@@ -1,7 +1,7 @@
 """A process that dies at a chosen point of a catch-up or a unit of work: what it would do afterwards is not done."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 from unittest.mock import patch
@@ -19,79 +19,67 @@ class DeadError(Exception):
     """The end of the process: no handler of the store's errors sees it, so that nothing is cleaned up."""
 
 
-class Death:
-    """One death to come.
+Work = Callable[[], Awaitable[Any]]
+_DEATH: ContextVar[tuple[str, Any] | None] = ContextVar("death", default=None)
+_BETWEEN: ContextVar[Work | None] = ContextVar("between", default=None)
+
+
+@contextmanager
+def _during(variable: ContextVar[Any], value: Any) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def dying(point: str, kill: Any) -> AbstractContextManager[None]:
+    """Let the tasks that are started here die at a point, the first that reaches it.
 
     Args:
         point: One of `POINTS`, or anything else for not at all.
         kill: Ends a backend by its process id, as PostgreSQL does when its client is gone.
     """
-
-    def __init__(self, point: str, kill: Any) -> None:
-        self.point = point
-        self.kill = kill
+    return _during(_DEATH, (point, kill))
 
 
-_DEATH: ContextVar[Death | None] = ContextVar("death", default=None)
-
-
-@contextmanager
-def dying(point: str, kill: Any) -> Iterator[None]:
-    """Let the tasks that are started here die at that point, the first that reaches it. See `Death`."""
-    token = _DEATH.set(Death(point, kill))
-    try:
-        yield
-    finally:
-        _DEATH.reset(token)
-
-
-Work = Callable[[], Awaitable[Any]]
-_BETWEEN: ContextVar[Work | None] = ContextVar("between", default=None)
-
-
-@contextmanager
-def between(work: Work | None) -> Iterator[None]:
+def between(work: Work | None) -> AbstractContextManager[None]:
     """Have something done by others after a catch-up has asked Redis, and before it commits; once in each task."""
-    token = _BETWEEN.set(work)
-    try:
-        yield
-    finally:
-        _BETWEEN.reset(token)
+    return _during(_BETWEEN, work)
+
+
+def _is_now(point: str) -> bool:
+    """Whether the death that is to come is at this point; there is one only."""
+    is_now = (_DEATH.get() or ("",))[0] == point
+    if is_now:
+        _DEATH.set(None)
+    return is_now
 
 
 _STEP, _COMMIT = EventLog.step, StoreTransaction.commit
 
 
-def _now(point: str) -> Death | None:
-    """The death that is to come at a point; there is one only."""
-    death = _DEATH.get()
-    if death is None or death.point != point:
-        return None
-    _DEATH.set(None)
-    return death
-
-
 async def _step(log: Any, steps: Any) -> Any:
-    if _now("before asking"):
+    if _is_now("before asking"):
         raise DeadError
     answers = await _STEP(log, steps)
     if (work := _BETWEEN.get()) is not None:
         _BETWEEN.set(None)
         await work()
-    if _now("after asking"):
+    if _is_now("after asking"):
         raise DeadError
-    if _now("lost answer"):
+    if _is_now("lost answer"):
         raise UnavailableError("the answer was lost")
     return answers
 
 
 async def _commit(transaction: Any) -> None:
-    death = None if transaction._savepoint else _now("before commit")
-    if death is not None:
-        await death.kill(await client_pid(transaction))
+    is_mortal, death = not transaction._savepoint, _DEATH.get()
+    if is_mortal and _is_now("before commit"):
+        await death[1](await client_pid(transaction))
         raise DeadError
     await _COMMIT(transaction)
-    if not transaction._savepoint and _now("after commit"):
+    if is_mortal and _is_now("after commit"):
         raise DeadError
 
 

@@ -23,7 +23,7 @@ PLANS = st.sampled_from([{}, {"root": {"id": "a", "searchName": "s"}}, {"recordT
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a repository's method, by the name that `law_calls.CALLS` has for it."""
+    """A call of a repository's method, by the name of one of `law_calls.Calls`."""
 
     kind: str
     given: dict[str, Any]
@@ -61,19 +61,24 @@ def call(kind: str, **given: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
     return st.fixed_dictionaries(given).map(lambda values: Call(kind, values))
 
 
-FIELDS = st.fixed_dictionaries(
-    {},
-    optional={
-        "name": st.sampled_from(["A", "A (1)", "B", "New Conversation"]),
-        "record_type": st.sampled_from(["gene", "transcript"]),
-        "wdk_strategy_id": WDK_IDS | st.none(),
-        "is_saved": st.booleans(),
-        "plan": PLANS,
-        "step_count": st.integers(0, 3),
-        "result_count": st.integers(0, 3) | st.none(),
-        "gene_set_id": st.integers(0, 3) | st.none(),
-        "gene_set_auto_imported": st.booleans(),
-    },
+def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+def several(of: st.SearchStrategy[Any], least: int, most: int) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(of, min_size=least, max_size=most).map(tuple)
+
+
+FIELDS = some(
+    name=st.sampled_from(["A", "A (1)", "B", "New Conversation"]),
+    record_type=st.sampled_from(["gene", "transcript"]),
+    wdk_strategy_id=WDK_IDS | st.none(),
+    is_saved=st.booleans(),
+    plan=PLANS,
+    step_count=st.integers(0, 3),
+    result_count=st.integers(0, 3) | st.none(),
+    gene_set_id=st.integers(0, 3) | st.none(),
+    gene_set_auto_imported=st.booleans(),
 )
 SYNCED = st.fixed_dictionaries(
     {"wdk_strategy_id": WDK_IDS, "name": NAMES},
@@ -105,15 +110,13 @@ SELDOM = (
     call("delete", stream=STREAMS),
 )
 CHANGES = st.one_of(
-    st.just(()),
-    st.tuples(call("patch", fields=FIELDS)),
-    *[st.tuples(call("dismiss"), call("restore"))] * 2,
+    st.just(()), st.tuples(call("patch", fields=FIELDS)), *[st.tuples(call("dismiss"), call("restore"))] * 2
 )
 """Calls that are still to be given their conversation."""
 
 RARELY = (
     call("purge", user=USERS, site=SITES, dismiss=st.booleans()),
-    call("purge_all", user=USERS, dismiss=st.booleans()),
+    call("purge", user=USERS, dismiss=st.booleans()),
     call("delete_user", user=USERS),
 )
 CALLS: st.SearchStrategy[Call] = st.deferred(lambda: st.one_of(*OFTEN * 4, *SELDOM * 2, *RARELY))
@@ -121,10 +124,6 @@ CALLS: st.SearchStrategy[Call] = st.deferred(lambda: st.one_of(*OFTEN * 4, *SELD
 
 def event(kind: str, data: st.SearchStrategy[Any]) -> st.SearchStrategy[Event]:
     return st.builds(Event, type=st.just(kind), data=data)
-
-
-def some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({}, optional=fields)
 
 
 RIGHT = (
@@ -153,18 +152,15 @@ CLAIMING = (
     event("strategy_link", st.fixed_dictionaries({"wdkStrategyId": WDK_IDS})),
     event("graph_cleared", st.just({})),
 )
-PATCHED = st.fixed_dictionaries(
-    {},
-    optional={
-        "name": NAMES,
-        "wdkStrategyId": WDK_IDS | st.none(),
-        "isSaved": st.booleans(),
-        "created": st.booleans(),
-        "dismissedReason": st.sampled_from(["user", None, "boredom"]),
-        "order": st.integers(0, 9),
-        "whole": st.sampled_from(["made", "", 7]),
-        "tags": st.sampled_from([{"name": "w"}, {"name": 7}, [], {"plan": "w", "message_count": "w"}]),
-    },
+PATCHED = some(
+    name=NAMES,
+    wdkStrategyId=WDK_IDS | st.none(),
+    isSaved=st.booleans(),
+    created=st.booleans(),
+    dismissedReason=st.sampled_from(["user", None, "boredom"]),
+    order=st.integers(0, 9),
+    whole=st.sampled_from(["made", "", 7]),
+    tags=st.sampled_from([{"name": "w"}, {"name": 7}, [], {"plan": "w", "message_count": "w"}]),
 )
 ODD = (
     event("projection_patched", PATCHED),
@@ -174,16 +170,23 @@ ODD = (
     st.tuples(st.sampled_from(sorted(DATA)), GARBAGE.map(lambda data: json.dumps(data).encode())),
 )
 EVENTS: st.SearchStrategy[Any] = st.deferred(lambda: st.one_of(*RIGHT, *RIGHT, *ODD))
-TELLINGS = st.builds(Told, STREAMS, st.lists(EVENTS, min_size=1, max_size=3).map(tuple))
-MESSAGES = st.builds(Told, STREAMS, st.lists(st.one_of(*RIGHT[:1] * 9, *RIGHT), min_size=3, max_size=5).map(tuple))
-SAYINGS = st.builds(Said, STREAMS, st.lists(st.one_of(*RIGHT), min_size=1, max_size=3).map(tuple))
-CLAIMS = st.builds(Told, STREAMS, st.lists(st.one_of(*CLAIMING), min_size=3, max_size=6).map(tuple))
-SAVEPOINTS = st.builds(Nested, st.lists(CALLS, min_size=1, max_size=2).map(tuple), st.booleans())
-PARTS = st.lists(
-    st.one_of(CALLS, CALLS, CALLS, TELLINGS, SAYINGS, SAVEPOINTS, st.sampled_from(["commit", "rollback"])),
-    min_size=1,
-    max_size=5,
-).map(tuple)
+TELLINGS = st.builds(Told, STREAMS, several(EVENTS, 1, 3))
+MESSAGES = st.builds(Told, STREAMS, several(st.one_of(*RIGHT[:1] * 9, *RIGHT), 3, 5))
+SAYINGS = st.builds(Said, STREAMS, several(st.one_of(*RIGHT), 1, 3))
+CLAIMS = st.builds(Told, STREAMS, several(st.one_of(*CLAIMING), 3, 6))
+SAVEPOINTS = st.builds(Nested, several(CALLS, 1, 2), st.booleans())
+PARTS = several(
+    st.one_of(CALLS, CALLS, CALLS, TELLINGS, SAYINGS, SAVEPOINTS, st.sampled_from(["commit", "rollback"])), 1, 5
+)
 
 DEATHS = st.sampled_from(POINTS)
 ENDINGS = st.one_of(st.sampled_from(["leave", "leave", "leave", "raise"]), DEATHS)
+SELDOM_DEAD = st.sampled_from(["", "", ""]) | DEATHS
+RACERS = st.one_of(
+    st.tuples(st.just("call"), CALLS),
+    st.tuples(st.just("call"), CALLS),
+    st.tuples(st.just("unit"), PARTS, ENDINGS),
+    st.tuples(st.just("tell"), TELLINGS),
+    st.tuples(st.just("catch_up"), STREAMS, st.just(1), st.just("")),
+    st.tuples(st.just("rebuild"), STREAMS, st.just(()), st.just("")),
+)

@@ -1,15 +1,25 @@
 """The steps of the law's machine, done on real servers."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from tests.support.law_calls import ANY, CALLS, USERS, Things, Written
-from tests.support.law_checks import Eyes, check_forward, check_losses, check_rows, check_unique, parsed, same
+from tests.support.law_calls import ANY, USERS, Calls, Things, Written
+from tests.support.law_checks import (
+    Eyes,
+    check_end,
+    check_forward,
+    check_losses,
+    check_rows,
+    check_unique,
+    parsed,
+    same,
+)
 from tests.support.law_deaths import DeadError, between, dying
-from tests.support.law_end import check_end
 from tests.support.law_steps import Call, Nested, Said, Told
 from veupath_store.errors import ConflictError, NotFoundError, OutcomeUnknownError, StoreError, UnavailableError
 from veupath_store.events.log.entries import Event
@@ -64,20 +74,24 @@ class LawWorld:
         check_forward(self.eyes, self.rows, rows)
         self.rows = rows
         self.things.streams = [row["stream_id"] for row in rows]
-        self.things.gene_sets = [
-            row["id"] for row in await self.eyes.fetch("SELECT id FROM gene_sets ORDER BY created_at, id")
-        ]
+        gene_sets = await self.eyes.fetch("SELECT id FROM gene_sets ORDER BY created_at, id")
+        self.things.gene_sets = [row["id"] for row in gene_sets]
+
+    @contextmanager
+    def mortal_step(self, death: str, *, asks_redis: bool = True) -> Iterator[None]:
+        """What is done here may die, or be refused for a reason that a caller may hear."""
+        try:
+            with dying(death, self.kill):
+                yield
+        except (StoreError, ChangedMindError, DeadError) as exc:
+            self.refuse_unexpected(exc, death, asks_redis=asks_redis)
 
     async def call(self, call: Call, death: str = "") -> None:
         """A call without a session: what it acknowledges is readable."""
-        try:
-            with dying(death, self.kill):
-                written = await CALLS[call.kind](self.things, None, **call.given)
-        except (StoreError, DeadError) as exc:
-            self.refuse_unexpected(exc, death, asks_redis=False)
-            return
-        if self.alone:
-            check_written(await self.stored(), written)
+        with self.mortal_step(death, asks_redis=False):
+            written = await Calls(self.things, None).do(call)
+            if self.alone:
+                check_written(await self.stored(), written)
 
     async def unit(self, parts: tuple[Any, ...], ending: str) -> None:
         """A unit of work. What is read in it before its end is what is there after it, if nobody came in between."""
@@ -85,16 +99,12 @@ class LawWorld:
             # A log that is not begun is begun by whoever appends to it, which needs the row's lock.
             await self.work("drain" if self.mortal is None else "sweep", "")
         unit = Unit(self)
-        try:
-            with dying(ending, self.kill):
-                async with async_session_factory() as session:
-                    await unit.run(session, parts)
-                    if ending == "raise":
-                        raise ChangedMindError
-        except (StoreError, ChangedMindError, DeadError) as exc:
-            self.refuse_unexpected(exc, ending)
-            return
-        await unit.check_saved()
+        with self.mortal_step(ending):
+            async with async_session_factory() as session:
+                await unit.run(session, parts)
+                if ending == "raise":
+                    raise ChangedMindError
+            await unit.check_saved()
 
     async def tell(self, told: Told, *, gone: bool = True) -> None:
         """Events of other processes, whose conversation may be `gone` meanwhile."""
@@ -125,11 +135,8 @@ class LawWorld:
     async def work(self, what: str, death: str) -> None:
         worker = ProjectionWorker()
         work = {"drain": worker.drain, "sweep": worker.sweep, "verify": self.verify}[what]
-        try:
-            with dying(death, self.kill):
-                await work()
-        except (StoreError, DeadError) as exc:
-            self.refuse_unexpected(exc, death)
+        with self.mortal_step(death):
+            await work()
 
     async def rebuild(self, stream: int, meanwhile: tuple[Told, ...], death: str) -> None:
         stream_id = self.things.stream(stream)
@@ -191,24 +198,25 @@ class Unit:
 
     async def run(self, session: Any, parts: tuple[Any, ...]) -> None:
         for part in parts:
-            if isinstance(part, Told):
-                await self.world.tell(part)
-            elif isinstance(part, Said):
-                await Projector().append(self.world.things.stream(part.stream), part.events, session=session)
-            elif isinstance(part, Nested):
-                await self.nest(session, part)
-            elif part == "commit":
-                self.saved = await self.read(session)
-                await session.commit()
-                await self.check_saved()
-            elif part == "rollback":
-                await session.rollback()
-            else:
-                await self.call(session, part)
+            match part:
+                case Told():
+                    await self.world.tell(part)
+                case Said():
+                    await Projector().append(self.world.things.stream(part.stream), part.events, session=session)
+                case Nested():
+                    await self.nest(session, part)
+                case "commit":
+                    self.saved = await self.read(session)
+                    await session.commit()
+                    await self.check_saved()
+                case "rollback":
+                    await session.rollback()
+                case Call():
+                    await self.call(session, part)
         self.saved = await self.read(session)
 
     async def call(self, session: Any, call: Call) -> None:
-        written = await CALLS[call.kind](self.world.things, session, **call.given)
+        written = await Calls(self.world.things, session).do(call)
         if self.world.alone:
             check_written(await self.read(session), written)
 

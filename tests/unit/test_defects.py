@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.defects import UnplantableError, defect
+from tests.defects import Defect, UnplantableError
 from tests.defects.__main__ import is_found
 from tests.defects.planted import DEFECTS
 from tests.support.checkout import REPOSITORY
@@ -26,7 +26,7 @@ def test_there_are_twenty_and_each_has_a_name():
 def test_a_package_has_the_defect_for_a_block_only(tmp_path):
     module = tmp_path / "module.py"
     module.write_text("first, second = 1, 1\n")
-    with defect("another number", ("first, second", "first"), (" = 1, 1", " = 2")).planted(tmp_path):
+    with Defect("another number", (("first, second", "first"), (" = 1, 1", " = 2"))).planted(tmp_path):
         assert module.read_text() == "first = 2\n"
     assert module.read_text() == "first, second = 1, 1\n"
 
@@ -35,7 +35,7 @@ def test_a_package_has_the_defect_for_a_block_only(tmp_path):
 def test_a_text_that_is_not_there_once_is_named(tmp_path, text):
     (tmp_path / "module.py").write_text("first, second = 1, 1\n")
     with pytest.raises(UnplantableError, match=f"(?s)'a defect'.*{text}"):
-        defect("a defect", (text, "")).planted_in(tmp_path)
+        Defect("a defect", ((text, ""),)).planted_in(tmp_path)
 
 
 class Runs:
@@ -70,5 +70,5 @@ NO_END = (1, "Timeout (0:02:00)!\nThread 0x1")
 )
 def test_a_defect_is_found_by_what_fails_with_it_only(tmp_path, capsys, ends, found):
     runs = Runs(tmp_path, *ends)
-    assert is_found(runs, defect("a defect", ("first", "second")), ["all"]) is found
+    assert is_found(runs, Defect("a defect", (("first", "second"),)), ["all"]) is found
     assert runs.ends == []

@@ -1,18 +1,15 @@
 """The encoder: what is refused, where the culprit is said to be, and what that costs."""
 
 import enum
-import json
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.support.hostile import cyclic, nested, sized
 from veupath_store import InvalidInputError
 from veupath_store.documents.json import check, decode, encode
-from veupath_store.inputs import limits
+
+NAN = float("nan")
 
 
 class Color(enum.StrEnum):
@@ -37,12 +34,21 @@ def path_of(document, path="document") -> str:
     return refusal.value.path
 
 
-def test_a_path_leads_through_objects_and_arrays():
-    bad = float("nan")
-    assert path_of({"root": {"parameters": {"x": bad}}}, "plan") == "plan.root.parameters.x"
-    assert path_of(["a", "b", "c", bad], "positive_ids") == "positive_ids[3]"
-    assert path_of([[1, [2, {"k": [bad]}]]]) == "document[0][1][1].k[0]"
-    assert path_of({"": {" ": bad}}) == "document.. "
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"root": {"parameters": {"x": NAN}}}, "document.root.parameters.x"),
+        (["a", "b", "c", NAN], "document[3]"),
+        ([[1, [2, {"k": [NAN]}]]], "document[0][1][1].k[0]"),
+        ({"": {" ": NAN}}, "document.. "),
+        ({"a": 1, "b": [1, "\0", NAN], "c": b"x"}, "document.b[1]"),
+        ({"c": b"x", "b": "\0"}, "document.c"),
+        ({"line\nbreak\x1b[31m": {"x" * 1000: NAN}}, f"document.line?break?[31m.{'x' * 175}"),  # cut and cleaned
+        ({"rows": [*[[0.5] * 1000] * 999, [0.5] * 999 + [NAN]]}, "document.rows[999][999]"),  # no path for each number
+    ],
+)
+def test_a_path_leads_through_objects_and_arrays_to_the_first_culprit(document, path):
+    assert path_of(document) == path
 
 
 @pytest.mark.parametrize("value", [Plain.ONE, Share(0.5), Point(), (1,), {1}, b"x", object(), range(2)])
@@ -51,45 +57,10 @@ def test_what_is_no_json_is_named_by_its_type(value):
         encode({"a": [0, value]}, "data")
 
 
-def test_the_first_culprit_in_the_documents_order_is_named():
-    assert path_of({"a": 1, "b": [1, "\0", float("nan")], "c": b"x"}) == "document.b[1]"
-    assert path_of({"c": b"x", "b": "\0"}) == "document.c"
-
-
-def test_a_long_or_unprintable_path_is_cut_and_cleaned():
-    path = path_of({"line\nbreak\x1b[31m": {"x" * 1000: float("nan")}})
-    assert path.startswith("document.line?break?[31m.xxx")
-    assert len(path) == 200
-
-
 @pytest.mark.parametrize("document", [None, True, 1, 1.5, "{}", b"{}", (), set(), object(), iter([])])
 def test_only_an_object_or_an_array_is_a_document(document):
     with pytest.raises(InvalidInputError, match="data: a JSON object or array is needed"):
         encode(document, "data")
-
-
-@pytest.mark.parametrize("depth", [1, limits.DOCUMENT_DEPTH])
-def test_nesting_up_to_the_limit_is_kept(depth):
-    assert decode(encode(nested(depth))) == nested(depth)
-
-
-@pytest.mark.parametrize("depth", [limits.DOCUMENT_DEPTH + 1, 5_000, 100_000])
-def test_nesting_beyond_the_limit_is_refused_at_any_depth(depth):
-    with pytest.raises(InvalidInputError, match=f"nested more than {limits.DOCUMENT_DEPTH} levels deep"):
-        encode([nested(depth)])
-
-
-def test_a_document_that_contains_itself_is_refused():
-    with pytest.raises(InvalidInputError, match="nested more than"):
-        encode(cyclic())
-
-
-def test_size_counts_bytes_and_the_limit_itself_is_kept(monkeypatch):
-    monkeypatch.setattr(limits, "DOCUMENT_BYTES", 100)
-    assert len(encode(sized(100))) == 100
-    assert path_of(sized(101), "plan") == "plan"
-    assert len(encode({"x": "é" * 46}).encode()) == 100
-    assert path_of({"x": "é" * 47}) == "document"
 
 
 @pytest.mark.parametrize(
@@ -108,20 +79,6 @@ def test_size_counts_bytes_and_the_limit_itself_is_kept(monkeypatch):
 def test_what_reads_back_equal_is_taken(document, text):
     assert encode(document) == text
     assert decode(text) == document
-
-
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8"))))
-def test_the_text_is_json_for_everybody(document):
-    if "\0" in "".join(item for item in document if isinstance(item, str)):
-        assert path_of(document).startswith("document[")
-    else:
-        assert json.loads(encode(document)) == document
-
-
-def test_a_culprit_among_millions_of_values_is_found_without_a_path_for_each():
-    document = {"rows": [[0.5] * 1000 for _ in range(1000)]}
-    document["rows"][999][999] = float("nan")
-    assert path_of(document) == "document.rows[999][999]"
 
 
 def test_a_right_document_passes_the_walk():

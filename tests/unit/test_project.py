@@ -29,10 +29,8 @@ def test_make_help_has_a_line_for_each_target():
     phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", MAKEFILE, re.MULTILINE).group(1).replace("\\", "").split()
     # Not as a part of the make that runs this test.
     outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    command = ["make", "help"]
-    printed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, env=outside).stdout
-    described = dict(line.split(maxsplit=1) for line in printed.splitlines())
-    assert sorted(described) == sorted(phony)
+    printed = subprocess.check_output(["make", "help"], cwd=REPOSITORY, text=True, env=outside)
+    assert sorted(dict(line.split(maxsplit=1) for line in printed.splitlines())) == sorted(phony)
 
 
 def test_the_constraints_are_names_and_versions_that_meet_what_is_declared():
@@ -48,10 +46,8 @@ def test_the_workflow_calls_targets_of_the_makefile():
     workflow = (REPOSITORY / ".github" / "workflows" / "ci.yml").read_text()
     runs = re.findall(r"run: (.*)", workflow)
     assert all(run.startswith("make ") for run in runs)
-    named = {
-        *re.search(r"target: \[(.*)\]", workflow).group(1).split(", "),
-        *re.findall(r"run: make ([\w-]+)", workflow),
-    }
+    matrix = re.search(r"target: \[(.*)\]", workflow).group(1).split(", ")
+    named = {*matrix, *re.findall(r"run: make ([\w-]+)", workflow)}
     checked = set(re.search(r"^check: (.*?)  ##", MAKEFILE, re.MULTILINE).group(1).split())
     # Other versions of Python are jobs of their own there.
     assert named == (checked - {"test-newest"}) | {"demo"}
