@@ -361,3 +361,13 @@ async def test_a_follower_that_waits_learns_of_what_is_trimmed_while_much_is_app
     await Projector().trim(stream, keep=2)
     seen = await waiting
     assert GAP in seen or len(seen) == 500
+
+
+async def test_a_follower_that_waits_learns_that_redis_went_back_before_more_was_appended(stream, logs):
+    ids = await Projector().append(stream, tokens(0, 1))
+    waiting = await waiting_for(await LogReader().follow(stream), 2)
+    with logs.redis.pipeline(transaction=True) as at_once:
+        at_once.xdel(logs.key(stream), ids[1])
+        at_once.xadd(logs.key(stream), {"type": "assistant_delta", "data": '{"n": 2}'})
+        at_once.execute()
+    assert await waiting == [0, 1, GAP, 2]

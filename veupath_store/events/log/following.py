@@ -12,7 +12,7 @@ import contextlib
 import copy
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -89,9 +89,8 @@ async def follow(
             asked = time.monotonic()
             while not (over or news.overflowed):
                 for entry in await news.take(every):
-                    known, position, is_seen = position, entry.position, True
-                    is_lost = known not in (None, FIRST) and _begins_anew(entry)
-                    yield _gap(position, known, "lost") if is_lost else entry
+                    position, is_seen = entry.position, True
+                    yield entry
                 if news.hinted or time.monotonic() - asked >= every:
                     news.hinted = False
                     over, asked = await is_over(), time.monotonic()
@@ -145,8 +144,8 @@ class Subscription:
         self.position: Position = position
         """The last entry that was handed over, taken or not."""
         self.overflowed: bool = False
-        """Whether more came than was taken in time, or is handed over. Nothing more comes then; what was handed over is
-        whole up to `position`."""
+        """Whether more came than was taken in time, or is handed over, or `position` is gone. Nothing more comes then;
+        what was handed over is whole up to `position`."""
         self.hinted: bool = False
         """Whether what is followed may be over."""
         self._waiting: list[Entry] = []
@@ -169,14 +168,16 @@ class Subscription:
             self._changed.clear()
         return taken
 
-    def hand(self, entries: Sequence[Entry]) -> None:
-        """Hand over entries that follow one another; those before `position` are left out."""
+    def hand(self, entries: Sequence[Entry], held: Container[Position]) -> None:
+        """Hand over entries that follow one another; those before `position` are left out.
+
+        Where `position` is not held any more something may be missing: who reads for itself finds out.
+        """
         new = [entry for entry in entries if entry.position > self.position]
         if not new:
             return
         self._changed.set()
-        # After a full answer there may be more, a part of which is trimmed meanwhile: who reads for itself sees that.
-        if len(entries) == COUNT or len(self._waiting) + len(new) > ROOM:
+        if self.position not in held or len(entries) == COUNT or len(self._waiting) + len(new) > ROOM:
             self.overflowed = True
             return
         self._waiting.extend(new)
@@ -236,7 +237,8 @@ class LogWatch:
             while self._followed:
                 # The place in each log that all of its followers have reached.
                 places = {text: min(each.position for each in them) for text, them in self._followed.items()}
-                self._hand_over(places, await self._appended(places))
+                found = {name.decode(): entries_of(entries) for name, entries in await self._appended(places)}
+                self._hand_over(places, found, await self._left(places, found))
         except StoreError as exc:
             failure = exc
             logger.warning("logs cannot be followed now: %s", exc)
@@ -278,12 +280,22 @@ class LogWatch:
             raise refusal
         return found
 
-    def _hand_over(self, places: Mapping[str, Position], reply: Any) -> None:  # noqa: ANN401
-        for name, found in reply:
-            text, entries = name.decode(), entries_of(found)
+    async def _left(self, places: Mapping[str, Position], found: Iterable[str]) -> set[str]:
+        """Those logs of which the last entry that is known was lost, or trimmed, before more was found."""
+        asked = [(text, str(places[text])) for text in found if places[text] != FIRST]
+        commands = [("XRANGE", text, place, place, "COUNT", 1) for text, place in asked]
+        replies = await self._client.run_each(commands) if commands else ()
+        return {text for (text, _), reply in zip(asked, replies, strict=True) if reply == []}
+
+    def _hand_over(
+        self, places: Mapping[str, Position], found: Mapping[str, Sequence[Entry]], left: Container[str]
+    ) -> None:
+        for text, entries in found.items():
+            place = places[text]
+            held = {FIRST, *(entry.position for entry in entries), *(() if text in left else (place,))}
             for subscription in list(self._followed.get(text, ())):
-                if subscription.position < places[text]:
+                if subscription.position < place:
                     continue  # it came meanwhile, and lacks what is before the answer; the next one begins there
-                subscription.hand(entries)
+                subscription.hand(entries, held)
                 if subscription.overflowed:
                     self._let_go(text, subscription)
