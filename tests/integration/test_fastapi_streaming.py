@@ -247,6 +247,18 @@ async def test_an_export_is_one_document_a_line(store, user):
     assert {it["name"] for it in listed} == {"number 0", "number 1", "number 2"}
 
 
+async def test_whatever_json_has_may_be_a_line(store):
+    async def found():
+        for item in (None, "7", 7, [None]):
+            yield item
+
+    async def route() -> StreamingResponse:
+        return json_lines(found())
+
+    async with serving(route) as client:
+        assert (await client.get("/")).text == "null\n7\n7\n[null]\n"
+
+
 async def test_no_response_holds_a_connection_while_its_client_is_slow(settings, watcher):
     source = Source()
 

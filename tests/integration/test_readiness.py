@@ -10,6 +10,7 @@ from tests.support.databases import opened
 from veupath_store import Event, ProjectionWorker, Projector, StoreSettings, StreamRepository, async_session_factory
 from veupath_store.check.readiness import check_readiness
 from veupath_store.schema.migrations import migration_files
+from veupath_store.session import get_engine
 
 
 async def test_an_open_store_is_ready_and_shows_its_pool(store):
@@ -46,6 +47,17 @@ async def test_a_database_that_is_gone_is_not_ready(server, store, settings):
     found = await check_readiness()
     assert (found.ready, found.database, found.problem) == (False, False, "UnavailableError")
     await server.run(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+
+
+@pytest.mark.own_database
+async def test_a_database_that_takes_no_writes_is_not_ready(server, settings):
+    name = settings.target.database
+    async with opened(settings):
+        await server.run(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        (await get_engine().open()).expire_all_connections()
+        found = await check_readiness()
+        await server.run(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    assert (found.ready, found.database, found.writable, found.problem) == (False, True, False, "UnavailableError")
 
 
 @pytest.mark.without_log

@@ -112,6 +112,8 @@ def test_a_whole_row_replaces_all_before_it(reason):
     assert state == replace(MOVED, **VALUES, updated_at=TIME, begun=True)
     bare = patched({"name": "New"}, whole=whole(reason))
     assert bare == replace(INITIAL, name="New", updated_at=TIME, begun=True, last_event_id=str(AT))
+    marked = replace(FULL, lost=VALUES["lost"])
+    assert patched({"name": "New"}, marked, whole=whole(reason)).lost == VALUES["lost"], "what is lost stays lost"
 
 
 @pytest.mark.parametrize("data", [{"created": "true"}, {"whole": 7}, {"name": "whole"}, [], 7])

@@ -171,6 +171,11 @@ def test_an_answer_holds_all_that_was_logged_of_its_turn():
     assert usage.data["cachedTokens"] == 3
 
 
+def test_a_call_is_ended_by_whoever_began_it():
+    entries = chat(said(), began("c1"), ("subkani_tool_call_end", {"id": "c1", "result": "of nobody"}), answered())
+    assert [call.is_done for call in answers(entries)[0].tool_calls] == [False]
+
+
 def test_an_event_without_an_operation_goes_with_the_next_answer_or_the_last():
     entries = chat(
         (*said(), ""),

@@ -139,6 +139,9 @@ def _message(event: LoggedEvent) -> bytes:
     return format_sse_event(id=event.id, event=name, data_str=data)
 
 
+_NOTHING: Final = object()
+
+
 class ResponseCutOffError(Exception):
     """An error ended a response that had begun: the connection is closed, so that the client sees that it is torn."""
 
@@ -171,14 +174,14 @@ class _JsonLines(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         """As any streaming response, but begun only when there is a first line."""
         try:
-            self.body_iterator = _lines(self._iterator, await anext(self._iterator, None))
+            self.body_iterator = _lines(self._iterator, await anext(self._iterator, _NOTHING))
             await super().stream_response(send)
         finally:
             await close_iterator(self._iterator)
 
 
 async def _lines(rest: AsyncIterator[Any], first: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - whatever it yields
-    if first is None:
+    if first is _NOTHING:
         return
     yield _line(first)
     sent = 1
