@@ -186,7 +186,7 @@ async def test_an_empty_database_is_refused(empty_url):
     ]
 
 
-@pytest.mark.parametrize("name", ["app", '"Old App"'])
+@pytest.mark.parametrize("name", ["app", '"Old App"', "sets", "users"])
 async def test_tables_of_another_schema_are_named(empty_url, name):
     """Where the connections' search_path leads elsewhere."""
     await legacy(empty_url)

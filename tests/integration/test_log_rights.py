@@ -9,8 +9,7 @@ import pytest
 from tests.support.checkout import REPOSITORY
 from tests.support.checks import NOWHERE, by_name, parts
 from tests.support.log_calls import calls
-from veupath_store.check.log import about_log
-from veupath_store.check.log_rights import command_probes, key_probes, privileges
+from veupath_store.check.log import about_log, command_probes, key_probes, privileges
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError
 from veupath_store.events.log.entries import Event, LogKey

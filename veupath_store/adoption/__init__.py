@@ -1,7 +1,8 @@
 """Adoption: a database of the SQLAlchemy layer becomes the store's, in place, with a way back.
 
 `plan_adoption` tells what would be done, `adopt` does it in one transaction, `undo_adoption` brings the old tables
-back, `finish_adoption` drops them. The command line has them as ``veupath-store adopt``.
+back, `finish_adoption` drops them. The command line has them as ``veupath-store adopt``. All but the plan wait for
+locks, as `adopt` says.
 """
 
 from veupath_store.adoption.adopt import adopt, plan_adoption

@@ -4,28 +4,25 @@ import time
 from dataclasses import fields, replace
 from typing import Final
 
-from veupath_store.adoption import record, source
-from veupath_store.adoption.catalog import is_store, new_tables
-from veupath_store.adoption.decisions import decide
+from veupath_store.adoption import record
+from veupath_store.adoption.catalog import new_tables
 from veupath_store.adoption.documents import fix_documents
 from veupath_store.adoption.ids import map_ids
 from veupath_store.adoption.legacy import REVISIONS, SCHEMA, TABLES, VERSION_TABLE
-from veupath_store.adoption.load import load
-from veupath_store.adoption.log_notes import note_logs
-from veupath_store.adoption.logs import copy_logs, old_logs
+from veupath_store.adoption.load import load, verify
+from veupath_store.adoption.logs import copy_logs, note_logs, old_logs
 from veupath_store.adoption.notes import note_all
 from veupath_store.adoption.plans import place_steps
 from veupath_store.adoption.recognition import POOLED, Recognised, recognise
 from veupath_store.adoption.room import check_room, free_disk
-from veupath_store.adoption.secondary import drop_secondary, make_secondary
-from veupath_store.adoption.staging import stage
+from veupath_store.adoption.staging import count_bytes, count_rows, drop_views, make_views, stage
 from veupath_store.adoption.values import AdoptionPlan, AdoptionReport
-from veupath_store.adoption.verification import verify
-from veupath_store.adoption.work import UNHURRIED, Progress, Work, own_connection
+from veupath_store.adoption.work import PROBLEMS, UNHURRIED, Progress, Work, own_connection, problems_in
 from veupath_store.config import StoreSettings
 from veupath_store.engine import StoreClient
 from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.errors import AdoptionRefusedError, OutcomeUnknownError
+from veupath_store.events.log.client import RedisClient
 from veupath_store.schema.lock import LOCKED, own_client, under_lock
 from veupath_store.schema.migrations import apply_in
 
@@ -54,23 +51,18 @@ async def plan_adoption(settings: StoreSettings | None = None) -> AdoptionPlan:
     Raises:
         AdoptionRefusedError: The database is not one of the SQLAlchemy layer, or something stands in the way; the
             error lists all of it.
-        UnavailableError: No server answers, or none any more.
-        ConfigurationError: The server refused the role or the database.
     """
     patient = _patient(settings)
-    async with own_client(patient) as client, client.pooled_transaction() as transaction:
+    async with own_client(patient) as client, client.pooled_transaction() as transaction, old_logs(patient) as log:
         async with own_connection(transaction) as connection:
             # The application goes on writing: all that is read is of one moment.
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            work = Work(connection=connection)
-            await _prepare(work)
-            if await record.is_recorded(connection) or await is_store(connection):
+            work = Work(connection=connection, log=log, log_prefix=patient.log_prefix)
+            if await record.recorded(connection) is not None:
                 return AdoptionPlan(variant=None, revision=None)
-            free = await free_disk(connection)
-            found = await recognise(connection)
-            async with old_logs(patient):
-                pass
-            plan = await _survey(work, found, patient, free)
+            found, size, needed = await _look(work)
+            plan = await _survey(work, found, size, needed)
+            plan = replace(plan, problems=await problems_in(connection, "adopting_problems"))
         await transaction.rollback()
     return plan
 
@@ -92,13 +84,12 @@ async def adopt(settings: StoreSettings | None = None, *, progress: Progress | N
         UnavailableError: A server does not answer, another process migrates for longer than `migration_wait`, or a
             table's lock was not free in `migration_attempts` tries: the application still runs.
         OutcomeUnknownError: The connection was lost in COMMIT, twice; run it again.
-        ConfigurationError: The server refused the role or the database.
     """
     patient = _patient(settings)
 
     async def work(client: StoreClient) -> AdoptionReport:
-        async with client.pooled_transaction() as transaction:
-            return await _adopt(transaction, patient, progress)
+        async with client.pooled_transaction() as transaction, old_logs(patient) as log:
+            return await _adopt(transaction, log, patient.log_prefix, progress)
 
     try:
         return await under_lock(patient, work, again=LOCKED)
@@ -114,75 +105,69 @@ def _patient(settings: StoreSettings | None) -> StoreSettings:
     return patient
 
 
-async def _adopt(transaction: StoreTransaction, settings: StoreSettings, progress: Progress | None) -> AdoptionReport:
+async def _adopt(
+    transaction: StoreTransaction, log: RedisClient | None, log_prefix: str, progress: Progress | None
+) -> AdoptionReport:
     started = time.monotonic()
     async with own_connection(transaction) as connection:
-        work = Work(connection=connection, progress=progress)
-        await _prepare(work)
-        if await record.is_recorded(connection):
-            return await record.recorded(connection)
-        if await is_store(connection):
-            return AdoptionReport(variant=None, revision=None, repeated=True)
-        free = await free_disk(connection)
+        before = await record.recorded(connection)
+        if before is not None:
+            return before
+        work = Work(connection=connection, log=log, log_prefix=log_prefix, progress=progress)
+        _, size, needed = await _look(work)
+        work.tell("locking", 0, len(TABLES))
+        # In the order of their names; whoever waits for one waits until the end. Nothing is locked before.
+        await work.run(f"LOCK TABLE {', '.join(sorted(TABLES))} IN ACCESS EXCLUSIVE MODE")
         found = await recognise(connection)
-        await check_room(connection, await source.count_bytes(connection, found.schema), free)
-        async with old_logs(settings):
-            pass  # it answers: else that is found after minutes
-        await _lock(work)  # nothing is locked before
-        found = await recognise(connection)
-        await _move(work, found)
+        # Their indexes and constraints go with them, and no row is touched.
+        await work.run(f"CREATE SCHEMA {SCHEMA}")
+        for table in (*TABLES, VERSION_TABLE):
+            await work.run(f"ALTER TABLE IF EXISTS {found.schema}.{table} SET SCHEMA {SCHEMA}")
     await apply_in(transaction)
     async with own_connection(transaction) as connection:
-        plan = await _survey(work, replace(found, schema=SCHEMA), settings, free)
-        written = await _write(work)
-        await copy_logs(work, settings)
-        plan = replace(plan, problems=await work.problems())
-        adopted_at = await connection.fetchval("SELECT now()")
+        plan = await _survey(work, replace(found, schema=SCHEMA), size, needed)
+        written = await load(work)
+        await verify(work)
+        await work.run(f"ANALYZE {', '.join(new_tables())}")
+        await copy_logs(work)
+        plan = replace(plan, problems=await problems_in(connection, "adopting_problems"))
         report = AdoptionReport(
             **{field.name: getattr(plan, field.name) for field in fields(plan)},
             written=written,
             seconds=time.monotonic() - started,
-            adopted_at=adopted_at,
+            adopted_at=await connection.fetchval("SELECT now()"),
         )
-        await record.record(work, report, found.schema, versioned=found.versioned)
-        await source.drop_views(connection)
+        await record.record(work, report, found.schema)
+        await drop_views(connection)
     return report
 
 
-async def _prepare(work: Work) -> None:
+async def _look(work: Work) -> tuple[Recognised, int, int]:
+    """Recognise the old tables, and see that nothing stands in the way; the disk that they hold, and what is needed."""
     for statement in _SETTINGS:
         await work.run(statement)
+    free = await free_disk(work.connection)  # before the role changes
+    found = await recognise(work.connection)
+    size = await count_bytes(work.connection, found.schema)
+    needed = await check_room(work.connection, size, free)
+    if work.log is not None:
+        await work.log.run([("PING",)])  # else that it does not answer is found after minutes
+    return found, size, needed
 
 
-async def _lock(work: Work) -> None:
-    """Lock the old tables, in the order of their names; whoever waits for one waits until the end."""
-    work.tell("locking", 0, len(TABLES))
-    await work.run(f"LOCK TABLE {', '.join(sorted(TABLES))} IN ACCESS EXCLUSIVE MODE")
-
-
-async def _move(work: Work, found: Recognised) -> None:
-    """Put the old tables aside: their indexes and constraints go with them, and no row is touched."""
-    await work.run(f"CREATE SCHEMA {SCHEMA}")
-    for table in (*TABLES, *([VERSION_TABLE] if found.versioned else [])):
-        await work.run(f"ALTER TABLE {found.schema}.{table} SET SCHEMA {SCHEMA}")
-
-
-async def _survey(work: Work, found: Recognised, settings: StoreSettings, free: int | None) -> AdoptionPlan:
-    """Decide about every row, in temporary tables."""
+async def _survey(work: Work, found: Recognised, size: int, needed: int) -> AdoptionPlan:
+    """Decide about every row, in temporary tables; the plan, but for the problems, to which more may come."""
     started = time.monotonic()
     work.tell("reading rows", 0, 1)
-    size = await source.count_bytes(work.connection, found.schema)
-    needed = await check_room(work.connection, size, free)
-    await source.make_views(work.connection, found)
-    await work.begin_problems()
-    work.rows.update(await source.count_rows(work.connection))
+    await make_views(work.connection, found)
+    await work.run(PROBLEMS)
+    work.rows.update(await count_rows(work.connection))
     await map_ids(work)
     await fix_documents(work)
     await place_steps(work)
     await stage(work)
-    await decide(work)
     await note_all(work)
-    await note_logs(work, settings)
+    await note_logs(work)
     return AdoptionPlan(
         variant=found.variant,
         revision=REVISIONS[found.revision],
@@ -190,17 +175,5 @@ async def _survey(work: Work, found: Recognised, settings: StoreSettings, free: 
         bytes=size,
         estimate_seconds=(time.monotonic() - started) * _WHOLE,
         estimate_bytes=needed,
-        problems=await work.problems(),
         tolerated=found.tolerated,
     )
-
-
-async def _write(work: Work) -> dict[str, int]:
-    """Fill the new tables, compare them with the old ones, and let the planner know them."""
-    tables = new_tables()
-    dropped = await drop_secondary(work, tables)
-    written = await load(work)
-    await make_secondary(work, dropped)
-    await verify(work)
-    await work.run(f"ANALYZE {', '.join(tables)}")
-    return written

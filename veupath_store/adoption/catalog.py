@@ -27,36 +27,6 @@ SELECT quote_ident(n.nspname) AS schema FROM pg_class c JOIN pg_namespace n ON n
 WHERE c.relname = ANY ($2::text[]) AND c.relkind = 'r' AND n.oid IS DISTINCT FROM to_regnamespace($1)
 GROUP BY n.nspname HAVING count(*) = cardinality($2::text[]) ORDER BY 1 LIMIT 1"""
 
-_COLUMNS: Final = """
-SELECT c.relname AS table, a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
-       NOT a.attnotnull AS nullable, a.attgenerated <> '' OR a.attidentity <> '' AS made,
-       pg_get_expr(d.adbin, d.adrelid) AS default
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY ($2::text[]) AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY c.relname, a.attnum"""
-
-_NAMES: Final = """
-(SELECT array_agg(a.attname::text ORDER BY listed.place) FROM unnest({numbers}) WITH ORDINALITY AS listed(number, place)
- JOIN pg_attribute a ON a.attrelid = {table} AND a.attnum = listed.number)"""
-
-_CONSTRAINTS: Final = f"""
-SELECT c.relname AS table, k.conname AS name, k.contype::text AS type, k.confdeltype::text AS deletes,
-       k.confrelid::regclass::text AS refers, k.convalidated AS valid,
-       {_NAMES.format(numbers="k.conkey", table="k.conrelid")} AS columns
-FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY ($2::text[]) AND k.contype <> 'n'
-ORDER BY c.relname, k.conname"""
-
-_INDEXES: Final = f"""
-SELECT c.relname AS table, i.indexrelid::regclass::text AS name, i.indisunique AS unique, i.indisvalid AS valid,
-       i.indpred IS NOT NULL AS partial, i.indexprs IS NOT NULL AS computed,
-       {_NAMES.format(numbers="i.indkey::int2[]", table="i.indrelid")} AS columns
-FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-WHERE c.relnamespace = $1::regnamespace AND c.relname = ANY ($2::text[]) AND NOT i.indisprimary
-  AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
-ORDER BY c.relname, 2"""
-
 # Each: whether it is so, and what to say of it. Asked as the role that will own the new tables.
 _PLACE: Final = f"""
 SELECT message FROM (VALUES
@@ -150,49 +120,21 @@ ORDER BY 1, 2"""
 
 _VERSIONS: Final = "SELECT version_num AS revision FROM {schema}.alembic_version ORDER BY 1"
 
-_OURS: Final = """
-SELECT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass('users') AND a.attname = 'id'
-               AND a.atttypid = 'uuid'::regtype) AND to_regclass('aerich') IS NOT NULL AS ours"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where new tables would be made, and the old tables that stand there.
-
-    Attributes:
-        schema: The first schema of the search path, quoted where it needs that.
-        role: The role that has connected, quoted where it needs that.
-        is_direct: Whether nothing like a PgBouncer is in between.
-        tables: The old tables by their names, and that of Alembic's version.
-        elsewhere: Another schema that has the old tables.
-    """
+    """Where new tables would be made, and the old tables that stand there. Names are quoted where they need that."""
 
     schema: str
+    """The first of the search path."""
     role: str
+    """That has connected."""
     is_direct: bool
+    """Whether nothing like a PgBouncer is in between."""
     tables: dict[str, Any]
+    """The old ones by their names, and that of Alembic's version."""
     elsewhere: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """Everything else that recognition looks at.
-
-    Attributes:
-        columns: The old tables' columns.
-        constraints: Their constraints.
-        indexes: Their indexes, but those of constraints.
-        dependent: What would follow them, or what the new ones would lack.
-        obstacles: Privileges and names that are missing.
-        versions: What Alembic's table says; ``None`` where there is none.
-    """
-
-    columns: list[Any]
-    constraints: list[Any]
-    indexes: list[Any]
-    dependent: list[Any]
-    obstacles: list[str]
-    versions: list[str] | None
+    """Another schema that has the old tables."""
 
 
 def new_tables() -> list[str]:
@@ -200,12 +142,7 @@ def new_tables() -> list[str]:
     return [name for name in expected_tables() if name != "aerich"]
 
 
-async def is_store(connection: Any) -> bool:  # noqa: ANN401 - an asyncpg connection, which has no types
-    """Whether the store's own tables stand where its connections look."""
-    return bool(await connection.fetchval(_OURS))
-
-
-async def read_place(connection: Any) -> Place:  # noqa: ANN401
+async def read_place(connection: Any) -> Place:  # noqa: ANN401 - an asyncpg connection, which has no types
     """Look for the old tables where new ones would be made."""
     here = await connection.fetchrow(_HERE)
     rows = await connection.fetch(_TABLES, here["schema"], [*TABLES, VERSION_TABLE])
@@ -219,24 +156,26 @@ async def read_place(connection: Any) -> Place:  # noqa: ANN401
     )
 
 
-async def read(connection: Any, place: Place) -> Found:  # noqa: ANN401
-    """Look at the old tables. A few small reads, as the role that will own the new ones."""
-    schema, own, every = place.schema, list(TABLES), [*TABLES, VERSION_TABLE]
-    versions = None
-    if VERSION_TABLE in place.tables:
-        versions = [row["revision"] for row in await connection.fetch(_VERSIONS.format(schema=schema))]
-    taken = await connection.fetch(_TAKEN, schema, every, list(_names()))
-    return Found(
-        columns=await connection.fetch(_COLUMNS, schema, own),
-        constraints=await connection.fetch(_CONSTRAINTS, schema, own),
-        indexes=await connection.fetch(_INDEXES, schema, own),
-        dependent=await connection.fetch(_DEPENDENT, schema, every),
-        obstacles=[
-            *(row["message"] for row in await connection.fetch(_PLACE, schema)),
-            *(f"{row['kind']} named {row['name']} exists: rename or drop it" for row in taken),
-        ],
-        versions=versions,
-    )
+async def versions(connection: Any, place: Place) -> list[str] | None:  # noqa: ANN401
+    """What Alembic's table says; ``None`` where there is none."""
+    if VERSION_TABLE not in place.tables:
+        return None
+    return [row["revision"] for row in await connection.fetch(_VERSIONS.format(schema=place.schema))]
+
+
+async def dependent(connection: Any, schema: str) -> list[Any]:  # noqa: ANN401
+    """What would follow the old tables, or what the new ones would lack."""
+    rows: list[Any] = await connection.fetch(_DEPENDENT, schema, [*TABLES, VERSION_TABLE])
+    return rows
+
+
+async def obstacles(connection: Any, schema: str) -> list[str]:  # noqa: ANN401
+    """Privileges that are missing, of the role that will own the new tables, and names that are taken."""
+    taken = await connection.fetch(_TAKEN, schema, [*TABLES, VERSION_TABLE], list(_names()))
+    return [
+        *(row["message"] for row in await connection.fetch(_PLACE, schema)),
+        *(f"{row['kind']} named {row['name']} exists: rename or drop it" for row in taken),
+    ]
 
 
 def _names() -> Iterable[str]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from veupath_store.adoption.values import ProblemKind
-from veupath_store.adoption.work import Work
+from veupath_store.adoption.work import Noted, Work
 from veupath_store.inputs.legacy_ids import ADOPTION_NAMESPACE, adopted_id
 
 CANONICAL: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
@@ -82,15 +82,15 @@ async def map_ids(work: Work) -> None:
 
 
 async def _map_own(work: Work, kind: str, rows: list[Any]) -> None:
-    records, malformed, renamed = [], [], []
+    records: list[tuple[Any, ...]] = []
+    noted: list[Noted] = []
     for row in rows:
         text, kept = row["id"], row["kept"]
         records.append((kind, text, UUID(text) if kept else uuid5(ADOPTION_NAMESPACE, text), True))
         expected = _EXPECTED.get(kind)
         if not kept and not (expected and expected.fullmatch(text)):
-            malformed.append((text, "has a UUID derived from it"))
+            noted.append((text, ProblemKind.MALFORMED_ID, None, "has a UUID derived from it"))
         if kind == "streams":
-            renamed.append((text, "its log has another key in Redis"))
+            noted.append((text, ProblemKind.RENAMED_LOG, None, "its log has another key in Redis"))
     await work.copy("adopting_ids", _COLUMNS, records)
-    await work.note_each(ProblemKind.MALFORMED_ID, rows[0]["entity"], None, malformed)
-    await work.note_each(ProblemKind.RENAMED_LOG, rows[0]["entity"], None, renamed)
+    await work.note_each(rows[0]["entity"], noted)

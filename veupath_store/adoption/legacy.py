@@ -11,46 +11,34 @@ SCHEMA: Final = "veupath_legacy"
 
 VERSION_TABLE: Final = "alembic_version"
 
-_NOW: Final = ("now()",)
-_TEXT: Final = ("",)
-_ARRAY: Final = ("[]",)
-_OBJECT: Final = ("{}",)
-_FALSE: Final = ("false",)
-_ZERO: Final = ("0",)
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column.
-
-    Attributes:
-        type: As the server writes it; ``id`` for text of any width that holds an id.
-        nullable: Whether it is nullable in both variants. The others are NOT NULL, or in Alembic's variant nullable.
-        defaults: The server defaults that it may have.
-        since: The first revision that has it, as its place in `REVISIONS`.
-    """
+    """One column."""
 
     type: str
+    """As the server writes it; ``id`` for text of any width that holds an id."""
     nullable: bool = False
+    """In both variants. The others are NOT NULL, or in Alembic's variant nullable."""
     defaults: tuple[str, ...] = ()
+    """Those of the server that it may have."""
     since: int = 0
+    """The first revision that has it, as its place in `REVISIONS`."""
 
 
-def _varchar(width: int, *, nullable: bool = False, defaults: tuple[str, ...] = _TEXT) -> Column:
+def _varchar(width: int, *, nullable: bool = False, defaults: tuple[str, ...] = ("",)) -> Column:
     return Column(f"character varying({width})", nullable, () if nullable else defaults)
-
-
-def _json(*defaults: str, nullable: bool = False) -> Column:
-    return Column("json", nullable, defaults)
 
 
 _ID: Final = Column("id")
 _REFERENCE: Final = Column("id", nullable=True)
-_TIME: Final = Column("timestamp with time zone", defaults=_NOW)
+_TIME: Final = Column("timestamp with time zone", defaults=("now()",))
 _NO_TIME: Final = Column("timestamp with time zone", nullable=True)
-_FLAG: Final = Column("boolean", defaults=_FALSE)
-_COUNT: Final = Column("integer", defaults=(*_ZERO, "1"))
+_FLAG: Final = Column("boolean", defaults=("false",))
+_COUNT: Final = Column("integer", defaults=("0", "1"))
 _NUMBER: Final = Column("integer", nullable=True)
+_ARRAY: Final = Column("json", defaults=("[]",))
+_OBJECT: Final = Column("json", defaults=("{}",))
 
 COLUMNS: Final[dict[str, dict[str, Column]]] = {
     "users": {"id": _ID, "external_id": _varchar(255, nullable=True), "created_at": _TIME},
@@ -60,10 +48,10 @@ COLUMNS: Final[dict[str, dict[str, Column]]] = {
         "name": _varchar(255),
         "site_id": _varchar(100),
         "record_type": _varchar(100),
-        "positive_ids": _json(*_ARRAY),
-        "negative_ids": _json(*_ARRAY),
+        "positive_ids": _ARRAY,
+        "negative_ids": _ARRAY,
         "source": _varchar(50, nullable=True),
-        "tags": _json(*_ARRAY),
+        "tags": _ARRAY,
         "provenance_notes": Column("text", nullable=True),
         "version": _COUNT,
         "is_public": _FLAG,
@@ -75,7 +63,7 @@ COLUMNS: Final[dict[str, dict[str, Column]]] = {
         "user_id": _REFERENCE,
         "name": _varchar(255),
         "status": _varchar(20, defaults=("", "pending")),
-        "data": _json(*_OBJECT),
+        "data": _OBJECT,
         "batch_id": _varchar(50, nullable=True),
         "benchmark_id": _varchar(50, nullable=True),
         "created_at": _TIME,
@@ -86,21 +74,21 @@ COLUMNS: Final[dict[str, dict[str, Column]]] = {
         "user_id": _REFERENCE,
         "site_id": _varchar(100),
         "name": _varchar(255),
-        "gene_ids": _json(*_ARRAY),
+        "gene_ids": _ARRAY,
         "source": _varchar(20, defaults=("", "paste")),
         "wdk_strategy_id": _NUMBER,
         "wdk_step_id": _NUMBER,
         "search_name": _varchar(255, nullable=True),
         "record_type": _varchar(100, nullable=True),
-        "parameters": _json(*_OBJECT, nullable=True),
-        "parent_set_ids": _json(*_ARRAY),
+        "parameters": Column("json", nullable=True, defaults=("{}",)),
+        "parent_set_ids": _ARRAY,
         "operation": _varchar(20, nullable=True),
         "step_count": _COUNT,
         "created_at": _TIME,
     },
     "streams": {
         "id": _ID,
-        "user_id": Column("id"),
+        "user_id": _ID,
         "site_id": _varchar(50),
         "experiment_id": Column("id", nullable=True, since=1),
         "created_at": _TIME,
@@ -114,8 +102,8 @@ COLUMNS: Final[dict[str, dict[str, Column]]] = {
         "model_id": _varchar(100, nullable=True),
         "message_count": _COUNT,
         "step_count": _COUNT,
-        "plan": _json(*_OBJECT),
-        "steps": _json(*_ARRAY),
+        "plan": _OBJECT,
+        "steps": _ARRAY,
         "root_step_id": _varchar(100, nullable=True),
         "result_count": _NUMBER,
         "last_event_id": _varchar(30, nullable=True),
@@ -123,11 +111,11 @@ COLUMNS: Final[dict[str, dict[str, Column]]] = {
         "dismissed_at": Column("timestamp with time zone", nullable=True, since=3),
         "site_id": _varchar(50),
         "gene_set_id": Column("id", nullable=True, since=2),
-        "gene_set_auto_imported": Column("boolean", defaults=_FALSE, since=2),
+        "gene_set_auto_imported": Column("boolean", defaults=("false",), since=2),
     },
     "operations": {
         "operation_id": _ID,
-        "stream_id": Column("id"),
+        "stream_id": _ID,
         "type": _varchar(50),
         "status": _varchar(20, defaults=("", "active")),
         "created_at": _TIME,
@@ -149,26 +137,12 @@ FOREIGN_KEYS: Final = {
 }
 """What a column refers to, what a deletion does, and since which revision."""
 
-INDEXES: Final = frozenset(
-    {
-        ("control_sets", ("site_id",)),
-        ("control_sets", ("user_id",)),
-        ("experiments", ("site_id",)),
-        ("experiments", ("user_id",)),
-        ("experiments", ("batch_id",)),
-        ("experiments", ("benchmark_id",)),
-        ("gene_sets", ("site_id",)),
-        ("gene_sets", ("user_id",)),
-        ("gene_sets", ("user_id", "site_id")),
-        ("streams", ("user_id", "site_id")),
-        ("streams", ("user_id", "experiment_id")),
-        ("stream_projections", ("wdk_strategy_id",)),
-        ("operations", ("stream_id", "status")),
-    }
-)
+INDEXES: Final = {
+    "control_sets": ("site_id", "user_id"),
+    "experiments": ("site_id", "user_id", "batch_id", "benchmark_id"),
+    "gene_sets": ("site_id", "user_id", "user_id, site_id"),
+    "streams": ("user_id, site_id", "user_id, experiment_id"),
+    "stream_projections": ("wdk_strategy_id",),
+    "operations": ("stream_id, status",),
+}
 """Indexes beside those of keys, of any revision."""
-
-
-def columns_at(table: str, revision: int) -> dict[str, Column]:
-    """The columns that a table has at a revision, given as its place in `REVISIONS`."""
-    return {name: column for name, column in COLUMNS[table].items() if column.since <= revision}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from veupath_store.adoption.documents import FEW, PLAN, Document
+from veupath_store.adoption.documents import FEW, PLAN, Document, put_documents
 from veupath_store.adoption.text import storable
 from veupath_store.adoption.values import ProblemKind
 from veupath_store.adoption.work import Work
@@ -27,12 +27,6 @@ FROM old_{PLAN.table} o {PLAN.join()}
 WHERE CASE WHEN json_typeof(o.steps) = 'array' THEN json_array_length(o.steps) > 0 ELSE false END"""
 
 _NO_LIST: Final = f"SELECT id FROM old_{PLAN.table} WHERE json_typeof(steps) NOT IN ('array', 'null')"
-
-_PUT: Final = f"""
-INSERT INTO adopting_documents (entity, field, key, document)
-SELECT '{PLAN.table}', put.field, put.key, put.document::jsonb
-FROM unnest($1::text[], $2::text[], $3::text[]) AS put(field, key, document)
-ON CONFLICT (entity, field, key) DO UPDATE SET document = excluded.document"""
 
 _UNBUILDABLE: Final = ProblemKind.PLAN_UNBUILDABLE
 _BY_PLACE: Final = {f"{name}StepId": name for name in INPUTS}
@@ -60,8 +54,8 @@ async def place_steps(work: Work) -> None:
     async for rows in work.batches(_ROWS, FEW * FEW):
         placed = {row["id"]: _placed(row) for row in rows}
         texts = [(name, key, text) for key, one in placed.items() for name, text in one.documents.items()]
-        await work.connection.execute(_PUT, *([list(column) for column in zip(*texts, strict=True)] or [[], [], []]))
-        await work.note_all(PLAN.table, [(key, *problem) for key, one in placed.items() for problem in one.problems])
+        await put_documents(work, PLAN.table, texts)
+        await work.note_each(PLAN.table, [(key, *problem) for key, one in placed.items() for problem in one.problems])
 
 
 def _placed(row: Any) -> _Placed:  # noqa: ANN401 - a record

@@ -1,13 +1,12 @@
 """Which variant of the old schema stands in a database, at which revision; anything else is refused by name."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from veupath_store.adoption import catalog
-from veupath_store.adoption.catalog import Found, Place
+from veupath_store.adoption.catalog import Place
 from veupath_store.adoption.legacy import (
     COLUMNS,
     FOREIGN_KEYS,
@@ -17,17 +16,21 @@ from veupath_store.adoption.legacy import (
     TABLES,
     VERSION_TABLE,
     Column,
-    columns_at,
 )
 from veupath_store.adoption.values import Variant
 from veupath_store.errors import AdoptionRefusedError
+from veupath_store.schema.catalog import Catalog, names_of, read_catalog
 
 _ID_TYPE: Final = re.compile(r"character(?: varying)?\(\d+\)|character varying|text")
 _ID_TYPES: Final = {f"character varying({width})" for width in (32, 36, 50)} | {"character(36)"}
-_CAST: Final = re.compile(r"::[a-z ]+(?:\(\d+\))?$")
-_DELETES: Final = {"SET NULL": "n", "CASCADE": "c"}
-_SAME: Final = {"CURRENT_TIMESTAMP": "now()", "transaction_timestamp()": "now()"}
-_UNIQUE: Final = ("users", ["external_id"])
+_AROUND: Final = re.compile(r"::[a-z ]+(?:\(\d+\))?|[()']")
+"""What stands around a default's value: casts, brackets, quotes."""
+_SAME: Final = dict.fromkeys(("now", "CURRENT_TIMESTAMP", "transaction_timestamp"), "now()")
+
+# Definitions as `read_catalog` has them.
+_COLUMN: Final = re.compile(r"(.+?)(?: COLLATE .+?)? (NOT NULL|NULL)(?: DEFAULT (.+))?(.*)")
+_FOREIGN_KEY: Final = re.compile(r"FOREIGN KEY \((.+?)\) REFERENCES (.+?)\(.+?\)(.*)")
+_INDEX: Final = re.compile(r"CREATE (UNIQUE )?INDEX .+ USING \w+ \((.+?)\)(?: NULLS NOT DISTINCT)?(.*)")
 
 POOLED: Final = "This looks like a PgBouncer: set MIGRATION_DATABASE_URL to a URL that does not go through it"
 """Why no adoption is tried."""
@@ -35,21 +38,15 @@ POOLED: Final = "This looks like a PgBouncer: set MIGRATION_DATABASE_URL to a UR
 
 @dataclass(frozen=True, kw_only=True)
 class Recognised:
-    """What stands in the database.
-
-    Attributes:
-        variant: Who made the tables.
-        revision: The place of the revision in `REVISIONS`.
-        schema: Where the tables stand, quoted where it needs that.
-        tolerated: Differences that do not matter.
-        versioned: Whether there is a table ``alembic_version``.
-    """
+    """What stands in the database."""
 
     variant: Variant
     revision: int
+    """Its place in `REVISIONS`."""
     schema: str
+    """Where the tables stand, quoted where it needs that."""
     tolerated: list[str]
-    versioned: bool
+    """Differences that do not matter."""
 
 
 async def recognise(connection: Any) -> Recognised:  # noqa: ANN401 - an asyncpg connection, which has no types
@@ -70,23 +67,18 @@ async def recognise(connection: Any) -> Recognised:  # noqa: ANN401 - an asyncpg
         # "$user" in a search path is the role that was set.
         place = await catalog.read_place(connection)
         _refuse(_place(place))
-    found = await catalog.read(connection, place)
-    variant = _variant(found)
-    revision, refused = _revision(found, variant)
+    live = await read_catalog(connection.fetch, place.schema)
+    versions = await catalog.versions(connection, place)
+    variant = _variant(live, versions)
+    revision, refused = _revision(live, versions, variant)
     tolerated: list[str] = []
-    for check in (_columns(found, variant, revision), _constraints(found, revision), _indexes(found)):
+    for check in (_columns(live, variant, revision), _constraints(live, revision), _indexes(live)):
         for matters, difference in check:
             (refused if matters else tolerated).append(difference)
-    for row in found.dependent:
+    for row in await catalog.dependent(connection, place.schema):
         (refused if row["follows"] else tolerated).append(f"{row['what'][0].upper()}{row['what'][1:]}: {row['remedy']}")
-    _refuse([*refused, *found.obstacles])
-    return Recognised(
-        variant=variant,
-        revision=revision,
-        schema=place.schema,
-        tolerated=tolerated,
-        versioned=found.versions is not None,
-    )
+    _refuse([*refused, *await catalog.obstacles(connection, place.schema)])
+    return Recognised(variant=variant, revision=revision, schema=place.schema, tolerated=tolerated)
 
 
 def _refuse(reasons: Iterable[str]) -> None:
@@ -127,71 +119,72 @@ def _tables(place: Place) -> Iterator[str]:
         yield f"The tables belong to {owners[0]}: adopt as that role, or as {heir}"
 
 
-def _variant(found: Found) -> Variant:
+def _objects(live: Catalog, kind: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (table, name, definition) for each object of a kind that the old tables have."""
+    for place in names_of(kind, live):
+        table, _, name = place.partition(".")
+        if table in COLUMNS:
+            yield table, name, live[f"{kind} {place}"]
+
+
+def _variant(live: Catalog, versions: list[str] | None) -> Variant:
     """Alembic's has a table of versions, and is known without it: most of its columns are nullable."""
     usual = [
-        row["nullable"]
-        for row in found.columns
-        if (it := COLUMNS[row["table"]].get(row["name"])) is not None and not it.nullable and it.type != "id"
+        " NOT NULL" not in definition
+        for table, name, definition in _objects(live, "column")
+        if (it := COLUMNS[table].get(name)) is not None and not it.nullable and it.type != "id"
     ]
-    is_alembic = found.versions is not None or sum(usual) > len(usual) / 2
+    is_alembic = versions is not None or sum(usual) > len(usual) / 2
     return Variant.ALEMBIC if is_alembic else Variant.CREATE_ALL
 
 
-def _revision(found: Found, variant: Variant) -> tuple[int, list[str]]:
+def _revision(live: Catalog, versions: list[str] | None, variant: Variant) -> tuple[int, list[str]]:
     """The revision that the columns are of, and how Alembic's table disagrees."""
-    there = {(row["table"], row["name"]) for row in found.columns}
-    added = {number: _added(number) for number in range(1, len(REVISIONS))}
-    of_columns = max((number for number in added if added[number] & there), default=0)
+    there = (COLUMNS[table].get(name) for table, name, _ in _objects(live, "column"))
+    of_columns = max((column.since for column in there if column is not None), default=0)
     stamp = f"run `alembic stamp {REVISIONS[of_columns]}`"
-    if found.versions is None:
+    if versions is None:
         lost = f"This is Alembic's schema without its `{VERSION_TABLE}`: {stamp}"
         return of_columns, [lost] if variant is Variant.ALEMBIC else []
-    recorded = ", ".join(found.versions) or "nothing"
-    if set(found.versions) - set(REVISIONS):
+    recorded = ", ".join(versions) or "nothing"
+    if set(versions) - set(REVISIONS):
         known = f"the newest that is known is {REVISIONS[-1]}: run `alembic downgrade {REVISIONS[-1]}`"
         return of_columns, [f"{VERSION_TABLE} says {recorded}; {known}"]
-    if found.versions != [REVISIONS[of_columns]]:
+    if versions != [REVISIONS[of_columns]]:
         columns = f"the columns are those of {REVISIONS[of_columns]}"
         return of_columns, [f"{VERSION_TABLE} says {recorded}, but {columns}: {stamp}"]
     return of_columns, []
 
 
-def _added(revision: int) -> set[tuple[str, str]]:
-    return {
-        (table, name) for table in TABLES for name, it in columns_at(table, revision).items() if it.since == revision
-    }
-
-
 Check = Iterator[tuple[bool, str]]
 
 
-def _columns(found: Found, variant: Variant, revision: int) -> Check:
+def _columns(live: Catalog, variant: Variant, revision: int) -> Check:
     """Yield (is_blocking, description) for each difference."""
-    there: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-    for row in found.columns:
-        there[row["table"]][row["name"]] = row
-    for table in TABLES:
-        expected = columns_at(table, revision)
-        for name in expected.keys() - there[table].keys():
-            added = f"ALTER TABLE {table} ADD COLUMN {name} {_sql_type(expected[name])}"
-            yield True, f"Column {table}.{name} is missing: {added}"
-        for name, row in there[table].items():
-            if name not in expected:
-                what = f"Column {table}.{name} ({row['type']}) is not of revision {REVISIONS[revision]}"
-                yield True, f"{what}: keep what it holds elsewhere, then ALTER TABLE {table} DROP COLUMN {name}"
-            else:
-                yield from _column(f"{table}.{name}", row, expected[name], variant)
+    columns = ((table, name, it) for table, of_it in COLUMNS.items() for name, it in of_it.items())
+    missing = {(table, name): it for table, name, it in columns if it.since <= revision}
+    for table, name, definition in _objects(live, "column"):
+        expected = missing.pop((table, name), None)
+        if expected is None:
+            [(there, *_)] = _COLUMN.findall(definition)
+            what = f"Column {table}.{name} ({there}) is not of revision {REVISIONS[revision]}"
+            yield True, f"{what}: keep what it holds elsewhere, then ALTER TABLE {table} DROP COLUMN {name}"
+        else:
+            yield from _column(f"{table}.{name}", definition, expected, variant)
+    for (table, name), expected in missing.items():
+        added = f"ALTER TABLE {table} ADD COLUMN {name} {_sql_type(expected)}"
+        yield True, f"Column {table}.{name} is missing: {added}"
 
 
-def _column(name: str, row: Any, expected: Column, variant: Variant) -> Check:  # noqa: ANN401 - a record
+def _column(name: str, definition: str, expected: Column, variant: Variant) -> Check:
+    [(there, null, default, made)] = _COLUMN.findall(definition)
     change = f"ALTER TABLE {name.replace('.', ' ALTER COLUMN ')}"
-    yield from _type(name, row["type"], expected, change)
-    if row["made"]:
+    yield from _type(name, there, expected, change)
+    if made:
         yield True, f"Column {name} is generated: {change} DROP EXPRESSION, or DROP IDENTITY"
-    elif row["default"] is not None and _value(row["default"]) not in expected.defaults:
-        yield True, f"Column {name} has the default {row['default']}: {change} DROP DEFAULT"
-    if row["nullable"] and not expected.nullable and variant is Variant.CREATE_ALL:
+    elif default and _SAME.get(plain := _AROUND.sub("", default), plain) not in expected.defaults:
+        yield True, f"Column {name} has the default {default}: {change} DROP DEFAULT"
+    if null == "NULL" and not expected.nullable and variant is Variant.CREATE_ALL:
         yield True, f"Column {name} is nullable: {change} SET NOT NULL"
 
 
@@ -208,59 +201,43 @@ def _sql_type(expected: Column) -> str:
     return "varchar(50)" if expected.type == "id" else expected.type
 
 
-def _value(default: str) -> str:
-    """A default's value without casts and quotes."""
-    plain = default
-    while True:
-        shorter = _CAST.sub("", plain.removeprefix("(").removesuffix(")") if plain.startswith("(") else plain)
-        if shorter == plain:
-            break
-        plain = shorter
-    return _SAME.get(plain, plain.strip("'"))
-
-
-def _constraints(found: Found, revision: int) -> Check:
-    keys = {table: [name] for table, name in KEYS.items()}
+def _constraints(live: Catalog, revision: int) -> Check:
+    keys = {table: f"PRIMARY KEY ({name})" for table, name in KEYS.items()}
     wanted = {place: key for place, key in FOREIGN_KEYS.items() if key[2] <= revision}
-    for row in found.constraints:
-        table, name, kind, columns = row["table"], row["name"], row["type"], list(row["columns"] or ())
-        if kind == "p" and columns == keys.get(table):
+    for table, name, definition in _objects(live, "constraint"):
+        if definition == keys.get(table):
             del keys[table]
-        elif kind == "f":
-            yield from _foreign_key(row, wanted.pop((table, columns[0]), None) if len(columns) == 1 else None)
-        elif (kind, table, columns) != ("u", *_UNIQUE):
-            drop = f": ALTER TABLE {table} DROP CONSTRAINT {name}" if kind != "u" else ""
-            yield kind != "u", f"Constraint {name} of {table} is not of the old schema{drop}"
-    for table, columns in keys.items():
-        key = f"({', '.join(columns)})"
-        yield True, f"The primary key of {table} is not {key}: ALTER TABLE {table} ADD PRIMARY KEY {key}"
+        elif definition.startswith("FOREIGN KEY"):
+            yield from _foreign_key(table, name, definition, wanted)
+        elif (table, definition) != ("users", "UNIQUE (external_id)"):
+            is_blocking = not definition.startswith("UNIQUE")
+            drop = f": ALTER TABLE {table} DROP CONSTRAINT {name}" if is_blocking else ""
+            yield is_blocking, f"Constraint {name} of {table} is not of the old schema{drop}"
+    for table, key in keys.items():
+        yield True, f"Table {table} has no {key}: ALTER TABLE {table} ADD {key}"
     for (table, column), (other, _, _) in wanted.items():
         yield False, f"The foreign key from {table}.{column} to {other} is missing"
-    if not _is_unique(found):
+
+
+def _foreign_key(table: str, name: str, definition: str, wanted: dict[tuple[str, str], tuple[str, str, int]]) -> Check:
+    [(column, other, rest)] = _FOREIGN_KEY.findall(definition)
+    expected, deletes, _ = wanted.pop((table, column), ("", "", 0))
+    what = f"Foreign key {name} of {table}"
+    if other != expected:
+        yield True, f"{what} to {other} is not of the old schema: ALTER TABLE {table} DROP CONSTRAINT {name}"
+    elif f"ON DELETE {deletes}" not in rest:
+        yield False, f"{what} does not say ON DELETE {deletes}"
+    if "NOT VALID" in rest:
+        yield False, f"{what} was never validated"
+
+
+def _indexes(live: Catalog) -> Check:
+    """An index that the new tables will not have. One that the old ones lack is no loss, but for the logins'."""
+    is_unique = False
+    for table, name, definition in _objects(live, "index"):
+        [(unique, columns, rest)] = _INDEX.findall(definition)
+        is_unique = is_unique or (table, unique, columns, rest) == ("users", "UNIQUE ", "external_id", "")
+        if columns not in INDEXES.get(table, ()) and f"constraint {table}.{name}" not in live:
+            yield False, f"Index {name} of {table} is not of the old schema, and is not made again"
+    if not is_unique:
         yield True, "Column users.external_id is not unique: ALTER TABLE users ADD UNIQUE (external_id)"
-
-
-def _is_unique(found: Found) -> bool:
-    """Whether no two users can have one external id: by a constraint, or by an index."""
-    whole = (row for row in found.indexes if row["unique"] and row["valid"])
-    plain = (row for row in whole if not row["partial"] and not row["computed"])
-    named = (row for row in found.constraints if row["type"] == "u")
-    return any((row["table"], list(row["columns"])) == _UNIQUE for row in (*plain, *named))
-
-
-def _foreign_key(row: Any, wanted: tuple[str, str, int] | None) -> Check:  # noqa: ANN401
-    table, name, other = row["table"], row["name"], row["refers"].rpartition(".")[2]
-    if wanted is None or other != wanted[0]:
-        what = f"Foreign key {name} of {table} to {other} is not of the old schema"
-        yield True, f"{what}: ALTER TABLE {table} DROP CONSTRAINT {name}"
-    elif row["deletes"] != _DELETES[wanted[1]]:
-        yield False, f"Foreign key {name} of {table} does not say ON DELETE {wanted[1]}"
-    if not row["valid"]:
-        yield False, f"Foreign key {name} of {table} was never validated"
-
-
-def _indexes(found: Found) -> Check:
-    """An index that the new tables will not have. One that the old ones lack is no loss."""
-    for row in found.indexes:
-        if (row["table"], tuple(row["columns"] or ())) not in INDEXES:
-            yield False, f"Index {row['name']} of {row['table']} is not of the old schema, and is not made again"

@@ -44,18 +44,10 @@ async def free_disk(connection: Any) -> int | None:  # noqa: ANN401 - an asyncpg
 
 
 async def check_room(connection: Any, held: int, free: int | None) -> int:  # noqa: ANN401
-    """Estimate the disk that an adoption takes beside the old tables, with its write-ahead log.
-
-    Args:
-        connection: An asyncpg connection.
-        held: What the old tables hold.
-        free: What `free_disk` returned.
-
-    Returns:
-        The bytes.
+    """Estimate the bytes that an adoption takes beside those that the old tables hold, with its write-ahead log.
 
     Raises:
-        AdoptionRefusedError: There is less, or temporary files may not be as large as they would be.
+        AdoptionRefusedError: There are fewer, or temporary files may not be as large as they would be.
     """
     limits = await connection.fetchrow(_LIMITS)
     needed: int = round(held * _COPIED) + min(held, limits["log"])

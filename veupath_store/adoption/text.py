@@ -10,9 +10,6 @@ from typing import Final
 
 from veupath_store.inputs import limits
 
-READABLE: Final = 254
-"""Levels of a JSON text that the decoder reads."""
-
 REPLACEMENT: Final = "\\ufffd"
 
 # A pair of surrogates, one escaped code unit, or any other escape, as an escaped backslash.

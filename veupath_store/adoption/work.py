@@ -1,15 +1,21 @@
 """What the parts of an adoption share: the connection, the old tables, the progress, the list of problems."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from veupath_store.adoption.values import AdoptionProgress, Problem, ProblemKind
 from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
+from veupath_store.events.log.client import RedisClient
+
+T = TypeVar("T")
 
 Progress = Callable[[AdoptionProgress], None]
+
+Noted = tuple[str, ProblemKind, str | None, str]
+"""A row's old id, what is wrong, with which column, and what is done about it."""
 
 BATCH: Final = 5_000
 """Rows of a batch that hold no documents."""
@@ -22,7 +28,7 @@ SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('statement_ti
 NOBODY: Final = "adopted:nobody"
 """The external id of the user to whom rows without an owner are given."""
 
-_PROBLEMS: Final = """
+PROBLEMS: Final = """
 CREATE TEMP TABLE adopting_problems (
     number bigint GENERATED ALWAYS AS IDENTITY, kind text NOT NULL, entity text NOT NULL, key text NOT NULL, field text,
     fixed text NOT NULL
@@ -31,11 +37,7 @@ CREATE TEMP TABLE adopting_problems (
 
 @asynccontextmanager
 async def own_connection(transaction: StoreTransaction) -> AsyncIterator[Any]:
-    """A transaction's connection, for COPY and cursors; what it raises is translated as the engine does.
-
-    Raises:
-        StoreError: As a statement of the transaction.
-    """
+    """A transaction's connection, for COPY and cursors; what it raises is translated as the engine does."""
     async with transaction.acquire_connection() as connection:
         try:
             yield connection
@@ -45,22 +47,27 @@ async def own_connection(transaction: StoreTransaction) -> AsyncIterator[Any]:
 
 @dataclass
 class Work:
-    """One adoption, or one look at what it would do, inside of its transaction.
-
-    Attributes:
-        connection: The transaction's asyncpg connection.
-        progress: Who wants to know how far it is.
-        rows: Rows of each old table.
-    """
+    """One adoption, or one look at what it would do, inside of its transaction."""
 
     connection: Any
+    """The transaction's, asyncpg's."""
+    log: RedisClient | None = None
+    log_prefix: str = ""
     progress: Progress | None = None
     rows: dict[str, int] = field(default_factory=dict)
+    """How many each old table has."""
 
     def tell(self, phase: str, done: int, total: int) -> None:
         """Tell how far a phase is."""
         if self.progress is not None:
             self.progress(AdoptionProgress(phase=phase, done=done, total=total))
+
+    def steps(self, phase: str, items: Collection[T]) -> Iterator[T]:
+        """The steps of a phase, one by one, and telling how far it is."""
+        for number, item in enumerate(items):
+            self.tell(phase, number, len(items))
+            yield item
+        self.tell(phase, len(items), len(items))
 
     async def run(self, statement: str) -> int:
         """Run one statement; the number of rows that it touched."""
@@ -84,50 +91,24 @@ class Work:
         await self.connection.execute(f"ANALYZE pg_temp.{table}")
 
     async def note(self, kind: ProblemKind, entity: str, field: str | None, fixed: str, rows: str) -> None:
-        """Note a problem of each row that a query gives.
-
-        Args:
-            kind: What is wrong.
-            entity: The old table.
-            field: The column.
-            fixed: What is done about it.
-            rows: ``SELECT`` of one column, the old id.
-        """
+        """Note a problem of each row of an old table whose id the query `rows` gives."""
         shown = "NULL" if field is None else f"'{field}'"
         await self.connection.execute(
             "INSERT INTO adopting_problems (kind, entity, key, field, fixed) "
             f"SELECT '{kind}', '{entity}', found.key, {shown}, '{fixed}' FROM ({rows}) AS found(key)"
         )
 
-    async def note_each(self, kind: ProblemKind, entity: str, field: str | None, noted: list[tuple[str, str]]) -> None:
-        """Note a problem of some rows, given as old ids and what is done about each."""
-        await self.note_all(entity, [(key, kind, field, fixed) for key, fixed in noted])
-
-    async def note_all(self, entity: str, noted: Sequence[tuple[str, ProblemKind, str | None, str]]) -> None:
-        """Note problems of some rows: each one's old id, what is wrong with which column, and what is done about it."""
+    async def note_each(self, entity: str, noted: Sequence[Noted]) -> None:
+        """Note problems of some rows of an old table."""
         if noted:
             records = [(str(kind), entity, key, field, fixed) for key, kind, field, fixed in noted]
             await self.copy("adopting_problems", ("kind", "entity", "key", "field", "fixed"), records)
 
-    async def begin_problems(self) -> None:
-        """Make the list of problems, empty."""
-        await self.connection.execute(_PROBLEMS)
 
-    async def problems(self) -> list[Problem]:
-        """Every problem that was noted, in that order."""
-        query = "SELECT kind, entity, key, field, fixed FROM adopting_problems ORDER BY number"
-        return [problem_of(row) async for rows in self.batches(query) for row in rows]
-
-
-def problem_of(row: Any) -> Problem:  # noqa: ANN401 - a record
-    """A problem out of its row."""
-    return Problem(
-        kind=ProblemKind(row["kind"]),
-        table=row["entity"],
-        key=row["key"],
-        field=row["field"],
-        fixed=row["fixed"],
-    )
+async def problems_in(connection: Any, table: str) -> list[Problem]:  # noqa: ANN401 - an asyncpg connection
+    """Every problem that was noted in a table, in that order."""
+    query = f"SELECT kind, entity AS table, key, field, fixed FROM {table} ORDER BY number"
+    return [Problem(**{**row, "kind": ProblemKind(row["kind"])}) for row in await connection.fetch(query)]
 
 
 def resolved(column: str, mapping: str = "m") -> str:

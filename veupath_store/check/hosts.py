@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from veupath_store.check.probe import PATIENCE, failure, ok, warning
+from veupath_store.check.probe import PATIENCE, failure, ok, verdict, warning
 from veupath_store.config import StoreSettings
 from veupath_store.engine.connect import connect, connect_arguments
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
@@ -30,13 +30,7 @@ _UNKNOWN_PARAMETER: Final = "08P01"
 
 @dataclass(frozen=True)
 class Host:
-    """What one host said.
-
-    Attributes:
-        name: Host and port.
-        error: Why it did not serve; ``None`` when it did.
-        row: What it answered.
-    """
+    """What one host, named with its port, has answered, or why it did not."""
 
     name: str
     error: StoreError | None = None
@@ -120,9 +114,8 @@ def _about_answers(hosts: list[Host], answered: list[Host]) -> Finding:
 
 def _about_versions(answered: list[Host]) -> Finding:
     old = [host.line for host in answered if host.row["number"] < OLDEST]
-    if old:
-        return failure("version", f"PostgreSQL {OLDEST // 10_000} or later is needed: upgrade the server.", old)
-    return ok("version", f"PostgreSQL {answered[0].row['version'].split()[0]} will do.")
+    needed = f"PostgreSQL {OLDEST // 10_000} or later is needed: upgrade the server."
+    return verdict("version", old, needed, f"PostgreSQL {answered[0].row['version'].split()[0]} will do.")
 
 
 async def _ask(settings: StoreSettings, target: DatabaseTarget, number: int) -> Host:

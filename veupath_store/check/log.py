@@ -1,19 +1,20 @@
 """Whether the event log's server is fit to keep what may not be lost."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
+from uuid import UUID
 
-from veupath_store.check.log_rights import command_probes, key_probes, privileges
-from veupath_store.check.probe import Probe, failure, ok, warning
+from veupath_store.check.probe import Probe, failure, ok, verdict, warning
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, StoreError
 from veupath_store.events.holder import database_identity
 from veupath_store.events.log.client import Command, NotAllowedError, RedisClient
+from veupath_store.events.log.entries import LogKey
 from veupath_store.events.log.log import EventLog, never_written
-from veupath_store.events.log.scripts import HOLDER
-from veupath_store.values.check import Finding
+from veupath_store.events.log.scripts import BEHIND, GONE, HOLDER, NEVER, SWEPT
+from veupath_store.values.check import Finding, Level
 
 OLDEST: Final = (6, 2)
 """The oldest Redis that will do."""
@@ -25,23 +26,20 @@ SELECT stream_id, lost ->> 'messages' AS messages, lost ->> 'after' AS after, lo
 FROM stream_projections WHERE lost IS NOT NULL ORDER BY at DESC LIMIT 20"""
 _CAN_TELL: Final = "SELECT FROM pg_attribute WHERE attrelid = to_regclass('stream_projections') AND attname = 'lost'"
 
+_NOBODY: Final = UUID(int=0)
+
 _SECTIONS: Final = ("server", "persistence", "memory", "replication")
 
 
 async def about_log(settings: StoreSettings) -> tuple[bool, list[Finding]]:
-    """The log's server; nothing is read of what it holds.
-
-    Returns:
-        Whether it could be looked at, and what was found.
-    """
+    """Whether the log's server could be looked at, and what was found; nothing is read of what it holds."""
     if settings.log_target is None:
         return True, [ok("log", "No event log is configured: REDIS_URL is not set.")]
     try:
         client = RedisClient(settings.log_target, settings.log_timeout)
         try:
-            await _ask_whether_it_serves(client)
-            facts = await _facts(client)
             refusal = await _refusal(client, settings.log_prefix)
+            facts = await _facts(client)
             rights = await _about_rights(client, settings.log_prefix)
         finally:
             await client.close()
@@ -54,23 +52,69 @@ async def about_log(settings: StoreSettings) -> tuple[bool, list[Finding]]:
     return True, [found, rights, _about_version(facts), _about_writes(facts, refusal), _about_persistence(facts)]
 
 
-async def _ask_whether_it_serves(client: RedisClient) -> None:
-    """By a PING; that its user may not send one is for `_about_rights` to say."""
-    [answer] = await client.run_each([("PING",)])
-    if isinstance(answer, StoreError) and not isinstance(answer, NotAllowedError):
-        raise answer from answer.__cause__
-
-
 async def _about_rights(client: RedisClient, prefix: str) -> Finding:
     """Whether the user may send what the store sends: each command is tried, in a form that changes nothing."""
     commands, keys = command_probes(prefix), key_probes(prefix)
     refused = [f"command {name}" for name in await _refused(client, {str(it[0]): [it] for it in commands})]
     if not refused:  # else each key would be refused for its command
         refused = [f"keys {pattern}" for pattern in await _refused(client, keys)]
-    if not refused:
-        return ok("log rights", "The event log's user may do what it has to.")
     grant = f"type ACL SETUSER with its name, and: {privileges(prefix)}"
-    return failure("log rights", f"Redis refuses the event log's user what it needs: {grant}", refused)
+    message = f"Redis refuses the event log's user what it needs: {grant}"
+    return verdict("log rights", refused, message, "The event log's user may do what it has to.")
+
+
+def command_probes(prefix: str) -> list[Command]:
+    """Every command that the store sends, those in scripts included, in a form that changes nothing on any server.
+
+    Redis refuses a user's command, or key, before it looks at anything else. So a command that names what is never
+    there, or contradicts itself, is refused where its real form would be.
+    """
+    key = f"{prefix}{NEVER}"
+    return [
+        ("PING",),
+        ("TIME",),
+        ("EVAL", "return 1", 1, key),
+        never_written(prefix),
+        ("XRANGE", key, "-", "+", "COUNT", 1),
+        ("XREVRANGE", key, "+", "-", "COUNT", 1),
+        ("XREAD", "COUNT", 1, "STREAMS", key, "0-0"),
+        ("XINFO", "STREAM", key),
+        ("XDEL", key, "0-1"),
+        ("XTRIM", key, "MINID", "=", "0-0"),
+        ("EXISTS", key),
+        ("UNLINK", key),
+        ("GET", key),
+        ("PTTL", key),
+        ("SET", key, "1", "NX", "XX"),  # a contradiction
+        ("SCAN", 0, "MATCH", key, "COUNT", 1),
+        ("ZADD", key, "XX", 0, ""),
+        ("ZREM", key, ""),
+        ("ZRANGE", key, 0, 0),
+        ("ZCARD", key),
+        ("ZSCORE", key, ""),
+    ]
+
+
+def key_probes(prefix: str) -> dict[str, list[Command]]:
+    """By the pattern of keys, a command that reads one, and one that would write it."""
+    return {
+        f"{prefix}{pattern}": [("EXISTS", f"{prefix}{name}"), ("SET", f"{prefix}{name}", "1", "NX", "XX")]
+        for pattern, name in (
+            ("stream:*", LogKey.stream(_NOBODY).text("")),
+            ("op:*", LogKey.operation(_NOBODY).text("")),
+            ("event:*", LogKey.stream(_NOBODY).of_event("", "")),
+            (BEHIND, BEHIND),
+            (SWEPT, SWEPT),
+            (HOLDER, HOLDER),
+            (f"{GONE}*", GONE),
+        )
+    }
+
+
+def privileges(prefix: str) -> str:
+    """What a user needs, as ``ACL SETUSER`` takes it; INFO is for `check` only."""
+    names = sorted({str(command[0]).lower() for command in command_probes(prefix)})
+    return " ".join((f"~{prefix}*", *(f"+{name}" for name in (*names, "select", "info"))))
 
 
 async def _refused(client: RedisClient, probes: Mapping[str, Sequence[Command]]) -> list[str]:
@@ -81,9 +125,12 @@ async def _refused(client: RedisClient, probes: Mapping[str, Sequence[Command]])
 
 
 async def _refusal(client: RedisClient, prefix: str) -> StoreError | None:
-    """What the server says to a write that would do nothing; ``None`` where it takes it."""
-    [answer] = await client.run_each([never_written(prefix)])
-    return answer if isinstance(answer, StoreError) else None
+    """What the server, if it serves, says to a write that would do nothing; ``None`` where it takes it."""
+    ping, write = await client.run_each([("PING",), never_written(prefix)])
+    # That its user may not send a PING is for `_about_rights` to say.
+    if isinstance(ping, StoreError) and not isinstance(ping, NotAllowedError):
+        raise ping from ping.__cause__
+    return write if isinstance(write, StoreError) else None
 
 
 async def _facts(client: RedisClient) -> Mapping[str, str] | None:
@@ -122,21 +169,9 @@ def _about_persistence(facts: Mapping[str, str]) -> Finding:
     policy = facts.get("maxmemory_policy", "noeviction")
     if facts.get("maxmemory", "0") != "0" and policy != "noeviction":
         wrong.append(f"maxmemory-policy is {policy}: a full server drops logs; set noeviction, which refuses writes")
-    if wrong:
-        return warning(
-            "log persistence", "The event log may lose what it acknowledged: change the server's settings.", wrong
-        )
-    return ok("log persistence", "The event log is kept on disk, and never dropped for room.")
-
-
-@asynccontextmanager
-async def _own_log(settings: StoreSettings) -> AsyncIterator[EventLog]:
-    """A log of one's own."""
-    log = EventLog(settings)
-    try:
-        yield log
-    finally:
-        await log.close()
+    message = "The event log may lose what it acknowledged: change the server's settings."
+    fine = "The event log is kept on disk, and never dropped for room."
+    return verdict("log persistence", wrong, message, fine, Level.WARNING)
 
 
 async def about_holder(probe: Probe) -> list[Finding]:
@@ -144,7 +179,9 @@ async def about_holder(probe: Probe) -> list[Finding]:
     if probe.settings.log_target is None:
         return []
     try:
-        async with _own_log(probe.settings) as log:
+        async with AsyncExitStack() as closing:
+            log = EventLog(probe.settings)
+            closing.push_async_callback(log.close)
             holder, identity = await log.holder(), await database_identity(probe.fetch)
     except StoreError:
         return []  # `about_log` says why

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from veupath_store.config import StoreSettings
@@ -17,36 +17,27 @@ PATIENCE: Final = 10.0
 
 @dataclass(frozen=True)
 class Probe:
-    """A connection on which the deployment is looked at, and the settings that it was made with.
-
-    Attributes:
-        settings: The application's.
-        connection: One of its connections, in a transaction with its timeouts.
-        schema: The schema of the store's tables, quoted where it needs that; ``None`` where the role sees none.
-        is_pooled: Whether a pooler stands in between.
-    """
+    """A connection on which the deployment is looked at, and the settings that it was made with."""
 
     settings: StoreSettings
     connection: Any
-    schema: str | None
-    is_pooled: bool
+    """In a transaction with the application's timeouts."""
+    schema: str | None = None
+    """Of the store's tables, quoted where it needs that; ``None`` where the role sees none."""
+    is_pooled: bool = False
 
     async def fetch(self, query: str, *values: Any) -> Sequence[Any]:  # noqa: ANN401 - a statement's arguments
         """Run a query; its rows. The store's errors are raised."""
-        return await _fetch(self.connection, query, *values)
+        try:
+            rows: Sequence[Any] = await self.connection.fetch(query, *values)
+        except DRIVER_ERRORS as exc:
+            raise translate(exc, Phase.READ, connected=not is_lost(self.connection)) from exc
+        return rows
 
     async def one(self, query: str, *values: Any) -> Any:  # noqa: ANN401
         """Run a query that has one row."""
         [row] = await self.fetch(query, *values)
         return row
-
-
-async def _fetch(connection: Any, query: str, *values: Any) -> Sequence[Any]:  # noqa: ANN401
-    try:
-        rows: Sequence[Any] = await connection.fetch(query, *values)
-    except DRIVER_ERRORS as exc:
-        raise translate(exc, Phase.READ, connected=not is_lost(connection)) from exc
-    return rows
 
 
 # The schema where the store's tables are, or where a first migration would make them.
@@ -72,9 +63,11 @@ async def probing(settings: StoreSettings) -> AsyncIterator[Probe]:
         connection = await client.acquire()
         try:
             await connection.execute(client.begin_sql)
-            [found] = await _fetch(connection, _WHERE)
+            probe = Probe(settings, connection)
+            found = await probe.one(_WHERE)
             # A pooler tells its clients another process id than that of the server's process.
-            yield Probe(settings, connection, found["schema"], connection.get_server_pid() != found["pid"])
+            is_pooled = connection.get_server_pid() != found["pid"]
+            yield replace(probe, schema=found["schema"], is_pooled=is_pooled)
         except DRIVER_ERRORS as exc:
             raise translate(exc, Phase.READ) from exc
         finally:
@@ -89,6 +82,11 @@ def ok(name: str, message: str, details: Iterable[str] = ()) -> Finding:
 def warning(name: str, message: str, details: Iterable[str] = ()) -> Finding:
     """Worth a look."""
     return Finding(name=name, level=Level.WARNING, message=message, details=tuple(details))
+
+
+def verdict(name: str, wrong: Sequence[str], message: str, fine: str, level: Level = Level.FAILURE) -> Finding:
+    """What is wrong, and exactly what; or that all is well."""
+    return Finding(name=name, level=level, message=message, details=tuple(wrong)) if wrong else ok(name, fine)
 
 
 def failure(name: str, message: str, details: Iterable[str] = ()) -> Finding:

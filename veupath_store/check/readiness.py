@@ -41,8 +41,8 @@ async def check_readiness(patience: float = PATIENCE) -> Readiness:
     client, log = await get_engine().open(), event_log()
     (answer, problem), (backlog, log_problem), (shared, _) = await asyncio.gather(
         _answer(_look_at_database(client), patience),
-        _answer(_backlog(log) if log is not None else _nothing(), patience),
-        _answer(_is_shared(log, client) if log is not None else _nothing(), patience),
+        _answer(_backlog(log), patience),
+        _answer(_is_shared(log, client), patience),
     )
     writable, pending = answer or (None, None)
     needed = None if pending is None else before_deploy(pending)
@@ -92,15 +92,15 @@ async def _answer(question: Awaitable[T], patience: float) -> tuple[T | None, st
         return None, type(exc).__name__
 
 
-async def _backlog(log: EventLog) -> Backlog:
+async def _backlog(log: EventLog | None) -> Backlog | None:
+    if log is None:
+        return None
     await log.check_writable()
     return await log.backlog()
 
 
-async def _is_shared(log: EventLog, client: StoreClient) -> bool | None:
+async def _is_shared(log: EventLog | None, client: StoreClient) -> bool | None:
+    if log is None:
+        return None
     other = await other_holder(log, client.execute_rows)
     return other is not None if log.identity else None
-
-
-async def _nothing() -> None:
-    """The answer of a log that is not there."""

@@ -4,7 +4,7 @@ import secrets
 from typing import Any, Final
 
 from veupath_store.check.hosts import refuses_settings
-from veupath_store.check.probe import Probe, failure, ok, probing, warning
+from veupath_store.check.probe import Probe, failure, ok, probing, verdict, warning
 from veupath_store.errors import StoreError
 from veupath_store.schema.catalog import expected_catalog, expected_tables, names_of
 from veupath_store.values.check import Finding
@@ -82,13 +82,9 @@ async def _about_privileges(probe: Probe) -> Finding:
         for privilege in (_WRITES[:1] if name == "aerich" else _WRITES)
     ]
     rows = await probe.fetch(_LACKING, probe.schema, *(list(column) for column in zip(*needs, strict=True)))
-    if rows:
-        return failure(
-            "privileges",
-            "The application's role lacks privileges; as the tables' owner:",
-            [row["statement"] for row in rows],
-        )
-    return ok("privileges", "The application's role may do what it needs on each table.")
+    message = "The application's role lacks privileges; as the tables' owner:"
+    fine = "The application's role may do what it needs on each table."
+    return verdict("privileges", [row["statement"] for row in rows], message, fine)
 
 
 def _about_role(probe: Probe, role: Any) -> Finding:  # noqa: ANN401 - a record
@@ -148,6 +144,5 @@ async def _about_migrating(probe: Probe, migrating: Probe) -> Finding:
         schemas = f"Its schema is {migrating.schema or 'none'}, and the application's {probe.schema}"
         return failure(name, f"{schemas}: set its search_path.")
     statements = await _cannot_migrate(migrating, str(probe.schema))
-    if statements:
-        return failure(name, "It cannot migrate; as a superuser, or as the role that owns them now:", statements)
-    return ok(name, "It may create in the schema, and owns the tables.")
+    message = "It cannot migrate; as a superuser, or as the role that owns them now:"
+    return verdict(name, statements, message, "It may create in the schema, and owns the tables.")

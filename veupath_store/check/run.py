@@ -5,7 +5,7 @@ from typing import Final
 
 from veupath_store.check.hosts import about_hosts
 from veupath_store.check.log import about_holder, about_log, about_losses
-from veupath_store.check.probe import Probe, failure, ok, probing, warning
+from veupath_store.check.probe import Probe, failure, probing, verdict
 from veupath_store.check.roles import about_roles
 from veupath_store.check.schema import about_schema
 from veupath_store.check.sessions import about_sessions
@@ -43,18 +43,12 @@ async def check_deployment(settings: StoreSettings | None = None) -> CheckReport
 
 
 def _about_settings() -> Finding:
-    unknown = unknown_variables()
-    if unknown:
-        return warning("settings", "This version ignores some variables; remove them, or upgrade.", unknown)
-    return ok("settings", "They can be used.")
+    message = "This version ignores some variables; remove them, or upgrade."
+    return verdict("settings", unknown_variables(), message, "They can be used.", Level.WARNING)
 
 
 async def _look_at_database(settings: StoreSettings, findings: list[Finding]) -> bool:
-    """Add what is found.
-
-    Returns:
-        Whether everything could be looked at.
-    """
+    """Add what is found; whether everything could be looked at."""
     complete = True
     try:
         hosts = await about_hosts(settings)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from veupath_store.check.probe import Probe, failure, ok, warning
+from veupath_store.check.probe import Probe, failure, ok, verdict, warning
 from veupath_store.errors import ConfigurationError
 from veupath_store.schema.catalog import INVALID, expected_catalog, expected_tables, read_catalog
 from veupath_store.schema.files import before_deploy, migration_files
-from veupath_store.schema.recorded import recorded_migrations, unrecorded_tables
-from veupath_store.values.check import Finding
+from veupath_store.schema.migrations import recorded_migrations, unrecorded_tables
+from veupath_store.values.check import Finding, Level
 
 MIGRATE: Final = "run 'veupath-store migrate'"
 
@@ -55,9 +55,8 @@ async def _applied(probe: Probe) -> set[str]:
 
 async def _about_nothing(probe: Probe) -> Finding:
     """No migration is recorded: in a new database, or because of what happened to an old one."""
-    found = await unrecorded_tables(probe.fetch, str(probe.schema))
-    if found is not None:
-        return failure("migrations", found.message, found.steps)
+    if found := await unrecorded_tables(probe.fetch, str(probe.schema)):
+        return failure("migrations", found[0], found[1:])
     elsewhere = await probe.fetch(_ELSEWHERE, expected_tables())
     if elsewhere:
         [schema, *_] = (row["schema"] for row in elsewhere)
@@ -105,24 +104,14 @@ def _about_drift(live: Mapping[str, str]) -> list[Finding]:
     ]
     tables = expected_tables()
     added = [name for name in live if name not in expected and _table_of(name) in tables]
-    findings = [
-        failure(
-            "schema",
-            f"{len(wrong)} object(s) of the schema were dropped or changed: put them back as migrations/schema.sql has "
-            "them.",
-            wrong,
-        )
-        if wrong
-        else ok("schema", f"All {len(expected)} objects are as the migrations made them.")
-    ]
+    message = (
+        f"{len(wrong)} object(s) of the schema were dropped or changed: put them back as migrations/schema.sql has"
+    )
+    fine = f"All {len(expected)} objects are as the migrations made them."
+    findings = [verdict("schema", wrong, f"{message} them.", fine)]
     if added:
-        findings.append(
-            warning(
-                "additions",
-                f"Tables of the store have {len(added)} object(s) that no migration made: see whether they are wanted.",
-                added,
-            )
-        )
+        which = f"{len(added)} object(s) that no migration made: see whether they are wanted."
+        findings.append(warning("additions", f"Tables of the store have {which}", added))
     return findings
 
 
@@ -139,10 +128,9 @@ def _about_indexes(live: Mapping[str, str]) -> Finding:
     """What a failed CREATE INDEX CONCURRENTLY leaves: it costs writes, serves no read, guards nothing."""
     expected, tables = expected_catalog(), expected_tables()
     invalid = [name for name in live if live[name].endswith(INVALID) and _table_of(name) in tables]
-    if not invalid:
-        return ok("indexes", "Every index is valid.")
     message = "Invalid indexes cost writes and serve no read: DROP them, or REINDEX INDEX CONCURRENTLY."
-    return (failure if set(invalid) & set(expected) else warning)("indexes", message, invalid)
+    level = Level.FAILURE if set(invalid) & set(expected) else Level.WARNING
+    return verdict("indexes", invalid, message, "Every index is valid.", level)
 
 
 async def _about_options(probe: Probe) -> Finding:
@@ -161,7 +149,6 @@ async def _about_statistics(probe: Probe) -> Finding:
         expected_tables(),
         BIG,
     )
-    if not rows:
-        return ok("statistics", "Every big table has statistics.")
     message = "Big tables were never analyzed, and queries are planned blindly: ANALYZE them."
-    return warning("statistics", message, [row["name"] for row in rows])
+    names = [row["name"] for row in rows]
+    return verdict("statistics", names, message, "Every big table has statistics.", Level.WARNING)

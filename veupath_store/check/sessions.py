@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from veupath_store.check.probe import Probe, failure, ok, warning
+from veupath_store.check.probe import Probe, failure, ok, verdict, warning
 from veupath_store.config import ENV_PREFIX
 from veupath_store.engine.connect import SESSION, timeouts
-from veupath_store.values.check import Finding
+from veupath_store.values.check import Finding, Level
 
 _ROOM: Final = """
 SELECT current_setting('max_connections')::int AS most,
@@ -108,9 +108,8 @@ def _about_order(probe: Probe) -> Finding:
             f"{ENV_PREFIX}LOCK_TIMEOUT ({settings.lock_timeout:g} s) must be below {ENV_PREFIX}STATEMENT_TIMEOUT "
             f"({settings.statement_timeout:g} s) to take effect"
         )
-    if wrong:
-        return warning("order of timeouts", "Some timeouts never take effect: change them.", wrong)
-    return ok("order of timeouts", "Each timeout can take effect.")
+    message = "Some timeouts never take effect: change them."
+    return verdict("order of timeouts", wrong, message, "Each timeout can take effect.", Level.WARNING)
 
 
 async def _about_settings(probe: Probe) -> Finding:

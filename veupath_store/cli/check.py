@@ -8,7 +8,7 @@ from rich.text import Text
 
 from veupath_store.check import check_deployment
 from veupath_store.cli.console import EXIT_FAILED, EXIT_FINDINGS, Json, Quiet, console, print_json, print_line
-from veupath_store.values import CheckReport, Finding, Level
+from veupath_store.values import CheckReport, Level
 
 _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red"}
 
@@ -35,7 +35,8 @@ def check_command(
     report = asyncio.run(check_deployment())
     ok = report.is_well(strict=strict)
     if as_json:
-        _print_json(report, ok)
+        findings = [finding.model_dump(mode="json") for finding in report.findings]
+        print_json("check", ok, {"complete": report.complete, "counts": report.counts, "findings": findings})
     else:
         _print_findings(report, quiet=quiet)
     if not report.complete:
@@ -44,23 +45,14 @@ def check_command(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-def _print_json(report: CheckReport, ok: bool) -> None:
-    findings = [finding.model_dump(mode="json") for finding in report.findings]
-    print_json("check", ok, {"complete": report.complete, "counts": report.counts, "findings": findings})
-
-
 def _print_findings(report: CheckReport, *, quiet: bool) -> None:
     shown = [finding for finding in report.findings if not (quiet and finding.level is Level.OK)]
     width = max((len(finding.name) for finding in shown), default=0)
     for finding in shown:
         console().print(Text(f"{finding.level:<8}", style=_STYLES[finding.level]), end="")
         print_line(f" {finding.name:<{width}}  {finding.message}")
-        for line in _details(finding):
+        # What is well needs no details, but for the servers.
+        for line in finding.details if finding.level is not Level.OK or finding.name == "hosts" else ():
             print_line(f"{'':<9}{'':<{width}}    {line}")
     if shown and not quiet:
         print_line(", ".join(f"{count} {level}" for level, count in report.counts.items()))
-
-
-def _details(finding: Finding) -> tuple[str, ...]:
-    """What is well needs no details, but for the servers."""
-    return finding.details if finding.level is not Level.OK or finding.name == "hosts" else ()

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
 import typer
@@ -49,11 +50,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
 @contextmanager
 def progress_bars(*, shown: bool) -> Iterator[ShowProgress]:
-    """A progress bar for each phase, on standard error where that is a terminal.
-
-    Args:
-        shown: Whether they are wanted.
-    """
+    """A progress bar for each phase, on standard error where that is a terminal and they are wanted."""
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn())
     remaining = TimeRemainingColumn(elapsed_when_finished=True)
     off = not (shown and sys.stderr.isatty())
@@ -71,15 +68,9 @@ def progress_bars(*, shown: bool) -> Iterator[ShowProgress]:
 
 
 def print_json(command: str, ok: bool, report: Mapping[str, Any]) -> None:
-    """Print one document.
-
-    Args:
-        command: Whose it is.
-        ok: Whether all is well.
-        report: What else it holds.
-    """
+    """Print one document: of which command, whether all is well, and what else it holds."""
     # ASCII only, so that no encoding of the output can refuse it, and no terminal act on it.
-    sys.stdout.write(json.dumps({"command": command, "ok": ok, **report}) + "\n")
+    sys.stdout.write(json.dumps({"command": command, "ok": ok, **report}, default=datetime.isoformat) + "\n")
 
 
 def print_table(*sections: Sequence[tuple[Any, ...]], title: str | None = None, header: Sequence[str] = ()) -> None:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
-from typing import Annotated, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import typer
@@ -26,7 +27,7 @@ from veupath_store.errors import InvalidInputError
 from veupath_store.events.log.log import NO_LOG
 from veupath_store.events.project.lag import STUCK_AFTER
 from veupath_store.events.project.projector import Projector
-from veupath_store.events.project.selection import PARALLEL, Progress, Selection
+from veupath_store.events.project.selection import PARALLEL, Selection
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import seconds
@@ -72,17 +73,11 @@ def lag_command(
     [{stream_id, state, position, newest, events, seconds, lost, reason}]}; events are those that are not folded in yet,
     seconds the age of the oldest.
     """
-    selection = _selection(stream, user, site)
-    _check_seconds(stuck_after, "--stuck-after")
-
-    report = _run(
-        selection,
-        "Comparing positions",
-        lambda projector, progress: projector.lag(
-            stream_id=stream, user_id=user, site_id=site, stuck_after=stuck_after, progress=progress
-        ),
-        bar=not (as_json or quiet),
-    )
+    with _usage_errors():
+        seconds(stuck_after, "--stuck-after", limits.LEASE_SECONDS)
+    chosen = {"stream_id": stream, "user_id": user, "site_id": site}
+    bar = not (as_json or quiet)
+    report = _run("Comparing positions", Projector.lag, chosen, bar=bar, stuck_after=stuck_after)
     _end(show_lag(report, as_json=as_json, quiet=quiet))
 
 
@@ -108,17 +103,8 @@ def verify_command(
     differences: [{column, stored, folded}], problems: [{position, type, reason}]}]}; without --values a difference of
     names or plans is {column, differs: "text of 12 / 15 characters"}, stored / folded.
     """
-    selection = _selection(stream, user, site)
-
-    report = _run(
-        selection,
-        "Verifying",
-        lambda projector, progress: projector.verify(
-            stream_id=stream, user_id=user, site_id=site, parallel=parallel, progress=progress
-        ),
-        bar=not (as_json or quiet),
-        parallel=parallel,
-    )
+    chosen = {"stream_id": stream, "user_id": user, "site_id": site}
+    report = _run("Verifying", Projector.verify, chosen, bar=not (as_json or quiet), parallel=parallel)
     _end(show_verify(report, values=values, as_json=as_json, quiet=quiet))
 
 
@@ -158,27 +144,14 @@ def rebuild_command(
     --json prints {command, ok, counts: {OUTCOME: conversations}, events, refused: [{stream_id, outcome, events,
     problems}], problems: {STREAM_ID: [{position, type, reason}]}}; problems are entries that were skipped.
     """
-    selection = _selection(stream, user, site)
     if force:
         lost = (
             "Where a log has lost entries, the row will hold only what the log still says; the rest is lost for good."
         )
         confirm(f"{lost}\nRebuild those rows, too?", yes=yes)
-    report = _run(
-        selection,
-        "Rebuilding",
-        lambda projector, progress: projector.rebuild(
-            stream_id=stream,
-            user_id=user,
-            site_id=site,
-            missing=missing,
-            force=force,
-            parallel=parallel,
-            progress=progress,
-        ),
-        bar=not (as_json or quiet),
-        parallel=parallel,
-    )
+    chosen = {"stream_id": stream, "user_id": user, "site_id": site}
+    bar = not (as_json or quiet)
+    report = _run("Rebuilding", Projector.rebuild, chosen, bar=bar, parallel=parallel, missing=missing, force=force)
     _end(show_rebuild(report, as_json=as_json, quiet=quiet))
 
 
@@ -195,8 +168,9 @@ def work_command(
     Any number of these may run. What is under way comes to its end first; a second signal ends the process at once.
     While a server does not answer, it goes on asking. Logs to standard error.
     """
-    _check_seconds(poll, "--poll")
-    _check_seconds(sweep_every, "--sweep-every")
+    with _usage_errors():
+        seconds(poll, "--poll", limits.LEASE_SECONDS)
+        seconds(sweep_every, "--sweep-every", limits.LEASE_SECONDS)
     logging.basicConfig(
         level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -224,31 +198,19 @@ def _stop_at_signals(worker: ProjectionWorker) -> None:
         loop.add_signal_handler(number, stop)
 
 
-def _checked(make: Callable[[], R]) -> R:
-    """What is made of options; those that it refuses are a wrong command line."""
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Options that are refused are a wrong command line."""
     try:
-        return make()
+        yield
     except InvalidInputError as exc:
         raise typer.BadParameter(str(exc)) from exc
 
 
-def _check_seconds(value: float, option: str) -> None:
-    _checked(lambda: seconds(value, option, limits.LEASE_SECONDS))
-
-
-def _selection(stream: UUID | None, user: UUID | None, site: str | None) -> Selection:
-    return _checked(lambda: Selection(stream, user, site))
-
-
-def _run(
-    selection: Selection,
-    title: str,
-    work: Callable[[Projector, Progress], Awaitable[R]],
-    *,
-    bar: bool,
-    parallel: int = 1,
-) -> R:
-    """Do the work with a progress bar; an interruption ends it with 130."""
+def _run(title: str, work: Callable[..., Awaitable[R]], chosen: Mapping[str, Any], *, bar: bool, **options: float) -> R:
+    """Do the projector's work on the chosen conversations with a progress bar; an interruption ends it with 130."""
+    with _usage_errors():
+        selection = Selection(**chosen)
     done = 0
 
     async def run(projector: Projector) -> R:
@@ -261,10 +223,10 @@ def _run(
                 done += count
                 show(title, done, total)
 
-            return await work(projector, progress)
+            return await work(projector, **chosen, **options, progress=progress)
 
     try:
-        return asyncio.run(_opened(run, parallel))
+        return asyncio.run(_opened(run, int(options.get("parallel", 1))))
     except KeyboardInterrupt:
         fail(f"Interrupted after {done} conversation(s).", EXIT_INTERRUPTED)
 

@@ -40,11 +40,7 @@ _URGENCY: Final = {state: order for order, state in enumerate(_BY_URGENCY)}
 
 
 def show_lag(report: LagReport, *, as_json: bool, quiet: bool) -> bool:
-    """Print what `Projector.lag` found.
-
-    Returns:
-        Whether all is well: nothing is stuck, ahead, missing or unreadable, and no log has lost something lately.
-    """
+    """Print what `Projector.lag` found; whether nothing is stuck, ahead, missing or unreadable, and no loss is new."""
     lost = [one for one in report.lagging if one.lost is not None]
     ok = not any(report.counts.get(state) for state in _FOUND) and not any(map(_is_new_loss, lost))
     lagging = sorted(report.lagging, key=lambda one: (_URGENCY.get(one.state, len(_URGENCY)), -one.seconds))
@@ -56,24 +52,14 @@ def show_lag(report: LagReport, *, as_json: bool, quiet: bool) -> bool:
             "logs that have lost something": len(lost),
             "logs without a row": report.without_row,
             "logs still to be removed": report.removals,
+            "oldest event, in seconds": round(report.seconds),
         }
-        _print_table("lag", report.counts, {**totals, "oldest event, in seconds": round(report.seconds)})
-        _print_details([_lagging(one)] for one in lagging)
+        _print("lag", report.counts, totals, ([_lagging(one)] for one in lagging))
     return ok
 
 
 def show_verify(report: VerifyReport, *, values: bool, as_json: bool, quiet: bool) -> bool:
-    """Print what `Projector.verify` found.
-
-    Args:
-        report: What it found.
-        values: Whether names and plans are shown.
-        as_json: Whether to print JSON.
-        quiet: Whether to print only findings.
-
-    Returns:
-        Whether all is well: every row is proven.
-    """
+    """Print what `Projector.verify` found, names and plans only with `values`; whether every row is proven."""
     ok = not report.suspects
     if as_json:
         suspects = [
@@ -82,31 +68,23 @@ def show_verify(report: VerifyReport, *, values: bool, as_json: bool, quiet: boo
         ]
         print_json("verify", ok, {**_plain(report), "suspects": suspects})
     elif not (quiet and ok):
-        _print_table("verify", report.counts, {"events folded": report.events})
-        _print_details(_suspect(one, values) for one in report.suspects)
+        details = (_suspect(one, values) for one in report.suspects)
+        _print("verify", report.counts, {"events folded": report.events}, details)
     return ok
 
 
 def show_rebuild(report: RebuildReport, *, as_json: bool, quiet: bool) -> bool:
-    """Print what `Projector.rebuild` did.
-
-    Returns:
-        Whether all is well: nothing was refused.
-    """
+    """Print what `Projector.rebuild` did; whether nothing was refused."""
     ok = not report.refused
     if as_json:
         print_json("rebuild", ok, _plain(report))
     elif not (quiet and ok):
         skipped = sum(len(problems) for problems in report.problems.values())
-        _print_table("rebuild", report.counts, {"events folded": report.events, "events skipped": skipped})
-        refused = {one.stream_id for one in report.refused}
-        others = {stream_id: found for stream_id, found in report.problems.items() if stream_id not in refused}
-        _print_details(
-            [
-                *(_refused(one) for one in report.refused),
-                *([f"{stream_id}  events skipped", *_problems(found)] for stream_id, found in others.items()),
-            ]
-        )
+        refused = {one.stream_id: _refused(one) for one in report.refused}
+        others = {key: [f"{key}  events skipped", *_problems(found)] for key, found in report.problems.items()}
+        totals = {"events folded": report.events, "events skipped": skipped}
+        kept = (lines for key, lines in others.items() if key not in refused)
+        _print("rebuild", report.counts, totals, [*refused.values(), *kept])
     return ok
 
 
@@ -120,17 +98,10 @@ def _as_json(difference: FieldDifference, values: bool) -> dict[str, Any]:
     return _plain(difference)
 
 
-def _print_table(title: str, counts: Mapping[Any, int], totals: Mapping[str, int]) -> None:
+def _print(title: str, counts: Mapping[Any, int], totals: Mapping[str, int], details: Iterable[list[str]]) -> None:
+    """Print a table, and what is to be said of each of the first `SHOWN` conversations."""
     states = sorted(counts.items(), key=lambda pair: _order(pair[0]))
     print_table([*states, ("conversations", sum(counts.values()))], [*totals.items()], title=title)
-
-
-def _order(state: StrEnum) -> int:
-    return list(type(state)).index(state)
-
-
-def _print_details(details: Iterable[list[str]]) -> None:
-    """Print what is to be said of each conversation, of the first `SHOWN`."""
     every = list(details)
     for first, *others in every[:SHOWN]:
         print_line(first)
@@ -138,6 +109,10 @@ def _print_details(details: Iterable[list[str]]) -> None:
             print_line(f"  {line}")
     if len(every) > SHOWN:
         print_line(f"… and {len(every) - SHOWN} more; --json lists all")
+
+
+def _order(state: StrEnum) -> int:
+    return list(type(state)).index(state)
 
 
 def _is_new_loss(one: StreamLag) -> bool:

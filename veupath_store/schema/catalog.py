@@ -67,7 +67,7 @@ SELECT 'trigger ' || c.relname || '.' || t.tgname,
        pg_get_triggerdef(t.oid) || CASE t.tgenabled WHEN 'O' THEN '' ELSE ' enabled ' || t.tgenabled::text END
 FROM c JOIN pg_trigger t ON t.tgrelid = c.oid WHERE NOT t.tgisinternal
 UNION ALL
-SELECT 'function ' || p.oid::regprocedure, pg_get_functiondef(p.oid)
+SELECT format('function %s(%s)', p.proname, pg_get_function_identity_arguments(p.oid)), pg_get_functiondef(p.oid)
 FROM pg_proc p WHERE p.pronamespace = $1::regnamespace AND p.prokind IN ('f', 'p')
 AND (p.tableoid, p.oid) NOT IN (TABLE owned_by_extension)
 """
@@ -81,17 +81,14 @@ _LIST: Final = re.compile(rf"ARRAY\[{_ELEMENT}(?:, {_ELEMENT})*\]")
 async def read_catalog(fetch: Fetch, schema: str = "public") -> Catalog:
     """Everything that is defined in one schema of the connected database. One read, which takes no privilege.
 
-    Args:
-        fetch: Of a connection to it.
-        schema: The schema's name, quoted where it needs that.
-
     Returns:
         ``{"column users.id": "uuid NOT NULL", …}``, sorted. White space is evened out, for function bodies, and the
-        schema's own name is left out.
+        schema's own name, which is given quoted where it needs that, is left out.
     """
     rows = await fetch(_CATALOG, schema, INVALID)
-    plain = [(row["name"].replace(f"{schema}.", ""), row["definition"].replace(f"{schema}.", "")) for row in rows]
-    return {name: as_written(" ".join(definition.split())) for name, definition in sorted(plain)}
+    own = re.compile(rf'(?<![\w"]){re.escape(schema)}\.')
+    plain = sorted((row["name"], own.sub("", row["definition"])) for row in rows)
+    return {name: as_written(" ".join(definition.split())) for name, definition in plain}
 
 
 def as_written(definition: str) -> str:

@@ -45,11 +45,7 @@ def migrations_location() -> Path:
 
 
 def migration_files() -> list[str]:
-    """The names of all migrations, in their order.
-
-    Raises:
-        SchemaError: The files are not there.
-    """
+    """The names of all migrations, in their order."""
     # Not through aerich, which would change the class-wide state of `aerich.migrate.Migrate`.
     names = (path.name for path in (migrations_location() / APP).glob("*_*.py"))
     return in_order(name for name in names if number_of(name).isdecimal())
@@ -88,17 +84,12 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def phase_of(name: str) -> DeployPhase:
-    """When a migration runs. Reads the file, and does not import it.
+def phase_in(source: str, name: str) -> DeployPhase:
+    """When a migration runs, by its text; it is not imported.
 
     Raises:
         SchemaError: Its ``PHASE`` is none of the two, or it is not valid Python.
     """
-    return phase_in((migrations_location() / APP / name).read_text(encoding="utf-8"), name)
-
-
-def phase_in(source: str, name: str) -> DeployPhase:
-    """As `phase_of`, of a file's text."""
     try:
         body = ast.parse(source).body
     except SyntaxError as exc:
@@ -108,21 +99,18 @@ def phase_in(source: str, name: str) -> DeployPhase:
             continue
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         if CONSTANT in map(ast.unparse, targets):
-            return _phase(statement.value, name)
+            try:
+                return DeployPhase(ast.literal_eval(statement.value or ""))
+            except ValueError as exc:
+                right = " or ".join(repr(str(phase)) for phase in DeployPhase)
+                raise SchemaError(f"Migration {name}: its {CONSTANT} must be {right}.") from exc
     return DeployPhase.PRE_DEPLOY
-
-
-def _phase(value: ast.expr | None, name: str) -> DeployPhase:
-    try:
-        return DeployPhase(ast.literal_eval(value or ""))
-    except ValueError as exc:
-        right = " or ".join(repr(str(phase)) for phase in DeployPhase)
-        raise SchemaError(f"Migration {name}: its {CONSTANT} must be {right}.") from exc
 
 
 def before_deploy(names: Iterable[str]) -> list[str]:
     """Those of some migrations that this version needs before it starts, in the same order."""
-    return [name for name in names if phase_of(name) is DeployPhase.PRE_DEPLOY]
+    texts = ((name, (migrations_location() / APP / name).read_text(encoding="utf-8")) for name in names)
+    return [name for name, text in texts if phase_in(text, name) is DeployPhase.PRE_DEPLOY]
 
 
 def _unreadable(name: str, error: SyntaxError) -> SchemaError:

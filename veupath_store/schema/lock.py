@@ -115,11 +115,7 @@ class MigrationClient(StoreClient):
     connection_class = MigrationConnection
 
     async def create_connection(self, with_db: bool) -> None:
-        """Make the pool.
-
-        Raises:
-            ConfigurationError: Only a PgBouncer is configured.
-        """
+        """Make the pool; refused where only a PgBouncer is configured."""
         if self.settings.pgbouncer:
             raise ConfigurationError(
                 "Migrations hold an advisory lock, which needs a direct connection: "
@@ -128,11 +124,7 @@ class MigrationClient(StoreClient):
         await super().create_connection(with_db)
 
     async def acquire(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
-        """Take the connection, with the lock.
-
-        Raises:
-            UnavailableError: As the store's; or another process has the lock for longer than `migration_wait`.
-        """
+        """Take the connection, with the lock, which is waited for as long as `migration_wait`."""
         connection = await super().acquire()
         try:
             await connection.take_lock(self.settings.migration_wait)
@@ -160,11 +152,7 @@ client_class = MigrationClient
 
 
 def locked_orm(settings: StoreSettings) -> dict[str, Any]:
-    """A Tortoise configuration under which whatever is done is done under the advisory lock.
-
-    Args:
-        settings: What `StoreSettings.for_migrations` returned.
-    """
+    """A Tortoise configuration, of settings for migrations, under which all that is done is done under the lock."""
     config = settings.tortoise_orm()
     config["connections"][CONNECTION]["engine"] = __name__
     return config

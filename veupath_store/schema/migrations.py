@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from types import ModuleType
+from typing import Final
 
 import asyncpg
 
@@ -25,13 +26,35 @@ from veupath_store.engine.statements import Statements
 from veupath_store.engine.transaction import StoreTransaction
 from veupath_store.errors import OutcomeUnknownError, SchemaError, StoreError, UnavailableError
 from veupath_store.inputs.validation import one_of
-from veupath_store.schema.catalog import expected_catalog, names_of
+from veupath_store.schema.catalog import Fetch, expected_catalog, expected_tables, names_of, read_catalog
 from veupath_store.schema.files import DeployPhase, before_deploy, in_order, load, migration_files, position
 from veupath_store.schema.lock import under_lock
 from veupath_store.schema.names import APP
-from veupath_store.schema.recorded import fetching, recorded_migrations, refuse_unrecorded_tables
 
 logger: logging.Logger = logging.getLogger("veupath_store.schema")
+
+_NO_RECORD: Final = "aerich has no record of a migration of the store"
+
+# What a generator makes of the models; an id that is no uuid is another application's, or an earlier layer's.
+_GENERATED: Final = {"column users.id": "uuid NOT NULL", "column streams.user_id": "uuid NOT NULL"}
+
+_AERICH: Final = """
+SELECT to_regclass('aerich') IS NOT NULL AS there,
+       ARRAY(SELECT name FROM unnest(ARRAY['app', 'version']) AS name
+             EXCEPT SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('aerich') AND NOT attisdropped
+             ORDER BY 1) AS lacking
+"""
+
+# Needs no privilege; a table that was emptied may count as one with rows until VACUUM.
+_WRITTEN: Final = """
+SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = ANY ($2::text[])
+               AND pg_relation_size(oid) > 0) AS written
+"""
+
+_DOCUMENT_IDS: Final = (
+    "INSERT INTO {schema}.document_ids (user_id, kind, id) SELECT user_id, 'experiments', id FROM {schema}.experiments"
+    " UNION ALL SELECT user_id, 'gene_sets', id FROM {schema}.gene_sets;"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +126,8 @@ async def run_migrations(
         if first is None:
             first = pending
             applied = await applied_migrations(client)
-            await refuse_unrecorded_tables(client, applied)
+            if not applied:
+                await _refuse_unrecorded_tables(client)
             _warn(applied, pending)
         needed = before_deploy(pending)
         now = pending if until is DeployPhase.POST_DEPLOY else _until_deploy(pending, needed)
@@ -126,19 +150,14 @@ def _until_deploy(pending: list[str], needed: list[str]) -> list[str]:
     return now
 
 
-async def apply_in(transaction: StoreTransaction) -> list[str]:
+async def apply_in(transaction: StoreTransaction) -> None:
     """Apply all migrations in a transaction of the caller's, which is the current one of the Tortoise context.
 
     For a database that has none of them: its tables are not in use yet, so that nothing needs to be done
     CONCURRENTLY, which a transaction does not allow. The advisory lock is the caller's, too.
-
-    Returns:
-        The names of the files, in order; they are recorded as in a run of their own.
     """
-    names = migration_files()
-    for name in names:
+    for name in migration_files():
         await _apply(_Unshared(transaction), name, load(name))
-    return names
 
 
 class _Unshared:
@@ -157,7 +176,7 @@ async def _upgrade(client: StoreClient, names: list[str]) -> None:
     for name in names:
         migration = load(name)
         async with explained(client, f"Migration {name}"):
-            if in_transaction(migration):
+            if getattr(migration, "RUN_IN_TRANSACTION", True):
                 async with client.pooled_transaction() as transaction:
                     await _apply(transaction, name, migration)
             else:
@@ -165,14 +184,8 @@ async def _upgrade(client: StoreClient, names: list[str]) -> None:
     behind = in_order({*names} - await applied_migrations(client))
     if behind:
         raise SchemaError(f"The database is still behind after the upgrade: {', '.join(behind)}.")
-    invalid = await invalid_indexes(client)
-    if invalid:
-        raise SchemaError(f"{_about_invalid(invalid)} The migrations themselves are applied.")
-
-
-def in_transaction(migration: ModuleType) -> bool:
-    """Whether a file runs in a transaction; aerich's default."""
-    return bool(getattr(migration, "RUN_IN_TRANSACTION", True))
+    if invalid := await _about_invalid_indexes(client):
+        raise SchemaError(f"{invalid} The migrations themselves are applied.")
 
 
 async def _apply(database: Statements | _Unshared, name: str, migration: ModuleType) -> None:
@@ -211,26 +224,18 @@ async def explained(client: StoreClient, what: str) -> AsyncIterator[None]:
     except (UnavailableError, OutcomeUnknownError):
         raise
     except StoreError as exc:
-        raise SchemaError(await _explanation(client, exc, what)) from exc
+        lines, cause = [f"{what} failed: {exc}"], exc.__cause__
+        # Errors of this class name objects of the schema, never stored values.
+        if isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith("42"):
+            lines.append(f"The server says: {cause}.")
+        lines.append(await _about_invalid_indexes(client))
+        raise SchemaError(" ".join(filter(None, lines))) from exc
 
 
-async def _explanation(client: StoreClient, error: StoreError, what: str) -> str:
-    lines = [f"{what} failed: {error}"]
-    cause = error.__cause__
-    # Errors of this class name objects of the schema, never stored values.
-    if isinstance(cause, asyncpg.PostgresError) and (cause.sqlstate or "").startswith("42"):
-        lines.append(f"The server says: {cause}.")
-    invalid = await invalid_indexes(client)
-    if invalid:
-        lines.append(_about_invalid(invalid))
-    return " ".join(lines)
-
-
-async def invalid_indexes(client: StoreClient) -> list[str]:
+async def _about_invalid_indexes(client: StoreClient) -> str:
     """What a failed CREATE INDEX CONCURRENTLY leaves: an index that costs writes, serves no read, guards nothing.
 
-    Returns:
-        The store's own, by what its catalog names; not those of others, who may be building them just now.
+    A sentence about the store's own, by what its catalog names; not about others', who may be building them just now.
     """
     own = [name.rpartition(".")[2] for name in names_of("index", expected_catalog())]
     rows = await client.execute_rows(
@@ -238,8 +243,74 @@ async def invalid_indexes(client: StoreClient) -> list[str]:
         " WHERE NOT i.indisvalid AND pg_table_is_visible(i.indrelid) AND c.relname = ANY ($1::text[]) ORDER BY 1",
         [own],
     )
-    return [row["name"] for row in rows]
+    names = ", ".join(row["name"] for row in rows)
+    return f"Invalid indexes, to be dropped or rebuilt with REINDEX INDEX CONCURRENTLY: {names}." if names else ""
 
 
-def _about_invalid(names: list[str]) -> str:
-    return f"Invalid indexes, to be dropped or rebuilt with REINDEX INDEX CONCURRENTLY: {', '.join(names)}."
+def fetching(client: StoreClient) -> Fetch:
+    """To read with a client; its errors are the store's."""
+    return lambda query, *values: client.execute_rows(query, values)
+
+
+async def recorded_migrations(fetch: Fetch) -> set[str]:
+    """The store's migrations that aerich has recorded, also those that this version does not know. One or two reads.
+
+    Raises:
+        SchemaError: The table ``aerich`` is not aerich's.
+    """
+    [aerich] = await fetch(_AERICH)
+    if not aerich["there"]:
+        return set()
+    if aerich["lacking"]:
+        raise SchemaError(
+            f"The table aerich is not one that aerich made: it lacks {' and '.join(aerich['lacking'])}. Rename it, or "
+            "give the store a separate schema."
+        )
+    return {row["version"] for row in await fetch("SELECT version FROM aerich WHERE app = $1", APP)}
+
+
+async def unrecorded_tables(fetch: Fetch, schema: str) -> list[str]:
+    """What tables of the store's names are in a schema, quoted, where no migration is recorded. Two reads.
+
+    A sentence and then what to type, line by line; nothing where there are none, and the migrations can begin. Most
+    often Tortoise's ``generate_schemas`` made such tables: bare ones, without indexes, checks and triggers.
+    """
+    live, every = await read_catalog(fetch, schema), expected_tables()
+    tables = [name for name in every if f"table {name}" in live and name != "aerich"]
+    if not tables:
+        return []
+    if len(tables) >= len(every) - 1:
+        return [f"The tables are there, but {_NO_RECORD}: restore the rows of the table aerich from the same backup."]
+    if not _GENERATED.items() <= live.items():
+        return [
+            f"Other tables have names that the store needs, and {_NO_RECORD}. Tables of the SQLAlchemy layer are taken "
+            "over by 'veupath-store adopt'; beside any others, give the store a separate database or schema.",
+            *tables,
+        ]
+    [row] = await fetch(_WRITTEN, schema, tables)
+    return [
+        "Tortoise's generate_schemas made the tables, without the migrations' indexes, checks and triggers. Leave "
+        "generate_schemas out, stop the application, and as the tables' owner:",
+        *_way_out(schema, tables, written=row["written"]),
+    ]
+
+
+def _way_out(schema: str, tables: list[str], *, written: bool) -> list[str]:
+    named = [f"{schema}.{table}" for table in tables]
+    again = [f"DROP TABLE {', '.join(named)};", "veupath-store migrate"]
+    if not written:
+        return again
+    chosen = " ".join(f"--table='{name}'" for name in named)
+    return [
+        f'pg_dump --data-only --format=custom --file=rows.dump {chosen} "$DATABASE_URL"',
+        *again,
+        'pg_restore --data-only --single-transaction --dbname="$DATABASE_URL" rows.dump',
+        _DOCUMENT_IDS.format(schema=schema),
+    ]
+
+
+async def _refuse_unrecorded_tables(client: StoreClient) -> None:
+    """Refuse to begin with the migrations where their tables are already."""
+    [row] = await client.execute_rows("SELECT quote_ident(coalesce(current_schema(), 'public')) AS schema")
+    if found := await unrecorded_tables(fetching(client), row["schema"]):
+        raise SchemaError("\n".join(found))
