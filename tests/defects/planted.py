@@ -80,16 +80,14 @@ ENGINE = (
     defect(
         "an error of COMMIT is the driver's own",
         (
-            "                raise self.translated(exc, phase, connection, generation) from exc\n"
-            "            return status",
-            "                if phase is Phase.COMMIT:\n                    raise\n"
-            "                raise self.translated(exc, phase, connection, generation) from exc\n"
-            "            return status",
+            "            raise self.translated(exc, phase, connection, generation) from exc\n        return status",
+            "            if phase is Phase.COMMIT:\n                raise\n"
+            "            raise self.translated(exc, phase, connection, generation) from exc\n        return status",
         ),
     ),
     defect(
         "a lost write counts as not saved",
-        ("return self in (Phase.AUTOCOMMIT_WRITE, Phase.COMMIT)", "return self is Phase.COMMIT"),
+        ("if phase in (Phase.AUTOCOMMIT_WRITE, Phase.COMMIT):", "if phase is Phase.COMMIT:"),
     ),
     defect("a swallowed error passes for a commit", ('if status == "ROLLBACK":', 'if status == "NEVER":')),
     defect(

@@ -10,7 +10,7 @@ from tests.support.servers import until
 from tests.support.statements import recorded
 from veupath_store import OperationRepository, UserRepository, Worker, async_session_factory, close_db, init_db
 from veupath_store.engine.announcing import _NOTIFY
-from veupath_store.jobs import listening
+from veupath_store.jobs import worker
 from veupath_store.values import OperationType
 
 LISTENS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
@@ -46,7 +46,7 @@ async def test_a_worker_takes_new_work_of_another_process_at_once(user, database
 async def test_a_worker_that_lost_its_connection_listens_again_and_misses_nothing(
     user, database_url, listeners, watcher, monkeypatch
 ):
-    monkeypatch.setattr(listening, "AGAIN", 0.2)
+    monkeypatch.setattr(worker, "AGAIN", 0.2)
     async with working(), another_pool(database_url) as elsewhere:
         await until(listeners, 15, "it listens")
         [pid] = await listeners()

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from veupath_store.integrations.fastapi.ending import SIGNALS, ends_with_the_process, heeding_signals
+from veupath_store.integrations.fastapi.streaming import SIGNALS, ends_with_the_process, heeding_signals
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from tortoise import exceptions as tortoise_errors
 from tests.support.processes import run
 from tests.unit.test_errors import CLASSES, EXAMPLES
 from veupath_store import errors
-from veupath_store.integrations.problems import problem_of
-from veupath_store.integrations.tracebacks import safe_traceback
+from veupath_store.integrations.problems import problem_of, safe_traceback
 
 STATUSES = {
     errors.StoreError: 500,

@@ -7,7 +7,7 @@ import ssl
 import asyncpg
 import pytest
 
-from veupath_store.engine.refusals import CONNECT_ERRORS, refusal
+from veupath_store.engine.translation import CONNECT_ERRORS, refusal
 from veupath_store.errors import ConfigurationError, UnavailableError
 
 
@@ -71,7 +71,6 @@ PERMANENT = {
 }
 
 PASSING = {
-    "limit": (said("53300"), "no connection left", "VEUPATH_STORE_POOL_MAX_SIZE"),
     "starting": (said("57P03"), "not ready", "Wait"),
     "closed database": (said("55000"), "admits no one", "Allow connections"),
     "ended": (said("57P01"), "SQLSTATE 57P01", "the server's log"),

@@ -28,11 +28,7 @@ _NOTIFY: Final = f"SELECT pg_notify('{CHANNEL}', '')"
 
 
 class Announcer:
-    """One pool's announcements.
-
-    Args:
-        execute: Runs a statement in autocommit.
-    """
+    """One pool's announcements."""
 
     def __init__(self, execute: Callable[[str], Awaitable[object]]) -> None:
         self._execute = execute

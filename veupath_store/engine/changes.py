@@ -23,11 +23,7 @@ def of_operation(operation_id: UUID) -> str:
 
 
 def added(listeners: list[T], listener: T) -> Callable[[], None]:
-    """Add a listener.
-
-    Returns:
-        What to call when it is no longer wanted; twice is harmless.
-    """
+    """Add a listener, and return what to call when it is no longer wanted; twice is harmless."""
     listeners.append(listener)
 
     def forget() -> None:
@@ -44,14 +40,9 @@ class Listeners:
         self._of: dict[str, list[Callable[[], None]]] = {}
 
     def add(self, topic: str, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have something called after each commit, or single statement, of a topic.
+        """Have something called, as with `added`, after each commit, or single statement, of a topic.
 
-        Args:
-            topic: `CONVERSATIONS`, `WORK`, or what `of_operation` returns.
-            listener: What to call; it must not block or raise.
-
-        Returns:
-            As `added`.
+        The topic is `CONVERSATIONS`, `WORK`, or what `of_operation` returns; what is called must not block or raise.
         """
         forget = added(self._of.setdefault(topic, []), listener)
 

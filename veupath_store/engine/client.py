@@ -5,8 +5,7 @@ import logging
 import math
 import time
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 from tortoise.backends.base.client import TransactionContext
@@ -15,15 +14,14 @@ from tortoise.connection import ConnectionHandler
 from veupath_store.engine import connect as connecting
 from veupath_store.engine.announcing import Announcer
 from veupath_store.engine.changes import Listeners
-from veupath_store.engine.connect import ConnectionLimitError, is_lost
+from veupath_store.engine.connect import Connector, is_lost
 from veupath_store.engine.connection import StoreConnection
-from veupath_store.engine.connector import Connector
-from veupath_store.engine.deferred import DeferredPooledTransaction
 from veupath_store.engine.generator import StoreSchemaGenerator
-from veupath_store.engine.pool import ConnectionLimit, generation_of, is_ready, released_at_once
-from veupath_store.engine.statements import Statements, autocommit_phase, unconfirmed
+from veupath_store.engine.pool import ConnectionLimit, is_ready, released_at_once
+from veupath_store.engine.statements import Statements, unconfirmed
+from veupath_store.engine.tasks import start_detached
 from veupath_store.engine.transaction import PooledTransaction, terminate
-from veupath_store.engine.translation import DRIVER_ERRORS, Phase, translate
+from veupath_store.engine.translation import DRIVER_ERRORS, ConnectionLimitError, Phase
 from veupath_store.errors import StoreClosedError, StoreError, UnavailableError
 from veupath_store.servers.embedded import start_embedded
 
@@ -41,15 +39,8 @@ _EXPIRY_PAUSE: Final = 1.0
 """Seconds between two times that a pool replaces its connections."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PoolUsage:
-    """How full a pool is.
-
-    Attributes:
-        open: Connections that are open.
-        in_use: Those of them that are in use.
-        most: Connections that may be open.
-    """
+class PoolUsage(NamedTuple):
+    """How many connections of a pool are open, how many of them are in use, and how many may be open."""
 
     open: int
     in_use: int
@@ -64,11 +55,13 @@ class StoreClient(Statements):
     replaced.
     """
 
+    in_transaction = False
     connection_class: type[Any] = StoreConnection  # asyncpg has no types
     schema_generator: type[StoreSchemaGenerator] = StoreSchemaGenerator
 
     def __init__(self, settings: "StoreSettings", connection_name: str, **_: Any) -> None:  # noqa: ANN401
         super().__init__(connection_name=connection_name)
+        self.pool = self
         self.settings = settings
         self.begin_sql: str = connecting.begin_sql(settings)
         self.release_timeout: float = settings.release_timeout
@@ -78,7 +71,6 @@ class StoreClient(Statements):
         self._connector: Connector | None = None
         self._limit: ConnectionLimit | None = None
         self._expired_at = -math.inf
-        self._cleanups: set[asyncio.Task[None]] = set()
         self.listeners: Listeners = Listeners()
         self._announcer = Announcer(self.execute_rows)
 
@@ -87,10 +79,6 @@ class StoreClient(Statements):
         self.listeners.tell(topic)
         self._announcer.hear(topic)
 
-    def phase_of(self, query: str) -> Phase:
-        """A write in autocommit may have been saved when its answer is lost."""
-        return autocommit_phase(query)
-
     def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
         """A connection of the pool, for one statement."""
         return _Acquired(self)
@@ -98,17 +86,16 @@ class StoreClient(Statements):
     def _in_transaction(self) -> TransactionContext:
         return self.pooled_transaction()
 
-    def pooled_transaction(self, handler: ConnectionHandler | None = None) -> PooledTransaction:
+    def pooled_transaction(
+        self, handler: ConnectionHandler | None = None, *, deferred: bool = False
+    ) -> PooledTransaction:
         """A new transaction, whatever the task has open.
 
         Args:
             handler: Where to publish it; ``None`` for Tortoise's current context.
+            deferred: Whether it takes a connection, and begins, with its first statement only.
         """
-        return PooledTransaction(self, handler)
-
-    def deferred_transaction(self, handler: ConnectionHandler) -> PooledTransaction:
-        """A new transaction that takes a connection, and begins, with its first statement."""
-        return DeferredPooledTransaction(self, handler)
+        return PooledTransaction(self, handler, deferred=deferred)
 
     async def create_connection(self, with_db: bool) -> None:
         """Make the pool and open `StoreSettings.pool_min_size` connections."""
@@ -147,20 +134,15 @@ class StoreClient(Statements):
             raise StoreClosedError(_CLOSED)
         if self._pool is None:
             # One making for all who wait: it goes on when one of them is cancelled, and fails once for all of them.
-            if self._making is None:
+            if self._making is None or self._making.done():
                 self._making = asyncio.get_running_loop().create_task(self.create_connection(True))
-                self._making.add_done_callback(self._made)
+                self._making.add_done_callback(connecting.has_failed)
             making = self._making
             await asyncio.wait([making])
             if making.cancelled():
                 raise StoreClosedError(_CLOSED)
             making.result()
         return self._pool
-
-    def _made(self, making: asyncio.Task[None]) -> None:
-        self._making = None
-        if not making.cancelled():
-            making.exception()
 
     async def acquire(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
         """Take a connection, opening one if the pool has room.
@@ -175,14 +157,12 @@ class StoreClient(Statements):
                 connection = await pool.acquire()  # does not wait, and needs no timer
             else:
                 connection = await self._wait_for_connection()
-        except StoreError:
-            raise
         except TimeoutError as exc:
             raise self._none_free() from exc
         except DRIVER_ERRORS as exc:
             if self._closing:
                 raise StoreClosedError(_CLOSED) from exc
-            raise translate(exc, Phase.CONNECT) from exc
+            raise UnavailableError("Nothing was saved: no connection was made. It may be repeated.") from exc
         if self._closing:
             # It waited in the queue when closing began. The pool does not wait for it, so it must not begin.
             await self.release(connection)
@@ -192,11 +172,7 @@ class StoreClient(Statements):
         return connection
 
     async def beside_the_pool(self) -> Any:  # noqa: ANN401 - an asyncpg connection
-        """A connection of the caller's own, to listen on; it does not count for the pool.
-
-        Raises:
-            UnavailableError: No server answers, or it admits no more connections.
-        """
+        """A connection of the caller's own, to listen on; it does not count for the pool."""
         pool = await self._made_pool()
         connector: Any = self._connector
         return await connector(loop=pool._loop, connection_class=self.connection_class, record_class=asyncpg.Record)
@@ -207,14 +183,12 @@ class StoreClient(Statements):
         A COMMIT whose wait for a standby was cut off shows its rows on the primary all the same. A repeat that finds
         them and writes nothing would acknowledge what a failover loses. WAL is in order: this commit waits for theirs.
         """
-        generation = generation_of(connection)
         try:
-            await connection.execute(_CONFIRM)
-        except DRIVER_ERRORS as exc:
-            if is_lost(connection) or not isinstance(exc, asyncpg.PostgresError):
-                failure = self.translated(exc, Phase.READ, connection, generation)
+            await self.send(connection, _CONFIRM, Phase.READ)
+        except StoreError as exc:
+            if is_lost(connection) or not isinstance(exc.__cause__, asyncpg.PostgresError):
                 await self.discard(connection)
-                raise failure from exc
+                raise
             logger.debug("what the server shows cannot be confirmed, as on a standby", exc_info=True)
         except BaseException:
             await self.discard(connection)
@@ -281,10 +255,7 @@ class StoreClient(Statements):
 
     async def discard(self, connection: Any) -> None:  # noqa: ANN401
         """Release a connection in any state, also when the task is cancelled meanwhile."""
-        cleanup = asyncio.get_running_loop().create_task(self._roll_back(connection))
-        self._cleanups.add(cleanup)
-        cleanup.add_done_callback(self._cleanups.discard)
-        await asyncio.shield(cleanup)
+        await asyncio.shield(start_detached(self._roll_back(connection)))
 
     async def _roll_back(self, connection: Any) -> None:  # noqa: ANN401
         # Close it only after its statement had the chance to be cancelled: a backend that works on, or waits
@@ -301,16 +272,11 @@ class StoreClient(Statements):
     def usage(self) -> PoolUsage:
         """How full the pool is."""
         pool = self._pool
-        size = pool.get_size() if pool is not None else 0
-        idle = pool.get_idle_size() if pool is not None else 0
+        size, idle = (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
         return PoolUsage(open=size, in_use=size - idle, most=self.settings.pool_max_size)
 
     async def ping(self) -> None:
-        """Ask the server for nothing, to see that it answers.
-
-        Raises:
-            UnavailableError: It does not.
-        """
+        """Ask the server for nothing, to see that it answers."""
         await self.execute_rows("SELECT 1")
 
     def reopen(self) -> None:
@@ -323,7 +289,7 @@ class StoreClient(Statements):
         self._closing = True
         try:
             await self._announcer.close()
-            if self._making is not None:
+            if self._making is not None and not self._making.done():
                 self._making.cancel()
                 await asyncio.wait([self._making])
             if self._pool is not None:

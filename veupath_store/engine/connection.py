@@ -76,14 +76,7 @@ _FUNCTIONS: Final = frozenset(
 
 @lru_cache(maxsize=2_048)
 def leaves_nothing(sql: str) -> bool:
-    """Whether a statement certainly leaves nothing behind in its session.
-
-    Args:
-        sql: The text that is sent.
-
-    Returns:
-        ``False`` also where that is not known.
-    """
+    """Whether a statement certainly leaves nothing behind in its session; ``False`` also where that is not known."""
     if _CONTROL.fullmatch(sql):
         return True
     if re.search(r"\b[EU]&?'", sql, re.IGNORECASE):
@@ -118,8 +111,7 @@ class StoreConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has n
     def begins_here(self, *, raises_commits: bool) -> None:
         """Call what the session is now its first state: a reset leads back to it.
 
-        Args:
-            raises_commits: Whether ``synchronous_commit`` was raised from ``off``, to which RESET ALL puts it back.
+        Whether ``synchronous_commit`` was raised from ``off`` is to be said: RESET ALL puts it back there.
         """
         self._needs_reset, self.raises_commits = False, raises_commits
 

@@ -11,8 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from veupath_store.engine.connect import ConnectionLimitError
-from veupath_store.engine.translation import DRIVER_ERRORS
+from veupath_store.engine.translation import DRIVER_ERRORS, ConnectionLimitError
 from veupath_store.errors import StoreError
 
 logger: logging.Logger = logging.getLogger("veupath_store.engine")
@@ -54,7 +53,15 @@ class ConnectionLimit:
         try:
             while self._places and self._is_wanted():
                 await asyncio.sleep(pause)
-                pause = _FIRST_PAUSE if await self._fill_one() else min(2 * pause, _LONGEST_PAUSE)
+                place = self._places[-1]
+                try:
+                    await place.connect()
+                except ConnectionLimitError as exc:
+                    self.error, pause = exc, min(2 * pause, _LONGEST_PAUSE)
+                else:
+                    self._places.remove(place)
+                    self._pool._queue.put_nowait(place)
+                    pause = _FIRST_PAUSE
         except (StoreError, *DRIVER_ERRORS):
             # Whatever else is wrong: the calls that wait find it out for themselves.
             logger.debug("no connection could be opened at a connection limit", exc_info=True)
@@ -62,20 +69,6 @@ class ConnectionLimit:
             self._filling = self.error = None
             while self._places:
                 self._pool._queue.put_nowait(self._places.pop())
-
-    async def _fill_one(self) -> bool:
-        place = self._places.pop()
-        try:
-            await place.connect()
-        except ConnectionLimitError as exc:
-            self.error = exc
-            self._places.append(place)
-            return False
-        except BaseException:
-            self._places.append(place)
-            raise
-        self._pool._queue.put_nowait(place)
-        return True
 
     def close(self) -> None:
         """Try no longer."""
@@ -92,11 +85,8 @@ def is_ready(pool: Any) -> bool:  # noqa: ANN401 - an asyncpg pool, which has no
 async def released_at_once(connection: Any) -> bool:  # noqa: ANN401 - an asyncpg connection, which has no types
     """Release a connection if that needs no waiting. Does not suspend, so that it cannot be cancelled half-way.
 
-    Args:
-        connection: An acquired one; one that was released already is left alone.
-
     Returns:
-        Whether it was released; ``False`` for one that must be reset, closed, or waited for.
+        Whether it was released; ``False`` for one that was already, or must be reset, closed, or waited for.
     """
     own = connection._con
     if own is None or not own.is_clean:

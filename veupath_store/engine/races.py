@@ -32,12 +32,6 @@ async def once_unique(
         write: Chooses a value and writes it.
         constraints: The unique constraints that may be violated meanwhile.
         savepoint: What a try runs in, so that a lost one leaves the transaction usable.
-
-    Returns:
-        What `write` returned.
-
-    Raises:
-        ConflictError: Another constraint was violated, or `ATTEMPTS` tries all lost.
     """
     attempt = 0
     while True:
@@ -61,15 +55,6 @@ async def despite_deadlocks(work: Callable[[], Awaitable[T]]) -> T:
     """Repeat a whole transaction that deadlocked with others, which lock rows in orders of their own.
 
     A deadlock takes the server a second to find; one that is avoided by an `OutOfOrderError` takes no time.
-
-    Args:
-        work: Runs the transaction; it may be repeated.
-
-    Returns:
-        What `work` returned.
-
-    Raises:
-        UnavailableError: It deadlocked each time, or something else is the matter.
     """
     attempts = 0
     while True:

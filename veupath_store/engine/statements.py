@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from tortoise.backends.asyncpg.client import AsyncpgDBClient
 
@@ -15,6 +15,9 @@ from veupath_store.engine.connect import is_lost
 from veupath_store.engine.pool import generation_of
 from veupath_store.engine.translation import DRIVER_ERRORS, Phase, is_elsewhere, translate
 from veupath_store.errors import OutcomeUnknownError, SchemaError, StoreError
+
+if TYPE_CHECKING:
+    from veupath_store.engine.client import StoreClient
 
 T = TypeVar("T")
 
@@ -44,20 +47,15 @@ def _has(pattern: re.Pattern[str], query: str) -> bool:
 class Statements(AsyncpgDBClient):
     """The ``execute_*`` methods that Tortoise calls, with translated errors and logs that show no values."""
 
+    pool: "StoreClient"
+    in_transaction: ClassVar[bool]
+
     def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
         """A connection for one statement. Subclasses say which."""
         raise NotImplementedError
 
     def changed(self, topic: str) -> None:
         """A statement has changed something of a topic (`engine.changes`). Subclasses say whom to tell, and when."""
-
-    def phase_of(self, query: str) -> Phase:
-        """What a lost connection during this statement would mean. Subclasses say it."""
-        raise NotImplementedError
-
-    def expire_connections(self, generation: int | None) -> None:
-        """Ask the hosts anew before the next use of the pool. Subclasses say how."""
-        raise NotImplementedError
 
     async def _run(self, query: str, values: Sequence[Any], call: Callable[[Any], Awaitable[T]]) -> T:
         async with self.acquire_connection() as connection:
@@ -67,23 +65,29 @@ class Statements(AsyncpgDBClient):
             try:
                 answer = await call(connection)
             except DRIVER_ERRORS as exc:
-                raise self.translated(exc, self.phase_of(query), connection, generation) from exc
+                phase = Phase.IN_TRANSACTION if self.in_transaction else _autocommit_phase(query)
+                raise self.translated(exc, phase, connection, generation) from exc
             if _has(_CHANGES_CONVERSATIONS, query):
                 self.changed(CONVERSATIONS)
             return answer
 
+    async def send(self, connection: Any, sql: str, phase: Phase) -> str:  # noqa: ANN401
+        """Send what is no statement of a caller's, unlogged, and return its status."""
+        generation = generation_of(connection)
+        try:
+            status: str = await connection.execute(sql)
+        except DRIVER_ERRORS as exc:
+            raise self.translated(exc, phase, connection, generation) from exc
+        return status
+
     def translated(self, error: BaseException, phase: Phase, connection: Any, generation: int | None) -> StoreError:  # noqa: ANN401
         """The store's error for a driver's error; connections to a server that has gone or turned read-only expire.
 
-        Args:
-            error: What the driver raised.
-            phase: What was under way.
-            connection: On which.
-            generation: What `generation_of` said of it before.
+        The generation is what `generation_of` said of the connection before.
         """
         lost = is_lost(connection)
         if is_elsewhere(error, None if lost else connection.get_settings()):
-            self.expire_connections(generation)
+            self.pool.expire_connections(generation)
         failure = translate(error, phase, connected=not lost)
         if isinstance(failure, OutcomeUnknownError):
             unconfirmed.set(True)
@@ -120,12 +124,8 @@ class Statements(AsyncpgDBClient):
         return [dict(row) for row in await self.execute_rows(query, values or [])]
 
     async def execute_script(self, query: str) -> None:
-        """Run several statements in one string, as migrations do. They are one transaction.
-
-        Raises:
-            SchemaError: There is no statement in it; asyncpg would fail with an AttributeError.
-        """
-        if NO_STATEMENT.fullmatch(query or ""):
+        """Run several statements in one string, as migrations do. They are one transaction."""
+        if NO_STATEMENT.fullmatch(query or ""):  # asyncpg would fail with an AttributeError
             raise SchemaError(
                 "A migration gave no SQL to run, as a file of 'aerich migrate --empty' does until it is filled in "
                 "('aerich heads' names it first). Nothing was recorded."
@@ -133,7 +133,10 @@ class Statements(AsyncpgDBClient):
         await self._run(query, (), lambda connection: connection.execute(query, timeout=SCRIPT_TIMEOUT))
 
 
-def autocommit_phase(query: str) -> Phase:
-    """Whether a statement outside of a transaction reads or writes. In doubt it writes."""
+def _autocommit_phase(query: str) -> Phase:
+    """Whether a statement outside of a transaction reads, or writes what may be saved when its answer is lost.
+
+    In doubt it writes.
+    """
     reads = _READS.match(query) and not _WRITES.search(query)
     return Phase.READ if reads else Phase.AUTOCOMMIT_WRITE

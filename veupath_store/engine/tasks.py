@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from tortoise.context import get_current_context
 
-from veupath_store.engine.transaction import StoreTransaction
+from veupath_store.engine.statements import Statements
 
 T = TypeVar("T")
 
@@ -20,12 +20,7 @@ def start_detached(coroutine: Coroutine[Any, Any, T], *, name: str | None = None
     A task copies its parent's context, the open transaction included: its own queries would join that
     transaction, and fail once it has ended. A detached task's queries run on the pool.
 
-    Args:
-        coroutine: What to run.
-        name: The task's name, for logs.
-
-    Returns:
-        The task. It is kept alive until it is done, so the caller need not keep it; its error is the caller's to ask.
+    It is kept alive until it is done, so the caller need not keep it; its error is the caller's to ask.
     """
     context = contextvars.copy_context()
     context.run(_leave_transactions)
@@ -42,7 +37,7 @@ def _leave_transactions() -> None:
     handler = current.connections
     handler._set_storage(
         {
-            alias: client.pool if isinstance(client, StoreTransaction) else client
+            alias: client.pool if isinstance(client, Statements) else client
             for alias, client in handler._copy_storage().items()
         }
     )

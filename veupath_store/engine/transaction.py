@@ -10,6 +10,7 @@ cancelled in between leaks the connection and keeps a dead transaction. The orde
 
 import asyncio
 import contextlib
+import copy
 import itertools
 import logging
 from collections.abc import Iterator
@@ -21,10 +22,9 @@ from tortoise.backends.base.client import TransactionalDBClient, TransactionCont
 from tortoise.connection import ConnectionHandler, ConnectionToken, get_connections
 
 from veupath_store.engine.connect import is_lost
-from veupath_store.engine.pool import generation_of
 from veupath_store.engine.statements import Statements
-from veupath_store.engine.translation import DRIVER_ERRORS, Phase
-from veupath_store.errors import SwallowedErrorError, UnavailableError, UnitOfWorkError
+from veupath_store.engine.translation import Phase
+from veupath_store.errors import StoreError, SwallowedErrorError, UnavailableError, UnitOfWorkError
 
 if TYPE_CHECKING:
     from veupath_store.engine.client import StoreClient
@@ -44,14 +44,19 @@ _CONCURRENT: Final = (
 class StoreTransaction(Statements, TransactionalDBClient):
     """A transaction on one connection, or (with a parent) a savepoint in it.
 
-    Statements of several tasks are serialised by a lock; savepoints of several tasks are refused.
+    The first statement, or `begin`, takes the connection and sends BEGIN. Statements of several tasks are serialised
+    by a lock; savepoints of several tasks are refused.
     """
 
-    def __init__(self, pool: "StoreClient", connection: Any, parent: "StoreTransaction | None" = None) -> None:  # noqa: ANN401
+    in_transaction = True
+
+    def __init__(
+        self, pool: "StoreClient", handler: ConnectionHandler, parent: "StoreTransaction | None" = None
+    ) -> None:
         self.pool = pool
-        self.handler: ConnectionHandler | None = parent.handler if parent else None
+        self.handler = handler
         self.connection_name: str = pool.connection_name
-        self._connection = connection
+        self._connection: Any = parent._connection if parent else None
         self._lock: asyncio.Lock = parent._lock if parent else asyncio.Lock()
         # Every savepoint of a transaction has a name of its own. One that was cancelled while it was set may be there
         # all the same, and going back to a second one of that name would go back too far.
@@ -59,6 +64,8 @@ class StoreTransaction(Statements, TransactionalDBClient):
         self._savepoint: str = f"s{next(self._numbers)}" if parent else ""
         self._savepoint_open = False
         self._finalized = False
+        # Why it could not begin. A unit of work whose first statement failed must not save what comes after that.
+        self._failure: StoreError | None = None
         # The topics of what was changed, in the transaction as a whole.
         self._changes: set[str] = parent._changes if parent else set()
 
@@ -66,22 +73,9 @@ class StoreTransaction(Statements, TransactionalDBClient):
         """Remember it until COMMIT."""
         self._changes.add(topic)
 
-    def _saved(self) -> None:
-        while self._changes:
-            self.pool.changed(self._changes.pop())
-
-    def phase_of(self, query: str) -> Phase:
-        """Nothing is saved before COMMIT."""
-        del query
-        return Phase.IN_TRANSACTION
-
-    def expire_connections(self, generation: int | None) -> None:
-        """Those of the pool that this transaction's connection belongs to."""
-        self.pool.expire_connections(generation)
-
     def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
         """This transaction's connection, one statement at a time."""
-        return Turn(self)
+        return _Turn(self)
 
     def _in_transaction(self) -> TransactionContext:
         """A savepoint; or, once this transaction has ended, a new transaction."""
@@ -91,69 +85,70 @@ class StoreTransaction(Statements, TransactionalDBClient):
         """A savepoint; entering it is refused once this transaction has ended."""
         return Savepoint(self)
 
-    async def ensure_begun(self) -> None:
-        """Have the connection, and be in the transaction, on which a savepoint is set."""
-
     async def begin(self) -> None:
-        """Send BEGIN."""
-        await self._control(self.pool.begin_sql, Phase.IN_TRANSACTION)
+        """Take a connection and send BEGIN, unless that is done."""
+        async with self.acquire_connection():
+            pass
+
+    async def _begin(self) -> None:
+        """Called with the lock held."""
+        if self._failure is not None:
+            raise copy.copy(self._failure) from self._failure
+        connection = None
+        try:
+            connection = await self.pool.acquire()
+            await self.send(connection, self.pool.begin_sql, Phase.IN_TRANSACTION)
+        except BaseException as exc:
+            cancelled = UnavailableError("Nothing was saved: the unit of work was cancelled while it began.")
+            self._failure = exc if isinstance(exc, StoreError) else cancelled
+            if connection is not None:
+                await self.pool.discard(connection)
+            raise
+        if self._finalized:  # its block has ended meanwhile, and has found no connection to release
+            await self.pool.discard(connection)
+            raise UnitOfWorkError(ENDED)
+        self._connection = connection
 
     async def commit(self) -> None:
-        """Send COMMIT, or release the savepoint; the transaction has ended.
-
-        Raises:
-            SwallowedErrorError: An earlier statement failed unnoticed: nothing was saved.
-            OutcomeUnknownError: The answer was lost.
-        """
+        """Send COMMIT, or release the savepoint; the transaction has ended. One that has not begun sends nothing."""
         if self._savepoint:
             await self.release_savepoint()
-            return
-        self._refuse_lost_connection()
-        status = await self._finish("COMMIT", Phase.COMMIT)
-        if status == "ROLLBACK":
-            raise SwallowedErrorError
-        self._saved()
+        elif self._can_commit():
+            self._saved(await self._finish("COMMIT", Phase.COMMIT))
+        else:
+            self._finalized = True
 
     async def rollback(self) -> None:
         """Send ROLLBACK, or roll back to the savepoint; the transaction has ended."""
         if self._savepoint:
             await self.savepoint_rollback()
-            return
-        await self._finish("ROLLBACK", Phase.IN_TRANSACTION)
+        elif self._has_begun():
+            await self._finish("ROLLBACK", Phase.IN_TRANSACTION)
+        else:
+            self._finalized = True
 
     async def commit_and_continue(self) -> None:
-        """Commit and begin the next transaction on the same connection, in one round trip.
-
-        Raises:
-            SwallowedErrorError: An earlier statement failed unnoticed: nothing was saved.
-            OutcomeUnknownError: The answer was lost.
-            UnitOfWorkError: A savepoint is open.
-        """
-        self.refuse_inside_savepoint("commit")
-        self._refuse_lost_connection()
-        if await self._chain("COMMIT AND CHAIN", Phase.COMMIT) == "ROLLBACK":
-            raise SwallowedErrorError
-        self._saved()
+        """Commit and begin the next transaction on the same connection, in one round trip."""
+        self._refuse_inside_savepoint("commit")
+        if self._can_commit():
+            self._saved(await self._chain("COMMIT AND CHAIN", Phase.COMMIT))
 
     async def rollback_and_continue(self) -> None:
         """Roll back and begin the next transaction on the same connection, in one round trip.
 
-        Raises:
-            UnitOfWorkError: A savepoint is open.
+        One that could not begin may do so now.
         """
-        self.refuse_inside_savepoint("roll back")
-        await self._chain("ROLLBACK AND CHAIN", Phase.IN_TRANSACTION)
+        self._refuse_inside_savepoint("roll back")
+        self._failure = None
+        if self._has_begun():
+            await self._chain("ROLLBACK AND CHAIN", Phase.IN_TRANSACTION)
 
     async def savepoint(self) -> None:
         """Set this savepoint."""
         await self._control(f"SAVEPOINT {self._savepoint}", Phase.IN_TRANSACTION)
 
     async def release_savepoint(self) -> None:
-        """Keep what was done since this savepoint.
-
-        Raises:
-            SwallowedErrorError: A statement since then failed unnoticed: this cannot be kept, only undone.
-        """
+        """Keep what was done since this savepoint. Where a statement failed unnoticed, it can only be undone."""
         try:
             await self._control(f"RELEASE SAVEPOINT {self._savepoint}", Phase.IN_TRANSACTION)
         except SwallowedErrorError as exc:
@@ -165,18 +160,31 @@ class StoreTransaction(Statements, TransactionalDBClient):
         name = self._savepoint
         await self._finish(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}", Phase.IN_TRANSACTION)
 
-    def refuse_inside_savepoint(self, verb: str) -> None:
-        """Raise `UnitOfWorkError` while a savepoint is open."""
+    def _refuse_inside_savepoint(self, verb: str) -> None:
         if self._savepoint or self._savepoint_open:
             raise UnitOfWorkError(f"Leave the savepoint before you {verb} half-way.")
 
-    def _refuse_lost_connection(self) -> None:
-        """A COMMIT that is never sent saves nothing for certain, whatever asyncpg would raise for it."""
+    def _has_begun(self) -> bool:
         if self._finalized:
             raise UnitOfWorkError(ENDED)
+        return self._connection is not None
+
+    def _can_commit(self) -> bool:
+        """Whether there is a transaction to commit. A COMMIT that is never sent saves nothing for certain."""
+        if self._failure is not None:
+            raise SwallowedErrorError from self._failure
+        if not self._has_begun():
+            return False
         if is_lost(self._connection):
             self._finalized = True
             raise UnavailableError("Nothing was saved: the connection was lost before COMMIT. It may be repeated.")
+        return True
+
+    def _saved(self, status: str) -> None:
+        if status == "ROLLBACK":
+            raise SwallowedErrorError
+        while self._changes:
+            self.pool.changed(self._changes.pop())
 
     async def _chain(self, sql: str, phase: Phase) -> str:
         try:
@@ -187,8 +195,6 @@ class StoreTransaction(Statements, TransactionalDBClient):
             raise
 
     async def _finish(self, sql: str, phase: Phase) -> str:
-        if self._finalized:
-            raise UnitOfWorkError(ENDED)
         try:
             return await self._control(sql, phase)
         finally:
@@ -196,16 +202,11 @@ class StoreTransaction(Statements, TransactionalDBClient):
 
     async def _control(self, sql: str, phase: Phase) -> str:
         async with self.acquire_connection() as connection:
-            generation = generation_of(connection)
-            try:
-                status: str = await connection.execute(sql)
-            except DRIVER_ERRORS as exc:
-                raise self.translated(exc, phase, connection, generation) from exc
-            return status
+            return await self.send(connection, sql, phase)
 
 
-class Turn:
-    """One statement's turn on a transaction's connection."""
+class _Turn:
+    """One statement's turn on a transaction's connection; the first one begins the transaction."""
 
     __slots__ = ("_transaction",)
 
@@ -213,94 +214,78 @@ class Turn:
         self._transaction = transaction
 
     async def __aenter__(self) -> Any:  # noqa: ANN401 - an asyncpg connection, which has no types
-        await self._transaction._lock.acquire()
-        if self._transaction._finalized:
-            self._transaction._lock.release()
-            raise UnitOfWorkError(ENDED)
-        return self._transaction._connection
+        transaction = self._transaction
+        await transaction._lock.acquire()
+        try:
+            if not transaction._has_begun():
+                await transaction._begin()
+        except BaseException:
+            transaction._lock.release()
+            raise
+        return transaction._connection
 
     async def __aexit__(self, *error: object) -> None:
         self._transaction._lock.release()
 
 
-class Publication:
-    """Makes a transaction the task's current connection, as Tortoise expects, and takes that back."""
+class _Block(TransactionContext):
+    """``async with``: meanwhile its transaction is the task's current connection, as Tortoise expects."""
 
-    def __init__(self, handler: ConnectionHandler | None) -> None:
-        self.handler = handler
-        self._token: ConnectionToken | None = None
-        self._transaction: StoreTransaction | None = None
+    client: StoreTransaction
+    _token: ConnectionToken
 
-    def publish(self, transaction: StoreTransaction) -> None:
-        """Set the context variable."""
-        transaction.handler = self.handler = self.handler or get_connections()
-        self._transaction = transaction
-        self._token = self.handler.set(transaction.connection_name, transaction)
+    def _publish(self, transaction: StoreTransaction) -> None:
+        self.client = transaction
+        self._token = transaction.handler.set(transaction.connection_name, transaction)
 
-    def withdraw(self) -> None:
-        """Restore what was there before."""
-        if self.handler is None or self._token is None:
-            return
+    def _withdraw(self) -> None:
+        handler = self.client.handler
         try:
-            self.handler.reset(self._token)
+            handler.reset(self._token)
         except ValueError:
             # An async generator may be finished, and a session left, in another context than it was entered in.
             # That one stays as it is, and tells its queries that the transaction has ended; a child's copy of it,
             # where we are now, can be undone.
             name, before = self._token._alias, self._token._old_value
-            if before is not None and self.handler._get_storage().get(name) is self._transaction:
-                self.handler.set(name, before)
+            if before is not None and handler._get_storage().get(name) is self.client:
+                handler.set(name, before)
 
 
-class PooledTransaction(TransactionContext):
-    """``async with``: a transaction on a connection of its own."""
+class PooledTransaction(_Block):
+    """A transaction on a connection of its own; a deferred one takes it with its first statement."""
 
-    client: StoreTransaction
-
-    def __init__(self, pool: "StoreClient", handler: ConnectionHandler | None = None) -> None:
+    def __init__(self, pool: "StoreClient", handler: ConnectionHandler | None, *, deferred: bool) -> None:
         self._pool = pool
-        self._publication = Publication(handler)
+        self._handler = handler
+        self._deferred = deferred
 
     async def __aenter__(self) -> StoreTransaction:
-        connection = await self._pool.acquire()
-        transaction = StoreTransaction(self._pool, connection)
-        try:
+        transaction = StoreTransaction(self._pool, self._handler or get_connections())
+        if not self._deferred:
             await transaction.begin()
-            self._publication.publish(transaction)
-        except BaseException:
-            await self._pool.discard(connection)
-            raise
-        self.client = transaction
+        self._publish(transaction)
         return transaction
 
     async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:  # noqa: ANN401
-        self._publication.withdraw()
+        self._withdraw()
         transaction, connection = self.client, self.client._connection
+        give_back = self._pool.discard
         try:
             if exc_type is None and not transaction._finalized:
                 await transaction.commit()
-        except BaseException:
-            if connection is not None:
-                await self._pool.discard(connection)
-            raise
+            if exc_type is None:
+                give_back = self._pool.release
         finally:
             transaction._finalized = True
-        if connection is None:
-            return
-        if exc_type is None:
-            await self._pool.release(connection)
-        else:
-            await self._pool.discard(connection)
+            if connection is not None:
+                await give_back(connection)
 
 
-class Savepoint(TransactionContext):
-    """``async with``: what happens inside is kept or undone by itself, within the transaction around it."""
-
-    client: StoreTransaction
+class Savepoint(_Block):
+    """What happens inside is kept or undone by itself, within the transaction around it."""
 
     def __init__(self, around: StoreTransaction) -> None:
         self._around = around
-        self._publication = Publication(around.handler)
 
     async def __aenter__(self) -> StoreTransaction:
         around = self._around
@@ -310,17 +295,17 @@ class Savepoint(TransactionContext):
             raise UnitOfWorkError(_CONCURRENT)
         around._savepoint_open = True
         try:
-            await around.ensure_begun()
-            self.client = StoreTransaction(around.pool, around._connection, around)
-            await self.client.savepoint()
-            self._publication.publish(self.client)
+            await around.begin()
+            inner = StoreTransaction(around.pool, around.handler, around)
+            await inner.savepoint()
+            self._publish(inner)
         except BaseException:
             around._savepoint_open = False
             raise
-        return self.client
+        return inner
 
     async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:  # noqa: ANN401
-        self._publication.withdraw()
+        self._withdraw()
         try:
             if self.client._finalized:
                 return

@@ -1,8 +1,9 @@
-"""What an error of the store is to a client of HTTP: a problem document of RFC 9457.
+"""What an error is to a client of HTTP, a problem document of RFC 9457, and to a log, a traceback without values.
 
 Needs no web framework: `problem_of` is for all of them.
 """
 
+import traceback
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Self
 
@@ -132,3 +133,34 @@ def _detail(error: BaseException, name: str) -> str:
     if isinstance(error, InvalidInputError):
         return error.reason
     return _DETAILS.get(name) or str(error)
+
+
+def safe_traceback(error: BaseException) -> str:
+    """The traceback of an error and of its causes, as Python prints it, with the messages of the store's errors only.
+
+    The message of another error may hold what somebody wrote: ``KeyError: 'their text'``, or Tortoise's words about a
+    value. Only its type is shown.
+    """
+    text = link = ""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        text = _one(current) + link + text
+        current, link = _before(current)
+    return text.rstrip()
+
+
+def _one(error: BaseException) -> str:
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    message = f": {error}" if isinstance(error, StoreError) else ""
+    return f"Traceback (most recent call last):\n{frames}{type(error).__module__}.{type(error).__qualname__}{message}\n"
+
+
+def _before(error: BaseException) -> tuple[BaseException | None, str]:
+    """The error that came before, and the line that stands between the two."""
+    if error.__cause__ is not None:
+        return error.__cause__, "\nThe above exception was the direct cause of the following exception:\n\n"
+    if error.__context__ is not None and not error.__suppress_context__:
+        return error.__context__, "\nDuring handling of the above exception, another exception occurred:\n\n"
+    return None, ""

@@ -11,8 +11,7 @@ waiting operations, whatever process registered them, and runs each under its le
     await Worker("host:1", {OperationType.EXPERIMENT: evaluate}).run()
 """
 
-from veupath_store.jobs.context import Job, JobContext, leased_session
-from veupath_store.jobs.run import run_under_lease
+from veupath_store.jobs.run import Job, JobContext, leased_session, run_under_lease
 from veupath_store.jobs.worker import Worker
 
 __all__ = ["Job", "JobContext", "Worker", "leased_session", "run_under_lease"]

@@ -30,8 +30,7 @@ RETRY_SECONDS: Final = 0.2
 _ENOUGH: Final = 1.0
 """Seconds in which a statement is answered unless something is wrong."""
 
-
-_of: Final[dict[asyncio.AbstractEventLoop, "Heartbeats"]] = {}
+_of: Final[dict[asyncio.AbstractEventLoop, "_Heartbeats"]] = {}
 
 
 @contextmanager
@@ -40,45 +39,29 @@ def heartbeats(run: "Run") -> Iterator[None]:
     loop = asyncio.get_running_loop()
     shared = _of.get(loop)
     if shared is None:
-        shared = _of[loop] = Heartbeats()
+        shared = _of[loop] = _Heartbeats()
+    elif run.every < LOOK_SECONDS:
+        shared.look()  # or else it waits for longer than it may
     forget = on_change(of_operation(run.lease.operation_id), shared.look)
-    shared.add(run)
+    shared.runs[run.lease.token] = run
     try:
         yield
     finally:
         forget()
-        shared.remove(run)
-        if shared.is_idle:
-            _of.pop(loop, None)
+        shared.runs.pop(run.lease.token, None)
+        if not shared.runs:
+            shared.task.cancel()
+            if _of.get(loop) is shared:  # not of a job that began after this one had lost its lease
+                del _of[loop]
 
 
-class Heartbeats:
+class _Heartbeats:
     """The heartbeats of all jobs of an event loop."""
 
     def __init__(self) -> None:
-        self._runs: dict[UUID, Run] = {}
+        self.runs: dict[UUID, Run] = {}
         self._sooner = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no job runs."""
-        return not self._runs
-
-    def add(self, run: "Run") -> None:
-        """A job begins."""
-        self._runs[run.lease.token] = run
-        if self._task is None:
-            self._task = start_detached(self._beat_until_idle(), name="heartbeats")
-        elif run.every < LOOK_SECONDS:
-            self.look()  # or else it waits for longer than it may
-
-    def remove(self, run: "Run") -> None:
-        """A job has ended."""
-        self._runs.pop(run.lease.token, None)
-        if not self._runs and self._task is not None:
-            self._task.cancel()
-            self._task = None
+        self.task = start_detached(self._beat_until_idle(), name="heartbeats")
 
     def look(self) -> None:
         """Look at once: something has happened to one of the operations."""
@@ -87,16 +70,16 @@ class Heartbeats:
     async def _beat_until_idle(self) -> None:
         answered = True
         while True:
-            pause = min([LOOK_SECONDS if answered else RETRY_SECONDS, *(run.every for run in self._runs.values())])
+            pause = min([LOOK_SECONDS if answered else RETRY_SECONDS, *(run.every for run in self.runs.values())])
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._sooner.wait()
             self._sooner.clear()
-            answered = not self._runs or await self._beat(pause)
+            answered = not self.runs or await self._beat(pause)
 
     async def _beat(self, pause: float) -> bool:
         """One statement for all; whether it was answered."""
-        runs = list(self._runs.values())
+        runs = list(self.runs.values())
         due = {run.lease.operation_id for run in runs if _is_due(run, pause)}
         try:
             async with asyncio.timeout(_bound(min(run.patience() for run in runs))):
@@ -113,7 +96,7 @@ class Heartbeats:
             if run.lease.operation_id in beats:
                 run.hear(beats[run.lease.operation_id])
         for run, has_ended in zip(lost, ended, strict=True):
-            self._runs.pop(run.lease.token, None)
+            self.runs.pop(run.lease.token, None)
             run.lose(ended=has_ended)
         return True
 

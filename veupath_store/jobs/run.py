@@ -1,20 +1,26 @@
-"""Running one job under its lease."""
+"""Running one job under its lease, and what the job is given."""
 
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Final
+from typing import Final, TypeAlias
 
 from veupath_store.engine import start_detached
 from veupath_store.errors import LeaseLostError, OutcomeUnknownError, UnavailableError
 from veupath_store.inputs.validation import seconds
-from veupath_store.jobs.context import Job, JobContext
 from veupath_store.jobs.heartbeats import heartbeats
 from veupath_store.repositories import LeaseRepository
+from veupath_store.session import async_session_factory
+from veupath_store.session.unit_of_work import Session
 from veupath_store.values import Heartbeat, Lease, OperationStatus
 
 logger: logging.Logger = logging.getLogger("veupath_store.jobs")
+
+Job: TypeAlias = "Callable[[JobContext], Awaitable[None]]"
+"""A job: what it does is written to the database, it returns nothing."""
 
 _PASSING: Final = (UnavailableError, OutcomeUnknownError, TimeoutError)
 _RETRY_SECONDS: Final = 0.2
@@ -28,12 +34,72 @@ _MARGIN: Final = 0.1
 """The share of a lease that a job has to stop in, when no heartbeat got through, before another may begin."""
 
 
-async def run_under_lease(
-    lease: Lease,
-    job: Job,
-    *,
-    heartbeat_every: float | None = None,
-) -> OperationStatus | str:
+@asynccontextmanager
+async def leased_session(lease: Lease, *, complete: bool = False) -> AsyncIterator[Session]:
+    """A unit of work for the effects of a job: it is saved only if the lease still holds.
+
+    The operation's row is locked meanwhile: keep it much shorter than the lease. Two statements at most beside yours.
+
+    Args:
+        complete: Whether the operation ends with it, so that effect and completion are one transaction: the effect
+            then happens exactly once, whatever becomes of the worker.
+
+    Yields:
+        The session.
+
+    Raises:
+        LeaseLostError: The lease has expired, or the operation has ended. Nothing was saved.
+        UnavailableError: Nothing was saved.
+        OutcomeUnknownError: The answer to COMMIT was lost; `LeaseRepository.get_outcome` tells.
+    """
+    async with async_session_factory() as session:
+        leases = LeaseRepository(session)
+        await leases.assert_lease(lease)
+        yield session
+        if complete:
+            await leases.complete(lease)
+
+
+class JobContext:
+    """What a job is given.
+
+    Attributes:
+        lease: Its lease.
+        cancel_requested: Set when somebody asked to cancel the operation; the job is cancelled at the same moment.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.cancel_requested: asyncio.Event = asyncio.Event()
+        self._deadline = lease.deadline
+        self._begun = False
+        self._stopped = False
+        self._has_ended = False
+
+    @asynccontextmanager
+    async def session(self, *, complete: bool = False) -> AsyncIterator[Session]:
+        """`leased_session` with the job's lease."""
+        async with leased_session(self.lease, complete=complete) as session:
+            yield session
+        self._has_ended = self._has_ended or complete
+
+    async def checkpoint(self) -> None:
+        """Let others run, and stop if the job must: for a job that computes for long without awaiting anything.
+
+        Without it such a job keeps its own heartbeats from being sent.
+
+        Raises:
+            CancelledError: The job was asked to stop, also when it has caught that once.
+            LeaseLostError: The lease has expired meanwhile.
+        """
+        await asyncio.sleep(0)
+        if self._stopped:
+            raise asyncio.CancelledError
+        if time.monotonic() >= self._deadline:
+            raise LeaseLostError
+
+
+async def run_under_lease(lease: Lease, job: Job, *, heartbeat_every: float | None = None) -> OperationStatus | str:
     """Run a job, renew its lease meanwhile, and record how it ended.
 
     No connection is held while the job runs. What happens:
@@ -88,18 +154,10 @@ class _Stop(Enum):
 class Run:
     """One run of one job: the job's task, its lease, and the record of its end.
 
-    Attributes:
-        lease: Its lease.
-        every: Seconds between two renewals of it.
-        ended: The task that sees to it all and is never cancelled; its result is `run_under_lease`'s.
+    The task `ended` sees to it all and is never cancelled; its result is `run_under_lease`'s.
     """
 
-    def __init__(
-        self,
-        lease: Lease,
-        job: Job,
-        heartbeat_every: float | None = None,
-    ) -> None:
+    def __init__(self, lease: Lease, job: Job, heartbeat_every: float | None = None) -> None:
         self.lease = lease
         self.every = heartbeat_every or lease.seconds / 3
         self._context = JobContext(lease)
@@ -108,7 +166,7 @@ class Run:
         self.ended: asyncio.Task[OperationStatus | str] = start_detached(
             self._supervise(), name=f"lease {lease.operation_id}"
         )
-        self.ended.add_done_callback(_retrieve)
+        self.ended.add_done_callback(asyncio.Task.exception)  # retrieved: nobody need ask how it ended
 
     async def _supervise(self) -> OperationStatus | str:
         with heartbeats(self):
@@ -155,29 +213,26 @@ class Run:
 
     async def _record(self) -> OperationStatus | str:
         """Write down how the job ended, and return what stands there then."""
+        end: Callable[[], Awaitable[OperationStatus | str]] = self._end
         while True:
             try:
-                return await self._end()
+                return await end()
             except LeaseLostError:
-                ended = await self._outcome()
-                if ended is None:
+                if end == self._outcome:
                     raise
-                return ended
+                end = self._outcome
             except _PASSING as exc:
                 if time.monotonic() >= self.deadline:
                     raise LeaseLostError from exc
                 logger.warning("the end of operation %s was not recorded yet: %s", self.lease.operation_id, exc)
-            await asyncio.sleep(_RETRY_SECONDS)
+                await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _outcome(self) -> OperationStatus | str | None:
+    async def _outcome(self) -> OperationStatus | str:
         """How this lease ended the operation, when an earlier answer was lost or the job did it itself."""
-        while True:
-            try:
-                return await LeaseRepository().get_outcome(self.lease)
-            except _PASSING:
-                if time.monotonic() >= self.deadline:
-                    return None
-            await asyncio.sleep(_RETRY_SECONDS)
+        outcome = await LeaseRepository().get_outcome(self.lease)
+        if outcome is None:
+            raise LeaseLostError
+        return outcome
 
     async def _end(self) -> OperationStatus:
         leases, lease = LeaseRepository(), self.lease
@@ -205,15 +260,12 @@ async def _begin(job: Job, context: JobContext) -> None:
     try:
         await job(context)
     except Exception as exc:
-        if is_passing(exc):
-            await _pause(context.lease)  # as a part of the job, under its lease, so that a cancel ends it
+        lease = context.lease
+        if is_passing(exc) and lease.attempts < lease.max_attempts:
+            # What made this attempt fail needs time to pass: as a part of the job, under its lease, so that a cancel
+            # ends it.
+            await asyncio.sleep(min(RETRY_PAUSE * 2 ** min(lease.attempts - 1, 10), _LONGEST_PAUSE))
         raise
-
-
-async def _pause(lease: Lease) -> None:
-    """Before another attempt: what made this one fail needs some time to pass."""
-    if lease.attempts < lease.max_attempts:
-        await asyncio.sleep(min(RETRY_PAUSE * 2 ** min(lease.attempts - 1, 10), _LONGEST_PAUSE))
 
 
 def is_passing(error: BaseException) -> bool:
@@ -224,11 +276,6 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(is_passing(each) for each in error.exceptions)
     return isinstance(error, UnavailableError | OutcomeUnknownError)
-
-
-def _retrieve(ended: "asyncio.Task[OperationStatus | str]") -> None:
-    """Nobody need ask how it ended."""
-    ended.exception()
 
 
 def describe(error: BaseException) -> str:

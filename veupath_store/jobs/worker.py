@@ -1,20 +1,19 @@
-"""A worker: takes waiting operations and runs their jobs."""
+"""A worker: takes waiting operations and runs their jobs, hears of new ones, and sweeps up after lost workers."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from veupath_store.engine import start_detached
+from veupath_store.engine.announcing import CHANNEL
 from veupath_store.engine.changes import WORK
-from veupath_store.errors import InvalidInputError, LeaseLostError, OutcomeUnknownError, UnavailableError
+from veupath_store.engine.translation import DRIVER_ERRORS
+from veupath_store.errors import InvalidInputError, LeaseLostError, OutcomeUnknownError, StoreError, UnavailableError
 from veupath_store.inputs import limits
 from veupath_store.inputs.validation import integer, seconds, text
-from veupath_store.jobs.context import Job
-from veupath_store.jobs.listening import listen
-from veupath_store.jobs.run import Run
-from veupath_store.jobs.sweeper import SWEEP_EVERY, Sweeper
+from veupath_store.jobs.run import Job, Run
 from veupath_store.repositories import LeaseRepository
 from veupath_store.session import get_engine, on_change
 from veupath_store.values import Lease, OperationStatus, OperationType
@@ -23,6 +22,12 @@ logger: logging.Logger = logging.getLogger("veupath_store.jobs")
 
 BREATH: Final = 0.05
 """Seconds after a look that found nothing: all idle workers hear of each operation, and one of them gets it."""
+
+AGAIN: Final = 5.0
+"""Seconds between two tries to listen."""
+
+SWEEP_EVERY: Final = 10.0
+"""Seconds between two sweeps, by default."""
 
 
 class Worker:
@@ -78,7 +83,7 @@ class Worker:
         with contextlib.suppress(UnavailableError):  # closed: as while the database does not answer
             await get_engine().open()
         forget = on_change(WORK, self._look.set)
-        listening = start_detached(listen(self._look.set))
+        listening = start_detached(_listen(self._look.set))
         sweeping, taking = start_detached(self._sweeper.run()), start_detached(self._take_until_stopped())
         try:
             await asyncio.wait({taking})
@@ -150,3 +155,57 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll_seconds):
                 await self._look.wait()
+
+
+async def _listen(hear: Callable[[], object]) -> None:
+    """Hear from other processes that there is new work, on a connection beside the pool.
+
+    Listens until this is cancelled, on a new connection where one is lost. Returns at once behind a PgBouncer.
+
+    Nothing depends on it: where it cannot listen, workers find new work when they look for it. `hear` is called when
+    there may be new work, also of a time without a listener.
+    """
+    while not get_engine().settings.pgbouncer:
+        try:
+            await _listen_once(hear)
+        except (StoreError, *DRIVER_ERRORS) as exc:
+            logger.debug("new work of other processes is looked for, not listened to: %s", exc)
+        await asyncio.sleep(AGAIN)
+
+
+async def _listen_once(hear: Callable[[], object]) -> None:
+    lost = asyncio.Event()
+    connection: Any = await (await get_engine().open()).beside_the_pool()
+    try:
+        connection.add_termination_listener(lambda _: lost.set())
+        await connection.add_listener(CHANNEL, lambda *_: hear())
+        hear()
+        await lost.wait()
+    finally:
+        with contextlib.suppress(*DRIVER_ERRORS):
+            connection.terminate()
+
+
+class Sweeper:
+    """Sweeps until it is stopped. Any number may run, anywhere: one statement each, without a wait for locks."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Sweep until `stop`. While the database does not answer it goes on asking."""
+        while not self._stopping.is_set():
+            try:
+                report = await LeaseRepository().sweep()
+                if len(report):
+                    logger.warning("%d operations of lost workers were swept up", len(report))
+            except StoreError as exc:
+                logger.warning("operations cannot be swept up now: %s", exc)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._every):
+                    await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Begin no other sweep."""
+        self._stopping.set()

@@ -47,32 +47,18 @@ HOW_TO_SET: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseTarget:
-    """Where the database is, read from a URL.
+    """Where the database is, read from a URL; what is ``None`` is left to the driver and its ``PG…`` variables."""
 
-    Attributes:
-        hosts: Pairs of host and port, tried in this order. A host that starts with ``/`` is a socket directory.
-        user: The role, or ``None`` for the driver's default (``PGUSER``, the system user).
-        password: Never shown by ``repr``; ``None`` for the driver's default (``PGPASSWORD``, ``.pgpass``).
-        database: The database's name.
-        sslmode: As in libpq; ``None`` for the driver's default (``PGSSLMODE``, ``prefer``).
-        driver_options: What the driver reads for itself (`DRIVER_OPTIONS`). Never shown by ``repr``: it may hold the
-            passphrase of a key.
-        connect_timeout: Seconds that one host has to accept a connection, where the settings do not say.
-        target_session_attrs: Which of several hosts is wanted, as in libpq; by default ``read-write`` for several.
-        application_name: Shown by ``pg_stat_activity``.
-        embedded: The data directory of the embedded server, or ``None`` for a running server.
-    """
-
-    hosts: tuple[tuple[str, int], ...] = ()
+    hosts: tuple[tuple[str, int], ...] = ()  # tried in this order; one that starts with / is a socket directory
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     database: str = "postgres"
     sslmode: str | None = None
-    driver_options: Mapping[str, str] = field(default_factory=dict, repr=False)
-    connect_timeout: float | None = None
+    driver_options: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold the passphrase of a key
+    connect_timeout: float | None = None  # seconds for each host, where the settings do not say
     target_session_attrs: str = "any"
     application_name: str | None = None
-    embedded: Path | None = None
+    embedded: Path | None = None  # the data directory of the embedded server
 
 
 def parse_database_url(url: str) -> DatabaseTarget:

@@ -17,15 +17,7 @@ LOG: Final = "log"
 
 
 def main(directory: Path, command: list[str]) -> int:
-    """Run the server, as the owner of its directory.
-
-    Args:
-        directory: Its data directory, which is its working directory.
-        command: Its program and arguments.
-
-    Returns:
-        The server's exit code.
-    """
+    """Run the server, as the owner of its directory and in it, and return its exit code."""
     log = open_file(directory, LOG)
     fcntl.flock(log, fcntl.LOCK_SH)  # inherited by the server: whoever gets it alone knows that the server has ended
     server = subprocess.Popen(  # noqa: S603 - the wheel's program
@@ -44,11 +36,7 @@ def _stop_after_the_last_user(directory: Path, server: "subprocess.Popen[bytes]"
 
 
 def open_file(directory: Path, name: str) -> int:
-    """Open one of the server's files to append to or to lock, or make it, as the owner of the directory.
-
-    Returns:
-        The descriptor.
-    """
+    """Open one of the server's files to append to or to lock, or make it, as the owner of the directory."""
     descriptor = os.open(directory / name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if os.geteuid() == 0:
         os.fchown(descriptor, directory.stat().st_uid, directory.stat().st_gid)

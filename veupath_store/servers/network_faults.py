@@ -26,20 +26,13 @@ class Reason(NamedTuple):
 class TlsOptions(NamedTuple):
     """What a URL calls its options for TLS, as remedies name them."""
 
-    authority: str
-    """The file of the authority to trust, and how to trust the machine's."""
-    certificate: str
-    """The client's certificate and its key."""
-    files: str
-    """All files, and variables that name some."""
-    any_name: str
-    """How not to compare the host's name."""
-    versions: str
-    """How versions of TLS are chosen, and whose port it should be."""
-    locked: str = ""
-    """What opens a locked key, as the end of a sentence."""
-    home: str = ""
-    """Where else files are looked for, as the end of a sentence."""
+    authority: str  # the file of the authority to trust, and how to trust the machine's
+    certificate: str  # the client's certificate and its key
+    files: str  # all files, and variables that name some
+    any_name: str  # how not to compare the host's name
+    versions: str  # how versions of TLS are chosen, and whose port it should be
+    locked: str = ""  # what opens a locked key, as the end of a sentence
+    home: str = ""  # where else files are looked for, as the end of a sentence
 
 
 _LONGEST_QUOTE: Final = 300
@@ -119,25 +112,13 @@ _FOREIGN_SOCKET: Final = Reason("this user may not use the server's socket", "Gr
 
 
 def network_reason(error: BaseException, options: TlsOptions, *, is_socket: bool) -> Reason:
-    """Why, by what the network, the system or TLS said.
-
-    Args:
-        error: An `OSError` (`ssl.SSLError` and `socket.gaierror` among them) or a `UnicodeError`.
-        options: The names of the URL's options for TLS.
-        is_socket: Whether the server's socket is a file.
-    """
+    """Why, by what the network, the system or TLS said: an `OSError` or a `UnicodeError`."""
     if isinstance(error, UnicodeError):
         return Reason("this is no host name", "Correct the host in the URL")
     if isinstance(error, ssl.SSLError):
         return handshake_reason(error, options)
     reason = _by_system(error, is_socket=is_socket)
     return reason._replace(remedy=reason.remedy.format_map(options._asdict()))
-
-
-def silence(seconds: float) -> Reason:
-    """Nobody answered in time."""
-    remedy = "See that the server runs, and that no firewall drops what is sent to this port"
-    return Reason(f"no answer within {seconds:.3g} s", remedy, is_permanent=False)
 
 
 def handshake_reason(error: ssl.SSLError, options: TlsOptions) -> Reason:
@@ -162,18 +143,14 @@ def _by_system(error: BaseException, *, is_socket: bool) -> Reason:
     if isinstance(error, socket.gaierror):
         return _by_resolver(error)
     if isinstance(error, _FILE_ERRORS) and "Connect call failed" not in said:
-        return _by_file(error, is_socket=is_socket)
+        if not is_socket:
+            return _NO_FILE
+        return _FOREIGN_SOCKET if isinstance(error, PermissionError) else _NO_SOCKET
     # Of a name with several addresses the driver says in words what each of them did.
     numbers = {getattr(error, "errno", None), *map(int, re.findall(r"\[Errno (\d+)\]", said))}
     found = next((reason for number, reason in _BY_ERRNO.items() if number in numbers), None)
     lost = LOST if isinstance(error, ConnectionError) else _NOT_MADE
     return found or (lost._replace(why=f"{lost.why}: {quoted(error)}") if said else lost)
-
-
-def _by_file(error: OSError, *, is_socket: bool) -> Reason:
-    if not is_socket:
-        return _NO_FILE
-    return _FOREIGN_SOCKET if isinstance(error, PermissionError) else _NO_SOCKET
 
 
 def _by_resolver(error: socket.gaierror) -> Reason:

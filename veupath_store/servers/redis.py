@@ -32,11 +32,7 @@ def join_embedded(directory: Path) -> str:
 
 
 def server_program() -> str:
-    """The path of the server that a wheel brought.
-
-    Raises:
-        ConfigurationError: No such wheel is installed.
-    """
+    """The path of the server that a wheel brought."""
     for wheel, pattern in _PROGRAMS:
         # Found, not imported: the wheel's own client would come along, and replaces parts of redis.
         spec = importlib.util.find_spec(wheel)

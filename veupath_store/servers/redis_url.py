@@ -41,37 +41,21 @@ HOW_TO_SET: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class RedisTarget:
-    """Where the event log is, read from a URL.
-
-    Attributes:
-        host: The host of a running server.
-        port: Its port.
-        socket: The path of its socket, instead of host and port.
-        user: The user, or ``None`` for the default one.
-        password: Never shown by ``repr``.
-        database: The database's number.
-        tls: What the client takes as its options for TLS; ``None`` without TLS.
-        embedded: The data directory of the embedded server, or ``None`` for a running server.
-        sentinels: Hosts and ports of Sentinels, which are asked where the server is; none for a server that stays.
-        service: What the Sentinels call their master.
-        sentinel_user: The user that asks the Sentinels.
-        sentinel_password: Its password.
-        ask_password: What is asked for the password of each new connection, instead of `password`.
-    """
+    """Where the event log is, read from a URL."""
 
     host: str = _DEFAULT_HOST
     port: int = DEFAULT_PORT
-    socket: str | None = None
+    socket: str | None = None  # a path, instead of host and port
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     database: int = 0
-    tls: Mapping[str, Any] | None = None
-    embedded: Path | None = None
-    sentinels: tuple[tuple[str, int], ...] = ()
-    service: str = ""
+    tls: Mapping[str, Any] | None = None  # the client's options for it; None without TLS
+    embedded: Path | None = None  # the data directory of the embedded server
+    sentinels: tuple[tuple[str, int], ...] = ()  # they are asked where the server is
+    service: str = ""  # what they call their master
     sentinel_user: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
-    ask_password: AskPassword | None = field(default=None, repr=False)
+    ask_password: AskPassword | None = field(default=None, repr=False)  # instead of the password
 
     @property
     def place(self) -> str:

@@ -60,11 +60,7 @@ def _leave_to_parent() -> None:
 
 
 class EmbeddedServer(ABC):
-    """A server on one data directory.
-
-    Args:
-        directory: An absolute path. It is made when it is not there.
-    """
+    """A server on one data directory, an absolute path, which is made when it is not there."""
 
     name: ClassVar[str]
     socket: ClassVar[str]
@@ -76,26 +72,14 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The program, and its arguments.
-
-        Raises:
-            ConfigurationError: The wheel is not installed.
-        """
+        """The program, and its arguments; refuses where the wheel is not installed."""
 
     @abstractmethod
     def is_ready(self, path: Path) -> bool:
-        """Whether the server, which listens, has loaded its data: until then it refuses all requests.
-
-        Args:
-            path: Its socket.
-        """
+        """Whether the server that listens on a socket has loaded its data: until then it refuses all requests."""
 
     def check(self) -> None:  # noqa: B027 - for those that have something to check
-        """Refuse a directory that holds something else than the server's data.
-
-        Raises:
-            ConfigurationError: It does.
-        """
+        """Refuse a directory that holds something else than the server's data."""
 
     def prepare(self) -> None:  # noqa: B027 - for those that do not make their data by themselves
         """Make the data of a new directory."""
@@ -135,10 +119,8 @@ class EmbeddedServer(ABC):
         """No longer use the server in this process.
 
         Args:
-            wait: Whether to return only when the server has ended, as it does after its last user.
-
-        Raises:
-            UnavailableError: Others go on using it.
+            wait: Whether to return only when the server has ended, as it does after its last user. Where others go on
+                using it, that is an `UnavailableError`.
         """
         with _process.lock:
             descriptor = _process.joined.pop(self.directory, None)
@@ -148,11 +130,7 @@ class EmbeddedServer(ABC):
             self.wait_for_end()
 
     def wait_for_end(self) -> None:
-        """Wait until no process of the server is left.
-
-        Raises:
-            UnavailableError: It takes too long.
-        """
+        """Wait until no process of the server is left."""
         os.close(self._locked(keeper.LOG, fcntl.LOCK_EX))
 
     def _make_directory(self, program: Path) -> None:

@@ -10,7 +10,7 @@ given others, and closes it; the parent's go on.
 """
 
 import asyncio
-import logging
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final
@@ -23,8 +23,6 @@ from veupath_store.session.unit_of_work import Session
 
 if TYPE_CHECKING:
     from veupath_store.config import StoreSettings
-
-logger: logging.Logger = logging.getLogger("veupath_store.session")
 
 
 class _Process:
@@ -84,7 +82,9 @@ def _current_engine() -> Engine | None:
 
 
 def _left_by_its_loop(engine: Engine) -> bool:
-    running = _running_loop()
+    running: asyncio.AbstractEventLoop | None = None
+    with contextlib.suppress(RuntimeError):
+        running = asyncio.get_running_loop()
     if engine.loop is None or engine.loop is running:
         return False
     if engine.loop.is_closed():
@@ -93,13 +93,6 @@ def _left_by_its_loop(engine: Engine) -> bool:
     if running is not None:
         raise UnitOfWorkError(_WRONG_LOOP)
     return False  # asked by synchronous code, which cannot use it but may look at it
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _new_engine(settings: "StoreSettings | None") -> Engine:
@@ -112,11 +105,7 @@ def _new_engine(settings: "StoreSettings | None") -> Engine:
 
 
 def is_open() -> bool:
-    """Whether the store is open in this process, on this event loop.
-
-    Raises:
-        UnitOfWorkError: It is open on another event loop that still runs.
-    """
+    """Whether the store is open in this process, on this event loop; refused where another one has it and runs."""
     engine = _current_engine()
     return engine is not None and engine.is_open and not _process.closed
 

@@ -23,18 +23,13 @@ logger: logging.Logger = logging.getLogger("veupath_store.session")
 
 CLOSED: Final = "The store is closed in this process; await init_db() to open it again."
 
-
 R = TypeVar("R")
 
 _openings: Final[list[Callable[["Engine"], None]]] = []
 
 
 def on_open(listener: Callable[["Engine"], None]) -> Callable[[], None]:
-    """Have something called with each store that this process opens, in its event loop.
-
-    Returns:
-        As `added`.
-    """
+    """Have something called, as with `added`, with each store that this process opens, in its event loop."""
     return added(_openings, listener)
 
 
@@ -59,13 +54,9 @@ class Engine:
         return self._context is not None
 
     async def open(self) -> StoreClient:
-        """Initialise Tortoise unless it is; no connection is made.
+        """Initialise Tortoise unless it is, and return the client that runs statements in autocommit.
 
-        Returns:
-            The client that runs statements in autocommit.
-
-        Raises:
-            StoreClosedError: This store was closed. A store that `init_db` opened later is another one.
+        No connection is made. A store that was closed stays so; one that `init_db` opened later is another one.
         """
         return store_client(await self._opened())
 
@@ -99,25 +90,13 @@ class Engine:
                 yield event
 
     def on_change(self, topic: str, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have something called after each commit, or single statement, of this process that is of a topic.
-
-        Args:
-            topic: One of `engine.changes`.
-            listener: As for `Listeners.add`.
-
-        Returns:
-            As `added`.
-        """
+        """As `Listeners.add`, for what this process saves; where the store is not open, nothing is ever called."""
         if self._context is None:
             return lambda: None
         return store_client(self._context).listeners.add(topic, listener)
 
     def adopt_tortoise(self) -> None:
-        """Where the application has initialised Tortoise, use that, with the settings that are in it.
-
-        Raises:
-            UnitOfWorkError: It was initialised with another engine.
-        """
+        """Where the application has initialised Tortoise, use that, with the settings that are in it."""
         context = initialised_context()
         if context is None:
             return
@@ -132,11 +111,7 @@ class Engine:
             set_global_context(context)
 
     async def reconfigure(self, settings: "StoreSettings") -> None:
-        """Take other settings, as long as the store was made and not opened.
-
-        Raises:
-            UnitOfWorkError: It is open.
-        """
+        """Take other settings, as long as the store was made and not opened."""
         async with self._changing:
             if self._context is not None:
                 raise UnitOfWorkError("The store is open with other settings; await close_db() first.")
@@ -154,15 +129,10 @@ class Engine:
 
     @asynccontextmanager
     async def session(self, *, deferred: bool = False) -> AsyncIterator[Session]:
-        """A new unit of work on a connection.
-
-        Args:
-            deferred: Whether it takes that, and begins, with its first statement only.
-        """
+        """A new unit of work on a connection; a deferred one takes that, and begins, with its first statement."""
         context = await self._opened()
-        client = store_client(context)
-        begin = client.deferred_transaction if deferred else client.pooled_transaction
-        async with begin(context.connections) as transaction:
+        unit = store_client(context).pooled_transaction(context.connections, deferred=deferred)
+        async with unit as transaction:
             yield Session(transaction, self)
 
     def resource(self, make: "Callable[[StoreSettings], R]") -> R:
@@ -171,20 +141,12 @@ class Engine:
         Args:
             make: Its class, or another function of the settings that is always the same; what it makes has ``close``.
         """
-        found: Any = self._resources.get(make)
-        if found is None:
-            found = self._resources[make] = make(self.settings)
-        return found  # type: ignore[no-any-return]
+        if make not in self._resources:
+            self._resources[make] = make(self.settings)
+        return self._resources[make]  # type: ignore[no-any-return]
 
     def on_close(self, closer: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-        """Have something done by `close_db` while the store is still open.
-
-        Args:
-            closer: What to await; its errors are logged.
-
-        Returns:
-            As `added`.
-        """
+        """Have something awaited, as with `added`, by `close_db` while the store is still open. Errors are logged."""
         return added(self._closers, closer)
 
     async def run_closers(self) -> None:
@@ -233,11 +195,7 @@ class Engine:
 
 
 def store_client(context: TortoiseContext) -> StoreClient:
-    """The client of a context that is initialised.
-
-    Raises:
-        UnitOfWorkError: Tortoise was initialised without the store.
-    """
+    """The client of a context that is initialised; refuses one without the store."""
     pool = _pool_of(context)
     if not isinstance(pool, StoreClient) or context.apps is None or APP not in context.apps:
         raise UnitOfWorkError(

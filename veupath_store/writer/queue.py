@@ -21,26 +21,14 @@ def key_of(change: Change) -> Key:
 
 @dataclass(eq=False)
 class Waiting:
-    """One document that waits, or is being saved.
+    """One document that waits, or is being saved."""
 
-    Attributes:
-        save: Its newest content, or that it is to be deleted.
-        base: The version that the caller has seen, or ``None`` for the one that the writer knows.
-        since: The number of the oldest put that this stands for.
-        discarded: Whether it is not wanted any more.
-        sent_with: The version that a save with an unknown outcome was sent with, or ``None``.
-    """
-
-    save: Change
-    base: int | None
-    since: int
-    discarded: bool = False
-    sent_with: int | None = None
-
-    @property
-    def key(self) -> Key:
-        """What is saved in order."""
-        return key_of(self.save)
+    key: Key  # what is saved in order
+    save: Change  # its newest content, or that it is to be deleted
+    base: int | None  # the version that the caller has seen, or None for the one that the writer knows
+    since: int  # the number of the oldest put that this stands for
+    discarded: bool = False  # it is not wanted any more
+    sent_with: int | None = None  # the version that a save with an unknown outcome was sent with
 
     def replace(self, newer: "Waiting") -> None:
         """Take the content of a newer put of the same document."""
@@ -62,20 +50,15 @@ class SaveQueue:
         self.replaced: int = 0
 
     def put(self, save: Change, base: int | None) -> None:
-        """Let a document in.
-
-        Raises:
-            WriterFullError: There is no room for another document.
-            StoreClosedError: The queue is closed.
-            NotFoundError: The document waits to be deleted.
-        """
+        """Let a document in, if the queue is open and has room, and the document does not wait to be deleted."""
         with self._lock:
-            older = self._waiting.get(key_of(save))
+            key = key_of(save)
+            older = self._waiting.get(key)
             self._check(save, older)
             self.puts += 1
-            newer = Waiting(save=save, base=base, since=self.puts)
+            newer = Waiting(key, save=save, base=base, since=self.puts)
             if older is None:
-                self._waiting[newer.key] = newer
+                self._waiting[key] = newer
                 return
             self.replaced += 1
             if not isinstance(older.save, DocumentDelete):

@@ -206,15 +206,11 @@ class DocumentWriter:
             async with asyncio.timeout(self._engine.settings.close_timeout):
                 await self.flush()
         except TimeoutError:
-            await self._cut_off()
+            for runner in self._runners:
+                runner.cancel()
+            await asyncio.gather(*self._runners, return_exceptions=True)
+            self._give_up_all()
         self._unregister()
-
-    async def _cut_off(self) -> None:
-        runners = list(self._runners)
-        for runner in runners:
-            runner.cancel()
-        await asyncio.gather(*runners, return_exceptions=True)
-        self._give_up_all()
 
     def _give_up_all(self) -> None:
         for entry in self._queue.drain():

@@ -33,11 +33,9 @@ from veupath_store.integrations.fastapi.dependencies import (
     StoreSession,
     scoped_to,
 )
-from veupath_store.integrations.fastapi.event_stream import LastEventId, event_stream
-from veupath_store.integrations.fastapi.handlers import install_problem_handlers, problem_response
-from veupath_store.integrations.fastapi.json_lines import ResponseCutOffError, json_lines
-from veupath_store.integrations.fastapi.openapi import PROBLEM_RESPONSES
+from veupath_store.integrations.fastapi.handlers import PROBLEM_RESPONSES, install_problem_handlers, problem_response
 from veupath_store.integrations.fastapi.registration import register_store
+from veupath_store.integrations.fastapi.streaming import LastEventId, ResponseCutOffError, event_stream, json_lines
 from veupath_store.integrations.problems import Problem, problem_of
 
 __all__ = [

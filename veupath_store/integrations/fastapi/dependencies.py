@@ -60,18 +60,8 @@ EveryonesLogs = Annotated[LogReader, Depends(_every_log, scope="function")]
 class ScopedStore:
     """Dependencies of one application, to be written once as ``Annotated[StreamRepository, store.streams]``.
 
-    All that a request asks for shares one session, and the user of the request is asked for once.
-
-    Attributes:
-        user_id: The id of the user, a ``UUID``. Needs no session.
-        users: `UserRepository`, for the user's own row.
-        streams: `StreamRepository`.
-        control_sets: `ControlSetRepository`.
-        experiments: `ExperimentRepository`.
-        gene_sets: `GeneSetRepository`.
-        operations: `OperationRepository`.
-        accounts: `AccountRepository`.
-        log_reader: `LogReader`. Needs no session.
+    All that a request asks for shares one session, and the user of the request is asked for once. The id of the user,
+    a ``UUID``, and the `LogReader` need no session.
     """
 
     user_id: Dependency
@@ -106,11 +96,11 @@ def scoped_to(current_user: Callable[..., Any] | Dependency) -> ScopedStore:
 
     owner = Depends(user_id)
 
-    def on_session(kind: type[Repository[Any]]) -> Dependency:
+    def on_session(kind: type[Repository[Any]]) -> Any:  # noqa: ANN401 - what `Depends` returns
         async def repository(user_id: Annotated[UUID, owner], session: StoreSession) -> Repository[Any]:
             return kind(session).for_user(user_id)
 
-        return _in_function(repository)
+        return Depends(repository, scope="function")
 
     async def log_reader(user_id: Annotated[UUID, owner]) -> LogReader:
         return LogReader().for_user(user_id)
@@ -124,10 +114,5 @@ def scoped_to(current_user: Callable[..., Any] | Dependency) -> ScopedStore:
         gene_sets=on_session(GeneSetRepository),
         operations=on_session(OperationRepository),
         accounts=on_session(AccountRepository),
-        log_reader=_in_function(log_reader),
+        log_reader=Depends(log_reader, scope="function"),
     )
-
-
-def _in_function(dependency: Callable[..., Any]) -> Dependency:
-    made: Dependency = Depends(dependency, scope="function")
-    return made

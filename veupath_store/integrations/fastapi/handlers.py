@@ -1,4 +1,4 @@
-"""Errors that leave a route, answered and logged."""
+"""Errors that leave a route: answered, logged, and described in the OpenAPI document."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -13,8 +13,7 @@ from tortoise.exceptions import BaseORMException
 
 from veupath_store.errors import InvalidInputError, NotFoundError, StoreError
 from veupath_store.inputs.validation import as_uuid
-from veupath_store.integrations.problems import MEDIA_TYPE, Problem, problem_of
-from veupath_store.integrations.tracebacks import safe_traceback
+from veupath_store.integrations.problems import MEDIA_TYPE, Problem, problem_of, safe_traceback
 
 logger: logging.Logger = logging.getLogger("veupath_store.integrations")
 
@@ -121,3 +120,31 @@ async def _close(websocket: WebSocket, problem: Problem) -> None:
     if websocket.application_state is not WebSocketState.DISCONNECTED:
         code = _WEBSOCKET_TRY_LATER if problem.status == _UNAVAILABLE else _WEBSOCKET_FAILED
         await websocket.close(code, problem.title)
+
+
+def _documented(description: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - of OpenAPI
+    content = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}, **more.pop("content", {})}
+    return {"description": description, "content": content, **more}
+
+
+# FastAPI leaves its own 422 out of the document where a route has one: it is described here, too.
+_OF_FASTAPI: Final = {
+    "title": "HTTPValidationError",
+    "type": "object",
+    "properties": {"detail": {"type": "array", "items": {"type": "object"}}},
+}
+
+PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    404: _documented("There is none, or it is somebody else's: the two look alike."),
+    409: _documented("It contradicts what is stored; `type` says how."),
+    422: _documented(
+        "A value was refused: by the store, whose `path` names it, or by the application before.",
+        content={"application/json": {"schema": _OF_FASTAPI}},
+    ),
+    500: _documented("The request failed, or it is not known whether it was saved."),
+    503: _documented(
+        "The store does not answer, or is too busy.",
+        headers={"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
+    ),
+}
+"""For ``APIRouter(responses=PROBLEM_RESPONSES)``: the problems, in the OpenAPI document of every route."""

@@ -7,8 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from veupath_store.integrations.pytest_plugin.options import loop_scope_of, options_of
-from veupath_store.integrations.pytest_plugin.run import RUN
+from veupath_store.integrations.pytest_plugin import RUN, loop_scope_of, options_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -66,12 +66,7 @@ END $$"""
 
 
 class SharedDatabase:
-    """The database that the tests of one process have one after the other.
-
-    Args:
-        server: Where it is.
-        template: What it is a copy of.
-    """
+    """The database that the tests of one process have one after the other, a copy of the template."""
 
     def __init__(self, server: DatabaseServer, template: str) -> None:
         self._server = server
@@ -80,11 +75,7 @@ class SharedDatabase:
         self._fingerprint = ""
 
     def cleaned(self) -> str:
-        """Make it as new.
-
-        Returns:
-            Its name; another one when the schema was changed.
-        """
+        """Make it as new, and return its name; another one when the schema was changed."""
         if self._name is None or not self._server.run(self._emptied):
             self.drop()
             self._name = self._server.create(self._template)

@@ -41,16 +41,12 @@ class Factories:
     """One method for each entity. What is not given gets a value that is valid, and unique where it must be.
 
     An owner is a user or a user's id; a new user is made where none is given. Further keyword arguments are those of
-    the repository's method. All is saved when a method returns. Each is one to three statements, or some more for
-    what is changed after it was made.
+    the repository's method: `create`, `save`, `register`, `update_projection`, or `start` for a lease. All is saved
+    when a method returns. Each is one to three statements, or some more for what is changed after it was made.
     """
 
     async def user(self, external_id: str | None = None) -> User:
-        """A user who has logged in by ``researcher1@example.org``.
-
-        Args:
-            external_id: Another login.
-        """
+        """A user who has logged in by ``researcher1@example.org``, or another `external_id`."""
         return await UserRepository().create(external_id or f"researcher{next(_numbers)}@example.org")
 
     async def guest(self) -> User:
@@ -75,9 +71,6 @@ class Factories:
         """A conversation named ``Kinases 1``, its projection loaded.
 
         Args:
-            stream_id: Its id.
-            experiment_id: The experiment that it is about.
-            dismissed: Whether it is dismissed.
             projection: What `StreamRepository.update_projection` takes, as ``plan`` or ``wdk_strategy_id``.
         """
         streams = StreamRepository()
@@ -94,21 +87,12 @@ class Factories:
         return stream
 
     async def projection(self, user: Owner | None = None, site_id: str = SITE, **stream: Any) -> StreamProjection:  # noqa: ANN401
-        """The projection of a new conversation; its ``stream`` is loaded.
-
-        Args:
-            stream: What `stream` takes.
-        """
+        """The projection of a new conversation, made as by `stream`; its ``stream`` is loaded."""
         made = await self.stream(user, site_id, **stream)
-        found = await StreamRepository().get_projection(made.id)
-        return _there(found)
+        return _there(await StreamRepository().get_projection(made.id))
 
     async def control_set(self, user: Owner | None = None, site_id: str = SITE, **given: Any) -> ControlSet:  # noqa: ANN401
-        """A private control set of three genes that a search should find and two that it should not.
-
-        Args:
-            given: What `ControlSetRepository.create` takes.
-        """
+        """A private control set of three genes that a search should find and two that it should not."""
         genes = gene_ids(5)
         defaults = {
             "name": f"Known kinases {next(_numbers)}",
@@ -120,11 +104,7 @@ class Factories:
         return await ControlSetRepository().create(**{**defaults, **given}, site_id=site_id, user_id=owner)
 
     async def experiment(self, user: Owner | None = None, site_id: str = SITE, **given: Any) -> ExperimentRow:  # noqa: ANN401
-        """An experiment that waits to be run, of version 1.
-
-        Args:
-            given: What `ExperimentRepository.save` takes.
-        """
+        """An experiment that waits to be run, of version 1."""
         defaults = {
             "experiment_id": uuid4(),
             "name": f"Run {next(_numbers)}",
@@ -136,11 +116,7 @@ class Factories:
         return _there(await ExperimentRepository().get_by_id(values["experiment_id"]))
 
     async def gene_set(self, user: Owner | None = None, site_id: str = SITE, **given: Any) -> GeneSetRow:  # noqa: ANN401
-        """A pasted gene set of three genes, of version 1.
-
-        Args:
-            given: What `GeneSetRepository.save` takes.
-        """
+        """A pasted gene set of three genes, of version 1."""
         defaults = {"gene_set_id": uuid4(), "name": f"Genes {next(_numbers)}", "gene_ids": gene_ids(3)}
         values = {**defaults, **given}
         await GeneSetRepository().save(**values, user_id=await self._id(user), site_id=site_id)
@@ -161,7 +137,6 @@ class Factories:
             type: What kind of job it is; a chat gets a new conversation unless `stream_id` is given.
             status: Another one: then a worker has ended it.
             error: Why it has failed, for the status ``failed``.
-            given: What `OperationRepository.register` takes.
         """
         operations, wanted = OperationRepository(), OperationStatus(status)
         if wanted is OperationStatus.ACTIVE:
@@ -185,15 +160,7 @@ class Factories:
         lease_seconds: float = 30.0,
         **given: Any,  # noqa: ANN401
     ) -> Lease:
-        """The lease of a new operation that a worker runs.
-
-        Args:
-            user: The operation's owner.
-            type: As in `operation`.
-            worker_id: Who holds it.
-            lease_seconds: For how long.
-            given: What `OperationRepository.start` takes.
-        """
+        """The lease of a new operation, of a type as in `operation`, that a worker runs."""
         owner, values = await self._for_operation(user, type, given)
         return await OperationRepository().start(
             owner, type, worker_id=worker_id, lease_seconds=lease_seconds, **values

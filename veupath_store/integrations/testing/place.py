@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from veupath_store.config import StoreSettings
 from veupath_store.events.log.client import RedisClient
-from veupath_store.integrations.testing.clock_log import names_of
+from veupath_store.integrations.testing.clock import names_of
 from veupath_store.integrations.testing.server import DatabaseServer
 from veupath_store.servers.postgres import EmbeddedPostgres
 from veupath_store.servers.redis_url import parse_redis_url
@@ -35,12 +35,9 @@ _PATIENCE: Final = 10.0
 
 @dataclass(frozen=True)
 class Place:
-    """Where a test run keeps what its processes share.
+    """Where a test run keeps what its processes share: a directory of its own, and the servers that were named.
 
-    Args:
-        directory: A directory of the run's own.
-        database_url: The server that was named, or ``None`` for the embedded one.
-        redis_url: The Redis that was named, or ``None`` for the embedded one.
+    Where none was named (``None``) it is the embedded one.
     """
 
     directory: Path
@@ -59,11 +56,7 @@ class Place:
         return DatabaseServer(settings, self._listed("databases"))
 
     def log(self, prefix: str) -> str:
-        """The URL of an event log for one test.
-
-        Args:
-            prefix: What its keys begin with.
-        """
+        """The URL of an event log for one test, whose keys begin with the prefix."""
         (self._listed("prefixes") / prefix).touch()
         return self._redis_url
 
@@ -83,13 +76,7 @@ class Place:
         return listed
 
     def template(self, server: DatabaseServer, apps: Mapping[str, Any], migrations: Path | str | None) -> str:
-        """The name of a migrated, empty database, which the first process that asks makes.
-
-        Args:
-            server: Where.
-            apps: As for `DatabaseServer.migrate`.
-            migrations: As for `DatabaseServer.migrate`.
-        """
+        """The name of a migrated, empty database, which the first process that asks makes."""
         known = self.directory / "template"
         with self._alone():
             if not known.exists():

@@ -68,14 +68,7 @@ class DatabaseServer:
         return f"{scheme}://{location.partition('/')[0]}/{database}{mark}{options}"
 
     def create(self, template: str = "template0") -> str:
-        """Make a database.
-
-        Args:
-            template: What it is a copy of.
-
-        Returns:
-            Its name.
-        """
+        """Make a database, as a copy of another one, and return its name."""
         name = f"{NAME_PREFIX}{os.getpid()}_{uuid4().hex[:12]}"
         if self._listed is not None:
             (self._listed / name).touch()
@@ -95,7 +88,6 @@ class DatabaseServer:
         """Apply all migrations to a database, and make the tables of an application's own apps.
 
         Args:
-            database: Its name.
             apps: As for `StoreSettings.tortoise_orm`; those of another connection have their tables elsewhere.
             migrations: The folder of their aerich migrations; ``None`` for tables as the models say.
         """
@@ -108,12 +100,7 @@ class DatabaseServer:
             self.run(lambda: _make_tables(settings, own, migrations))
 
     def execute(self, *statements: str, database: str | None = None) -> None:
-        """Run statements, each by itself.
-
-        Args:
-            statements: SQL.
-            database: Where; by default where no test's data are.
-        """
+        """Run statements, each by itself; by default where no test's data are."""
 
         async def run() -> None:
             connection = await self.connection(database)

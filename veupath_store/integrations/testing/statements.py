@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final, TypeAlias, overload
+from typing import Final, TypeAlias
 
 from veupath_store.engine.announcing import ANNOUNCE_TASK
 from veupath_store.models.unlogged import CATCH_UP_TASK
@@ -15,38 +15,19 @@ _SHOWN: Final = 300
 """Characters of a statement that a failure shows."""
 
 
-class RecordedStatements(Sequence[str]):
+class RecordedStatements(list[str]):
     """The statements that were sent, in order, as texts with ``$1`` where a value is bound. No value is kept.
 
     BEGIN, COMMIT and savepoints are not among them.
     """
 
-    def __init__(self) -> None:
-        self.statements: list[str] = []
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        return self.statements[index]
-
-    def __len__(self) -> int:
-        return len(self.statements)
-
-    def __repr__(self) -> str:
-        return repr(self.statements)
+    @property
+    def statements(self) -> list[str]:
+        """A copy, as a plain list."""
+        return list(self)
 
     def expect(self, *, exactly: int | None = None, at_most: int | None = None) -> None:
-        """Fail unless that many were sent.
-
-        Args:
-            exactly: How many there must be.
-            at_most: How many there may be.
-
-        Raises:
-            AssertionError: There were others; it lists them.
-        """
+        """Fail with an `AssertionError` that lists them unless that many were sent."""
         sent = len(self)
         if exactly is not None and sent != exactly:
             raise AssertionError(self._listed(f"{exactly} were expected"))
@@ -54,7 +35,7 @@ class RecordedStatements(Sequence[str]):
             raise AssertionError(self._listed(f"at most {at_most} were expected"))
 
     def _listed(self, expected: str) -> str:
-        lines = [f"{number}. {_shown(text)}" for number, text in enumerate(self.statements, 1)]
+        lines = [f"{number}. {_shown(text)}" for number, text in enumerate(self, 1)]
         return "\n".join([f"{len(self)} statements were sent, and {expected}:", *lines])
 
 
@@ -79,7 +60,7 @@ class _Recorder(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the statement's text."""
         if record.msg == _MESSAGE and isinstance(record.args, tuple) and not _is_in_background():
-            self._sent.statements.append(str(record.args[0]))
+            self._sent.append(str(record.args[0]))
 
 
 @contextmanager
