@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import socket
 import time
 import traceback
 from collections import Counter
@@ -14,6 +15,7 @@ import redis
 
 from tests.support.log_calls import PATCH, calls
 from tests.support.proxies import proxy
+from tests.support.redis_ports import RedisOnPort
 from veupath_store.config import StoreSettings
 from veupath_store.errors import (
     InternalError,
@@ -23,6 +25,7 @@ from veupath_store.errors import (
 from veupath_store.events.log.client import NotWritableError
 from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog, Step
+from veupath_store.servers.dead_peers import KEEPALIVE
 
 TIMEOUT = 0.5
 SECRET = "s3cr3t-word"
@@ -324,6 +327,21 @@ async def test_a_silent_server_costs_the_calls_under_way_and_none_after(log, key
         await log.read(key, count=1)
     assert log._client._idle == []
     assert len(await log.read(key, count=1)) == 1
+
+
+async def test_a_connection_that_a_firewall_forgets_while_it_idles_is_noticed_before_a_call_uses_it():
+    """As the one of an adoption is, from its first look until the logs are copied."""
+    server = RedisOnPort()
+    log = EventLog(settings(f"redis://127.0.0.1:{server.port}"))
+    try:
+        await log.ping()
+        [idle] = log._client._idle
+        opened = idle._writer.transport.get_extra_info("socket")
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == KEEPALIVE["interval"]
+    finally:
+        await log.close()
+        server.close()
 
 
 async def test_a_busy_redis_refuses_for_now(log, key, private_redis):
