@@ -206,6 +206,15 @@ async def test_what_does_not_matter_is_listed(empty_url):
     ]
 
 
+@pytest.mark.parametrize("how", ["DESC", 'COLLATE "C"', "varchar_pattern_ops", ") WITH (fillfactor=70"])
+async def test_logins_are_unique_by_an_index_of_any_order(empty_url, how):
+    unique = f"CREATE UNIQUE INDEX logins ON users (external_id {how})"
+    await legacy(empty_url, f"ALTER TABLE users DROP CONSTRAINT users_external_id_key; {unique}")
+    assert (await plan_adoption(StoreSettings(database_url=empty_url))).tolerated == [
+        "Index logins of users is not of the old schema, and is not made again"
+    ]
+
+
 GIVEN = (
     *(f"ALTER TABLE {table} OWNER TO {{role}}" for table in schema.TABLES),
     "GRANT CREATE ON SCHEMA public TO {role}",

@@ -1,6 +1,7 @@
 """One odd thing in Redis or in a row harms itself only: it is reported by name, and all go on with the rest."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,12 +10,15 @@ from tests.support.conversations import conversation, named
 from tests.support.jobs import running
 from tests.support.projections import DELTA, MESSAGE, new_streams
 from tests.support.waiting import becomes
+from veupath_store.errors import InvalidInputError
 from veupath_store.events.log.scripts import BEHIND
 from veupath_store.events.project.projector import Projector
+from veupath_store.events.project.rows import lock_rows, write_rows
 from veupath_store.events.project.selection import TOGETHER
 from veupath_store.events.project.worker import ProjectionWorker
 from veupath_store.models import User
 from veupath_store.repositories import OperationRepository, StreamRepository
+from veupath_store.session import async_session_factory
 
 pytestmark = [pytest.mark.with_log, pytest.mark.unlike_log]
 
@@ -196,3 +200,14 @@ async def test_a_plan_that_cannot_be_written_in_time_stops_nobody_else(user, wat
     await ProjectionWorker().drain()
     left = await watcher.fetch("SELECT stream_id FROM stream_projections WHERE unlogged <> '{}'")
     assert [row["stream_id"] for row in left] == made[:1]
+
+
+@pytest.mark.parametrize(("column", "width"), [("model_id", 100), ("last_event_id", 41)])
+async def test_what_is_too_long_for_a_column_is_refused_and_not_cut(streams, column, width):
+    """A position of which the end is missing would be another one."""
+    async with async_session_factory() as session:
+        rows = await lock_rows(session.client, streams[:1])
+        row = rows[streams[0]]
+        with pytest.raises(InvalidInputError):
+            await write_rows(session.client, [replace(row, state=replace(row.state, **{column: "1" * (width + 1)}))])
+        await session.rollback()

@@ -17,6 +17,7 @@ from veupath_store.engine.driver import driver_arguments
 from veupath_store.engine.translation import CONNECT_ERRORS, ConnectionLimitError, refusal
 from veupath_store.errors import ConfigurationError, StoreClosedError, StoreError, UnavailableError
 from veupath_store.servers.database_url import DatabaseTarget
+from veupath_store.servers.dead_peers import DEAD_AFTER, KEEPALIVE, detect_dead_peer
 
 if TYPE_CHECKING:
     from veupath_store.config import StoreSettings
@@ -28,13 +29,6 @@ Place = tuple[str, int]
 HEAD_START: Final = 0.25
 """Seconds that a host has to accept a connection before the next one is tried beside it, as in RFC 8305."""
 
-_DEAD_AFTER: Final = 10
-"""Seconds without an acknowledgement after which either side gives a connection up: longer than a switch needs to
-restart or a virtual machine to move, and below `command_timeout`."""
-
-_KEEPALIVE: Final = {"idle": 5, "interval": 2, "count": 3}
-"""Seconds until an idle connection is probed, seconds between two probes, and how many may stay unanswered."""
-
 SESSION: Final = {
     # ON CONFLICT, FOR UPDATE and repeated statements read what others have committed meanwhile: at this level only.
     "default_transaction_isolation": "read committed",
@@ -45,8 +39,8 @@ SESSION: Final = {
     "timezone": "UTC",
     # Milliseconds after which the server notices, in the middle of a statement, that its client is gone.
     "client_connection_check_interval": "2000",
-    **{f"tcp_keepalives_{name}": str(value) for name, value in _KEEPALIVE.items()},
-    "tcp_user_timeout": str(_DEAD_AFTER * 1000),
+    **{f"tcp_keepalives_{name}": str(value) for name, value in KEEPALIVE.items()},
+    "tcp_user_timeout": str(DEAD_AFTER * 1000),
 }
 """What every session starts with, whatever ALTER ROLE, ALTER DATABASE and the server's configuration say."""
 
@@ -296,26 +290,13 @@ async def _opened(place: Place, arguments: Mapping[str, Any]) -> Any:  # noqa: A
     connection = await asyncpg.connect(host=place[0], port=place[1], timeout=None, **arguments)
     connection._loop = asyncio.get_running_loop()  # it is asked for its current task, when a statement is cancelled
     try:
-        _detect_dead_peer(connection)
+        detect_dead_peer(connection._transport)
         if "statement_cache_size" not in arguments:  # not through PgBouncer
             await _look_at_session(connection)
     except BaseException:
         connection.terminate()
         raise
     return connection
-
-
-def _detect_dead_peer(connection: Any) -> None:  # noqa: ANN401
-    """Let the kernel notice, within `_DEAD_AFTER` seconds, that the other side does not answer any more."""
-    opened = connection._transport.get_extra_info("socket")
-    if opened.family == socket.AF_UNIX:
-        return
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    options = {"TCP_KEEPIDLE": _KEEPALIVE["idle"], "TCP_KEEPINTVL": _KEEPALIVE["interval"]}
-    options |= {"TCP_KEEPCNT": _KEEPALIVE["count"], "TCP_USER_TIMEOUT": _DEAD_AFTER * 1000}
-    for name, value in options.items():
-        if hasattr(socket, name):  # not every system has all of them
-            opened.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def _look_at_session(connection: Any) -> None:  # noqa: ANN401

@@ -164,7 +164,7 @@ class LogReader:
     async def page_operation_events(
         self, operation_id: UUID | str, *, position: str | None = None, limit: int = 500
     ) -> LogPage[LoggedEvent]:
-        """As `page_events`, of an operation's, whichever log they are in.
+        """A page of an operation's events, whichever log they are in, as `page_events` has those of a conversation.
 
         A conversation's operation has them in the conversation's log, from its `start_position` on; others have a log
         of their own.

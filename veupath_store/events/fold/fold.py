@@ -97,7 +97,7 @@ _BEFORE_ALL: Final = Position(-1, -1)
 
 
 def fold(state: State, entry: Entry) -> State:
-    """As `fold_all`, of one more entry."""
+    """The state after one more entry, as `fold_all` folds it."""
     return fold_all(state, (entry,)).state
 
 

@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 from veupath_store.errors import ConfigurationError, StoreError, UnavailableError
 from veupath_store.events.log.client import NotWritableError, WrongPasswordError, converse, drop
 from veupath_store.events.log.errors import DRIVER_ERRORS, TLS_OPTIONS, is_lost, not_connected
+from veupath_store.servers.dead_peers import detect_dead_peer
 from veupath_store.servers.inherited import keep_from_children
 from veupath_store.servers.network_faults import Reason, handshake_reason
 from veupath_store.servers.redis_url import RedisTarget
@@ -83,14 +84,15 @@ async def open_any(target: RedisTarget) -> "AbstractConnection":
     connection = _new(target, await _password(target))
     try:
         await _connect(connection, target)
+        if connection._writer is not None:
+            keep_from_children(connection._writer.transport)
+            detect_dead_peer(connection._writer.transport)
     except BaseException as exc:
         await drop(connection)
         if not isinstance(exc, DRIVER_ERRORS):
             raise
         why = await _why_lost(target) if is_lost(exc, target) and target.socket is None else None
         raise (ConfigurationError(why.sentence(target.place)) if why else not_connected(exc, target)) from exc
-    if connection._writer is not None:
-        keep_from_children(connection._writer.transport)
     return connection
 
 

@@ -47,7 +47,8 @@ class Projector:
     rebuilt until then is, and the call may be repeated.
 
     Where no id is needed all conversations are meant by default, or those of one user, or of one site; `progress` is
-    called as they are done, and `parallel` says how many groups of them are worked on at once.
+    called with the number of those that were done since it was called last, and `parallel` (1 to `PARALLEL`) says how
+    many groups of them are worked on at once.
 
     Raises:
         ConfigurationError: No log is configured.

@@ -25,8 +25,11 @@ COLUMNS: Final = (*(column for column in FOLDED if column != "plan"), "last_even
 """What a fold decides, but for the plan, which is read and written only where it must be."""
 
 _MODEL: Final = StreamProjection._meta.fields_map
+# Without widths: a cast to varchar(n) would cut what is too long, a position too, instead of refusing it.
 _TYPES: Final[Mapping[str, str]] = {
-    column: "UUID" if column == "gene_set_id" else _MODEL[column].get_for_dialect("postgres", "SQL_TYPE")
+    column: "UUID"
+    if column == "gene_set_id"
+    else _MODEL[column].get_for_dialect("postgres", "SQL_TYPE").partition("(")[0]
     for column in COLUMNS
 }
 _JSON: Final = tuple(column for column, kind in _TYPES.items() if kind == "JSONB")

@@ -60,8 +60,9 @@ EveryonesLogs = Annotated[LogReader, Depends(_every_log, scope="function")]
 class ScopedStore:
     """Dependencies of one application, to be written once as ``Annotated[StreamRepository, store.streams]``.
 
-    All that a request asks for shares one session, and the user of the request is asked for once. The id of the user,
-    a ``UUID``, and the `LogReader` need no session.
+    Each gives the repository of its name, restricted to the user of the request: `users` a `UserRepository` for the
+    user's own row, `accounts` an `AccountRepository`. All that a request asks for shares one session, and the user is
+    asked for once. `user_id`, a ``UUID``, and `log_reader`, a `LogReader`, need no session.
     """
 
     user_id: Dependency
