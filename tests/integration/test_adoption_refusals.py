@@ -207,10 +207,10 @@ async def test_what_does_not_matter_is_listed(empty_url):
 
 
 @pytest.mark.parametrize("how", ["DESC", 'COLLATE "C"', "varchar_pattern_ops", ") WITH (fillfactor=70"])
-async def test_logins_are_unique_by_an_index_of_any_order(empty_url, how):
+async def test_logins_are_unique_by_an_index_of_any_order(legacy_url, how):
     unique = f"CREATE UNIQUE INDEX logins ON users (external_id {how})"
-    await legacy(empty_url, f"ALTER TABLE users DROP CONSTRAINT users_external_id_key; {unique}")
-    assert (await plan_adoption(StoreSettings(database_url=empty_url))).tolerated == [
+    await execute(legacy_url, "ALTER TABLE users DROP CONSTRAINT users_external_id_key", unique)
+    assert (await plan_adoption(StoreSettings(database_url=legacy_url))).tolerated == [
         "Index logins of users is not of the old schema, and is not made again"
     ]
 
