@@ -137,7 +137,7 @@ FOREIGN_KEYS: Final = {
 }
 """What a column refers to, what a deletion does, and since which revision."""
 
-INDEXES: Final = {
+INDEXES: Final[dict[str, tuple[str, ...]]] = {
     "control_sets": ("site_id", "user_id"),
     "experiments": ("site_id", "user_id", "batch_id", "benchmark_id"),
     "gene_sets": ("site_id", "user_id", "user_id, site_id"),

@@ -14,7 +14,7 @@ from veupath_store.engine.changes import WORK
 from veupath_store.engine.tasks import start_detached
 from veupath_store.errors import StoreError
 
-logger = logging.getLogger("veupath_store.engine")
+logger: logging.Logger = logging.getLogger("veupath_store.engine")
 
 CHANNEL: Final = "veupath_store_work"
 

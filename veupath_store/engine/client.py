@@ -61,7 +61,7 @@ class StoreClient(Statements):
 
     def __init__(self, settings: "StoreSettings", connection_name: str, **_: Any) -> None:  # noqa: ANN401
         super().__init__(connection_name=connection_name)
-        self.pool = self
+        self.pool: StoreClient = self
         self.settings = settings
         self.begin_sql: str = connecting.begin_sql(settings)
         self.release_timeout: float = settings.release_timeout

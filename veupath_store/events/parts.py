@@ -74,7 +74,7 @@ class Gathering:
     """One operation's events of a turn while they are gathered."""
 
     def __init__(self) -> None:
-        self.parts = Parts()
+        self.parts: Parts = Parts()
         """What belongs to the message that comes next, or if none comes, to the one before."""
         self._calls: dict[tuple[str, str], tuple[list[ToolCall], int]] = {}  # where each is, by its task and id
         self._agents: dict[str, _Agent] = {}

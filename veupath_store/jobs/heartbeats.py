@@ -19,7 +19,7 @@ from veupath_store.session import on_change
 if TYPE_CHECKING:
     from veupath_store.jobs.run import Run
 
-logger = logging.getLogger("veupath_store.jobs")
+logger: logging.Logger = logging.getLogger("veupath_store.jobs")
 
 LOOK_SECONDS: Final = 0.9
 """Seconds between two looks at the operations that run here: another process's cancel arrives within a second."""

@@ -159,7 +159,7 @@ class Run:
 
     def __init__(self, lease: Lease, job: Job, heartbeat_every: float | None = None) -> None:
         self.lease = lease
-        self.every = heartbeat_every or lease.seconds / 3
+        self.every: float = heartbeat_every or lease.seconds / 3
         self._context = JobContext(lease)
         self._stop: _Stop | None = None
         self._job = start_detached(_begin(job, self._context), name=f"job {lease.operation_id}")
