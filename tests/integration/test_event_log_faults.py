@@ -3,12 +3,11 @@
 import asyncio
 import os
 import random
-import socket
 import time
 import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from uuid import uuid4
 
@@ -17,13 +16,11 @@ import redis
 
 from tests.support.log_calls import PATCH, calls
 from tests.support.proxies import proxy
-from tests.support.redis_ports import RedisOnPort
 from veupath_store.config import StoreSettings
 from veupath_store.errors import InternalError, OutcomeUnknownError, UnavailableError
 from veupath_store.events.log.client import NotWritableError
 from veupath_store.events.log.entries import Event, LogKey
 from veupath_store.events.log.log import EventLog, Step
-from veupath_store.servers.dead_peers import KEEPALIVE
 
 TIMEOUT = 0.5
 SECRET = "s3cr3t-word"
@@ -366,16 +363,6 @@ def odd(beside):
     odd = LogKey.stream(uuid4())
     beside.set(odd.text(""), SECRET)
     return odd
-
-
-async def test_a_connection_that_a_firewall_forgets_while_it_idles_is_noticed_before_a_call_uses_it():
-    """As the one of an adoption is, from its first look until the logs are copied."""
-    with closing(RedisOnPort()) as server:
-        async with opened(server.url) as log:
-            [idle] = log._client._idle
-            connected = idle._writer.transport.get_extra_info("socket")
-            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == KEEPALIVE["interval"]
 
 
 async def test_a_key_of_another_kind_is_an_internal_error_that_shows_nothing(log, odd):

@@ -1,7 +1,10 @@
-"""Why a Redis does not accept a connection: what no repeat can cure, what may pass, and what to do for each."""
+"""Why a Redis does not accept a connection: what no repeat can cure, what may pass, and what to do for each.
+
+And how one that was accepted is watched."""
 
 import asyncio
 import pickle
+import socket
 import sys
 import traceback
 from contextlib import asynccontextmanager, closing
@@ -16,6 +19,7 @@ from veupath_store.check.log import about_log
 from veupath_store.config import StoreSettings
 from veupath_store.errors import ConfigurationError, UnavailableError
 from veupath_store.events.log.log import EventLog
+from veupath_store.servers.dead_peers import KEEPALIVE
 from veupath_store.values import Level
 
 SECRET = "s3cr3t"
@@ -276,3 +280,14 @@ def test_a_password_from_code_is_no_variable_and_not_shown(monkeypatch):
     made = settings("redis://127.0.0.1", redis_password=str)
     assert pickle.loads(pickle.dumps(made)).redis_password is str
     assert "redis_password" not in made.model_dump()
+
+
+async def test_a_connection_that_a_firewall_forgets_while_it_idles_is_noticed_before_a_call_uses_it():
+    """As the one of an adoption is, from its first look until the logs are copied."""
+    with closing(RedisOnPort()) as server:
+        async with opened(server.url) as log:
+            await log.ping()
+            [idle] = log._client._idle
+            connected = idle._writer.transport.get_extra_info("socket")
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == KEEPALIVE["interval"]
