@@ -59,7 +59,7 @@ def origins():
     run = Statements._run
 
     async def noting(self, query, values, call):
-        files = {frame.f_code.co_filename for frame, _ in traceback.walk_stack(None)}
+        files = {frame.filename for frame in traceback.extract_stack()}
         sent.append(not files.isdisjoint(QUERYSETS))
         return await run(self, query, values, call)
 
