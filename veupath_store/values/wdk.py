@@ -1,11 +1,11 @@
 """Values of the WDK sync."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, TypeAlias
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from veupath_store.errors import InvalidInputError
 from veupath_store.inputs import limits
@@ -59,7 +59,7 @@ class SyncOutcome(StrEnum):
 
 
 # A dataclass with slots, not a model: one object instead of three, and a report of 1,000 is made in half the time.
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(defer_build=True))
 class SyncedStrategy:
     """What became of one strategy of the list.
 
