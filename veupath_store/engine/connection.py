@@ -111,7 +111,7 @@ class StoreConnection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has n
     def begins_here(self, *, raises_commits: bool) -> None:
         """Call what the session is now its first state: a reset leads back to it.
 
-        Whether ``synchronous_commit`` was raised from ``off`` is to be said: RESET ALL puts it back there.
+        `raises_commits` is whether ``synchronous_commit`` was raised from ``off``, to which RESET ALL puts it back.
         """
         self._needs_reset, self.raises_commits = False, raises_commits
 

@@ -3,8 +3,9 @@
 One request of this process waits for all logs that anybody here follows. A request for each follower would hold a
 connection each, and Redis would read one entry as often as it is followed. Instead, one ``XREAD BLOCK`` names every log
 once, from the place up to which all of its followers have read, and what it brings is handed to them. A follower that
-does not take what it is handed, or has more to read than an answer brings, is let go (`Subscription.overflowed`) and
-reads for itself until it has caught up, so that a slow client costs neither memory nor anybody else's time.
+does not take what it is handed, has more to read than an answer brings, or whose last entry is gone, is let go
+(`Subscription.overflowed`) and reads for itself until it has caught up: a slow client costs neither memory nor anybody
+else's time, and who reads for itself sees what is missing.
 """
 
 import asyncio
@@ -177,6 +178,7 @@ class Subscription:
         if not new:
             return
         self._changed.set()
+        # After a full answer there are more: who reads for itself takes larger pages.
         if self.position not in held or len(entries) == COUNT or len(self._waiting) + len(new) > ROOM:
             self.overflowed = True
             return
@@ -238,7 +240,7 @@ class LogWatch:
                 # The place in each log that all of its followers have reached.
                 places = {text: min(each.position for each in them) for text, them in self._followed.items()}
                 found = {name.decode(): entries_of(entries) for name, entries in await self._appended(places)}
-                self._hand_over(places, found, await self._left(places, found))
+                self._hand_over(places, found, await self._unheld(places, found))
         except StoreError as exc:
             failure = exc
             logger.warning("logs cannot be followed now: %s", exc)
@@ -280,19 +282,19 @@ class LogWatch:
             raise refusal
         return found
 
-    async def _left(self, places: Mapping[str, Position], found: Iterable[str]) -> set[str]:
-        """Those logs of which the last entry that is known was lost, or trimmed, before more was found."""
+    async def _unheld(self, places: Mapping[str, Position], found: Iterable[str]) -> set[str]:
+        """Logs that do not hold the entry at their place any more: it was lost, or trimmed, before this was found."""
         asked = [(text, str(places[text])) for text in found if places[text] != FIRST]
         commands = [("XRANGE", text, place, place, "COUNT", 1) for text, place in asked]
         replies = await self._client.run_each(commands) if commands else ()
         return {text for (text, _), reply in zip(asked, replies, strict=True) if reply == []}
 
     def _hand_over(
-        self, places: Mapping[str, Position], found: Mapping[str, Sequence[Entry]], left: Container[str]
+        self, places: Mapping[str, Position], found: Mapping[str, Sequence[Entry]], unheld: Container[str]
     ) -> None:
         for text, entries in found.items():
             place = places[text]
-            held = {FIRST, *(entry.position for entry in entries), *(() if text in left else (place,))}
+            held = {FIRST, *(entry.position for entry in entries), *(() if text in unheld else (place,))}
             for subscription in list(self._followed.get(text, ())):
                 if subscription.position < place:
                     continue  # it came meanwhile, and lacks what is before the answer; the next one begins there
